@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+# libhpt. Objects lie in build/<hash of the flags>/; products in lib/ and bin/. `make help` lists the targets.
+
+CC       ?= gcc
+CXX      ?= g++
+AR       ?= ar
+PYTHON   ?= python3
+PREFIX   ?= /usr/local
+LIBDIR   ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR   ?= $(PREFIX)/bin
+DESTDIR  ?=
+V        ?= 0
+WERROR   ?= 0
+DEBUG    ?= 0
+ASAN     ?= 0
+TSAN     ?= 0
+SHELL    := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+ifneq ($(origin CC),default)
+else
+CC := gcc
+endif
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),,@printf '  %-5s %s\n' $(1) $(2))
+
+# ---- version: from hpt.h, once ----
+ver      = $(shell sed -n 's/^\#define HPT_VERSION_$(1) //p' include/hpt.h)
+MAJOR   := $(call ver,MAJOR)
+MINOR   := $(call ver,MINOR)
+PATCH   := $(call ver,PATCH)
+VERSION := $(MAJOR).$(MINOR).$(PATCH)
+
+# ---- what is there ----
+PKG      := pkg-config
+have      = $(shell $(PKG) --exists $(1) 2>/dev/null && echo 1)
+header    = $(shell echo '\#include <$(1)>' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1)
+JPEG     ?= $(call have,libjpeg)
+PNG      ?= $(call have,libpng)
+ONEDNN   ?= $(call header,dnnl.h)
+BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
+CMOCKA   := $(call have,cmocka)
+PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
+DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
+TEST_PACKAGES := libcmocka-dev python3 g++ binutils
+
+# ---- flags ----
+WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi
+OPT      := $(if $(filter 1,$(DEBUG)),-O0,-O2)
+SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+            $(if $(filter 1,$(TSAN)),-fsanitize=thread)
+comma    := ,
+DEPS     := zlib jansson libxxhash $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
+FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
+            -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
+            $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) $(if $(ONEDNN),-DHPT_HAVE_ONEDNN) \
+            $(shell $(PKG) --cflags $(DEPS) 2>/dev/null)
+ALLFLAGS := $(FLAGS) $(CFLAGS)
+HASH     := $(shell echo '$(CC) $(ALLFLAGS)' | cksum | cut -d' ' -f1)
+B        := build/$(HASH)
+LIBS     := $(shell $(PKG) --libs $(DEPS) 2>/dev/null) -lm -ldl -pthread
+LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
+
+# ---- sources ----
+SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c handle.c log.c clock.c) \
+       $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c) \
+       $(addprefix src/data/,image_scan.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_open.c loader.c) \
+       src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
+       $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) src/eval/linear.c \
+       $(addprefix src/ssl/,moco.c session.c checkpoint.c names.c features.c probe.c) \
+       $(addprefix src/api/,api_config.c api_context.c api_dataset.c api_model.c api_session.c)
+REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c)
+CPU := $(addprefix src/kernels/,norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
+ISAS := base avx2 avx512
+ISA_base :=
+ISA_avx2 := -mavx2 -mfma
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
+
+OBJ := $(SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o)
+MODULE_OBJ := $(addprefix $(B)/,src/backend/onednn/onednn.o src/backend/onednn/team.o) $(foreach i,$(ISAS),$(CPU:%.c=$(B)/%.$(i).o)) \
+              $(B)/src/kernels/embed_ref.f32.o
+# sanitized products stay in the build folder, so that lib/ and bin/ always hold the plain ones
+OUT     := $(if $(filter 1,$(ASAN) $(TSAN)),$(B)/)
+L       := $(OUT)lib
+SO      := $(L)/libhpt.so.$(VERSION)
+MODULE  := $(if $(ONEDNN),$(L)/hpt/libhpt-onednn.so)
+BIN     := $(OUT)bin
+EXAMPLES := $(patsubst examples/%.c,$(BIN)/%,$(wildcard examples/0*.c)) $(patsubst examples/%.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
+
+all: need-base lib $(BIN)/hpt $(EXAMPLES)  ## library, module, bin/hpt and the examples
+lib: $(SO) $(L)/libhpt.a $(MODULE)
+	@[ -n "$(ONEDNN)" ] || echo "  note: no dnnl.h (apt-get install libdnnl-dev): only the slow reference backend is built"
+
+# Packages missing: with root, `make demo` and `make check` install them; else say what to type.
+need-base:
+	@[ -n "$(BASE_OK)" ] || { echo "Packages are missing. As root:"; echo "  apt-get install $(PACKAGES)"; exit 1; }
+.PHONY: need-base all lib
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALLFLAGS) -c $< -o $@
+$(B)/%.f32.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< (float)")
+	$(Q)$(CC) $(ALLFLAGS) -O3 -c $< -o $@
+$(B)/%.f64.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< (double)")
+	$(Q)$(CC) $(ALLFLAGS) -O3 -DHPT__REAL_DOUBLE -c $< -o $@
+define isa_rule
+$(B)/%.$(1).o: %.c
+	@mkdir -p $$(@D)
+	$$(call say,CC,"$$< ($(1))")
+	$$(Q)$$(CC) $$(ALLFLAGS) -O3 $(ISA_$(1)) -DHPT__ISA=$(1) -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+# image loops gain from -O3; contraction is allowed in the fast CPU kernels except where the written rounding is the contract
+$(B)/src/data/transform.o: private OPT := -O3
+$(foreach i,$(ISAS),$(foreach f,norm infonce pool,$(eval $(B)/src/kernels/$(f)_cpu.$(i).o: private ALLFLAGS := $(FLAGS) -ffp-contract=fast $(CFLAGS))))
+$(B)/src/data/transform.o: private ALLFLAGS := $(FLAGS) -O3 $(CFLAGS)
+
+$(SO): $(OBJ) lib/libhpt.map
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDSHARED) -Wl,-soname,libhpt.so.$(MAJOR) -Wl,--version-script=lib/libhpt.map -o $@ $(OBJ) $(LIBS) $(LDFLAGS)
+	@ln -sf $(@F) $(L)/libhpt.so.$(MAJOR); ln -sf libhpt.so.$(MAJOR) $(L)/libhpt.so
+$(L)/libhpt.a: $(OBJ)
+	@mkdir -p $(@D)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(OBJ)
+# libgomp by its file: clang has no path to it
+GOMP := $(shell gcc -print-file-name=libgomp.so 2>/dev/null)
+$(L)/hpt/libhpt-onednn.so: $(MODULE_OBJ) lib/libhpt-module.map
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@ $(MODULE_OBJ) -ldnnl $(GOMP) -lm $(LDFLAGS)
+
+RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
+$(BIN)/hpt: $(wildcard examples/hpt/*.c examples/hpt/*.h) $(SO) include/hpt.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@ -L$(L) -lhpt $(RPATH) -lm -pthread
+$(BIN)/demo: $(wildcard examples/demo/*.c examples/demo/*.h) $(SO) include/hpt.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@ -L$(L) -lhpt $(RPATH) -lpng -ljansson -lm
+$(BIN)/%: examples/%.c $(SO) include/hpt.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c99 $(OPT) -g $(WARN) $(SAN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH)
+$(BIN)/%: examples/%.cpp $(SO) include/hpt.h
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(SAN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH)
+
+# ---- tests ----
+TEST_SRC := $(wildcard tests/*.c)
+TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
+$(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
+$(B)/check: $(TEST_OBJ) $(L)/libhpt.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS) $(LDFLAGS)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

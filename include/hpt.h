@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hpt.h - libhpt: hierarchical self-supervised pretraining of vision models (HPT).
+ *
+ * Take a pretrained model, continue MoCo-v2 pretraining on your own unlabelled images - stage by stage, all weights or
+ * batch-norm parameters only - then measure the result with a linear probe and hand the backbone on.
+ *   Reed et al. 2022, "Self-Supervised Pretraining Improves Self-Supervised Pretraining";
+ *   He et al. 2020 (MoCo), Chen et al. 2020 (MoCo v2).
+ *
+ * This header is the manual: what is not in here is not API.
+ *
+ * CONVENTIONS
+ *   Status     Every call that can fail returns hpt_status: 0 = HPT_OK, positive = no error (HPT_END), negative = error.
+ *              Out-parameters come last; on error handles are set to NULL. hpt_last_error() gives one line of text for
+ *              the last failure on the calling thread.
+ *   Handles    Opaque, made by *_create/_open/_load and freed by *_destroy; destroy(NULL) is fine. A handle keeps what it
+ *              needs alive: any order of destruction is safe. A pointer that is not a live handle of the right kind (also
+ *              one destroyed before) gives HPT_ERR_ARGUMENT.
+ *   Threads    One handle, one thread at a time; different handles freely. Exception: hpt_session_cancel().
+ *   Fork       A child process gets HPT_ERR_FORKED on inherited handles and may make new ones. If the parent has already
+ *              trained with the onednn backend, the child should use backend=reference or exec: the OpenMP run time under
+ *              oneDNN does not survive a fork.
+ *   Memory     The library frees what it allocates. Text and arrays go into buffers of the caller.
+ *   Text out   (char *buf, size_t size, size_t *needed): needed (may be NULL) receives the length with the closing 0. If
+ *              size is too small, buf gets a cut, 0-closed text and the call returns HPT_ERR_ARGUMENT; size 0 with
+ *              buf NULL only asks for the length and returns HPT_OK.
+ *   Structs    Set struct_size = sizeof(the struct) before the call; the library fills at most that many bytes.
+ *   Images     8-bit: (H,W,3) rows from the top, RGB. Float: (N,3,H,W) contiguous, already normalised.
+ *   Options    Text keys on an hpt_config, all from one table: hpt_config_describe(), `hpt options`, docs/options.md.
+ *   Silence    The library prints nothing, reads no environment, installs no handler, never exits or aborts.
+ *
+ * A complete program (examples/03_pretrain.c): continue pretraining base.pth on a folder of images, 1000 steps.
+ *
+ *   #include <hpt.h>
+ *   #include <stdio.h>
+ *
+ *   int main(void) {
+ *       hpt_config *cfg; hpt_context *ctx; hpt_dataset *data; hpt_model *model; hpt_session *run; hpt_status st;
+ *       if ((st = hpt_config_create(NULL, &cfg)) || (st = hpt_config_set(cfg, "arch", "resnet50")) ||
+ *           (st = hpt_config_set_int(cfg, "steps", 1000)) ||
+ *           (st = hpt_context_create(cfg, &ctx)) ||
+ *           (st = hpt_dataset_open(ctx, cfg, "my-images", &data)) ||
+ *           (st = hpt_model_load(ctx, cfg, "base.pth", &model, NULL)) ||
+ *           (st = hpt_session_create(ctx, cfg, model, data, &run)) ||
+ *           (st = hpt_session_run(run, NULL, NULL)) ||
+ *           (st = hpt_model_save(model, "adapted.pth", NULL))) {
+ *           fprintf(stderr, "%s: %s\n", hpt_status_name(st), hpt_last_error());
+ *           return 1;
+ *       }
+ *       hpt_session_destroy(run); hpt_model_destroy(model); hpt_dataset_destroy(data);
+ *       hpt_context_destroy(ctx); hpt_config_destroy(cfg);
+ *       return 0;
+ *   }
+ */
+#ifndef HPT_H
+#define HPT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HPT_VERSION_MAJOR 0
+#define HPT_VERSION_MINOR 1
+#define HPT_VERSION_PATCH 0
+
+#if defined(__GNUC__) && !defined(HPT_API)
+#define HPT_API __attribute__((visibility("default")))
+#elif !defined(HPT_API)
+#define HPT_API
+#endif
+
+typedef struct hpt_config hpt_config;
+typedef struct hpt_context hpt_context;
+typedef struct hpt_dataset hpt_dataset;
+typedef struct hpt_model hpt_model;
+typedef struct hpt_session hpt_session;
+typedef struct hpt_result hpt_result;
+
+/* ==== Status ========================================================================================================= */
+
+typedef int32_t hpt_status;
+
+#define HPT_OK 0
+#define HPT_END 1               /* nothing left to do: all steps are done, or an index is past the last entry */
+#define HPT_ERR_ARGUMENT (-1)   /* NULL, a wrong or destroyed handle, a number out of range, a buffer too small */
+#define HPT_ERR_STATE (-2)      /* wrong order of calls, or the handle failed before */
+#define HPT_ERR_MEMORY (-3)     /* an allocation failed; the handle can still be destroyed */
+#define HPT_ERR_IO (-4)         /* the operating system refused: not found, disk full, permission; files before stay intact */
+#define HPT_ERR_FORMAT (-5)     /* a file is corrupt, of an unknown kind, or over a safety limit */
+#define HPT_ERR_MISMATCH (-6)   /* a sound file that does not fit: other architecture, nothing matched, other run */
+#define HPT_ERR_UNSUPPORTED (-7)/* valid, but this library or backend cannot do it */
+#define HPT_ERR_UNAVAILABLE (-8)/* a backend, module or device that is not here */
+#define HPT_ERR_DATA (-9)       /* an image could not be read and bad_image=error; the text names the file */
+#define HPT_ERR_NUMERIC (-10)   /* a loss or gradient was not finite and on_nonfinite=stop; weights are unchanged */
+#define HPT_ERR_CANCELLED (-11) /* stopped by hpt_session_cancel() or by a callback; the handle stays usable */
+#define HPT_ERR_FORKED (-12)    /* the handle was made by the parent process */
+#define HPT_ERR_PEER (-13)      /* another rank failed (several devices) */
+#define HPT_ERR_VERSION (-14)   /* a file or struct of a newer library */
+#define HPT_ERR_DEVICE (-15)    /* a device or its library failed */
+#define HPT_ERR_INTERNAL (-16)  /* a bug in libhpt: please report the text */
+#define HPT_ERR_OPTION (-17)    /* unknown key, or a value outside its type or range */
+
+/* hpt_version - MAJOR*10000 + MINOR*100 + PATCH of the library in use (not of this header). Never fails. Since 0.1. */
+HPT_API uint32_t hpt_version(void);
+
+/* hpt_version_string - the same as text, "0.1.0"; static. Since 0.1. */
+HPT_API const char *hpt_version_string(void);
+
+/* hpt_status_name - the constant's name, "HPT_ERR_IO"; "HPT_ERR_?" for an unknown number. Static text. Since 0.1. */
+HPT_API const char *hpt_status_name(hpt_status status);
+
+/* hpt_last_error - one line for the last failing call on this thread, naming file, offset, tensor, option or rank; "" if
+ * none failed yet. Borrowed: valid until the next failing call on this thread. At most 1 KiB. Since 0.1. */
+HPT_API const char *hpt_last_error(void);
+
+/* hpt_has - 1 if this build has a feature: "jpeg-turbo", "libpng", "onednn" (the module may still be missing), "reference",
+ * "cuda", "nccl", "mpi"; else 0, also for unknown names. Since 0.1. */
+HPT_API int32_t hpt_has(const char *feature);
+
+/* ==== Configuration: the one option table ============================================================================ */
+
+/* hpt_config_create - an empty configuration: every option has its default.
+ *
+ * stage  [in]  "context", "dataset", "model", "pretrain", "refresh-bn", "linear", "embed": only keys of that stage may be set.
+ *              NULL: all keys. One configuration may serve every call of a program.
+ * out    [out] the caller's; free with hpt_config_destroy(). Calls that take a configuration copy what they need.
+ * HPT_ERR_ARGUMENT  unknown stage, or out is NULL
+ * Since 0.1. */
+HPT_API hpt_status hpt_config_create(const char *stage, hpt_config **out);
+HPT_API void hpt_config_destroy(hpt_config *cfg);
+
+/* hpt_config_set, _set_int, _set_float - give an option a value. Text is converted to the option's type ("0.03", "5000").
+ *
+ * HPT_ERR_OPTION  unknown key (the text proposes the nearest), key of another stage, wrong type, or value out of range; the
+ *                 old value stays
+ * Since 0.1. */
+HPT_API hpt_status hpt_config_set(hpt_config *cfg, const char *key, const char *value);
+HPT_API hpt_status hpt_config_set_int(hpt_config *cfg, const char *key, int64_t value);
+HPT_API hpt_status hpt_config_set_float(hpt_config *cfg, const char *key, double value);
+
+/* hpt_config_get - the value in force as text (default if never set). "Text out" rules. Since 0.1. */
+HPT_API hpt_status hpt_config_get(const hpt_config *cfg, const char *key, char *buf, size_t size, size_t *needed);
+
+/* hpt_config_json - the resolved configuration of a stage as one JSON object, defaults included. stage NULL: all.
+ * "Text out" rules. Since 0.1. */
+HPT_API hpt_status hpt_config_json(const hpt_config *cfg, const char *stage, char *buf, size_t size, size_t *needed);
+
+typedef struct hpt_option_info {
+    uint32_t struct_size;
+    int32_t type;           /* HPT_OPTION_INT, _FLOAT, _TEXT, _CHOICE */
+    const char *key;        /* borrowed until the next call on this thread */
+    const char *def;        /* default as text; as range */
+    const char *range;      /* "1..16777216", "0..1", or "sgd|adamw"; "" if free; borrowed until the next describe on this thread */
+    const char *stages;     /* "pretrain linear"; as range */
+    const char *doc;        /* one line; as range */
+    const char *since;      /* "0.1"; as range */
+} hpt_option_info;
+#define HPT_OPTION_INT 0
+#define HPT_OPTION_FLOAT 1
+#define HPT_OPTION_TEXT 2
+#define HPT_OPTION_CHOICE 3
+
+/* hpt_config_describe - list the options, index 0, 1, ... until HPT_END. stage: as hpt_config_create(). Since 0.1. */
+HPT_API hpt_status hpt_config_describe(const char *stage, uint32_t index, hpt_option_info *info);
+
+/* ==== Context: backend, threads, log ================================================================================= */
+
+/* hpt_context_create - choose and open a backend. Options: backend, threads, module_dir.
+ *
+ * cfg  [in]  NULL: all defaults (backend auto: onednn if its module loads, else reference).
+ * HPT_ERR_UNAVAILABLE  the backend asked for cannot be loaded; the text gives the loader's reason
+ * HPT_ERR_MEMORY
+ * Since 0.1. Example: examples/01_version.c */
+HPT_API hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out);
+HPT_API void hpt_context_destroy(hpt_context *ctx);
+
+/* hpt_log_fn - level: 0 information, 1 warning. text: one line without newline, borrowed for the call. Runs on the thread
+ * that called the library. Must not throw, longjmp, or call the library with the handle being used. */
+typedef void (*hpt_log_fn)(void *user, int32_t level, const char *text);
+
+/* hpt_context_set_log - where notes and warnings go (collapse, K above the number of images, skipped files). NULL: nowhere,
+ * which is the default. Since 0.1. */
+HPT_API hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user);
+
+/* hpt_context_describe - one line: backend, its version, instruction set, threads. "Text out" rules. Since 0.1. */
+HPT_API hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed);
+
+/* ==== Data sets ====================================================================================================== */
+
+/* hpt_dataset_open - images from the disk. What path is decides:
+ *   a folder with sub-folders that hold images   classes = sub-folder names, sorted; images searched recursively
+ *   a folder with images only                    no labels
+ *   *.txt, *.tsv, *.csv, *.lst                   list: one "path [label]" a line; # comments; a path with blanks in "quotes" or
+ *                                                followed by a tab; relative to option list_root or the list's folder
+ *   *-idx3-ubyte[.gz], *.idx[.gz]                IDX images; labels from option labels_file, or the sibling *-labels-idx1-ubyte
+ *   *.npz                                        array npz_images (N,H,W), (N,H,W,1) or (N,H,W,3) uint8; optional npz_labels
+ *   an image file                                one image
+ * Only names and sizes are read here for folders and lists; pixels when they are needed. Formats: JPEG, PNG, BMP, PNM.
+ * Options: list_root, labels_file, npz_images, npz_labels, alpha, invert, pad, bad_image, cache, cache_side, cache_mb,
+ * max_pixels, max_file_mb.
+ *
+ * HPT_ERR_IO      not found or unreadable
+ * HPT_ERR_FORMAT  an empty folder; a list line that is wrong (its number is named); a corrupt IDX or npz file
+ * HPT_ERR_DATA    (later calls) an image that cannot be decoded, with bad_image=error
+ * Since 0.1. */
+HPT_API hpt_status hpt_dataset_open(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_dataset **out);
+
+/* hpt_dataset_from_memory - pixels (count,height,width,channels) uint8, channels 1 or 3, copied. labels: count int32 values
+ * >= 0, or NULL. Options: invert, pad. HPT_ERR_ARGUMENT for a zero size, HPT_ERR_MEMORY. Since 0.1. */
+HPT_API hpt_status hpt_dataset_from_memory(hpt_context *ctx, const hpt_config *cfg, const uint8_t *pixels, uint64_t count,
+                                           uint32_t height, uint32_t width, uint32_t channels, const int32_t *labels,
+                                           hpt_dataset **out);
+HPT_API void hpt_dataset_destroy(hpt_dataset *ds);
+
+/* hpt_dataset_subset - the images with the given indices, in that order; pixels are shared, not copied. Since 0.1. */
+HPT_API hpt_status hpt_dataset_subset(const hpt_dataset *ds, const uint64_t *indices, uint64_t count, hpt_dataset **out);
+
+/* hpt_dataset_split - two disjoint parts in a seeded random order: the first gets round(fraction*count) images. The parts for
+ * a smaller fraction and the same seed are contained in those for a larger one. fraction in (0,1). Since 0.1. */
+HPT_API hpt_status hpt_dataset_split(const hpt_dataset *ds, double fraction, uint64_t seed, hpt_dataset **first,
+                                     hpt_dataset **second);
+
+/* hpt_dataset_per_class - k images of each class, seeded. rest: the others; NULL if not wanted.
+ * HPT_ERR_ARGUMENT  no labels, k = 0, or a class with fewer than k images (the text names it)
+ * Since 0.1. */
+HPT_API hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, hpt_dataset **out,
+                                         hpt_dataset **rest);
+
+typedef struct hpt_dataset_info {
+    uint32_t struct_size;
+    int32_t labelled;       /* 1 if every image has a label */
+    uint64_t count;
+    uint32_t classes;       /* 0 without labels */
+    uint32_t bad_images;    /* distinct images found unreadable so far (bad_image=skip) */
+} hpt_dataset_info;
+HPT_API hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info);
+
+/* hpt_dataset_label - label of image i, -1 without labels. hpt_dataset_name - its path, or "set#i". hpt_dataset_class_name -
+ * name of a class (folder name; else its number). hpt_dataset_bad_image - name of the i-th unreadable image met (first 16);
+ * HPT_END past the last. Since 0.1. */
+HPT_API hpt_status hpt_dataset_label(const hpt_dataset *ds, uint64_t i, int32_t *label);
+HPT_API hpt_status hpt_dataset_name(const hpt_dataset *ds, uint64_t i, char *buf, size_t size, size_t *needed);
+HPT_API hpt_status hpt_dataset_class_name(const hpt_dataset *ds, uint32_t c, char *buf, size_t size, size_t *needed);
+HPT_API hpt_status hpt_dataset_bad_image(const hpt_dataset *ds, uint32_t i, char *buf, size_t size, size_t *needed);
+
+/* hpt_dataset_stats - per-channel mean and standard deviation over all images at their own sizes, in units of 0..1:
+ * mean of the images' means; std = sqrt(mean of the images' mean squares - mean^2). Computed once and kept. An image set of
+ * mixed sizes is fine. Since 0.1. */
+HPT_API hpt_status hpt_dataset_stats(hpt_dataset *ds, float mean[3], float std[3]);
+
+/* hpt_dataset_image - image i as evaluation sees it, (size,size,3) uint8: short edge resized to size/0.875 (or to size, option
+ * eval_crop=full), bilinear with antialiasing, then the central crop. cfg NULL: defaults. Since 0.1. */
+HPT_API hpt_status hpt_dataset_image(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, uint32_t size, uint8_t *rgb);
+
+/* hpt_dataset_view - the augmented view that pretraining would make of image i: (size,size,3) uint8. view 0 = query, 1 = key;
+ * draws keyed by (seed, epoch, i, view). Options: aug_*, seed. Since 0.1. */
+HPT_API hpt_status hpt_dataset_view(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, uint32_t view, uint64_t epoch,
+                                    uint32_t size, uint8_t *rgb);
+
+/* ==== Models ========================================================================================================= */
+
+/* hpt_model_create - a randomly initialised backbone with its MoCo projection head. Options: arch, width, stem, moco_dim, mlp,
+ * init, seed. HPT_ERR_OPTION, HPT_ERR_MEMORY. Since 0.1. */
+HPT_API hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model **out);
+
+/* hpt_model_load - a model whose weights come from a file: torch zip, torch legacy stream, or safetensors, known by its first
+ * bytes. Names of torchvision, facebookresearch/moco, OpenSelfSup, solo-learn, timm are recognised. Nothing in the file is ever
+ * executed. The architecture is the one that cfg names; if cfg leaves arch at "auto", the one recorded in a libhpt file or
+ * derived from the tensors. The backbone is loaded; the head too with option carry_head=1, else it starts fresh.
+ *
+ * report [out] NULL allowed. What was loaded, missing, unexpected, of the wrong shape; also set when HPT_ERR_MISMATCH is returned.
+ * HPT_ERR_IO, HPT_ERR_FORMAT, HPT_ERR_VERSION   see there
+ * HPT_ERR_MISMATCH  nothing matched, or a backbone tensor is missing or of another shape
+ * Since 0.1. */
+HPT_API hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_model **out,
+                                  hpt_result **report);
+HPT_API void hpt_model_destroy(hpt_model *model);
+
+/* hpt_model_save - write the weights, atomically (temporary file, fsync, rename).
+ * format [in] "torchvision" {backbone names, readable by torch.load(weights_only=True)}, "moco" {state_dict with
+ *             module.encoder_q.*, head included}, "openselfsup" {state_dict, author}, "safetensors" (backbone and head);
+ *             NULL: safetensors for *.safetensors, else torchvision.
+ * HPT_ERR_IO  nothing was changed at path
+ * Since 0.1. */
+HPT_API hpt_status hpt_model_save(hpt_model *model, const char *path, const char *format);
+
+typedef struct hpt_model_info {
+    uint32_t struct_size;
+    uint32_t feature_dim;       /* width of the pooled backbone output */
+    uint32_t embedding_dim;     /* width of the projection head's output */
+    uint32_t tensors;           /* entries of hpt_model_tensor_info() */
+    uint64_t backbone_params;   /* trainable numbers without the head */
+    uint64_t head_params;
+    char arch[32];              /* "resnet50" */
+    char stem[16];              /* "imagenet" or "small" */
+    uint32_t width;             /* 64 for the standard networks */
+    uint32_t reserved;
+} hpt_model_info;
+HPT_API hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info);
+
+typedef struct hpt_tensor_info {
+    uint32_t struct_size;
+    int32_t ndim;
+    int64_t shape[4];           /* torch order: (out, in, kh, kw) for convolutions, (out, in) for linear layers */
+    char name[96];              /* torchvision name: "layer1.0.conv1.weight"; head: "fc.0.weight" */
+} hpt_tensor_info;
+
+/* hpt_model_tensor_info - list the tensors, index 0, 1, ... until HPT_END. hpt_model_get_tensor, _set_tensor - copy one out of or
+ * into the model as float32; count must equal the number of elements. After set, sessions that run on this model do not see the
+ * change. HPT_ERR_ARGUMENT: unknown name or wrong count. Since 0.1. */
+HPT_API hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_tensor_info *info);
+HPT_API hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data, uint64_t count);
+HPT_API hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float *data, uint64_t count);
+
+/* hpt_model_features - pooled backbone features of every image, evaluation mode (running statistics), image processing as
+ * hpt_dataset_image() at option image_size, normalised with the set's mean and std (option pixel_mean, pixel_std).
+ * out [out] (count, feature_dim) float32; out_count must equal count*feature_dim. Options: image_size, batch_size, precision.
+ * Since 0.1. Example: examples/02_features.c */
+HPT_API hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *out, uint64_t out_count);
+
+/* hpt_model_features_pixels - the same for images in memory: x (n,3,size,size) float32, normalised. out (n, feature_dim).
+ * Since 0.1. */
+HPT_API hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size,
+                                             float *out);
+
+/* hpt_model_refresh_bn - the paper's Base strategy: forward passes over ds in training mode that replace only the running mean and
+ * variance of batch norm. refresh_mode=cumulative: exact average over one pass (default); ema: momentum 0.1. Plain images, no
+ * augmentation. Options: image_size, batch_size, bn_group, refresh_mode, refresh_images. result may be NULL. Since 0.1. */
+HPT_API hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result);
+
+/* hpt_model_linear - linear probe on frozen features with the paper's recipe: batch 512, SGD momentum 0.9, no weight decay, learning
+ * rates probe_lr side by side, 5000 steps, x0.1 at 1/3 and 2/3, evaluated every 100 steps on val; the learning rate and
+ * evaluation point best on val (ties: the earlier) are scored once on test. probe_augment=1 trains on random crops and flips as the
+ * paper does; 0 (default) on the central crop, each feature computed once.
+ *
+ * val  NULL: a class-balanced fifth of train is held out (at least one image a class).   test  NULL: no test score.
+ * result [out] numbers: val_top1, test_top1 (percent), best_lr, best_step, classes; text: JSON of everything.
+ * HPT_ERR_ARGUMENT  a set without labels, or val/test with a class that train does not have
+ * Since 0.1. */
+HPT_API hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test,
+                                    const hpt_config *cfg, hpt_result **result);
+
+/* hpt_linear_features - the same probe on features that the caller already has: train (n_train,dim) float32 with labels
+ * 0..classes-1, and so on; n_val may be 0 (a fifth of train is held out), n_test may be 0. Nothing of test is looked at before the
+ * choice is made. Since 0.1. */
+HPT_API hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t dim, uint32_t classes,
+                                       const float *train, const int32_t *train_labels, uint64_t n_train,
+                                       const float *val, const int32_t *val_labels, uint64_t n_val,
+                                       const float *test, const int32_t *test_labels, uint64_t n_test, hpt_result **result);
+
+/* ==== Training sessions ============================================================================================== */
+
+typedef struct hpt_step_info {
+    uint32_t struct_size;
+    uint32_t queue_fill;    /* keys in the queue that came from images, at most moco_k */
+    uint64_t step;          /* optimizer updates done, 1 after the first */
+    uint64_t steps;         /* updates of the whole stage */
+    uint64_t epoch;         /* passes over the data begun, from 0 */
+    double loss;            /* mean InfoNCE of the batch, nats, before the update */
+    double chance;          /* ln(moco_k + 1): the loss of a guess */
+    double acc1, acc5;      /* contrastive top-1, top-5 in percent: the positive among the moco_k + 1 logits */
+    double z_std;           /* mean over dimensions of the std of the normalised queries, times sqrt(dim): 1 = spread, 0 = collapsed */
+    double lr;              /* learning rate of this update */
+    double wait_ms;         /* waiting for images */
+    double step_ms;         /* the whole step, waiting included */
+    uint32_t skipped;       /* updates left out because of non-finite values, so far (on_nonfinite=skip) */
+    uint32_t reserved;
+} hpt_step_info;
+
+/* hpt_session_create - MoCo-v2 pretraining of model on ds. The model's weights are copied in; the model receives the trained weights at
+ * hpt_session_sync(), hpt_session_save(), and when the last step is done. The head is the model's (fresh, or carried over at
+ * load). Key encoder = copy of the query's parameters; the queue starts as random unit vectors (ssl: He et al. 2020, alg. 1).
+ * train=bn trains batch-norm parameters and head only (HPT-BN). All memory of a step is taken here.
+ *
+ * ds  [in]  NULL: the host feeds every step through hpt_session_step_images().
+ * Options: stage pretrain of the table.
+ * HPT_ERR_MEMORY, HPT_ERR_UNSUPPORTED (precision on this backend), HPT_ERR_DATA (statistics of unreadable images)
+ * Since 0.1. Example: examples/03_pretrain.c */
+HPT_API hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model, hpt_dataset *ds,
+                                      hpt_session **out);
+HPT_API void hpt_session_destroy(hpt_session *s);
+
+/* hpt_session_step - run one optimisation step on the next batch and wait for it.
+ *
+ * info  [out]  NULL allowed. Set struct_size first.
+ * HPT_OK           done
+ * HPT_END          all steps are done; nothing was run
+ * HPT_ERR_STATE    an earlier call failed for good; hpt_last_error() repeats that failure
+ * HPT_ERR_DATA     an image could not be decoded and bad_image=error; the text names it. The step can be tried again.
+ * HPT_ERR_NUMERIC  loss or gradient is not finite and on_nonfinite=stop; weights, queue, statistics and step count are those before
+ *                  the step; the text names step and tensor
+ * Since 0.1. */
+HPT_API hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info);
+
+/* hpt_session_step_images - the same with views given by the host: view_q, view_k (batch_size,3,image_size,image_size) float32,
+ * normalised. Since 0.1. */
+HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q, const float *view_k, hpt_step_info *info);
+
+/* hpt_step_fn - called after each step on the calling thread; non-zero stops hpt_session_run() with HPT_ERR_CANCELLED. With
+ * on_nonfinite=callback it is also called for a step that was not applied (loss is then NaN or Inf). It may call
+ * hpt_session_save() and hpt_session_sync() on the session; it must not destroy it, throw or longjmp. */
+typedef int32_t (*hpt_step_fn)(void *user, const hpt_step_info *info);
+
+/* hpt_session_run - step until the end. fn may be NULL. HPT_OK at the end (also if it was reached before). Since 0.1. */
+HPT_API hpt_status hpt_session_run(hpt_session *s, hpt_step_fn fn, void *user);
+
+/* hpt_session_cancel - from any thread (not a signal handler): the current or next hpt_session_run() returns HPT_ERR_CANCELLED after the
+ * step in progress; a later run continues. Since 0.1. */
+HPT_API hpt_status hpt_session_cancel(hpt_session *s);
+
+/* hpt_session_save - checkpoint of everything (facebookresearch/moco layout in a torch zip plus our own entries), atomically. The
+ * previous file stays intact on any failure. HPT_ERR_IO: disk full, permission. Since 0.1. */
+HPT_API hpt_status hpt_session_save(hpt_session *s, const char *path);
+
+/* hpt_session_resume - continue a run from its checkpoint, bit for bit as if it had not stopped. The session must be fresh and of the
+ * same configuration and data. A file of facebookresearch/moco without our entries is accepted too: weights, key encoder, queue and
+ * momentum are taken, and the step count follows from its epoch.
+ * HPT_ERR_MISMATCH  another architecture, configuration or data set (the text names the first difference)
+ * Since 0.1. */
+HPT_API hpt_status hpt_session_resume(hpt_session *s, const char *path);
+
+/* hpt_session_sync - copy the trained query encoder (weights, running statistics, head) into the model. Since 0.1. */
+HPT_API hpt_status hpt_session_sync(hpt_session *s);
+
+/* hpt_session_get_info - counters and metrics after the last step (zeros before the first). Since 0.1. */
+HPT_API hpt_status hpt_session_get_info(const hpt_session *s, hpt_step_info *info);
+
+/* hpt_session_get_tensor, _set_tensor - state by name, float32 in torch layout: "q.<name>", "k.<name>" (model tensors of both encoders),
+ * "grad.<name>" (of the last step), "momentum.<name>", "queue" (dim, moco_k). For tests and own algorithms. Since 0.1. */
+HPT_API hpt_status hpt_session_get_tensor(hpt_session *s, const char *name, float *data, uint64_t count);
+HPT_API hpt_status hpt_session_set_tensor(hpt_session *s, const char *name, const float *data, uint64_t count);
+
+/* ==== Files and results ============================================================================================== */
+
+/* hpt_file_info - what a checkpoint holds, without loading it: container, producer, tensors with shapes and types, step, options.
+ * result [out] JSON. HPT_ERR_IO, HPT_ERR_FORMAT. Since 0.1. */
+HPT_API hpt_status hpt_file_info(const char *path, hpt_result **result);
+
+/* hpt_result_number - one top-level number by name; HPT_ERR_ARGUMENT if there is none. hpt_result_json - everything as JSON. Since 0.1. */
+HPT_API hpt_status hpt_result_number(const hpt_result *r, const char *name, double *value);
+HPT_API hpt_status hpt_result_json(const hpt_result *r, char *buf, size_t size, size_t *needed);
+HPT_API void hpt_result_destroy(hpt_result *r);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* HPT_H */

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * Shared by the API files: handle objects that live only here, and the rules of hpt.h for text and structs. */
+#ifndef HPT__API_H
+#define HPT__API_H
+#include "core/context.h"
+#include "core/options.h"
+#include <jansson.h>
+
+struct hpt_config { hpt__handle handle; hpt__options o; };
+struct hpt_result { hpt__handle handle; json_t *json; };
+
+hpt_status hpt__result_new(json_t *json, hpt_result **out);        /* takes over json, also on failure */
+hpt_status hpt__text_out(const char *text, char *buf, size_t size, size_t *needed);
+/* Copies min(have, the caller's struct_size) bytes of from, keeping the caller's struct_size. */
+hpt_status hpt__struct_out(void *to, const void *from, size_t have, const char *name);
+hpt_status hpt__config_options(const hpt_config *cfg, const hpt__options **o);     /* cfg NULL: *o NULL, all defaults */
+
+#define CHECK(h, KIND) HPT_TRY(hpt__handle_check((h), HPT__KIND_##KIND, #h))
+#define NOT_NULL(p) do { if (!(p)) return hpt__fail(HPT_ERR_ARGUMENT, #p " is NULL"); } while (0)
+#define OUT(p) do { NOT_NULL(p); *(p) = NULL; } while (0)
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/api.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include <stdlib.h>
+#include <string.h>
+
+uint32_t hpt_version(void) { return HPT_VERSION_MAJOR * 10000 + HPT_VERSION_MINOR * 100 + HPT_VERSION_PATCH; }
+#define STR2(x) #x
+#define STR(x) STR2(x)
+const char *hpt_version_string(void) { return STR(HPT_VERSION_MAJOR) "." STR(HPT_VERSION_MINOR) "." STR(HPT_VERSION_PATCH); }
+
+int32_t hpt_has(const char *feature) {
+    static const char *const have[] = {"reference",
+#ifdef HPT_HAVE_JPEG
+                                       "jpeg-turbo",
+#endif
+#ifdef HPT_HAVE_PNG
+                                       "libpng",
+#endif
+#ifdef HPT_HAVE_ONEDNN
+                                       "onednn",
+#endif
+                                       ""};
+    for (size_t i = 0; feature && i < sizeof have / sizeof *have; i++)
+        if (*feature && !strcmp(have[i], feature)) return 1;
+    return 0;
+}
+
+hpt_status hpt__text_out(const char *text, char *buf, size_t size, size_t *needed) {
+    size_t n = strlen(text) + 1;
+    if (needed) *needed = n;
+    if (!buf && !size) return HPT_OK;
+    if (!buf) return hpt__fail(HPT_ERR_ARGUMENT, "buf is NULL with size %zu", size);
+    if (n <= size) {
+        memcpy(buf, text, n);
+        return HPT_OK;
+    }
+    if (size) {
+        memcpy(buf, text, size - 1);
+        buf[size - 1] = 0;
+    }
+    return hpt__fail(HPT_ERR_ARGUMENT, "buffer of %zu bytes is too small, %zu are needed", size, n);
+}
+
+hpt_status hpt__struct_out(void *to, const void *from, size_t have, const char *name) {
+    uint32_t size;
+    if (!to) return hpt__fail(HPT_ERR_ARGUMENT, "%s is NULL", name);
+    memcpy(&size, to, 4);
+    if (size < 8 || size > 65536) return hpt__fail(HPT_ERR_ARGUMENT, "%s: struct_size is %u; set it to sizeof the struct", name, size);
+    if (size > have) memset((char *)to + have, 0, size - have);
+    memcpy((char *)to + 4, (const char *)from + 4, (size < have ? size : have) - 4);
+    return HPT_OK;
+}
+
+hpt_status hpt__config_options(const hpt_config *cfg, const hpt__options **o) {
+    *o = NULL;
+    if (!cfg) return HPT_OK;
+    CHECK(cfg, CONFIG);
+    *o = &cfg->o;
+    return HPT_OK;
+}
+
+static void config_free(void *p) {
+    hpt_config *c = p;
+    hpt__options_fini(&c->o);
+    hpt__free(c);
+}
+
+static hpt_status stage_of(const char *stage, char *letter) {
+    *letter = 0;
+    if (!stage || (*letter = hpt__options_stage(stage))) return HPT_OK;
+    return hpt__fail(HPT_ERR_ARGUMENT, "stage '%.40s' is none of context, dataset, model, pretrain, refresh-bn, linear, embed", stage);
+}
+
+hpt_status hpt_config_create(const char *stage, hpt_config **out) {
+    char letter;
+    OUT(out);
+    HPT_TRY(stage_of(stage, &letter));
+    hpt_config *c = hpt__calloc(1, sizeof *c);
+    if (!c) return hpt__fail_memory(sizeof *c);
+    hpt__options_init(&c->o, letter);
+    hpt_status st = hpt__handle_open(c, HPT__KIND_CONFIG, config_free);
+    if (st) {
+        hpt__free(c);
+        return st;
+    }
+    *out = c;
+    return HPT_OK;
+}
+void hpt_config_destroy(hpt_config *cfg) { hpt__handle_close(cfg, HPT__KIND_CONFIG); }
+
+hpt_status hpt_config_set(hpt_config *cfg, const char *key, const char *value) {
+    CHECK(cfg, CONFIG);
+    NOT_NULL(key);
+    NOT_NULL(value);
+    return hpt__options_set(&cfg->o, key, value);
+}
+hpt_status hpt_config_set_int(hpt_config *cfg, const char *key, int64_t value) {
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return hpt_config_set(cfg, key, text);
+}
+hpt_status hpt_config_set_float(hpt_config *cfg, const char *key, double value) {
+    char text[40];
+    hpt__number_print(value, text, sizeof text);
+    return hpt_config_set(cfg, key, text);
+}
+hpt_status hpt_config_get(const hpt_config *cfg, const char *key, char *buf, size_t size, size_t *needed) {
+    char text[4100];
+    CHECK(cfg, CONFIG);
+    NOT_NULL(key);
+    HPT_TRY(hpt__options_get(&cfg->o, key, text, sizeof text, NULL));
+    return hpt__text_out(text, buf, size, needed);
+}
+
+hpt_status hpt_config_json(const hpt_config *cfg, const char *stage, char *buf, size_t size, size_t *needed) {
+    char letter, text[4100];
+    CHECK(cfg, CONFIG);
+    HPT_TRY(stage_of(stage, &letter));
+    json_t *j = json_object();
+    for (int i = 0; i < HPT__OPT_COUNT; i++) {
+        if (!hpt__options_applies(i, letter)) continue;
+        hpt__options_get(&cfg->o, hpt__options_key(i), text, sizeof text, NULL);
+        json_t *v = hpt__options_type(i) == HPT_OPTION_INT ? json_integer(hpt__opt_i(&cfg->o, i))
+                    : hpt__options_type(i) == HPT_OPTION_FLOAT ? json_real(hpt__opt_f(&cfg->o, i)) : json_string(text);
+        json_object_set_new(j, hpt__options_key(i), v);
+    }
+    char *dump = json_dumps(j, JSON_INDENT(2));
+    json_decref(j);
+    if (!dump) return hpt__fail_memory(4096);
+    hpt_status st = hpt__text_out(dump, buf, size, needed);
+    free(dump);
+    return st;
+}
+
+hpt_status hpt_config_describe(const char *stage, uint32_t index, hpt_option_info *info) {
+    char letter;
+    hpt_option_info full;
+    memset(&full, 0, sizeof full);
+    NOT_NULL(info);
+    HPT_TRY(stage_of(stage, &letter));
+    hpt_status st = hpt__options_describe(letter, index, &full);
+    if (st) return st;
+    return hpt__struct_out(info, &full, sizeof full, "info");
+}
+
+/* ---- results ---- */
+
+static void result_free(void *p) {
+    hpt_result *r = p;
+    json_decref(r->json);
+    hpt__free(r);
+}
+hpt_status hpt__result_new(json_t *json, hpt_result **out) {
+    hpt_result *r = json ? hpt__calloc(1, sizeof *r) : NULL;
+    *out = NULL;
+    if (!r || hpt__handle_open(r, HPT__KIND_RESULT, result_free)) {
+        hpt__free(r);
+        json_decref(json);
+        return hpt__fail_memory(sizeof *r);
+    }
+    r->json = json;
+    *out = r;
+    return HPT_OK;
+}
+void hpt_result_destroy(hpt_result *r) { hpt__handle_close(r, HPT__KIND_RESULT); }
+hpt_status hpt_result_number(const hpt_result *r, const char *name, double *value) {
+    CHECK(r, RESULT);
+    NOT_NULL(name);
+    NOT_NULL(value);
+    json_t *v = json_object_get(r->json, name);
+    if (!json_is_number(v)) return hpt__fail(HPT_ERR_ARGUMENT, "the result has no number '%.80s'", name);
+    *value = json_number_value(v);
+    return HPT_OK;
+}
+hpt_status hpt_result_json(const hpt_result *r, char *buf, size_t size, size_t *needed) {
+    CHECK(r, RESULT);
+    char *dump = json_dumps(r->json, JSON_INDENT(2));
+    if (!dump) return hpt__fail_memory(4096);
+    hpt_status st = hpt__text_out(dump, buf, size, needed);
+    free(dump);
+    return st;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/api.h"
+#include "data/dataset.h"
+#include "ssl/checkpoint.h"
+#include "ssl/features.h"
+#include "ssl/names.h"
+#include "ssl/probe.h"
+#include <string.h>
+
+hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model **out) {
+    const hpt__options *o;
+    hpt__arch a;
+    OUT(out);
+    CHECK(ctx, CONTEXT);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__arch_from_options(o, OPT_IS(o, arch, "auto") ? "resnet50" : OPT_S(o, arch), &a));
+    HPT_TRY(hpt__model_new(ctx, &a, out));
+    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init, "openselfsup"), 0, (*out)->params, (*out)->stats);
+    return HPT_OK;
+}
+
+hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_model **out, hpt_result **report) {
+    const hpt__options *o;
+    hpt__tensorfile f;
+    hpt__arch a;
+    char buf[128];
+    OUT(out);
+    if (report) *report = NULL;
+    CHECK(ctx, CONTEXT);
+    NOT_NULL(path);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__tensorfile_open(&f, path));
+    const char *prefix = hpt__names_prefix(&f, buf, sizeof buf);
+    int head = (int)OPT_I(o, carry_head);
+    hpt_status st = OPT_IS(o, arch, "auto") && prefix ? hpt__names_arch(&f, prefix, o, &a)
+                                                      : hpt__arch_from_options(o, OPT_IS(o, arch, "auto") ? "resnet50" : OPT_S(o, arch), &a);
+    if (st) st = hpt__fail_context(st, "%.400s", path);
+    if (!st) st = hpt__model_new(ctx, &a, out);
+    if (!st) {
+        hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init, "openselfsup"), 1, (*out)->params, (*out)->stats);
+        json_t *j = json_object();
+        st = hpt__names_load(&f, path, head, *out, j);
+        hpt_status made = report ? hpt__result_new(j, report) : HPT_OK;
+        if (!report) json_decref(j);
+        if (!st) st = made;
+        if (st) {
+            hpt_model_destroy(*out);
+            *out = NULL;
+        }
+    }
+    hpt__tensorfile_close(&f);
+    return st;
+}
+void hpt_model_destroy(hpt_model *model) { hpt__handle_close(model, HPT__KIND_MODEL); }
+
+hpt_status hpt_model_save(hpt_model *model, const char *path, const char *format) {
+    CHECK(model, MODEL);
+    NOT_NULL(path);
+    return hpt__model_save(model, path, format);
+}
+
+hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info) {
+    CHECK(model, MODEL);
+    const hpt__net *net = &model->net;
+    hpt_model_info full;
+    memset(&full, 0, sizeof full);
+    full.feature_dim = (uint32_t)net->feature_dim;
+    full.embedding_dim = (uint32_t)net->arch.dim;
+    full.tensors = (uint32_t)net->n_tensors;
+    for (int i = 0; i < net->n_tensors; i++)
+        if (!hpt__is_stat(&net->tensors[i])) *(net->tensors[i].head ? &full.head_params : &full.backbone_params) += net->tensors[i].count;
+    snprintf(full.arch, sizeof full.arch, "%s", net->arch.name);
+    snprintf(full.stem, sizeof full.stem, "%s", net->arch.small_stem ? "small" : "imagenet");
+    full.width = (uint32_t)net->arch.width;
+    return hpt__struct_out(info, &full, sizeof full, "info");
+}
+
+hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_tensor_info *info) {
+    CHECK(model, MODEL);
+    if (index >= (uint32_t)model->net.n_tensors) return HPT_END;
+    const hpt__tensor *t = &model->net.tensors[index];
+    hpt_tensor_info full;
+    memset(&full, 0, sizeof full);
+    full.ndim = t->ndim;
+    memcpy(full.shape, t->shape, sizeof full.shape);
+    snprintf(full.name, sizeof full.name, "%s", t->name);
+    return hpt__struct_out(info, &full, sizeof full, "info");
+}
+static hpt_status tensor(hpt_model *m, const char *name, uint64_t count, float **data) {
+    CHECK(m, MODEL);
+    NOT_NULL(name);
+    int i = hpt__net_find(&m->net, name);
+    if (i < 0) return hpt__fail(HPT_ERR_ARGUMENT, "no tensor is called '%.80s'", name);
+    if (m->net.tensors[i].count != count)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, m->net.tensors[i].count, (unsigned long long)count);
+    *data = hpt__model_tensor(m, i);
+    return HPT_OK;
+}
+hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data, uint64_t count) {
+    float *mine;
+    HPT_TRY(tensor((hpt_model *)(uintptr_t)model, name, count, &mine));
+    NOT_NULL(data);
+    memcpy(data, mine, (size_t)count * 4);
+    return HPT_OK;
+}
+hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float *data, uint64_t count) {
+    float *mine;
+    HPT_TRY(tensor(model, name, count, &mine));
+    NOT_NULL(data);
+    memcpy(mine, data, (size_t)count * 4);
+    return HPT_OK;
+}
+
+hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *out, uint64_t out_count) {
+    const hpt__options *o;
+    CHECK(model, MODEL);
+    CHECK(ds, DATASET);
+    NOT_NULL(out);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    if (out_count != ds->count * (uint64_t)model->net.feature_dim)
+        return hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %d features are needed", (unsigned long long)out_count,
+                         (unsigned long long)ds->count, model->net.feature_dim);
+    return hpt__features(model, ds, o, out);
+}
+hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size, float *out) {
+    const hpt__options *o;
+    CHECK(model, MODEL);
+    NOT_NULL(x);
+    NOT_NULL(out);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    if (n < 1 || n > 65536 || size < 8 || size > 4096) return hpt__fail(HPT_ERR_ARGUMENT, "%u images of %ux%u pixels", n, size, size);
+    return hpt__features_pixels(model, o, x, n, size, out);
+}
+
+hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result) {
+    const hpt__options *o;
+    uint64_t images = 0;
+    if (result) *result = NULL;
+    CHECK(model, MODEL);
+    CHECK(ds, DATASET);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__refresh_bn(model, ds, o, &images));
+    return result ? hpt__result_new(json_pack("{s:I, s:s}", "images", (json_int_t)images, "mode", OPT_S(o, refresh_mode)), result) : HPT_OK;
+}
+
+static hpt_status finish(hpt_status st, json_t *j, hpt_result **result) {
+    if (st) {
+        json_decref(j);
+        return st;
+    }
+    return hpt__result_new(j, result);
+}
+hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt_config *cfg, hpt_result **result) {
+    const hpt__options *o;
+    OUT(result);
+    CHECK(model, MODEL);
+    CHECK(train, DATASET);
+    if (val) CHECK(val, DATASET);
+    if (test) CHECK(test, DATASET);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    json_t *j = json_object();
+    if (!j) return hpt__fail_memory(64);
+    return finish(hpt__model_linear(model, train, val, test, o, j), j, result);
+}
+hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t dim, uint32_t classes, const float *train, const int32_t *train_labels,
+                               uint64_t n_train, const float *val, const int32_t *val_labels, uint64_t n_val, const float *test,
+                               const int32_t *test_labels, uint64_t n_test, hpt_result **result) {
+    const hpt__options *o;
+    OUT(result);
+    CHECK(ctx, CONTEXT);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    if ((n_train && (!train || !train_labels)) || (n_val && (!val || !val_labels)) || (n_test && (!test || !test_labels)))
+        return hpt__fail(HPT_ERR_ARGUMENT, "features or labels are NULL");
+    if (!dim || dim > 1u << 20 || classes > 1u << 20) return hpt__fail(HPT_ERR_ARGUMENT, "%u features, %u classes", dim, classes);
+    json_t *j = json_object();
+    if (!j) return hpt__fail_memory(64);
+    hpt_status st = hpt__features_linear(ctx, o, (int)dim, (int)classes, (hpt__labelled){train, train_labels, n_train},
+                                         (hpt__labelled){val, val_labels, n_val}, (hpt__labelled){test, test_labels, n_test}, j);
+    return finish(st, j, result);
+}
+
+hpt_status hpt_file_info(const char *path, hpt_result **result) {
+    hpt__tensorfile f;
+    char buf[128];
+    OUT(result);
+    NOT_NULL(path);
+    HPT_TRY(hpt__tensorfile_open(&f, path));
+    json_t *j = json_object(), *list = json_array();
+    const char *prefix = hpt__names_prefix(&f, buf, sizeof buf);
+    json_object_set_new(j, "file", json_string(path));
+    json_object_set_new(j, "container", json_string(f.container));
+    json_object_set_new(j, "backbone_prefix", prefix ? json_string(prefix) : json_null());
+    hpt__arch a;
+    if (prefix && !hpt__names_arch(&f, prefix, NULL, &a)) {
+        json_object_set_new(j, "arch", json_string(a.name));
+        json_object_set_new(j, "width", json_integer(a.width));
+        json_object_set_new(j, "stem", json_string(a.small_stem ? "small" : "imagenet"));
+    }
+    json_object_set_new(j, "tensor_count", json_integer(f.n));
+    for (uint32_t i = 0; i < f.n; i++) {
+        json_t *shape = json_array();
+        for (int d = 0; d < f.t[i].ndim; d++) json_array_append_new(shape, json_integer(f.t[i].shape[d]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", f.t[i].name, "type", hpt__ftype_name(f.t[i].type), "shape", shape));
+    }
+    json_object_set(j, "values", f.meta);
+    json_object_set_new(j, "tensors", list);
+    hpt__tensorfile_close(&f);
+    return hpt__result_new(j, result);
+}

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT
+ * The oneDNN backend (module libhpt-onednn.so): convolutions and matrix products by oneDNN 2.x, everything else by src/kernels/<family>_cpu.c
+ * on the same OpenMP team (libgomp, which oneDNN brings along).
+ *
+ * Feature maps are nChw16c (AVX-512) or nChw8c, the 3-channel input nchw. Weights are kept as float OIhw16i16o / OIhw8i8o (stem:
+ * Ohwi16o / Ohwi8o): what the forward primitives ask for; a primitive that wants another order or bfloat16 gets a reorder into its
+ * scratch. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions in float32 (oneDNN 2.x on AVX-512 only). */
+#include "backend/backend.h"
+#include "backend/onednn/team.h"
+#include "kernels/cpu_kernels.h"
+#include "kernels/embed.h"
+#include "kernels/infonce.h"
+#include <dnnl.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+extern const hpt__backend hpt_backend_onednn __attribute__((visibility("default")));
+
+struct hpt__device {
+    const hpt__host *host;
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    int threads, outer_threads;
+    const hpt__cpu_kernels *cpu;
+};
+
+/* One oneDNN primitive with its memory objects; data pointers are set at each run. */
+typedef struct prim {
+    dnnl_primitive_t p;
+    dnnl_memory_t mem[4];
+    dnnl_exec_arg_t arg[4];
+    int n;
+} prim;
+
+struct hpt__op {
+    hpt__op_desc d;
+    hpt__device *dev;
+    prim main, reorder;             /* reorder: weights before the main primitive, or the weight gradient after it */
+    int has_reorder;
+    size_t scratch, main_scratch, weight_bytes;     /* scratch = primitive's scratchpad, then weights in the primitive's order */
+    char name[64];
+};
+
+static hpt_status fail_dnnl(hpt__device *dev, dnnl_status_t st, const char *what) {
+    static const char *const names[] = {"success", "out of memory", "invalid arguments", "unimplemented", "iterator ends", "runtime error",
+                                        "not required"};
+    hpt_status code = st == dnnl_out_of_memory ? HPT_ERR_MEMORY : st == dnnl_unimplemented ? HPT_ERR_UNSUPPORTED : HPT_ERR_DEVICE;
+    return dev->host->fail(code, "oneDNN: %s: %s", what, (unsigned)st < 7 ? names[st] : "unknown status");
+}
+#define DNNL(dev, call) do { dnnl_status_t s_ = (call); if (s_ != dnnl_success) { st = fail_dnnl(dev, s_, #call); goto done; } } while (0)
+
+/* ---- device ---- */
+
+static hpt_status open_device(const hpt__host *host, int threads, hpt__device **out) {
+    hpt_status st = HPT_OK;
+    hpt__device *dev = host->alloc(sizeof *dev);
+    if (!dev) return host->fail(HPT_ERR_MEMORY, "out of memory opening oneDNN");
+    memset(dev, 0, sizeof *dev);
+    dev->host = host;
+    dev->threads = threads;
+    dev->cpu = &hpt__cpu_table_base;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) dev->cpu = &hpt__cpu_table_avx2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        dev->cpu = &hpt__cpu_table_avx512;
+#endif
+    DNNL(dev, dnnl_engine_create(&dev->engine, dnnl_cpu, 0));
+    DNNL(dev, dnnl_stream_create(&dev->stream, dev->engine, dnnl_stream_default_flags));
+    *out = dev;
+    return HPT_OK;
+done:
+    if (dev->engine) dnnl_engine_destroy(dev->engine);
+    host->free(dev);
+    return st;
+}
+static void close_device(hpt__device *dev) {
+    dnnl_stream_destroy(dev->stream);
+    dnnl_engine_destroy(dev->engine);
+    dev->host->free(dev);
+}
+static void describe(hpt__device *dev, char *text, size_t size) {
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(text, size, "onednn %d.%d.%d (%s, %d thread%s)", v->major, v->minor, v->patch, dev->cpu->isa, dev->threads,
+             dev->threads == 1 ? "" : "s");
+}
+static int supports(hpt__device *dev, hpt__dtype t) {
+    if (t == HPT__F32) return 2;
+    if (t == HPT__F64 || dev->cpu->block != 16) return 0;
+#if defined(__x86_64__)
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx ? 2 : 1;
+#else
+    return 0;
+#endif
+}
+/* The OpenMP thread count belongs to the calling thread: lend it for the call and put it back. */
+static void enter(hpt__device *dev) { dev->outer_threads = hpt__team_set_threads(dev->threads); }
+static void leave(hpt__device *dev) { hpt__team_set_threads(dev->outer_threads); }
+
+static void *mem_alloc(hpt__device *dev, size_t bytes) { return dev->host->alloc(bytes); }
+static void mem_free(hpt__device *dev, void *p) { dev->host->free(p); }
+static void copy(hpt__device *dev, void *dst, const void *src, size_t bytes) { (void)dev; memcpy(dst, src, bytes); }
+
+static size_t elem(hpt__dtype t) { return t == HPT__BF16 ? 2 : 4; }
+static size_t act_bytes(hpt__device *dev, hpt__dtype t, int n, int c, int h, int w) { (void)dev; return (size_t)n * c * h * w * elem(t); }
+
+/* ---- parameters: (O,I,H,W) <-> (O/b, I/b, H, W, i, o), stem (O/b, H, W, I, o) ---- */
+
+static int is_blocked(const hpt__device *dev, const int64_t s[4]) { return s[2] * s[3] > 0 && s[0] % dev->cpu->block == 0; }
+static size_t weight_index(int64_t o, int64_t i, int64_t y, int64_t x, const int64_t s[4], int b) {
+    if (s[1] % b == 0)
+        return (size_t)((((((o / b) * (s[1] / b) + i / b) * s[2] + y) * s[3] + x) * b + i % b) * b + o % b);
+    return (size_t)(((((o / b) * s[2] + y) * s[3] + x) * s[1] + i) * b + o % b);
+}
+static void pack(hpt__device *dev, hpt__dtype t, const int64_t s[4], const float *plain, void *native) {
+    float *to = native;
+    (void)t;
+    if (!is_blocked(dev, s)) {
+        memcpy(to, plain, (size_t)(s[0] * (s[1] ? s[1] : 1) * (s[2] ? s[2] * s[3] : 1)) * 4);
+        return;
+    }
+    for (int64_t o = 0; o < s[0]; o++)
+        for (int64_t i = 0; i < s[1]; i++)
+            for (int64_t y = 0; y < s[2]; y++)
+                for (int64_t x = 0; x < s[3]; x++) to[weight_index(o, i, y, x, s, dev->cpu->block)] = *plain++;
+}
+static void unpack(hpt__device *dev, hpt__dtype t, const int64_t s[4], const void *native, float *plain) {
+    const float *from = native;
+    (void)t;
+    if (!is_blocked(dev, s)) {
+        memcpy(plain, from, (size_t)(s[0] * (s[1] ? s[1] : 1) * (s[2] ? s[2] * s[3] : 1)) * 4);
+        return;
+    }
+    for (int64_t o = 0; o < s[0]; o++)
+        for (int64_t i = 0; i < s[1]; i++)
+            for (int64_t y = 0; y < s[2]; y++)
+                for (int64_t x = 0; x < s[3]; x++) *plain++ = from[weight_index(o, i, y, x, s, dev->cpu->block)];
+}
+
+/* ---- convolutions ---- */
+
+static dnnl_status_t act_md(hpt__device *dev, dnnl_memory_desc_t *md, hpt__dtype t, int n, int c, int h, int w) {
+    dnnl_dims_t dims = {n, c, h, w};
+    dnnl_format_tag_t tag = c % dev->cpu->block ? dnnl_nchw : dev->cpu->block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+    return dnnl_memory_desc_init_by_tag(md, 4, dims, t == HPT__BF16 ? dnnl_bf16 : dnnl_f32, tag);
+}
+static dnnl_status_t weight_md(hpt__device *dev, dnnl_memory_desc_t *md, const hpt__geometry *g) {
+    dnnl_dims_t dims = {g->k, g->c, g->r, g->s};
+    int b = dev->cpu->block;
+    dnnl_format_tag_t tag = g->c % b ? (b == 16 ? dnnl_Ohwi16o : dnnl_Ohwi8o) : (b == 16 ? dnnl_OIhw16i16o : dnnl_OIhw8i8o);
+    return dnnl_memory_desc_init_by_tag(md, 4, dims, dnnl_f32, tag);
+}
+
+static dnnl_status_t conv_pd(hpt__op *op, dnnl_alg_kind_t alg, hpt__op_kind kind, dnnl_primitive_desc_t fwd, dnnl_primitive_desc_t *pd) {
+    const hpt__geometry *g = &op->d.g;
+    hpt__device *dev = op->dev;
+    dnnl_memory_desc_t src, wei, dst;
+    dnnl_dims_t wdims = {g->k, g->c, g->r, g->s}, stride = {g->stride, g->stride}, pad = {g->pad, g->pad}, pad_r;
+    pad_r[0] = (g->p - 1) * g->stride + g->r - g->h - g->pad;
+    pad_r[1] = (g->q - 1) * g->stride + g->s - g->w - g->pad;
+    dnnl_data_type_t wt = op->d.dtype == HPT__BF16 && kind != HPT__OP_CONV_WEIGHTS ? dnnl_bf16 : dnnl_f32;
+    dnnl_status_t st;
+    dnnl_convolution_desc_t cd;
+    dnnl_primitive_attr_t attr = NULL;
+    if ((st = act_md(dev, &src, op->d.dtype, g->n, g->c, g->h, g->w)) || (st = act_md(dev, &dst, op->d.dtype, g->n, g->k, g->p, g->q)) ||
+        (st = dnnl_memory_desc_init_by_tag(&wei, 4, wdims, wt, dnnl_format_tag_any)))
+        return st;
+    if (kind == HPT__OP_CONV) st = dnnl_convolution_forward_desc_init(&cd, dnnl_forward_training, alg, &src, &wei, NULL, &dst, stride, pad, pad_r);
+    else if (kind == HPT__OP_CONV_DATA) st = dnnl_convolution_backward_data_desc_init(&cd, alg, &src, &wei, &dst, stride, pad, pad_r);
+    else st = dnnl_convolution_backward_weights_desc_init(&cd, alg, &src, &wei, NULL, &dst, stride, pad, pad_r);
+    if (st) return st;
+    if ((st = dnnl_primitive_attr_create(&attr))) return st;
+    st = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    if (!st) st = dnnl_primitive_desc_create(pd, &cd, attr, dev->engine, fwd);
+    dnnl_primitive_attr_destroy(attr);
+    return st;
+}
+
+static const char *impl_of(dnnl_primitive_desc_t pd) {
+    const char *s = "";
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&s);
+    return s;
+}
+
+/* A primitive descriptor of this kind with this algorithm that is not oneDNN's slow reference; NULL if there is none. */
+static dnnl_primitive_desc_t try_conv(hpt__op *op, dnnl_alg_kind_t alg) {
+    dnnl_primitive_desc_t fwd = NULL, pd = NULL;
+    if (op->d.kind == HPT__OP_CONV) {
+        if (conv_pd(op, alg, HPT__OP_CONV, NULL, &pd)) pd = NULL;
+    } else {
+        if (conv_pd(op, alg, HPT__OP_CONV, NULL, &fwd) && conv_pd(op, dnnl_convolution_direct, HPT__OP_CONV, NULL, &fwd)) fwd = NULL;
+        if (fwd && conv_pd(op, alg, op->d.kind, fwd, &pd)) pd = NULL;
+        if (fwd) dnnl_primitive_desc_destroy(fwd);
+    }
+    if (pd && alg == dnnl_convolution_winograd && strstr(impl_of(pd), "ref")) {
+        dnnl_primitive_desc_destroy(pd);
+        pd = NULL;
+    }
+    return pd;
+}
+
+static hpt_status prim_arg(hpt__device *dev, prim *p, int which, const dnnl_memory_desc_t *md) {
+    hpt_status st = HPT_OK;
+    DNNL(dev, dnnl_memory_create(&p->mem[p->n], md, dev->engine, DNNL_MEMORY_NONE));
+    p->arg[p->n] = (dnnl_exec_arg_t){which, p->mem[p->n]};
+    p->n++;
+done:
+    return st;
+}
+static void prim_free(prim *p) {
+    for (int i = 0; i < p->n; i++) dnnl_memory_destroy(p->mem[i]);
+    if (p->p) dnnl_primitive_destroy(p->p);
+    memset(p, 0, sizeof *p);
+}
+
+static hpt_status make_reorder(hpt__op *op, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to) {
+    hpt_status st = HPT_OK;
+    hpt__device *dev = op->dev;
+    dnnl_primitive_desc_t pd = NULL;
+    DNNL(dev, dnnl_reorder_primitive_desc_create(&pd, from, dev->engine, to, dev->engine, NULL));
+    DNNL(dev, dnnl_primitive_create(&op->reorder.p, pd));
+    if ((st = prim_arg(dev, &op->reorder, DNNL_ARG_FROM, from)) || (st = prim_arg(dev, &op->reorder, DNNL_ARG_TO, to))) goto done;
+    op->has_reorder = 1;
+done:
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    return st;
+}
+
+static hpt_status make_conv(hpt__op *op) {
+    hpt_status st = HPT_OK;
+    hpt__device *dev = op->dev;
+    const hpt__geometry *g = &op->d.g;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_memory_desc_t master;
+    if (!op->d.direct && op->d.dtype == HPT__F32 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && dev->cpu->block == 16)
+        pd = try_conv(op, dnnl_convolution_winograd);
+    if (!pd) pd = try_conv(op, dnnl_convolution_direct);
+    if (!pd) {
+        st = dev->host->fail(HPT_ERR_UNSUPPORTED, "oneDNN has no %s convolution %dx%dx%dx%d -> %d, %dx%d stride %d",
+                             op->d.dtype == HPT__BF16 ? "bf16" : "fp32", g->n, g->c, g->h, g->w, g->k, g->r, g->s, g->stride);
+        goto done;
+    }
+    snprintf(op->name, sizeof op->name, "%s", impl_of(pd));
+    DNNL(dev, weight_md(dev, &master, g));
+    int wq = op->d.kind == HPT__OP_CONV_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md;
+    const dnnl_memory_desc_t *wei = dnnl_primitive_desc_query_md(pd, (dnnl_query_t)wq, 0);
+    const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    const dnnl_memory_desc_t *src = dnnl_primitive_desc_query_md(pd, op->d.kind == HPT__OP_CONV_DATA ? dnnl_query_diff_src_md : dnnl_query_src_md, 0);
+    const dnnl_memory_desc_t *dst = dnnl_primitive_desc_query_md(pd, op->d.kind == HPT__OP_CONV ? dnnl_query_dst_md : dnnl_query_diff_dst_md, 0);
+    op->main_scratch = (dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
+    op->weight_bytes = dnnl_memory_desc_equal(wei, &master) ? 0 : (dnnl_memory_desc_get_size(wei) + 63) / 64 * 64;
+    op->scratch = op->main_scratch + op->weight_bytes;
+    static const int args[3][3] = {{DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
+                                   {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
+                                   {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST}};
+    const int *which = args[op->d.kind - HPT__OP_CONV];
+    if ((st = prim_arg(dev, &op->main, which[0], src)) || (st = prim_arg(dev, &op->main, which[1], wei)) ||
+        (st = prim_arg(dev, &op->main, which[2], dst)) || (st = prim_arg(dev, &op->main, DNNL_ARG_SCRATCHPAD, pad)))
+        goto done;
+    if (op->weight_bytes) {
+        if (op->d.kind == HPT__OP_CONV_WEIGHTS) st = make_reorder(op, wei, &master);
+        else st = make_reorder(op, &master, wei);
+        if (st) goto done;
+    }
+    DNNL(dev, dnnl_primitive_create(&op->main.p, pd));
+done:
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    return st;
+}
+
+static hpt_status run_prim(hpt__device *dev, prim *p, void *const *ptr) {
+    hpt_status st = HPT_OK;
+    for (int i = 0; i < p->n; i++) DNNL(dev, dnnl_memory_set_data_handle(p->mem[i], ptr[i]));
+    DNNL(dev, dnnl_primitive_execute(p->p, dev->stream, p->n, p->arg));
+done:
+    return st;
+}
+
+static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
+    hpt__device *dev = op->dev;
+    hpt_status st;
+    char *scratch = a->scratch;
+    int grad = op->d.kind == HPT__OP_CONV_WEIGHTS;
+    void *weights = grad ? a->dw : (void *)a->w;
+    void *inner = op->has_reorder ? scratch + op->main_scratch : weights;
+    if (op->has_reorder && !grad) {
+        void *ptr[2] = {weights, inner};
+        if ((st = run_prim(dev, &op->reorder, ptr))) return st;
+    }
+    void *ptr[4] = {op->d.kind == HPT__OP_CONV_DATA ? a->dx : (void *)a->x, inner, op->d.kind == HPT__OP_CONV ? a->y : a->dy, scratch};
+    if ((st = run_prim(dev, &op->main, ptr))) return st;
+    if (op->has_reorder && grad) {
+        void *back[2] = {inner, weights};
+        return run_prim(dev, &op->reorder, back);
+    }
+    return HPT_OK;
+}
+
+/* ---- the other operations, on the team ---- */
+
+typedef struct job {
+    const hpt__cpu_kernels *cpu;
+    hpt__cpu_norm norm;
+    hpt__cpu_pool pool;
+    void (*part)(const hpt__cpu_pool *, int, int);
+} job;
+
+static void norm_forward_job(void *arg, int t, int nt) {
+    job *j = arg;
+    j->cpu->norm_stats(&j->norm, t, nt);
+    hpt__team_barrier();
+    if (t == 0) j->cpu->norm_finish(&j->norm);
+    hpt__team_barrier();
+    j->cpu->norm_apply(&j->norm, t, nt);
+}
+static void norm_eval_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_eval(&((job *)arg)->norm, t, nt); }
+static void norm_grad_job(void *arg, int t, int nt) {
+    job *j = arg;
+    j->cpu->norm_grad_sums(&j->norm, t, nt);
+    hpt__team_barrier();
+    if (t == 0) j->cpu->norm_grad_finish(&j->norm);
+    hpt__team_barrier();
+    j->cpu->norm_grad_apply(&j->norm, t, nt);
+}
+static void pool_job(void *arg, int t, int nt) { ((job *)arg)->part(&((job *)arg)->pool, t, nt); }
+
+static hpt_status op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **out) {
+    hpt__op *op = dev->host->alloc(sizeof *op);
+    hpt_status st = HPT_OK;
+    *out = NULL;
+    if (!op) return dev->host->fail(HPT_ERR_MEMORY, "out of memory for an operation");
+    memset(op, 0, sizeof *op);
+    op->d = *d;
+    op->dev = dev;
+    snprintf(op->name, sizeof op->name, "cpu:%s", dev->cpu->isa);
+    switch (d->kind) {
+    case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: st = make_conv(op); break;
+    case HPT__OP_NORM: case HPT__OP_NORM_GRAD: op->scratch = dev->cpu->norm_scratch(&d->g); break;
+    default: break;
+    }
+    if (st) {
+        prim_free(&op->main);
+        prim_free(&op->reorder);
+        dev->host->free(op);
+        return st;
+    }
+    *out = op;
+    return HPT_OK;
+}
+static size_t op_scratch(const hpt__op *op) { return op->scratch; }
+static void op_destroy(hpt__op *op) {
+    if (!op) return;
+    prim_free(&op->main);
+    prim_free(&op->reorder);
+    op->dev->host->free(op);
+}
+static const char *op_name(const hpt__op *op) { return op->name; }
+
+static hpt_status gemm(hpt__device *dev, hpt__dtype t, int ta, int tb, int m, int n, int k, double alpha, const void *a, int lda,
+                       const void *b, int ldb, double beta, void *c, int ldc) {
+    hpt_status st = HPT_OK;
+    (void)t;
+    DNNL(dev, dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc));
+done:
+    return st;
+}
+
+static hpt_status run_linear_grad(hpt__op *op, const hpt__op_args *a) {
+    const hpt__geometry *g = &op->d.g;
+    if (g->relu) hpt__ref_relu_backward_f32((size_t)g->n * g->k, a->y_in, a->dy, a->dy);
+    hpt__ref_sum_rows_f32(g->n, g->k, a->dy, a->db);
+    hpt_status st = gemm(op->dev, HPT__F32, 1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c);
+    if (!st && a->dx) st = gemm(op->dev, HPT__F32, 0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c);
+    return st;
+}
+
+static void to_bf16(const float *x, uint16_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, x + i, 4);
+        y[i] = x[i] != x[i] ? 0x7fc0 : (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+    }
+}
+
+static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
+    hpt__device *dev = op->dev;
+    const hpt__geometry *g = &op->d.g;
+    int bf16 = op->d.dtype == HPT__BF16;
+    job j = {.cpu = dev->cpu,
+             .norm = {.g = g, .bf16 = bf16, .x = a->x, .y_in = a->y_in, .r = a->r, .dy2 = a->dy2, .y = a->y, .dy = a->dy, .dx = a->dx,
+                      .w = a->w, .b = a->b, .mean = a->mean, .rstd = a->rstd, .run_mean = a->run_mean, .run_var = a->run_var,
+                      .dw = a->dw, .db = a->db, .momentum = a->momentum, .partial = a->scratch},
+             .pool = {.g = g, .bf16 = bf16, .x = a->x, .y = a->y, .where = a->aux, .dy = a->dy, .dy2 = a->dy2, .dx = a->dx}};
+    switch (op->d.kind) {
+    case HPT__OP_INPUT:
+        if (bf16) to_bf16(a->x, a->y, (size_t)g->n * g->c * g->h * g->w);
+        else memcpy(a->y, a->x, (size_t)g->n * g->c * g->h * g->w * 4);
+        return HPT_OK;
+    case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: return run_conv(op, a);
+    case HPT__OP_NORM: hpt__team_run(norm_forward_job, &j); return HPT_OK;
+    case HPT__OP_NORM_EVAL: hpt__team_run(norm_eval_job, &j); return HPT_OK;
+    case HPT__OP_NORM_GRAD: hpt__team_run(norm_grad_job, &j); return HPT_OK;
+    case HPT__OP_MAXPOOL: j.part = dev->cpu->maxpool; break;
+    case HPT__OP_MAXPOOL_GRAD: j.part = dev->cpu->maxpool_grad; break;
+    case HPT__OP_AVERAGE: j.part = dev->cpu->average; break;
+    case HPT__OP_AVERAGE_GRAD: j.part = dev->cpu->average_grad; break;
+    case HPT__OP_LINEAR: {
+        hpt_status st = gemm(dev, HPT__F32, 0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k);
+        if (!st) hpt__ref_add_bias_f32(g->n, g->k, a->b, g->relu, a->y);
+        return st; }
+    case HPT__OP_LINEAR_GRAD: return run_linear_grad(op, a);
+    }
+    hpt__team_run(pool_job, &j);
+    return HPT_OK;
+}
+
+/* ---- kernel families ---- */
+
+/* scratch: tile of logits, then max and pos (float), sum and above (double) */
+static size_t infonce_scratch(hpt__device *dev, hpt__dtype t, int n, int d) {
+    (void)dev; (void)t; (void)d;
+    return (size_t)n * (HPT__INFONCE_TILE + 16) * 4 + (size_t)n * 24;
+}
+typedef struct infonce_job {
+    const hpt__cpu_kernels *cpu;
+    int n, d, width;
+    float *s, *max, *pos, *dq;
+    double *sum, *above;
+} infonce_job;
+static void infonce_part(void *arg, int t, int nt) {
+    infonce_job *j = arg;
+    j->cpu->infonce_rows(j->n * t / nt, j->n * (t + 1) / nt, j->d, j->width, HPT__INFONCE_TILE + 16, j->s, j->max, j->sum, j->above,
+                         j->pos, j->dq);
+}
+static hpt_status infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t queued, const void *q_, const void *k_, const void *queue_,
+                          double tau, double out[3], void *dq_, void *scratch) {
+    const float *q = q_, *k = k_, *queue = queue_;
+    float *dq = dq_, inv = (float)(1 / tau);
+    (void)t;
+    infonce_job j = {dev->cpu, n, d, 0, scratch, NULL, NULL, dq, NULL, NULL};
+    j.sum = (double *)((float *)scratch + (size_t)n * (HPT__INFONCE_TILE + 16));
+    j.above = j.sum + n;
+    j.max = (float *)(j.above + n);
+    j.pos = j.max + n;
+    memset(dq, 0, (size_t)n * d * 4);
+    for (int i = 0; i < n; i++) {
+        double s = 0;
+        for (int l = 0; l < d; l++) s += (double)q[(size_t)i * d + l] * k[(size_t)i * d + l];
+        j.max[i] = j.pos[i] = (float)(s / tau);
+        j.sum[i] = 1;
+        j.above[i] = 0;
+    }
+    for (int64_t at = 0; at < queued; at += HPT__INFONCE_TILE) {
+        j.width = (int)(queued - at < HPT__INFONCE_TILE ? queued - at : HPT__INFONCE_TILE);
+        int pitch = HPT__INFONCE_TILE + 16;     /* not a power of two: rows do not fall on the same cache sets */
+        hpt_status st = gemm(dev, HPT__F32, 0, 1, n, j.width, d, inv, q, d, queue + at * d, d, 0, j.s, pitch);
+        if (st) return st;
+        hpt__team_run(infonce_part, &j);
+        if ((st = gemm(dev, HPT__F32, 0, 0, n, d, j.width, 1, j.s, pitch, queue + at * d, d, 1, dq, d))) return st;
+    }
+    double loss = 0, scale = 1 / (n * tau);
+    out[1] = out[2] = 0;
+    for (int i = 0; i < n; i++) {
+        double p = exp((double)j.pos[i] - j.max[i]) / j.sum[i] - 1;
+        loss += j.max[i] + log(j.sum[i]) - j.pos[i];
+        out[1] += j.above[i] < 1;
+        out[2] += j.above[i] < 5;
+        for (int l = 0; l < d; l++) {
+            size_t at = (size_t)i * d + l;
+            dq[at] = (float)((dq[at] / j.sum[i] + p * k[at]) * scale);
+        }
+    }
+    out[0] = loss / n;
+    return HPT_OK;
+}
+
+static void l2norm(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, void *y, void *norm) {
+    (void)dev; (void)t;
+    hpt__ref_l2norm_f32(n, d, x, y, norm);
+}
+static void l2norm_grad(hpt__device *dev, hpt__dtype t, int n, int d, const void *y, const void *norm, const void *dy, void *dx) {
+    (void)dev; (void)t;
+    hpt__ref_l2norm_backward_f32(n, d, y, norm, dy, dx);
+}
+static void gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const void *in, const uint32_t *index, void *out) {
+    (void)dev; (void)t;
+    hpt__ref_gather_f32(n, d, in, index, out);
+}
+static int64_t enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, int64_t ptr) {
+    (void)dev; (void)t;
+    return hpt__ref_enqueue_f32(n, d, keys, queue, q, ptr);
+}
+static double spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x) {
+    (void)dev; (void)t;
+    return hpt__ref_spread_f32(n, d, x);
+}
+
+/* Element-wise passes: each thread takes a 16-element aligned part. */
+typedef struct flat_job {
+    const hpt__cpu_kernels *cpu;
+    float *p, *m, *v;
+    const float *a, *b;
+    size_t n;
+    double lr, mom, wd;
+    const hpt__adamw *adam;
+    int bad[256];
+} flat_job;
+static void range(const flat_job *j, int t, int nt, size_t *lo, size_t *hi) {
+    size_t blocks = (j->n + 15) / 16;
+    *lo = blocks * (size_t)t / (size_t)nt * 16;
+    *hi = blocks * (size_t)(t + 1) / (size_t)nt * 16;
+    if (*hi > j->n) *hi = j->n;
+}
+static void sgd_part(void *arg, int t, int nt) {
+    flat_job *j = arg;
+    size_t lo, hi;
+    range(j, t, nt, &lo, &hi);
+    if (lo < hi) j->cpu->sgd(j->p + lo, j->m + lo, j->a + lo, hi - lo, (float)j->lr, (float)j->mom, (float)j->wd);
+}
+static void adamw_part(void *arg, int t, int nt) {
+    flat_job *j = arg;
+    size_t lo, hi;
+    range(j, t, nt, &lo, &hi);
+    if (lo < hi) j->cpu->adamw(j->p + lo, j->m + lo, j->v + lo, j->a + lo, hi - lo, j->adam);
+}
+static void ema_part(void *arg, int t, int nt) {
+    flat_job *j = arg;
+    size_t lo, hi;
+    range(j, t, nt, &lo, &hi);
+    if (lo < hi) j->cpu->ema(j->p + lo, j->a + lo, j->b + lo, hi - lo, j->mom);
+}
+static void finite_part(void *arg, int t, int nt) {
+    flat_job *j = arg;
+    size_t lo, hi;
+    range(j, t, nt, &lo, &hi);
+    if (lo < hi && !j->cpu->finite(j->a + lo, hi - lo)) j->bad[t & 255] = 1;
+}
+static void sgd(hpt__device *dev, hpt__dtype t, void *p, void *m, const void *g, size_t n, double lr, double mom, double wd) {
+    (void)t;
+    flat_job j = {.cpu = dev->cpu, .p = p, .m = m, .a = g, .n = n, .lr = lr, .mom = mom, .wd = wd};
+    hpt__team_run(sgd_part, &j);
+}
+static void adamw(hpt__device *dev, hpt__dtype t, void *p, void *m, void *v, const void *g, size_t n, const hpt__adamw *o) {
+    (void)t;
+    flat_job j = {.cpu = dev->cpu, .p = p, .m = m, .v = v, .a = g, .n = n, .adam = o};
+    hpt__team_run(adamw_part, &j);
+}
+static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
+    (void)t;
+    flat_job j = {.cpu = dev->cpu, .p = out, .a = k, .b = q, .n = n, .mom = mom};
+    hpt__team_run(ema_part, &j);
+}
+static int finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n) {
+    (void)t;
+    flat_job j = {.cpu = dev->cpu, .a = x, .n = n};
+    hpt__team_run(finite_part, &j);
+    for (int i = 0; i < 256; i++)
+        if (j.bad[i]) return 0;
+    return 1;
+}
+
+const hpt__backend hpt_backend_onednn = {
+    .api = HPT__BACKEND_API, .name = "onednn", .open = open_device, .close = close_device, .describe = describe, .supports = supports,
+    .enter = enter, .leave = leave, .mem_alloc = mem_alloc, .mem_free = mem_free, .upload = copy, .download = copy,
+    .act_bytes = act_bytes, .pack = pack, .unpack = unpack, .op_create = op_create, .op_scratch = op_scratch, .op_run = op_run,
+    .op_destroy = op_destroy, .op_name = op_name, .gemm = gemm, .infonce = infonce, .infonce_scratch = infonce_scratch,
+    .l2norm = l2norm, .l2norm_grad = l2norm_grad, .gather = gather, .enqueue = enqueue, .spread = spread, .sgd = sgd,
+    .adamw = adamw, .ema = ema, .finite = finite,
+};

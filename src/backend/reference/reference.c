@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ * The reference backend: plain loops over (N,C,H,W) maps in float or double, from src/kernels/<family>_ref.c. The oracle of the tests;
+ * never fast. */
+#include "backend/backend.h"
+#include "kernels/conv.h"
+#include "kernels/embed.h"
+#include "kernels/gemm.h"
+#include "kernels/infonce.h"
+#include "kernels/norm.h"
+#include "kernels/pool.h"
+#include <stdio.h>
+#include <string.h>
+
+struct hpt__device { const hpt__host *host; };
+struct hpt__op { hpt__op_desc d; hpt__device *dev; };
+
+static hpt_status ref_open(const hpt__host *host, int threads, hpt__device **dev) {
+    (void)threads;
+    if (!(*dev = host->alloc(sizeof **dev))) return host->fail(HPT_ERR_MEMORY, "out of memory opening the reference backend");
+    (*dev)->host = host;
+    return HPT_OK;
+}
+static void ref_close(hpt__device *dev) { dev->host->free(dev); }
+static void ref_describe(hpt__device *dev, char *text, size_t size) {
+    (void)dev;
+    snprintf(text, size, "reference (plain C, 1 thread)");
+}
+static int ref_supports(hpt__device *dev, hpt__dtype t) { (void)dev; return t != HPT__BF16; }
+static void ref_nothing(hpt__device *dev) { (void)dev; }
+static void *ref_alloc(hpt__device *dev, size_t bytes) { return dev->host->alloc(bytes); }
+static void ref_free(hpt__device *dev, void *p) { dev->host->free(p); }
+static void ref_copy(hpt__device *dev, void *dst, const void *src, size_t bytes) { (void)dev; memcpy(dst, src, bytes); }
+static size_t ref_act_bytes(hpt__device *dev, hpt__dtype t, int n, int c, int h, int w) {
+    (void)dev;
+    return (size_t)n * c * h * w * hpt__real_size(t);
+}
+
+static void ref_pack(hpt__device *dev, hpt__dtype t, const int64_t shape[4], const float *plain, void *native) {
+    size_t n = (size_t)(shape[0] * (shape[1] ? shape[1] : 1) * (shape[2] ? shape[2] * shape[3] : 1));
+    (void)dev;
+    if (t == HPT__F64) for (size_t i = 0; i < n; i++) ((double *)native)[i] = plain[i];
+    else memcpy(native, plain, n * 4);
+}
+static void ref_unpack(hpt__device *dev, hpt__dtype t, const int64_t shape[4], const void *native, float *plain) {
+    size_t n = (size_t)(shape[0] * (shape[1] ? shape[1] : 1) * (shape[2] ? shape[2] * shape[3] : 1));
+    (void)dev;
+    if (t == HPT__F64) for (size_t i = 0; i < n; i++) plain[i] = (float)((const double *)native)[i];
+    else memcpy(plain, native, n * 4);
+}
+
+static hpt_status ref_op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **out) {
+    if (!(*out = dev->host->alloc(sizeof **out))) return dev->host->fail(HPT_ERR_MEMORY, "out of memory for an operation");
+    **out = (hpt__op){*d, dev};
+    return HPT_OK;
+}
+static size_t ref_op_scratch(const hpt__op *op) {
+    const hpt__geometry *g = &op->d.g;
+    size_t in = (size_t)g->h * g->w, out = (size_t)g->p * g->q;
+    return op->d.kind == HPT__OP_CONV || op->d.kind == HPT__OP_CONV_DATA ? 8 * (in > out ? in : out) : 0;
+}
+static void ref_op_destroy(hpt__op *op) { if (op) op->dev->host->free(op); }
+static const char *ref_op_name(const hpt__op *op) { (void)op; return "reference"; }
+
+/* The body of op_run for one real type T with suffix X. */
+#define RUN(T, X) \
+static void run_##X(const hpt__op *op, const hpt__op_args *a) { \
+    const hpt__geometry *g = &op->d.g; \
+    switch (op->d.kind) { \
+    case HPT__OP_INPUT: { \
+        const float *x = a->x; T *y = a->y; \
+        for (size_t i = 0, m = (size_t)g->n * g->c * g->h * g->w; i < m; i++) y[i] = x[i]; \
+        break; } \
+    case HPT__OP_CONV: hpt__ref_conv_forward_##X(g, a->x, a->w, a->y, a->scratch); break; \
+    case HPT__OP_CONV_DATA: hpt__ref_conv_backward_data_##X(g, a->dy, a->w, a->dx, a->scratch); break; \
+    case HPT__OP_CONV_WEIGHTS: hpt__ref_conv_backward_weights_##X(g, a->x, a->dy, a->dw); break; \
+    case HPT__OP_NORM: \
+        hpt__ref_norm_train_##X(g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum); break; \
+    case HPT__OP_NORM_EVAL: hpt__ref_norm_eval_##X(g, a->x, a->w, a->b, a->r, a->y, a->run_mean, a->run_var); break; \
+    case HPT__OP_NORM_GRAD: \
+        hpt__ref_norm_backward_##X(g, a->x, a->y_in, a->w, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw, a->db); break; \
+    case HPT__OP_MAXPOOL: hpt__ref_maxpool_forward_##X(g, a->x, a->y, a->aux); break; \
+    case HPT__OP_MAXPOOL_GRAD: hpt__ref_maxpool_backward_##X(g, a->dy, a->dy2, a->aux, a->dx); break; \
+    case HPT__OP_AVERAGE: hpt__ref_average_forward_##X(g, a->x, a->y); break; \
+    case HPT__OP_AVERAGE_GRAD: hpt__ref_average_backward_##X(g, a->dy, a->dx); break; \
+    case HPT__OP_LINEAR: \
+        hpt__ref_gemm_##X(0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k); \
+        hpt__ref_add_bias_##X(g->n, g->k, a->b, g->relu, a->y); break; \
+    case HPT__OP_LINEAR_GRAD: \
+        if (g->relu) hpt__ref_relu_backward_##X((size_t)g->n * g->k, a->y_in, a->dy, a->dy); \
+        hpt__ref_gemm_##X(1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c); \
+        hpt__ref_sum_rows_##X(g->n, g->k, a->dy, a->db); \
+        if (a->dx) hpt__ref_gemm_##X(0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c); \
+        break; \
+    } \
+}
+RUN(float, f32)
+RUN(double, f64)
+
+static hpt_status ref_op_run(hpt__op *op, const hpt__op_args *a) {
+    if (op->d.dtype == HPT__F64) run_f64(op, a);
+    else run_f32(op, a);
+    return HPT_OK;
+}
+
+/* CALL(t, f, args): the float or the double version */
+#define CALL(t, f, ...) ((t) == HPT__F64 ? f##_f64(__VA_ARGS__) : f##_f32(__VA_ARGS__))
+static hpt_status ref_gemm(hpt__device *dev, hpt__dtype t, int ta, int tb, int m, int n, int k, double alpha, const void *a, int lda,
+                           const void *b, int ldb, double beta, void *c, int ldc) {
+    (void)dev;
+    if (t == HPT__F64) hpt__ref_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    else hpt__ref_gemm_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc);
+    return HPT_OK;
+}
+static hpt_status ref_infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t queued, const void *q, const void *k,
+                              const void *queue, double tau, double out[3], void *dq, void *scratch) {
+    (void)dev; (void)scratch;
+    CALL(t, hpt__ref_infonce, n, d, queued, q, k, queue, tau, out, dq);
+    return HPT_OK;
+}
+static size_t ref_infonce_scratch(hpt__device *dev, hpt__dtype t, int n, int d) { (void)dev; (void)t; (void)n; (void)d; return 0; }
+static void ref_l2norm(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, void *y, void *norm) {
+    (void)dev;
+    CALL(t, hpt__ref_l2norm, n, d, x, y, norm);
+}
+static void ref_l2norm_grad(hpt__device *dev, hpt__dtype t, int n, int d, const void *y, const void *norm, const void *dy, void *dx) {
+    (void)dev;
+    CALL(t, hpt__ref_l2norm_backward, n, d, y, norm, dy, dx);
+}
+static void ref_gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const void *in, const uint32_t *index, void *out) {
+    (void)dev;
+    CALL(t, hpt__ref_gather, n, d, in, index, out);
+}
+static int64_t ref_enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, int64_t ptr) {
+    (void)dev;
+    return CALL(t, hpt__ref_enqueue, n, d, keys, queue, q, ptr);
+}
+static double ref_spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x) {
+    (void)dev;
+    return CALL(t, hpt__ref_spread, n, d, x);
+}
+static void ref_sgd(hpt__device *dev, hpt__dtype t, void *p, void *m, const void *g, size_t n, double lr, double mom, double wd) {
+    (void)dev;
+    CALL(t, hpt__ref_sgd, p, m, g, n, lr, mom, wd);
+}
+static void ref_adamw(hpt__device *dev, hpt__dtype t, void *p, void *m, void *v, const void *g, size_t n, const hpt__adamw *o) {
+    (void)dev;
+    CALL(t, hpt__ref_adamw, p, m, v, g, n, o);
+}
+static void ref_ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
+    (void)dev;
+    CALL(t, hpt__ref_ema, out, k, q, n, mom);
+}
+static int ref_finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n) {
+    (void)dev;
+    return CALL(t, hpt__ref_finite, x, n);
+}
+
+const hpt__backend hpt__backend_reference = {
+    .api = HPT__BACKEND_API, .name = "reference", .open = ref_open, .close = ref_close, .describe = ref_describe,
+    .supports = ref_supports, .enter = ref_nothing, .leave = ref_nothing, .mem_alloc = ref_alloc, .mem_free = ref_free,
+    .upload = ref_copy, .download = ref_copy, .act_bytes = ref_act_bytes, .pack = ref_pack, .unpack = ref_unpack,
+    .op_create = ref_op_create, .op_scratch = ref_op_scratch, .op_run = ref_op_run, .op_destroy = ref_op_destroy,
+    .op_name = ref_op_name, .gemm = ref_gemm, .infonce = ref_infonce, .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm,
+    .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue, .spread = ref_spread, .sgd = ref_sgd,
+    .adamw = ref_adamw, .ema = ref_ema, .finite = ref_finite,
+};

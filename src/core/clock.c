@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "core/clock.h"
+#include <time.h>
+double hpt__now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}

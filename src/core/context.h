@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ * The object behind hpt_context, as the layers above the backends see it. */
+#ifndef HPT__CONTEXT_H
+#define HPT__CONTEXT_H
+#include "core/handle.h"
+#include <stdio.h>
+
+struct hpt__backend;
+struct hpt__device;
+struct hpt_context {
+    hpt__handle handle;
+    const struct hpt__backend *be;
+    struct hpt__device *dev;
+    void *module;
+    int threads;
+    hpt_log_fn log;
+    void *log_user;
+};
+void hpt__log(hpt_context *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#endif

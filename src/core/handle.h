@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ * Public handles: a reference count, a kind, and a table of live handles, so that NULL, wrong, destroyed and inherited (fork)
+ * handles give a status. The object embeds hpt__handle as its first member. */
+#ifndef HPT__HANDLE_H
+#define HPT__HANDLE_H
+#include "core/status.h"
+#include <stdatomic.h>
+
+enum { HPT__KIND_CONFIG = 1, HPT__KIND_CONTEXT, HPT__KIND_DATASET, HPT__KIND_MODEL, HPT__KIND_SESSION, HPT__KIND_RESULT };
+
+typedef struct hpt__handle {
+    _Atomic int refs;
+    int kind, pid;
+    void (*free)(void *object);
+} hpt__handle;
+
+/* Registers a new object with one reference, that of the caller. On failure the object is not freed. */
+hpt_status hpt__handle_open(void *object, int kind, void (*free)(void *object));
+/* HPT_OK if h is a live handle of this kind made by this process. */
+hpt_status hpt__handle_check(const void *h, int kind, const char *argument);
+/* Ends the caller's handle: it leaves the table and loses its reference. */
+void hpt__handle_close(void *h, int kind);
+void hpt__retain(void *object);
+void hpt__release(void *object);        /* frees at zero; NULL is fine */
+#endif

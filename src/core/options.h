@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ * The option table (options.def) and values for it. */
+#ifndef HPT__OPTIONS_H
+#define HPT__OPTIONS_H
+#include "core/status.h"
+
+enum {
+#define INT(key, stages, def, lo, hi, doc) HPT__OPT_##key,
+#define FLT(key, stages, def, lo, hi, doc) HPT__OPT_##key,
+#define TXT(key, stages, def, doc) HPT__OPT_##key,
+#define CHO(key, stages, def, choices, doc) HPT__OPT_##key,
+#include "core/options.def"
+#undef INT
+#undef FLT
+#undef TXT
+#undef CHO
+    HPT__OPT_COUNT
+};
+
+typedef struct hpt__option_value {
+    int set;
+    int64_t i;      /* INT; for CHOICE the index of the choice */
+    double f;       /* FLOAT */
+    char *s;        /* TEXT */
+} hpt__option_value;
+
+typedef struct hpt__options {
+    char stage;     /* 0: all keys */
+    hpt__option_value v[HPT__OPT_COUNT];
+} hpt__options;
+
+void hpt__options_init(hpt__options *o, char stage);
+void hpt__options_fini(hpt__options *o);
+hpt_status hpt__options_copy(hpt__options *dst, const hpt__options *src);   /* src NULL: defaults */
+hpt_status hpt__options_set(hpt__options *o, const char *key, const char *text);
+hpt_status hpt__options_get(const hpt__options *o, const char *key, char *buf, size_t size, int *opt);
+char hpt__options_stage(const char *name);                                  /* 0 for an unknown name */
+int hpt__options_applies(int opt, char stage);
+hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *info);
+const char *hpt__options_key(int opt);
+int hpt__options_type(int opt);
+
+/* Values by HPT__OPT_* index: the default where nothing was set. */
+int64_t hpt__opt_i(const hpt__options *o, int opt);
+double hpt__opt_f(const hpt__options *o, int opt);
+const char *hpt__opt_s(const hpt__options *o, int opt);         /* TEXT, or the CHOICE's word */
+int hpt__opt_is(const hpt__options *o, int opt, const char *choice);
+#define OPT_I(o, key) hpt__opt_i((o), HPT__OPT_##key)
+#define OPT_F(o, key) hpt__opt_f((o), HPT__OPT_##key)
+#define OPT_S(o, key) hpt__opt_s((o), HPT__OPT_##key)
+#define OPT_IS(o, key, word) hpt__opt_is((o), HPT__OPT_##key, (word))
+#endif

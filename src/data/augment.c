@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include "data/augment.h"
+#include <math.h>
+#include <string.h>
+
+void hpt__augment_from_options(const hpt__options *o, hpt__augment *a) {
+    *a = (hpt__augment){
+        .size = (int)OPT_I(o, image_size), .crop = (int)OPT_I(o, aug_crop), .crop_min = OPT_F(o, aug_crop_min),
+        .crop_max = OPT_F(o, aug_crop_max), .jitter = OPT_F(o, aug_jitter), .brightness = OPT_F(o, aug_brightness),
+        .contrast = OPT_F(o, aug_contrast), .saturation = OPT_F(o, aug_saturation), .hue = OPT_F(o, aug_hue), .gray = OPT_F(o, aug_gray),
+        .blur = OPT_F(o, aug_blur), .blur_min = OPT_F(o, aug_blur_min), .blur_max = OPT_F(o, aug_blur_max), .flip = OPT_F(o, aug_flip)};
+}
+void hpt__augment_probe(int size, hpt__augment *a) {
+    *a = (hpt__augment){.size = size, .crop = 1, .crop_min = 0.08, .crop_max = 1, .flip = 0.5};
+}
+
+static void draw_crop(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d) {
+    double area = (double)w * h, lo = log(3.0 / 4), hi = log(4.0 / 3);
+    for (int i = 0; i < 10; i++) {
+        double target = area * hpt__rng_range(r, a->crop_min, a->crop_max), ratio = exp(hpt__rng_range(r, lo, hi));
+        int cw = (int)lrint(sqrt(target * ratio)), ch = (int)lrint(sqrt(target / ratio));
+        if (cw > 0 && cw <= w && ch > 0 && ch <= h) {
+            d->w = cw;
+            d->h = ch;
+            d->y = (int)hpt__rng_below(r, (uint32_t)(h - ch + 1));
+            d->x = (int)hpt__rng_below(r, (uint32_t)(w - cw + 1));
+            return;
+        }
+    }
+    double in = (double)w / h;                  /* central crop, aspect clamped */
+    d->w = in > 4.0 / 3 ? (int)lrint(h * (4.0 / 3)) : w;
+    d->h = in < 3.0 / 4 ? (int)lrint(w / (3.0 / 4)) : h;
+    if (d->w < 1) d->w = 1;
+    if (d->h < 1) d->h = 1;
+    if (d->w > w) d->w = w;
+    if (d->h > h) d->h = h;
+    d->x = (w - d->w) / 2;
+    d->y = (h - d->h) / 2;
+}
+
+/* The sequence of draws is part of every published result: change it and runs differ. */
+void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d) {
+    memset(d, 0, sizeof *d);
+    if (a->crop) draw_crop(r, a, w, h, d);
+    d->jitter = hpt__rng_uniform(r) < a->jitter;
+    uint32_t order[4];
+    hpt__rng_permutation(r, order, 4);
+    for (int i = 0; i < 4; i++) d->order[i] = (int)order[i];
+    d->brightness = hpt__rng_range(r, 1 - a->brightness, 1 + a->brightness);
+    d->contrast = hpt__rng_range(r, 1 - a->contrast, 1 + a->contrast);
+    d->saturation = hpt__rng_range(r, 1 - a->saturation, 1 + a->saturation);
+    d->hue = hpt__rng_range(r, -a->hue, a->hue);
+    d->gray = hpt__rng_uniform(r) < a->gray;
+    d->blur = hpt__rng_uniform(r) < a->blur;
+    d->sigma = hpt__rng_range(r, a->blur_min, a->blur_max);
+    d->flip = hpt__rng_uniform(r) < a->flip;
+}
+
+hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out) {
+    size_t pixels = (size_t)a->size * (size_t)a->size;
+    if (a->crop) HPT_TRY(hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, out, a->size, a->size));
+    else HPT_TRY(hpt__plain_apply(wk, im, a->size, a->size, out));
+    if (d->jitter)
+        for (int i = 0; i < 4; i++) switch (d->order[i]) {
+            case 0: if (a->brightness > 0) hpt__brightness(out, pixels, (float)d->brightness); break;
+            case 1: if (a->contrast > 0) hpt__contrast(out, pixels, (float)d->contrast); break;
+            case 2: if (a->saturation > 0) hpt__saturation(out, pixels, (float)d->saturation); break;
+            default: if (a->hue > 0) hpt__hue(out, pixels, d->hue);
+            }
+    if (d->gray) hpt__grayscale(out, pixels);
+    if (d->blur) HPT_TRY(hpt__gaussian_blur(wk, out, a->size, a->size, (float)d->sigma));
+    if (d->flip) hpt__flip(out, a->size, a->size);
+    return HPT_OK;
+}
+
+hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out) {
+    int w = im->w, h = im->h;
+    const uint8_t *src = im->rgb;
+    if ((w < h ? w : h) != resize) {
+        int nw = w <= h ? resize : (int)((int64_t)resize * w / h), nh = w <= h ? (int)((int64_t)resize * h / w) : resize;
+        uint8_t *mid = hpt__work_get(wk, 5, (size_t)nw * (size_t)nh * 3);
+        if (!mid) return hpt__fail_memory((size_t)nw * (size_t)nh * 3);
+        HPT_TRY(hpt__resize(wk, src, w, h, 0, 0, w, h, mid, nw, nh));
+        src = mid;
+        w = nw;
+        h = nh;
+    }
+    int x = (int)lrint((w - size) / 2.0), y = (int)lrint((h - size) / 2.0);
+    for (int r = 0; r < size; r++)
+        memcpy(out + (size_t)r * (size_t)size * 3, src + ((size_t)(y + r) * (size_t)w + (size_t)x) * 3, (size_t)size * 3);
+    return HPT_OK;
+}
+
+void hpt__normalize_table(const float mean[3], const float std[3], float table[3][256]) {
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++) table[c][v] = ((float)v / 255.0f - mean[c]) / std[c];
+}
+void hpt__normalize(const uint8_t *rgb, size_t pixels, float table[3][256], float *x) {
+    float *r = x, *g = x + pixels, *b = g + pixels;
+    for (size_t i = 0; i < pixels; i++) {
+        r[i] = table[0][rgb[3 * i]];
+        g[i] = table[1][rgb[3 * i + 1]];
+        b[i] = table[2][rgb[3 * i + 2]];
+    }
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ * The paper's pipeline: random resized crop, colour jitter, grayscale, blur, flip, normalise. Draws and their application are apart, so
+ * that tests can give the draws and another device can use the same ones. */
+#ifndef HPT__AUGMENT_H
+#define HPT__AUGMENT_H
+#include "core/options.h"
+#include "core/rng.h"
+#include "data/image.h"
+#include "data/transform.h"
+
+typedef struct hpt__augment {
+    int size, crop;
+    double crop_min, crop_max, jitter, brightness, contrast, saturation, hue, gray, blur, blur_min, blur_max, flip;
+} hpt__augment;
+
+typedef struct hpt__draws {
+    int x, y, w, h;                     /* crop box */
+    int jitter, order[4];               /* operations 0 brightness 1 contrast 2 saturation 3 hue, in this order */
+    double brightness, contrast, saturation, hue;
+    int gray, blur, flip;
+    double sigma;
+} hpt__draws;
+
+void hpt__augment_from_options(const hpt__options *o, hpt__augment *a);         /* the pretraining pipeline */
+void hpt__augment_probe(int size, hpt__augment *a);                             /* crop 0.08..1 and flip, for supervised stages */
+void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d);
+/* out (size,size,3) */
+hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out);
+/* Plain image: short edge to resize, then the central size x size crop. */
+hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out);
+/* x (3,size,size) float = (rgb/255 - mean)/std; table from hpt__normalize_table */
+void hpt__normalize_table(const float mean[3], const float std[3], float table[3][256]);
+void hpt__normalize(const uint8_t *rgb, size_t pixels, float table[3][256], float *x);
+#endif

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+#include "data/dataset.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include "io/file.h"
+#include <math.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **out) {
+    hpt__source *s = hpt__calloc(1, sizeof *s);
+    *out = NULL;
+    if (!s) return hpt__fail_memory(sizeof *s);
+    s->refs = 1;
+    s->n = n;
+    s->limits = (hpt__image_limits){(uint64_t)OPT_I(o, max_pixels), (uint64_t)OPT_I(o, max_file_mb) << 20,
+                                    OPT_IS(o, alpha, "white") ? HPT__ALPHA_WHITE : OPT_IS(o, alpha, "black") ? HPT__ALPHA_BLACK : HPT__ALPHA_DROP};
+    s->skip_bad = OPT_IS(o, bad_image, "skip");
+    s->cache_side = (int)OPT_I(o, cache_side);
+    s->cache_left = (uint64_t)OPT_I(o, cache_mb) << 20;
+    s->invert = (int)OPT_I(o, invert);
+    s->pad = (int)OPT_I(o, pad);
+    pthread_mutex_init(&s->lock, NULL);
+    s->bad = hpt__calloc((size_t)n + 1, 1);
+    if (OPT_IS(o, cache, "memory")) s->cache = hpt__calloc((size_t)n + 1, sizeof *s->cache);
+    if (!s->bad || (OPT_IS(o, cache, "memory") && !s->cache)) {
+        hpt__source_release(s);
+        return hpt__fail_memory((size_t)n);
+    }
+    *out = s;
+    return HPT_OK;
+}
+
+void hpt__source_release(hpt__source *s) {
+    if (!s || atomic_fetch_sub(&s->refs, 1) != 1) return;
+    for (uint64_t i = 0; s->path && i < s->n; i++) hpt__free(s->path[i]);
+    for (uint64_t i = 0; s->cache && i < s->n; i++) hpt__free(s->cache[i]);
+    for (uint32_t i = 0; s->class_name && i < s->classes; i++) hpt__free(s->class_name[i]);
+    hpt__free(s->path);
+    hpt__free((void *)s->cache);
+    hpt__free(s->class_name);
+    hpt__free(s->pixels);
+    hpt__free(s->title);
+    hpt__free(s->label);
+    hpt__free(s->bad);
+    pthread_mutex_destroy(&s->lock);
+    hpt__free(s);
+}
+
+static void dataset_free(void *p) {
+    hpt_dataset *ds = p;
+    hpt__source_release(ds->src);
+    hpt__free(ds->index);
+    hpt__release(ds->ctx);
+    hpt__free(ds);
+}
+
+hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count, hpt_dataset **out) {
+    hpt_dataset *ds = hpt__calloc(1, sizeof *ds);
+    *out = NULL;
+    if (!ds) return hpt__fail_memory(sizeof *ds);
+    ds->index = hpt__alloc(sizeof *ds->index * (size_t)(count + 1));
+    if (!ds->index || hpt__handle_open(ds, HPT__KIND_DATASET, dataset_free)) {
+        hpt__free(ds->index);
+        hpt__free(ds);
+        return hpt__fail_memory(sizeof *ds->index * (size_t)count);
+    }
+    for (uint64_t i = 0; i < count; i++) ds->index[i] = index ? index[i] : i;
+    ds->count = count;
+    ds->ctx = ctx;
+    hpt__retain(ctx);
+    ds->src = src;
+    atomic_fetch_add(&src->refs, 1);
+    *out = ds;
+    return HPT_OK;
+}
+
+int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i) { return ds->src->label ? ds->src->label[ds->index[i]] : -1; }
+void hpt__dataset_name(const hpt_dataset *ds, uint64_t i, char *text, size_t size) {
+    uint64_t k = ds->index[i];
+    if (ds->src->path) snprintf(text, size, "%s", ds->src->path[k]);
+    else snprintf(text, size, "%s#%llu", ds->src->title ? ds->src->title : "memory", (unsigned long long)k);
+}
+
+/* ---- one image ---- */
+
+static hpt_status pixels_image(const hpt__source *s, uint64_t k, hpt__work *work, hpt__image *view) {
+    int w = s->w + 2 * s->pad, h = s->h + 2 * s->pad, flip = s->invert ? 255 : 0;
+    uint8_t *to = hpt__work_get(work, 6, (size_t)w * (size_t)h * 3);
+    if (!to) return hpt__fail_memory((size_t)w * (size_t)h * 3);
+    const uint8_t *from = s->pixels + k * (uint64_t)s->w * (uint64_t)s->h * (uint64_t)s->channels;
+    memset(to, flip, (size_t)w * (size_t)h * 3);
+    for (int y = 0; y < s->h; y++) {
+        uint8_t *row = to + ((size_t)(y + s->pad) * (size_t)w + (size_t)s->pad) * 3;
+        for (int x = 0; x < s->w; x++)
+            for (int c = 0; c < 3; c++) row[3 * x + c] = (uint8_t)(from[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)s->channels + (size_t)(s->channels == 3 ? c : 0)] ^ flip);
+    }
+    *view = (hpt__image){w, h, to};
+    return HPT_OK;
+}
+
+/* Shrinks to cache_side and keeps a copy if there is room; another thread may have been faster. */
+static hpt_status keep(hpt__source *s, uint64_t k, hpt__work *work, hpt__image *hold, hpt__image *view) {
+    int side = hold->w < hold->h ? hold->w : hold->h;
+    if (s->cache_side && side > s->cache_side) {
+        int w = hold->w <= hold->h ? s->cache_side : (int)((int64_t)s->cache_side * hold->w / hold->h);
+        int h = hold->w <= hold->h ? (int)((int64_t)s->cache_side * hold->h / hold->w) : s->cache_side;
+        uint8_t *small = hpt__alloc((size_t)w * (size_t)h * 3);
+        if (!small) return hpt__fail_memory((size_t)w * (size_t)h * 3);
+        hpt_status st = hpt__resize(work, hold->rgb, hold->w, hold->h, 0, 0, hold->w, hold->h, small, w, h);
+        if (st) {
+            hpt__free(small);
+            return st;
+        }
+        hpt__image_free(hold);
+        *hold = (hpt__image){w, h, small};
+    }
+    *view = *hold;
+    uint64_t bytes = 8 + (uint64_t)hold->w * (uint64_t)hold->h * 3;
+    if (atomic_load(&s->cache_left) < bytes) return HPT_OK;
+    uint8_t *copy = hpt__alloc((size_t)bytes), *none = NULL;
+    if (!copy) return HPT_OK;           /* a cache is allowed to stay empty */
+    memcpy(copy, &hold->w, 4);
+    memcpy(copy + 4, &hold->h, 4);
+    memcpy(copy + 8, hold->rgb, (size_t)bytes - 8);
+    if (atomic_compare_exchange_strong(&s->cache[k], &none, copy)) atomic_fetch_sub(&s->cache_left, bytes);
+    else hpt__free(copy);
+    return HPT_OK;
+}
+
+static hpt_status file_image(hpt__source *s, uint64_t k, hpt__work *work, hpt__image *hold, hpt__image *view) {
+    uint8_t *kept = s->cache ? atomic_load(&s->cache[k]) : NULL;
+    if (kept) {
+        memcpy(&view->w, kept, 4);
+        memcpy(&view->h, kept + 4, 4);
+        view->rgb = kept + 8;
+        return HPT_OK;
+    }
+    hpt__bytes f;
+    HPT_TRY(hpt__file_read(s->path[k], s->limits.max_bytes, &f));
+    hpt__image_free(hold);
+    hpt_status st = hpt__image_decode(f.p, f.n, &s->limits, hold);
+    hpt__free(f.p);
+    if (st == HPT_ERR_DATA) return hpt__fail_context(st, "%.700s", s->path[k]);
+    if (st) return st;
+    if (s->cache) return keep(s, k, work, hold, view);
+    *view = *hold;
+    return HPT_OK;
+}
+
+hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view) {
+    hpt__source *s = ds->src;
+    if (s->pixels) return pixels_image(s, ds->index[i], work, view);
+    for (uint64_t tries = 0; tries < ds->count; tries++) {
+        uint64_t k = ds->index[(i + tries) % ds->count];
+        if (s->skip_bad) {
+            pthread_mutex_lock(&s->lock);
+            int known = s->bad[k];
+            pthread_mutex_unlock(&s->lock);
+            if (known) continue;
+        }
+        hpt_status st = file_image(s, k, work, hold, view);
+        if (st == HPT_OK || st == HPT_ERR_MEMORY) return st;
+        if (!s->skip_bad) return hpt__fail_context(HPT_ERR_DATA, "image");
+        pthread_mutex_lock(&s->lock);
+        if (!s->bad[k]) {
+            s->bad[k] = 1;
+            if (s->bad_count < 16) s->bad_first[s->bad_count] = k;
+            s->bad_count++;
+        }
+        pthread_mutex_unlock(&s->lock);
+    }
+    return hpt__fail(HPT_ERR_DATA, "no readable image among %llu", (unsigned long long)ds->count);
+}
+
+/* ---- statistics: images in parallel, sums in index order ---- */
+
+typedef struct stats_job {
+    hpt_dataset *ds;
+    double (*sum)[6];
+    _Atomic uint64_t next;
+    _Atomic int failed;
+    hpt_status status;
+    char text[1024];
+    pthread_mutex_t lock;
+} stats_job;
+
+static void *stats_worker(void *arg) {
+    stats_job *j = arg;
+    hpt__work work = {0};
+    hpt__image hold = {0}, im;
+    uint64_t i;
+    while (!j->failed && (i = atomic_fetch_add(&j->next, 1)) < j->ds->count) {
+        hpt_status st = hpt__dataset_image(j->ds, i, &work, &hold, &im);
+        if (st) {
+            pthread_mutex_lock(&j->lock);
+            if (!j->failed) {
+                j->status = st;
+                snprintf(j->text, sizeof j->text, "%s", hpt__error_text());
+            }
+            j->failed = 1;
+            pthread_mutex_unlock(&j->lock);
+            break;
+        }
+        size_t n = (size_t)im.w * (size_t)im.h;
+        for (int c = 0; c < 3; c++) {
+            uint64_t s = 0, ss = 0;
+            for (size_t p = 0; p < n; p++) {
+                uint32_t v = im.rgb[3 * p + (size_t)c];
+                s += v;
+                ss += v * v;
+            }
+            j->sum[i][c] = (double)s / (double)n / 255;
+            j->sum[i][3 + c] = (double)ss / (double)n / (255.0 * 255.0);
+        }
+    }
+    hpt__work_fini(&work);
+    hpt__image_free(&hold);
+    return NULL;
+}
+
+hpt_status hpt__dataset_stats(hpt_dataset *ds) {
+    stats_job j = {.ds = ds};
+    pthread_t t[64];
+    int n = ds->ctx->threads < 64 ? ds->ctx->threads : 64, started = 0;
+    double total[6] = {0};
+    if (ds->has_stats) return HPT_OK;
+    if (!(j.sum = hpt__calloc((size_t)ds->count, sizeof *j.sum))) return hpt__fail_memory((size_t)ds->count * 48);
+    pthread_mutex_init(&j.lock, NULL);
+    while (started < n - 1 && !pthread_create(&t[started], NULL, stats_worker, &j)) started++;
+    stats_worker(&j);
+    for (int i = 0; i < started; i++) pthread_join(t[i], NULL);
+    pthread_mutex_destroy(&j.lock);
+    hpt_status st = j.failed ? hpt__fail(j.status, "%s", j.text) : HPT_OK;
+    for (uint64_t i = 0; i < ds->count && !st; i++)
+        for (int c = 0; c < 6; c++) total[c] += j.sum[i][c];
+    hpt__free(j.sum);
+    if (st) return st;
+    for (int c = 0; c < 3; c++) {
+        double mean = total[c] / (double)ds->count, var = total[3 + c] / (double)ds->count - mean * mean;
+        ds->mean[c] = (float)mean;
+        ds->std[c] = (float)sqrt(var > 1e-6 ? var : 1e-6);      /* a set of one colour must not divide by 0 */
+    }
+    ds->has_stats = 1;
+    return HPT_OK;
+}
+
+static hpt_status triple(const char *key, const char *text, float out[3]) {
+    double v[3];
+    if (hpt__number_list(text, v, 3) != 3) return hpt__fail(HPT_ERR_OPTION, "option '%s': '%.60s' is not r,g,b or auto", key, text);
+    for (int c = 0; c < 3; c++) out[c] = (float)v[c];
+    return HPT_OK;
+}
+hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, float mean[3], float std[3]) {
+    int own_mean = !strcmp(OPT_S(o, pixel_mean), "auto"), own_std = !strcmp(OPT_S(o, pixel_std), "auto");
+    if (own_mean || own_std) HPT_TRY(hpt__dataset_stats(ds));
+    memcpy(mean, ds->mean, sizeof ds->mean);
+    memcpy(std, ds->std, sizeof ds->std);
+    if (!own_mean) HPT_TRY(triple("pixel_mean", OPT_S(o, pixel_mean), mean));
+    if (!own_std) HPT_TRY(triple("pixel_std", OPT_S(o, pixel_std), std));
+    for (int c = 0; c < 3; c++)
+        if (!(std[c] > 0)) return hpt__fail(HPT_ERR_OPTION, "option 'pixel_std': must be positive");
+    return HPT_OK;
+}
+
+uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {
+    uint64_t h = XXH3_64bits(ds->index, sizeof *ds->index * (size_t)ds->count);
+    const hpt__source *s = ds->src;
+    for (uint64_t i = 0; i < ds->count; i++) {
+        uint64_t k = ds->index[i];
+        if (s->path) {      /* file names, not folders: a data set may move */
+            const char *slash = strrchr(s->path[k], '/'), *name = slash ? slash + 1 : s->path[k];
+            h = XXH3_64bits_withSeed(name, strlen(name), h);
+        } else {
+            size_t bytes = (size_t)s->w * (size_t)s->h * (size_t)s->channels;
+            h = XXH3_64bits_withSeed(s->pixels + k * bytes, bytes, h);
+        }
+    }
+    return h;
+}
+
+/* ---- parts ---- */
+
+hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index) {
+    if (ds->count > 0xffffffffu) return hpt__fail(HPT_ERR_UNSUPPORTED, "more than 2^32 images");
+    uint32_t n = (uint32_t)ds->count, *p = hpt__alloc(sizeof *p * (n + 1ull));
+    *index = hpt__alloc(sizeof **index * (n + 1ull));
+    if (!p || !*index) {
+        hpt__free(p);
+        hpt__free(*index);
+        return hpt__fail_memory(sizeof *p * n);
+    }
+    hpt__rng r;
+    hpt__rng_init(&r, seed, HPT__RNG_SPLIT, 0, 0);
+    hpt__rng_permutation(&r, p, n);
+    for (uint32_t i = 0; i < n; i++) (*index)[i] = ds->index[p[i]];
+    hpt__free(p);
+    return HPT_OK;
+}
+
+hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken) {
+    uint64_t *order;
+    uint32_t classes = ds->src->classes;
+    if (!ds->src->label || !k) return hpt__fail(HPT_ERR_ARGUMENT, ds->src->label ? "k is 0" : "the data set has no labels");
+    HPT_TRY(hpt__dataset_order(ds, seed, &order));
+    uint32_t *got = hpt__calloc(classes + 1ull, sizeof *got);
+    *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));
+    hpt_status st = got && *index ? HPT_OK : hpt__fail_memory((size_t)ds->count * 8);
+    uint64_t a = 0, b = ds->count;
+    for (uint64_t i = 0; i < ds->count && !st; i++) {
+        int32_t label = ds->src->label[order[i]];
+        if (label >= 0 && got[label] < k) {
+            got[label]++;
+            (*index)[a++] = order[i];
+        } else (*index)[--b] = order[i];
+    }
+    for (uint32_t c = 0; c < classes && !st; c++)
+        if (got[c] < k)
+            st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has only %u images, %u were asked for",
+                           ds->src->class_name ? ds->src->class_name[c] : "(unnamed)", got[c], k);
+    hpt__free(order);
+    hpt__free(got);
+    if (st) hpt__free(*index);
+    *taken = a;
+    return st;
+}

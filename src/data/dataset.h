@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ * A data set: a list of indices into a shared source of images. */
+#ifndef HPT__DATASET_H
+#define HPT__DATASET_H
+#include "core/context.h"
+#include "core/options.h"
+#include "data/augment.h"
+#include <pthread.h>
+
+typedef struct hpt__source {
+    _Atomic int refs;
+    uint64_t n;
+    char **path;                        /* files; NULL for pixels */
+    uint8_t *pixels;                    /* (n,h,w,channels) */
+    int w, h, channels, pad, invert;
+    char *title;                        /* names pixel images: "title#i" */
+    int32_t *label;                     /* n, or NULL */
+    uint32_t classes;
+    char **class_name;                  /* or NULL */
+    hpt__image_limits limits;
+    int skip_bad, cache_side;
+    _Atomic(uint8_t *) *cache;          /* n entries: int32 w, h, then pixels; NULL without cache=memory */
+    _Atomic uint64_t cache_left;
+    pthread_mutex_t lock;               /* of the following */
+    uint8_t *bad;                       /* one flag an image */
+    uint64_t bad_count, bad_first[16];
+} hpt__source;
+
+struct hpt_dataset {
+    hpt__handle handle;
+    hpt_context *ctx;
+    hpt__source *src;
+    uint64_t *index;
+    uint64_t count;
+    int has_stats;
+    float mean[3], std[3];
+};
+
+/* Makes an empty source; takes over nothing. */
+hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **out);
+void hpt__source_release(hpt__source *s);
+hpt_status hpt__source_open(const hpt__options *o, const char *path, hpt__source **out);      /* dataset_open.c: what path is decides */
+hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count, hpt_dataset **out);
+
+/* Image i, valid until the next call with this work. With bad_image=skip an unreadable image is replaced by the next readable one. */
+hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view);
+int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i);
+void hpt__dataset_name(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
+hpt_status hpt__dataset_stats(hpt_dataset *ds);
+uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds);
+/* mean and std of options pixel_mean and pixel_std, or the set's own. */
+hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, float mean[3], float std[3]);
+/* Seeded disjoint parts (first: round(fraction*count)); k of each class and the rest: index lists for hpt__dataset_new, freed by the caller. */
+hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index);
+hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken);
+#endif

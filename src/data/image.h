@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ * Decoding of untrusted image bytes. A pre-scan of our own looks at the structure and the limits before any decoder runs. */
+#ifndef HPT__IMAGE_H
+#define HPT__IMAGE_H
+#include "core/status.h"
+
+typedef struct hpt__image { int w, h; uint8_t *rgb; } hpt__image;      /* (h,w,3), owned */
+
+typedef enum hpt__image_kind { HPT__IMAGE_JPEG, HPT__IMAGE_PNG, HPT__IMAGE_BMP, HPT__IMAGE_PNM } hpt__image_kind;
+typedef enum hpt__alpha { HPT__ALPHA_DROP, HPT__ALPHA_WHITE, HPT__ALPHA_BLACK } hpt__alpha;
+typedef struct hpt__image_limits { uint64_t max_pixels, max_bytes; hpt__alpha alpha; } hpt__image_limits;
+
+/* Structure and size; HPT_ERR_DATA with the reason. Reads nothing outside data. */
+hpt_status hpt__image_scan(const uint8_t *data, size_t n, const hpt__image_limits *lim, hpt__image_kind *kind, int *w, int *h);
+/* Pre-scan and decode. HPT_ERR_DATA (corrupt, over a limit, unknown format) or HPT_ERR_MEMORY; out is empty then. */
+hpt_status hpt__image_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, hpt__image *out);
+void hpt__image_free(hpt__image *im);
+int hpt__image_name(const char *path);      /* 1 if the name ends like an image that we read */
+
+/* the decoders behind it: (h,w,4) RGBA into out, of the size found by the scan */
+hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, int w, int h, uint8_t *rgb);
+hpt_status hpt__png_decode(const uint8_t *data, size_t n, int w, int h, uint8_t *rgba);
+hpt_status hpt__stb_decode(const uint8_t *data, size_t n, int w, int h, uint8_t *rgba);
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "data/loader.h"
+#include "core/alloc.h"
+#include "core/clock.h"
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+enum { DEPTH = 3, PERMS = 4 };
+
+typedef struct slot { float *x[2]; uint64_t *index, step, epoch; int done; } slot;
+
+struct hpt__loader {
+    hpt__loader_spec s;
+    float table[3][256];
+    slot slot[DEPTH];
+    pthread_t thread[256];
+    int threads, stop, failed;
+    hpt_status status;
+    char text[1024];
+    pthread_mutex_t lock;
+    pthread_cond_t ready, room;
+    uint64_t next_item, taken;          /* items handed to workers; batches given to the consumer, counted from first_step */
+    int holding;
+    struct { uint64_t epoch; uint32_t *p; int used; } perm[PERMS];
+};
+
+uint64_t hpt__loader_epoch(uint64_t n, uint64_t batch, uint64_t step) { return n >= batch ? step / (n / batch) : step * batch / n; }
+
+/* Order of an epoch; called with the lock. The oldest of PERMS is replaced. */
+static const uint32_t *permutation(hpt__loader *l, uint64_t epoch) {
+    int at = 0;
+    for (int i = 0; i < PERMS; i++) {
+        if (l->perm[i].used && l->perm[i].epoch == epoch) return l->perm[i].p;
+        if (!l->perm[i].used || (l->perm[at].used && l->perm[i].epoch < l->perm[at].epoch)) at = i;
+    }
+    hpt__rng r;
+    hpt__rng_init(&r, l->s.seed, HPT__RNG_ORDER, epoch, 0);
+    hpt__rng_permutation(&r, l->perm[at].p, (uint32_t)l->s.ds->count);
+    l->perm[at].epoch = epoch;
+    l->perm[at].used = 1;
+    return l->perm[at].p;
+}
+
+/* Which image is item i of a step? With fewer images than a batch, epochs follow each other inside it; else the rest of an epoch is dropped. */
+static uint64_t image_of(hpt__loader *l, uint64_t step, uint64_t i, uint64_t *epoch) {
+    uint64_t n = l->s.ds->count, b = (uint64_t)l->s.batch;
+    if (l->s.plain) {
+        *epoch = 0;
+        return step * b + i;
+    }
+    uint64_t per = n / b, pos = per ? step % per * b + i : (step * b + i) % n;
+    *epoch = per ? step / per : (step * b + i) / n;
+    return permutation(l, *epoch)[pos];
+}
+
+static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work, hpt__image *hold, uint8_t *rgb) {
+    size_t pixels = (size_t)l->s.size * (size_t)l->s.size;
+    hpt__image im;
+    if (image >= l->s.ds->count) {
+        memset(s->x[0] + i * pixels * 3, 0, pixels * 12);
+        return HPT_OK;
+    }
+    HPT_TRY(hpt__dataset_image(l->s.ds, image, work, hold, &im));
+    for (int v = 0; v < l->s.views; v++) {
+        if (l->s.plain) HPT_TRY(hpt__plain_apply(work, &im, l->s.resize, l->s.size, rgb));
+        else {
+            hpt__rng r;
+            hpt__draws d;
+            hpt__rng_init(&r, l->s.seed, HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
+            hpt__augment_draw(&r, &l->s.augment, im.w, im.h, &d);
+            HPT_TRY(hpt__augment_apply(work, &im, &l->s.augment, &d, rgb));
+        }
+        hpt__normalize(rgb, pixels, l->table, s->x[v] + i * pixels * 3);
+    }
+    return HPT_OK;
+}
+
+static void *worker(void *arg) {
+    hpt__loader *l = arg;
+    hpt__work work = {0};
+    hpt__image hold = {0};
+    uint8_t *rgb = hpt__alloc((size_t)l->s.size * (size_t)l->s.size * 3);
+    uint64_t total = (l->s.steps - l->s.first_step) * (uint64_t)l->s.batch;
+    pthread_mutex_lock(&l->lock);
+    while (!l->stop && !l->failed && l->next_item < total) {
+        uint64_t batch = l->next_item / (uint64_t)l->s.batch, i = l->next_item % (uint64_t)l->s.batch, epoch;
+        if (batch >= l->taken + DEPTH - (uint64_t)l->holding) {
+            pthread_cond_wait(&l->room, &l->lock);
+            continue;
+        }
+        l->next_item++;
+        slot *s = &l->slot[batch % DEPTH];
+        uint64_t image = image_of(l, l->s.first_step + batch, i, &epoch);
+        if (i == 0) {
+            s->done = 0;
+            s->epoch = epoch;
+            s->step = batch;
+        }
+        s->index[i] = image;
+        pthread_mutex_unlock(&l->lock);
+        hpt_status st = rgb ? make_item(l, s, i, image, epoch, &work, &hold, rgb) : hpt__fail_memory(0);
+        pthread_mutex_lock(&l->lock);
+        if (st && !l->failed) {
+            l->failed = 1;
+            l->status = st;
+            snprintf(l->text, sizeof l->text, "%s", hpt__error_text());
+        }
+        if (++s->done == l->s.batch || l->failed) pthread_cond_broadcast(&l->ready);
+        if (l->failed) pthread_cond_broadcast(&l->room);
+    }
+    pthread_mutex_unlock(&l->lock);
+    hpt__free(rgb);
+    hpt__image_free(&hold);
+    hpt__work_fini(&work);
+    return NULL;
+}
+
+hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
+    size_t image = (size_t)spec->size * (size_t)spec->size * 3;
+    hpt__loader *l = hpt__calloc(1, sizeof *l);
+    hpt_status st = HPT_OK;
+    *out = NULL;
+    if (!l) return hpt__fail_memory(sizeof *l);
+    l->s = *spec;
+    if (l->s.workers < 1) l->s.workers = spec->ds->ctx->threads;
+    if (l->s.workers > 256) l->s.workers = 256;
+    hpt__normalize_table(spec->mean, spec->std, l->table);
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->ready, NULL);
+    pthread_cond_init(&l->room, NULL);
+    for (int i = 0; i < DEPTH && !st; i++) {
+        for (int v = 0; v < spec->views && !st; v++)
+            if (!(l->slot[i].x[v] = hpt__alloc_aligned(image * 4 * (size_t)spec->batch))) st = hpt__fail_memory(image * 4 * (size_t)spec->batch);
+        if (!st && !(l->slot[i].index = hpt__alloc(sizeof(uint64_t) * (size_t)spec->batch))) st = hpt__fail_memory(0);
+        l->slot[i].step = UINT64_MAX;
+    }
+    for (int i = 0; i < PERMS && !spec->plain && !st; i++)
+        if (!(l->perm[i].p = hpt__alloc(sizeof(uint32_t) * (size_t)spec->ds->count))) st = hpt__fail_memory((size_t)spec->ds->count * 4);
+    if (!st) {
+        sigset_t all, old;
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &old);     /* signals are the host's business */
+        while (l->threads < l->s.workers && !pthread_create(&l->thread[l->threads], NULL, worker, l)) l->threads++;
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        if (!l->threads) st = hpt__fail(HPT_ERR_MEMORY, "cannot start a thread for images");
+    }
+    if (st) {
+        hpt__loader_destroy(l);
+        return st;
+    }
+    *out = l;
+    return HPT_OK;
+}
+
+void hpt__loader_destroy(hpt__loader *l) {
+    if (!l) return;
+    pthread_mutex_lock(&l->lock);
+    l->stop = 1;
+    pthread_cond_broadcast(&l->room);
+    pthread_mutex_unlock(&l->lock);
+    for (int i = 0; i < l->threads; i++) pthread_join(l->thread[i], NULL);
+    for (int i = 0; i < DEPTH; i++) {
+        hpt__free(l->slot[i].x[0]);
+        hpt__free(l->slot[i].x[1]);
+        hpt__free(l->slot[i].index);
+    }
+    for (int i = 0; i < PERMS; i++) hpt__free(l->perm[i].p);
+    pthread_mutex_destroy(&l->lock);
+    pthread_cond_destroy(&l->ready);
+    pthread_cond_destroy(&l->room);
+    hpt__free(l);
+}
+
+hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms) {
+    double t0 = hpt__now_ms();
+    pthread_mutex_lock(&l->lock);
+    if (l->holding) {
+        l->holding = 0;
+        pthread_cond_broadcast(&l->room);
+    }
+    if (l->s.first_step + l->taken >= l->s.steps) {
+        pthread_mutex_unlock(&l->lock);
+        return HPT_END;
+    }
+    slot *s = &l->slot[l->taken % DEPTH];
+    while (!l->failed && !(s->step == l->taken && s->done == l->s.batch)) pthread_cond_wait(&l->ready, &l->lock);
+    hpt_status st = l->failed ? hpt__fail(l->status, "%s", l->text) : HPT_OK;
+    if (!st) {
+        l->taken++;
+        l->holding = 1;         /* this slot is not refilled until the next call */
+        *b = (hpt__batch){{s->x[0], s->x[1]}, s->index, s->epoch};
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (wait_ms) *wait_ms = hpt__now_ms() - t0;
+    return st;
+}

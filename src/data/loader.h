@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * Batches made ahead by worker threads. What a batch holds depends on (seed, step) alone, not on the workers. */
+#ifndef HPT__LOADER_H
+#define HPT__LOADER_H
+#include "data/dataset.h"
+
+typedef struct hpt__loader_spec {
+    hpt_dataset *ds;
+    int batch, size, workers;
+    int views;                          /* 2: query and key; 1 */
+    int plain;                          /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
+    int resize;
+    hpt__augment augment;
+    uint64_t seed, first_step, steps;   /* batches first_step .. steps-1 */
+    float mean[3], std[3];
+} hpt__loader_spec;
+
+typedef struct hpt__batch { const float *view[2]; const uint64_t *index; uint64_t epoch; } hpt__batch;     /* index: in the data set */
+typedef struct hpt__loader hpt__loader;
+
+hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out);
+void hpt__loader_destroy(hpt__loader *l);
+/* The next batch; waits for it. The batch before is given back. HPT_END after the last. On an image error the loader is finished. */
+hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms);
+uint64_t hpt__loader_epoch(uint64_t n, uint64_t batch, uint64_t step);      /* epoch of a step's first image */
+#endif

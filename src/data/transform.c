@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ * Semantics: Pillow (ImagingResample, ImageEnhance, convert, BoxBlur), as torchvision's PIL path uses them. */
+#include "data/transform.h"
+#include "core/alloc.h"
+#include <math.h>
+#include <string.h>
+
+void *hpt__work_get(hpt__work *w, int slot, size_t bytes) {
+    if (w->cap[slot] < bytes) {
+        hpt__free(w->p[slot]);
+        w->p[slot] = hpt__alloc_aligned(bytes + bytes / 4);
+        w->cap[slot] = w->p[slot] ? bytes + bytes / 4 : 0;
+    }
+    return w->p[slot];
+}
+void hpt__work_fini(hpt__work *w) {
+    for (int i = 0; i < 8; i++) hpt__free(w->p[i]);
+    memset(w, 0, sizeof *w);
+}
+
+/* ---- resize: 22-bit fixed-point coefficients, horizontal pass first, 8-bit in between ---- */
+
+enum { BITS = 22 };
+static inline uint8_t clip8(int32_t v) {
+    v >>= BITS;
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
+
+/* For each output position: first input position, number of taps, coefficients (k[i*size]). */
+typedef struct taps { int size, *first, *count; int32_t *k; } taps;
+static int make_taps(hpt__work *wk, int slot, int in, int out, taps *t) {
+    double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = fscale;
+    t->size = (int)ceil(support) * 2 + 1;
+    char *mem = hpt__work_get(wk, slot, (size_t)out * (2 * sizeof(int) + (size_t)t->size * (sizeof(int32_t) + sizeof(double))));
+    if (!mem) return 0;
+    double *w = (double *)mem;
+    t->k = (int32_t *)(w + (size_t)out * (size_t)t->size);
+    t->first = (int *)(t->k + (size_t)out * (size_t)t->size);
+    t->count = t->first + out;
+    for (int i = 0; i < out; i++) {
+        double center = (i + 0.5) * scale, sum = 0, inv = 1 / fscale;
+        int lo = (int)(center - support + 0.5), hi = (int)(center + support + 0.5);
+        if (lo < 0) lo = 0;
+        if (hi > in) hi = in;
+        for (int j = 0; j < hi - lo; j++) {
+            double x = (j + lo - center + 0.5) * inv;
+            if (x < 0) x = -x;
+            w[j] = x < 1 ? 1 - x : 0;
+            sum += w[j];
+        }
+        for (int j = 0; j < hi - lo; j++)
+            t->k[(size_t)i * (size_t)t->size + (size_t)j] = (int32_t)(0.5 + (sum != 0 ? w[j] / sum : w[j]) * (1 << BITS));
+        t->first[i] = lo;
+        t->count[i] = hi - lo;
+    }
+    return 1;
+}
+
+hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, uint8_t *out, int ow, int oh) {
+    taps tx, ty;
+    (void)h;
+    const uint8_t *src = img + ((size_t)y * (size_t)w + (size_t)x) * 3;
+    size_t pitch = (size_t)w * 3;
+    int x_pass = bw != ow, y_pass = bh != oh, row0 = 0, rows = bh;
+    if (!make_taps(wk, 0, bw, ow, &tx) || !make_taps(wk, 1, bh, oh, &ty)) return hpt__fail_memory(0);
+    if (y_pass) {
+        row0 = ty.first[0];
+        rows = ty.first[oh - 1] + ty.count[oh - 1] - row0;
+    }
+    if (x_pass) {
+        uint8_t *mid = y_pass ? hpt__work_get(wk, 2, (size_t)rows * (size_t)ow * 3) : out;
+        if (!mid) return hpt__fail_memory((size_t)rows * (size_t)ow * 3);
+        for (int r = 0; r < rows; r++) {
+            const uint8_t *line = src + (size_t)(row0 + r) * pitch;
+            uint8_t *to = mid + (size_t)r * (size_t)ow * 3;
+            for (int i = 0; i < ow; i++) {
+                const int32_t *k = tx.k + (size_t)i * (size_t)tx.size;
+                const uint8_t *p = line + 3 * (size_t)tx.first[i];
+                int32_t a = 1 << (BITS - 1), b = a, c = a;
+                for (int j = 0; j < tx.count[i]; j++, p += 3) {
+                    a += p[0] * k[j];
+                    b += p[1] * k[j];
+                    c += p[2] * k[j];
+                }
+                to[3 * i] = clip8(a);
+                to[3 * i + 1] = clip8(b);
+                to[3 * i + 2] = clip8(c);
+            }
+        }
+        src = mid;
+        pitch = (size_t)ow * 3;
+    } else src += (size_t)row0 * pitch;
+    if (y_pass) {
+        int32_t *acc = hpt__work_get(wk, 3, (size_t)ow * 3 * sizeof *acc);
+        if (!acc) return hpt__fail_memory((size_t)ow * 12);
+        for (int i = 0; i < oh; i++) {
+            const int32_t *k = ty.k + (size_t)i * (size_t)ty.size;
+            for (int c = 0; c < ow * 3; c++) acc[c] = 1 << (BITS - 1);
+            for (int j = 0; j < ty.count[i]; j++) {
+                const uint8_t *p = src + (size_t)(ty.first[i] - row0 + j) * pitch;
+                int32_t f = k[j];
+                for (int c = 0; c < ow * 3; c++) acc[c] += p[c] * f;
+            }
+            uint8_t *to = out + (size_t)i * (size_t)ow * 3;
+            for (int c = 0; c < ow * 3; c++) to[c] = clip8(acc[c]);
+        }
+    } else if (!x_pass)
+        for (int r = 0; r < rows; r++) memcpy(out + (size_t)r * (size_t)ow * 3, src + (size_t)r * pitch, (size_t)ow * 3);
+    return HPT_OK;
+}
+
+/* ---- colour ---- */
+
+static inline int luma(const uint8_t *p) { return (p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16; }
+
+/* d + f*(s-d) in float; truncated, clipped when f is outside 0..1 */
+static inline uint8_t blend(int d, int s, float f) {
+    float t = (float)d + f * (float)(s - d);
+    return (uint8_t)(t <= 0 ? 0 : t >= 255 ? 255 : t);
+}
+static void apply_lut(uint8_t *img, size_t n, const uint8_t lut[256]) {
+    for (size_t i = 0; i < n; i++) img[i] = lut[img[i]];
+}
+void hpt__brightness(uint8_t *img, size_t pixels, float f) {
+    uint8_t lut[256];
+    for (int v = 0; v < 256; v++) lut[v] = blend(0, v, f);
+    apply_lut(img, pixels * 3, lut);
+}
+void hpt__contrast(uint8_t *img, size_t pixels, float f) {
+    uint64_t sum = 0;
+    uint8_t lut[256];
+    for (size_t i = 0; i < pixels; i++) sum += (uint64_t)luma(img + 3 * i);
+    int mean = (int)((double)sum / (double)pixels + 0.5);
+    for (int v = 0; v < 256; v++) lut[v] = blend(mean, v, f);
+    apply_lut(img, pixels * 3, lut);
+}
+void hpt__saturation(uint8_t *img, size_t pixels, float f) {
+    for (size_t i = 0; i < pixels; i++) {
+        uint8_t *p = img + 3 * i;
+        int l = luma(p);
+        p[0] = blend(l, p[0], f);
+        p[1] = blend(l, p[1], f);
+        p[2] = blend(l, p[2], f);
+    }
+}
+void hpt__grayscale(uint8_t *img, size_t pixels) {
+    for (size_t i = 0; i < pixels; i++) img[3 * i] = img[3 * i + 1] = img[3 * i + 2] = (uint8_t)luma(img + 3 * i);
+}
+
+/* Through 8-bit HSV and back, as Pillow's convert("HSV") does; float and double mix where its source does. */
+static inline void hue_pixel(uint8_t *p, int add) {
+    int r = p[0], g = p[1], b = p[2], max = r > g ? r : g, min = r < g ? r : g;
+    if (b > max) max = b;
+    if (b < min) min = b;
+    if (max == min) return;                 /* gray: saturation 0, hue has no effect */
+    float cr = (float)(max - min), s = cr / (float)max;
+    float rc = (float)(max - r) / cr, gc = (float)(max - g) / cr, bc = (float)(max - b) / cr, h;
+    if (r == max) h = bc - gc;
+    else if (g == max) h = (float)(2.0 + rc - bc);
+    else h = (float)(4.0 + gc - rc);
+    double turn = h / 6.0 + 1.0;            /* 5/6 .. 11/6: fmod(turn, 1) */
+    h = (float)(turn >= 1.0 ? turn - 1.0 : turn);
+    int uh = (int)(h * 255.0), us = (int)(s * 255.0);
+    uh = (uint8_t)((uh > 255 ? 255 : uh) + add);
+    if (us > 255) us = 255;
+    if (!us) {
+        p[0] = p[1] = p[2] = (uint8_t)max;
+        return;
+    }
+    float fh = (float)(uh * 6.0 / 255.0);
+    int i = (int)fh;
+    float f = fh - (float)i, fs = (float)(us / 255.0);
+    int pp = (int)(max * (1.0 - fs) + 0.5), q = (int)(max * (1.0 - fs * f) + 0.5), t = (int)(max * (1.0 - fs * (1.0 - f)) + 0.5);
+    int v = max;
+    static const uint8_t order[6][3] = {{0, 3, 1}, {2, 0, 1}, {1, 0, 3}, {1, 2, 0}, {3, 1, 0}, {0, 1, 2}};
+    int val[4] = {v, pp, q, t};
+    const uint8_t *o = order[i % 6];
+    for (int c = 0; c < 3; c++) p[c] = (uint8_t)(val[o[c]] > 255 ? 255 : val[o[c]]);
+}
+void hpt__hue(uint8_t *img, size_t pixels, double shift) {
+    int add = (int)(shift * 255);
+    for (size_t i = 0; i < pixels; i++) hue_pixel(img + 3 * i, add);
+}
+
+/* ---- blur: three extended box blurs in each direction, 24-bit fixed point ---- */
+
+static float box_radius(float sigma, int passes) {
+    float s2 = sigma * sigma / (float)passes, L = (float)sqrt(12.0 * s2 + 1.0), l = (float)floor((L - 1.0) / 2.0);
+    float a = (2 * l + 1) * (l * (l + 1) - 3 * s2);
+    a /= 6 * (s2 - (l + 1) * (l + 1));
+    return l + a;
+}
+
+/* One pass down the columns of in (h rows of n bytes): a running sum for each column. */
+static void box_down(const uint8_t *in, uint8_t *out, int n, int h, float radius, uint32_t *acc) {
+    int r = (int)radius;
+    uint32_t ww = (uint32_t)((float)(1 << 24) / (radius * 2 + 1)), fw = ((1u << 24) - (uint32_t)(r * 2 + 1) * ww) / 2;
+#define ROW(i) (in + (size_t)((i) < 0 ? 0 : (i) >= h ? h - 1 : (i)) * (size_t)n)
+    memset(acc, 0, (size_t)n * sizeof *acc);
+    for (int i = -r; i <= r; i++) {
+        const uint8_t *p = ROW(i);
+        for (int c = 0; c < n; c++) acc[c] += p[c];
+    }
+    for (int y = 0; y < h; y++) {
+        const uint8_t *before = ROW(y - r - 1), *after = ROW(y + r + 1), *drop = ROW(y - r);
+        uint8_t *to = out + (size_t)y * (size_t)n;
+        for (int c = 0; c < n; c++) {
+            to[c] = (uint8_t)((acc[c] * ww + (uint32_t)(before[c] + after[c]) * fw + (1u << 23)) >> 24);
+            acc[c] += (uint32_t)after[c] - drop[c];
+        }
+    }
+#undef ROW
+}
+static void transpose(const uint8_t *in, uint8_t *out, int w, int h) {
+    for (int y0 = 0; y0 < h; y0 += 16)
+        for (int x = 0; x < w; x++)
+            for (int y = y0; y < h && y < y0 + 16; y++) memcpy(out + ((size_t)x * (size_t)h + (size_t)y) * 3, in + ((size_t)y * (size_t)w + (size_t)x) * 3, 3);
+}
+
+hpt_status hpt__gaussian_blur(hpt__work *wk, uint8_t *img, int w, int h, float sigma) {
+    size_t bytes = (size_t)w * (size_t)h * 3;
+    uint8_t *a = hpt__work_get(wk, 2, bytes), *b = hpt__work_get(wk, 4, bytes);
+    uint32_t *acc = hpt__work_get(wk, 3, sizeof *acc * 3 * (size_t)(w > h ? w : h));
+    if (!a || !b || !acc) return hpt__fail_memory(bytes);
+    float radius = box_radius(sigma, 3);
+    transpose(img, a, w, h);                    /* horizontal passes on the transposed image */
+    box_down(a, b, h * 3, w, radius, acc);
+    box_down(b, a, h * 3, w, radius, acc);
+    box_down(a, b, h * 3, w, radius, acc);
+    transpose(b, a, h, w);
+    box_down(a, b, w * 3, h, radius, acc);
+    box_down(b, a, w * 3, h, radius, acc);
+    box_down(a, img, w * 3, h, radius, acc);
+    return HPT_OK;
+}
+
+void hpt__flip(uint8_t *img, int w, int h) {
+    for (int y = 0; y < h; y++) {
+        uint8_t *row = img + (size_t)y * (size_t)w * 3;
+        for (int x = 0; x < w / 2; x++)
+            for (int c = 0; c < 3; c++) {
+                uint8_t t = row[3 * x + c];
+                row[3 * x + c] = row[3 * (w - 1 - x) + c];
+                row[3 * (w - 1 - x) + c] = t;
+            }
+    }
+}

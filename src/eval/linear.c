@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ * All heads are one matrix of (heads*classes, dim): one product gives every head's logits, one more every head's gradient. */
+#include "eval/linear.h"
+#include "backend/backend.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include "core/rng.h"
+#include <math.h>
+#include <string.h>
+
+enum { MAX_HEADS = 8 };
+
+typedef struct state {
+    const hpt__probe *p;
+    const hpt__backend *be;
+    hpt__device *dev;
+    int heads, rows, dim, classes, batch;
+    double lr[MAX_HEADS], mom;
+    float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *best_w, *best_b, *scale, *shift;
+    int32_t *y;
+    uint32_t *order;
+} state;
+
+/* Feature scaling is part of the probe: fitted on train, applied to every set through the same vectors. */
+static void fit_scale(state *s, const char *how) {
+    for (int j = 0; j < s->dim; j++) s->scale[j] = 1, s->shift[j] = 0;
+    if (strcmp(how, "standard")) return;
+    for (int j = 0; j < s->dim; j++) {
+        double sum = 0, sq = 0, n = (double)s->p->train.n;
+        for (uint64_t i = 0; i < s->p->train.n; i++) sum += s->p->train.x[i * (uint64_t)s->dim + (uint64_t)j];
+        for (uint64_t i = 0; i < s->p->train.n; i++) {
+            double d = s->p->train.x[i * (uint64_t)s->dim + (uint64_t)j] - sum / n;
+            sq += d * d;
+        }
+        s->shift[j] = (float)(sum / n);
+        s->scale[j] = (float)(1 / sqrt(sq / n + 1e-6));
+    }
+}
+static void scaled_row(const state *s, const char *how, const float *from, float *to) {
+    if (!strcmp(how, "unit")) {
+        double sq = 0;
+        for (int j = 0; j < s->dim; j++) sq += (double)from[j] * from[j];
+        float f = (float)(1 / sqrt(sq > 1e-24 ? sq : 1e-24));
+        for (int j = 0; j < s->dim; j++) to[j] = from[j] * f;
+    } else
+        for (int j = 0; j < s->dim; j++) to[j] = (from[j] - s->shift[j]) * s->scale[j];
+}
+
+static hpt_status forward(state *s, const float *x, int n, const float *w, const float *b) {
+    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, x, s->dim, w, s->dim, 0, s->logits, s->rows));
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < s->rows; j++) s->logits[(size_t)i * (size_t)s->rows + (size_t)j] += b[j];
+    return HPT_OK;
+}
+
+/* Number of right answers of each head on a set. */
+static hpt_status score(state *s, const char *how, const hpt__labelled *set, const float *w, const float *b, uint64_t right[MAX_HEADS]) {
+    memset(right, 0, sizeof(uint64_t) * MAX_HEADS);
+    for (uint64_t at = 0; at < set->n; at += (uint64_t)s->batch) {
+        int n = set->n - at < (uint64_t)s->batch ? (int)(set->n - at) : s->batch;
+        for (int i = 0; i < n; i++) scaled_row(s, how, set->x + (at + (uint64_t)i) * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
+        HPT_TRY(forward(s, s->x, n, w, b));
+        for (int i = 0; i < n; i++)
+            for (int h = 0; h < s->heads; h++) {
+                const float *l = s->logits + (size_t)i * (size_t)s->rows + (size_t)h * (size_t)s->classes;
+                int best = 0;
+                for (int c = 1; c < s->classes; c++)
+                    if (l[c] > l[best]) best = c;
+                right[h] += best == set->y[at + (uint64_t)i] && isfinite(l[best]);
+            }
+    }
+    return HPT_OK;
+}
+
+/* Row indices of a step: epochs in seeded random order follow each other without a gap. */
+static void draw_batch(state *s, const char *how, uint64_t seed, uint64_t step, uint64_t *epoch_in) {
+    uint32_t n = (uint32_t)s->p->train.n;
+    for (int i = 0; i < s->batch; i++) {
+        uint64_t at = step * (uint64_t)s->batch + (uint64_t)i, epoch = at / n;
+        if (epoch != *epoch_in) {
+            hpt__rng r;
+            hpt__rng_init(&r, seed, HPT__RNG_PROBE, epoch, 0);
+            hpt__rng_permutation(&r, s->order, n);
+            *epoch_in = epoch;
+        }
+        uint32_t row = s->order[at % n];
+        scaled_row(s, how, s->p->train.x + (uint64_t)row * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
+        s->y[i] = s->p->train.y[row];
+    }
+}
+
+/* One update of every head: mean softmax cross-entropy, SGD with momentum, no weight decay. */
+static hpt_status train_step(state *s, double factor) {
+    HPT_TRY(forward(s, s->x, s->batch, s->w, s->b));
+    memset(s->gb, 0, sizeof(float) * (size_t)s->rows);
+    for (int i = 0; i < s->batch; i++)
+        for (int h = 0; h < s->heads; h++) {
+            float *l = s->logits + (size_t)i * (size_t)s->rows + (size_t)h * (size_t)s->classes, max = l[0], sum = 0;
+            for (int c = 1; c < s->classes; c++)
+                if (l[c] > max) max = l[c];
+            for (int c = 0; c < s->classes; c++) sum += l[c] = expf(l[c] - max);
+            for (int c = 0; c < s->classes; c++) {
+                l[c] = (l[c] / sum - (float)(c == s->y[i])) / (float)s->batch;
+                s->gb[h * s->classes + c] += l[c];
+            }
+        }
+    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->logits, s->rows, s->x, s->dim, 0, s->gw, s->dim));
+    for (int h = 0; h < s->heads; h++) {
+        size_t w0 = (size_t)h * (size_t)s->classes * (size_t)s->dim, b0 = (size_t)h * (size_t)s->classes;
+        s->be->sgd(s->dev, HPT__F32, s->w + w0, s->vw + w0, s->gw + w0, (size_t)s->classes * (size_t)s->dim, s->lr[h] * factor, s->mom, 0);
+        s->be->sgd(s->dev, HPT__F32, s->b + b0, s->vb + b0, s->gb + b0, (size_t)s->classes, s->lr[h] * factor, s->mom, 0);
+    }
+    return HPT_OK;
+}
+
+hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_t seed, uint8_t *val) {
+    uint32_t *order = hpt__alloc(sizeof *order * (size_t)(n + 1)), *size = hpt__calloc((size_t)classes + 1, sizeof *size);
+    hpt_status st = order && size ? HPT_OK : hpt__fail_memory((size_t)n * 4);
+    uint64_t held = 0;
+    if (!st) {
+        hpt__rng r;
+        hpt__rng_init(&r, seed, HPT__RNG_PROBE, 1ull << 40, 1);
+        hpt__rng_permutation(&r, order, (uint32_t)n);
+        for (uint64_t i = 0; i < n; i++) size[y[i]]++;
+        for (int c = 0; c < classes; c++) size[c] = size[c] < 2 ? 0 : (size[c] + 4) / 5;
+        memset(val, 0, (size_t)n);
+        for (uint64_t i = 0; i < n; i++)
+            if (size[y[order[i]]]) {
+                size[y[order[i]]]--;
+                val[order[i]] = 1;
+                held++;
+            }
+        if (!held) st = hpt__fail(HPT_ERR_ARGUMENT, "one image a class leaves none for validation; give a validation set");
+    }
+    hpt__free(order);
+    hpt__free(size);
+    return st;
+}
+
+static void state_free(state *s) {
+    void *all[] = {s->w, s->b, s->vw, s->vb, s->gw, s->gb, s->logits, s->x, s->best_w, s->best_b, s->scale, s->shift, s->y, s->order};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) hpt__free(all[i]);
+}
+
+static hpt_status run(state *s, const hpt__options *o, json_t *result) {
+    const hpt__probe *p = s->p;
+    const char *how = OPT_S(o, probe_scale);
+    char scale_name[16];
+    snprintf(scale_name, sizeof scale_name, "%s", how);
+    uint64_t steps = (uint64_t)OPT_I(o, probe_steps), every = (uint64_t)OPT_I(o, probe_eval_every), seed = (uint64_t)OPT_I(o, seed), epoch = UINT64_MAX;
+    uint64_t best = 0, best_step = 0, right[MAX_HEADS];
+    int best_head = 0, seen = 0;
+    hpt__rng r;
+    hpt__rng_init(&r, seed, HPT__RNG_HEAD, 0, 0);
+    for (size_t i = 0; i < (size_t)s->classes * (size_t)s->dim; i++) {
+        float v = (float)(0.01 * hpt__rng_normal(&r));        /* every head starts alike: N(0, 0.01), bias 0 */
+        for (int h = 0; h < s->heads; h++) s->w[(size_t)h * (size_t)s->classes * (size_t)s->dim + i] = v;
+    }
+    fit_scale(s, scale_name);
+    json_t *curve = json_array();
+    for (uint64_t t = 0; t < steps; t++) {
+        double factor = t < steps / 3 ? 1 : t < 2 * steps / 3 ? 0.1 : 0.01;
+        if (p->next) {
+            HPT_TRY_GOTO(seen, p->next(p->next_ctx, t, s->x, s->y), failed);
+            for (int i = 0; i < s->batch; i++) scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
+            seen = 0;
+        } else draw_batch(s, scale_name, seed, t, &epoch);
+        HPT_TRY_GOTO(seen, train_step(s, factor), failed);
+        if ((t + 1) % every && t + 1 < steps) continue;
+        HPT_TRY_GOTO(seen, score(s, scale_name, &p->val, s->w, s->b, right), failed);
+        json_t *row = json_array();
+        for (int h = 0; h < s->heads; h++) {
+            json_array_append_new(row, json_real(100.0 * (double)right[h] / (double)p->val.n));
+            if (right[h] > best || best_step == 0) {
+                best = right[h];
+                best_step = t + 1;
+                best_head = h;
+                memcpy(s->best_w, s->w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
+                memcpy(s->best_b, s->b, sizeof(float) * (size_t)s->rows);
+            }
+        }
+        json_array_append_new(curve, json_pack("{s:I, s:o}", "step", (json_int_t)t + 1, "val_top1", row));
+    }
+    json_t *rates = json_array();
+    for (int h = 0; h < s->heads; h++) json_array_append_new(rates, json_real(s->lr[h]));
+    json_object_set_new(result, "val_top1", json_real(100.0 * (double)best / (double)p->val.n));
+    json_object_set_new(result, "best_lr", json_real(s->lr[best_head]));
+    json_object_set_new(result, "best_step", json_integer((json_int_t)best_step));
+    json_object_set_new(result, "classes", json_integer(s->classes));
+    json_object_set_new(result, "train_images", json_integer((json_int_t)p->train.n));
+    json_object_set_new(result, "val_images", json_integer((json_int_t)p->val.n));
+    json_object_set_new(result, "test_images", json_integer((json_int_t)p->test.n));
+    json_object_set_new(result, "lr", rates);
+    json_object_set_new(result, "curve", curve);
+    if (p->test.n) {        /* once, with the choice made */
+        HPT_TRY(score(s, scale_name, &p->test, s->best_w, s->best_b, right));
+        json_object_set_new(result, "test_top1", json_real(100.0 * (double)right[best_head] / (double)p->test.n));
+    }
+    return HPT_OK;
+failed:
+    json_decref(curve);
+    return seen;
+}
+
+hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result) {
+    state s = {.p = p, .be = p->ctx->be, .dev = p->ctx->dev, .dim = p->dim, .classes = p->classes, .mom = OPT_F(o, probe_momentum)};
+    s.heads = hpt__number_list(OPT_S(o, probe_lr), s.lr, MAX_HEADS);
+    if (s.heads < 1) return hpt__fail(HPT_ERR_OPTION, "option 'probe_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(o, probe_lr), MAX_HEADS);
+    s.rows = s.heads * s.classes;
+    s.batch = p->next ? p->batch : (int)OPT_I(o, probe_batch);
+    if (!p->next && (uint64_t)s.batch > p->train.n) s.batch = (int)p->train.n;
+    size_t rows = (size_t)s.rows, dim = (size_t)s.dim, wide = rows * dim;
+    s.w = hpt__calloc(wide, 4); s.b = hpt__calloc(rows, 4); s.vw = hpt__calloc(wide, 4); s.vb = hpt__calloc(rows, 4);
+    s.gw = hpt__calloc(wide, 4); s.gb = hpt__calloc(rows, 4); s.best_w = hpt__calloc(wide, 4); s.best_b = hpt__calloc(rows, 4);
+    s.scale = hpt__calloc(dim, 4); s.shift = hpt__calloc(dim, 4);
+    s.logits = hpt__calloc((size_t)s.batch * rows, 4); s.x = hpt__calloc((size_t)s.batch * dim, 4); s.y = hpt__calloc((size_t)s.batch, 4);
+    s.order = hpt__calloc((size_t)p->train.n + 1, 4);
+    hpt_status st = s.w && s.b && s.vw && s.vb && s.gw && s.gb && s.best_w && s.best_b && s.scale && s.shift && s.logits && s.x && s.y && s.order
+                        ? HPT_OK : hpt__fail_memory(wide * 4);
+    s.be->enter(s.dev);
+    if (!st) st = run(&s, o, result);
+    s.be->leave(s.dev);
+    state_free(&s);
+    return st;
+}

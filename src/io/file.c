@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "io/file.h"
+#include "core/alloc.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *why(void) {
+    static _Thread_local char text[128];
+    return strerror_r(errno, text, sizeof text);
+}
+
+hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out) {
+    struct stat s;
+    hpt_status st = HPT_OK;
+    out->p = NULL;
+    out->n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
+    if (fstat(fd, &s)) st = hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
+    else if (!S_ISREG(s.st_mode)) st = hpt__fail(HPT_ERR_IO, "%.800s: not a regular file", path);
+    else if ((uint64_t)s.st_size > max)
+        st = hpt__fail(HPT_ERR_FORMAT, "%.800s: %lld bytes, over the limit of %llu", path, (long long)s.st_size, (unsigned long long)max);
+    else if (!(out->p = hpt__alloc((size_t)s.st_size + 1))) st = hpt__fail_memory((size_t)s.st_size);
+    while (!st && out->n < (size_t)s.st_size) {
+        ssize_t n = read(fd, out->p + out->n, (size_t)s.st_size - out->n);
+        if (n > 0) out->n += (size_t)n;
+        else if (n == 0) break;
+        else if (errno != EINTR) st = hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
+    }
+    close(fd);
+    if (st) {
+        hpt__free(out->p);
+        out->p = NULL;
+        out->n = 0;
+    }
+    return st;
+}
+
+enum { BUFFER = 1 << 18 };
+
+hpt_status hpt__writer_open(hpt__writer *w, const char *path) {
+    static _Atomic unsigned serial;
+    memset(w, 0, sizeof *w);
+    w->fd = -1;
+    if (strlen(path) >= sizeof w->path || !*path) return hpt__fail(HPT_ERR_IO, "path is empty or too long");
+    snprintf(w->path, sizeof w->path, "%s", path);
+    struct stat s;
+    if (!stat(path, &s) && !S_ISREG(s.st_mode)) {      /* a device such as /dev/full, or a folder, is never replaced */
+        return hpt__fail(HPT_ERR_IO, "%.800s: exists and is not a regular file", path);
+    }
+    if (!(w->buf = hpt__alloc(BUFFER))) return hpt__fail_memory(BUFFER);
+    for (int tries = 0; tries < 100 && w->fd < 0; tries++) {
+        snprintf(w->temp, sizeof w->temp, "%s.tmp%d.%u", path, (int)getpid(), serial++);
+        w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (w->fd < 0 && errno != EEXIST && errno != EINTR) break;
+    }
+    if (w->fd < 0) {
+        hpt_status st = hpt__fail(HPT_ERR_IO, "%.800s: %s", w->path, why());
+        hpt__free(w->buf);
+        w->buf = NULL;
+        return st;
+    }
+    return HPT_OK;
+}
+
+static void drain(hpt__writer *w, const uint8_t *p, size_t n) {
+    while (n && !w->failed) {
+        ssize_t k = write(w->fd, p, n);
+        if (k > 0) {
+            p += k;
+            n -= (size_t)k;
+        } else if (k < 0 && errno == EINTR) continue;
+        else w->failed = k < 0 ? errno : EIO;
+    }
+}
+void hpt__writer_put(hpt__writer *w, const void *data, size_t n) {
+    w->at += n;
+    if (w->used + n > BUFFER) {
+        drain(w, w->buf, w->used);
+        w->used = 0;
+        if (n > BUFFER) {
+            drain(w, data, n);
+            return;
+        }
+    }
+    if (n) memcpy(w->buf + w->used, data, n);
+    w->used += n;
+}
+void hpt__writer_abort(hpt__writer *w) {
+    if (w->fd >= 0) {
+        close(w->fd);
+        unlink(w->temp);
+    }
+    hpt__free(w->buf);
+    w->buf = NULL;
+    w->fd = -1;
+}
+hpt_status hpt__writer_commit(hpt__writer *w) {
+    drain(w, w->buf, w->used);
+    w->used = 0;
+    if (!w->failed && fsync(w->fd)) w->failed = errno;
+    if (close(w->fd) && !w->failed) w->failed = errno;
+    w->fd = -1;
+    if (!w->failed && rename(w->temp, w->path)) w->failed = errno;
+    if (w->failed) {
+        unlink(w->temp);
+        errno = w->failed;
+        hpt__free(w->buf);
+        w->buf = NULL;
+        return hpt__fail(HPT_ERR_IO, "%.800s: %s; the file that was there is unchanged", w->path, why());
+    }
+    char *slash = strrchr(w->path, '/');
+    char saved = 0;
+    if (slash) {
+        saved = slash[1];
+        slash[1] = 0;
+    }
+    int dir = open(slash ? w->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (slash) slash[1] = saved;
+    if (dir >= 0) {
+        (void)fsync(dir);       /* some file systems refuse; the rename has happened */
+        close(dir);
+    }
+    hpt__free(w->buf);
+    w->buf = NULL;
+    return HPT_OK;
+}

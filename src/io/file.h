@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ * Whole files in, and files out that replace the old one only when they are complete: temporary name in the same folder, fsync, rename,
+ * fsync of the folder. EINTR is retried, short counts continued, close checked. */
+#ifndef HPT__FILE_H
+#define HPT__FILE_H
+#include "core/status.h"
+
+typedef struct hpt__bytes { uint8_t *p; size_t n; } hpt__bytes;
+/* HPT_ERR_IO, HPT_ERR_FORMAT if larger than max, HPT_ERR_MEMORY. Free p with hpt__free. */
+hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out);
+
+typedef struct hpt__writer {
+    int fd, failed;
+    char path[4096], temp[4128];
+    uint8_t *buf;
+    size_t used;
+    uint64_t at;            /* bytes written so far */
+} hpt__writer;
+hpt_status hpt__writer_open(hpt__writer *w, const char *path);
+void hpt__writer_put(hpt__writer *w, const void *data, size_t n);   /* failures are kept for commit */
+hpt_status hpt__writer_commit(hpt__writer *w);                      /* or removes the temporary file */
+void hpt__writer_abort(hpt__writer *w);
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/tensorfile.h"
+#include "core/alloc.h"
+#include <string.h>
+
+enum { MAX_TENSORS = 100000 };
+static const struct { size_t size; const char *name; } types[HPT__FT_COUNT] = {
+    {4, "F32"}, {8, "F64"}, {2, "F16"}, {2, "BF16"}, {8, "I64"}, {4, "I32"}, {2, "I16"}, {1, "I8"}, {1, "U8"}, {1, "BOOL"}};
+size_t hpt__ftype_size(hpt__ftype t) { return types[t].size; }
+const char *hpt__ftype_name(hpt__ftype t) { return types[t].name; }
+
+hpt_status hpt__tensorfile_add(hpt__tensorfile *f, const char *name, size_t len, const hpt__ftensor *t) {
+    if (f->n == MAX_TENSORS) return hpt__fail(HPT_ERR_FORMAT, "more than %d tensors", MAX_TENSORS);
+    if (f->n == f->cap) {
+        uint32_t cap = f->cap ? f->cap * 2 : 256;
+        hpt__ftensor *more = hpt__realloc(f->t, sizeof *more * cap);
+        if (!more) return hpt__fail_memory(sizeof *more * cap);
+        f->t = more;
+        f->cap = cap;
+    }
+    f->t[f->n] = *t;
+    if (!(f->t[f->n].name = hpt__strndup(name, len))) return hpt__fail_memory(len);
+    f->n++;
+    return HPT_OK;
+}
+
+hpt_status hpt__tensorfile_parse(hpt__tensorfile *f) {
+    static const uint8_t legacy[15] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
+    const uint8_t *p = f->file.p;
+    size_t n = f->file.n;
+    if (!(f->meta = json_object())) return hpt__fail_memory(64);
+    if (n >= 4 && !memcmp(p, "PK\3\4", 4)) return f->container = "torch-zip", hpt__torch_zip_parse(f);
+    if (n >= 15 && !memcmp(p, legacy, 15)) return f->container = "torch-legacy", hpt__torch_legacy_parse(f);
+    if (n >= 9 && p[8] == '{') return f->container = "safetensors", hpt__safetensors_parse(f);
+    if (n >= 262 && !memcmp(p + 257, "ustar", 5))
+        return hpt__fail(HPT_ERR_UNSUPPORTED, "a tar checkpoint of PyTorch 0.1; load and save it once with a newer PyTorch");
+    return hpt__fail(HPT_ERR_FORMAT, n ? "neither a torch file (zip or legacy) nor safetensors" : "the file is empty");
+}
+
+hpt_status hpt__tensorfile_open(hpt__tensorfile *f, const char *path) {
+    memset(f, 0, sizeof *f);
+    HPT_TRY(hpt__file_read(path, 64ull << 30, &f->file));
+    hpt_status st = hpt__tensorfile_parse(f);
+    if (st) {
+        st = hpt__fail_context(st, "%.400s", path);
+        hpt__tensorfile_close(f);
+    }
+    return st;
+}
+void hpt__tensorfile_close(hpt__tensorfile *f) {
+    for (uint32_t i = 0; i < f->n; i++) hpt__free(f->t[i].name);
+    hpt__free(f->t);
+    hpt__free(f->file.p);
+    json_decref(f->meta);
+    memset(f, 0, sizeof *f);
+}
+const hpt__ftensor *hpt__tensorfile_find(const hpt__tensorfile *f, const char *name) {
+    for (uint32_t i = 0; i < f->n; i++)
+        if (!strcmp(f->t[i].name, name)) return &f->t[i];
+    return NULL;
+}
+
+static float half(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, man = h & 0x3ff, u;
+    float f;
+    if (exp == 31) u = sign | 0x7f800000 | man << 13;
+    else if (exp) u = sign | (exp + 112) << 23 | man << 13;
+    else {
+        f = (float)man * 0x1p-24f;
+        return sign ? -f : f;
+    }
+    memcpy(&f, &u, 4);
+    return f;
+}
+static float element(hpt__ftype type, const uint8_t *p) {
+    union { float f; double d; uint16_t h; int64_t q; int32_t i; int16_t s; uint32_t u; } v = {0};
+    memcpy(&v, p, types[type].size);        /* little-endian, like the hosts we build for */
+    switch (type) {
+    case HPT__FT_F32: return v.f;
+    case HPT__FT_F64: return (float)v.d;
+    case HPT__FT_F16: return half(v.h);
+    case HPT__FT_BF16: v.u = (uint32_t)v.h << 16; return v.f;
+    case HPT__FT_I64: return (float)v.q;
+    case HPT__FT_I32: return (float)v.i;
+    case HPT__FT_I16: return v.s;
+    case HPT__FT_I8: return (int8_t)*p;
+    default: return *p;
+    }
+}
+void hpt__ftensor_read(const hpt__ftensor *t, float *out) {
+    int64_t at[8] = {0};
+    size_t size = types[t->type].size;
+    int dense = t->type == HPT__FT_F32;
+    int64_t want = 1;
+    for (int d = t->ndim - 1; d >= 0; d--) {
+        if (t->shape[d] != 1 && t->stride[d] != want) dense = 0;
+        want *= t->shape[d];
+    }
+    if (dense) {
+        memcpy(out, t->data, t->count * 4);
+        return;
+    }
+    for (uint64_t i = 0; i < t->count; i++) {
+        int64_t off = 0;
+        for (int d = 0; d < t->ndim; d++) off += at[d] * t->stride[d];
+        out[i] = element(t->type, t->data + (size_t)off * size);
+        for (int d = t->ndim - 1; d >= 0; d--) {
+            if (++at[d] < t->shape[d]) break;
+            at[d] = 0;
+        }
+    }
+}

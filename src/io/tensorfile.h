@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * Checkpoints of others as a flat list of tensors and plain values. Three containers, known by their first bytes: torch zip, torch legacy
+ * stream, safetensors. Nothing is executed: the pickle reader builds a tree and knows a short list of names as data.
+ *
+ * Names are paths through the nested dictionaries, joined by '/': "state_dict/module.encoder_q.conv1.weight", "epoch". */
+#ifndef HPT__TENSORFILE_H
+#define HPT__TENSORFILE_H
+#include "io/file.h"
+#include <jansson.h>
+
+typedef enum hpt__ftype { HPT__FT_F32, HPT__FT_F64, HPT__FT_F16, HPT__FT_BF16, HPT__FT_I64, HPT__FT_I32, HPT__FT_I16, HPT__FT_I8, HPT__FT_U8,
+                          HPT__FT_BOOL, HPT__FT_COUNT } hpt__ftype;
+typedef struct hpt__ftensor {
+    char *name;
+    hpt__ftype type;
+    int ndim;
+    int64_t shape[8], stride[8];        /* elements */
+    const uint8_t *data;                /* first element; bounds were checked */
+    uint64_t count;
+} hpt__ftensor;
+
+typedef struct hpt__tensorfile {
+    const char *container;              /* "torch-zip", "torch-legacy", "safetensors" */
+    hpt__bytes file;
+    hpt__ftensor *t;
+    uint32_t n, cap;
+    json_t *meta;                       /* numbers, strings, booleans by path */
+} hpt__tensorfile;
+
+hpt_status hpt__tensorfile_open(hpt__tensorfile *f, const char *path);
+hpt_status hpt__tensorfile_parse(hpt__tensorfile *f);                       /* of file, already read: for fuzzing */
+void hpt__tensorfile_close(hpt__tensorfile *f);
+const hpt__ftensor *hpt__tensorfile_find(const hpt__tensorfile *f, const char *name);
+void hpt__ftensor_read(const hpt__ftensor *t, float *out);                  /* count values in row-major order, converted */
+size_t hpt__ftype_size(hpt__ftype t);
+const char *hpt__ftype_name(hpt__ftype t);
+/* for the container readers */
+hpt_status hpt__tensorfile_add(hpt__tensorfile *f, const char *name, size_t name_len, const hpt__ftensor *t);
+hpt_status hpt__torch_zip_parse(hpt__tensorfile *f);
+hpt_status hpt__torch_legacy_parse(hpt__tensorfile *f);
+hpt_status hpt__safetensors_parse(hpt__tensorfile *f);
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/embed.h"
+#include <math.h>
+#include <string.h>
+
+void REF(l2norm)(int n, int d, const real *x, real *y, real *norm) {
+    for (int i = 0; i < n; i++, x += d, y += d) {
+        double s = 0;
+        for (int j = 0; j < d; j++) s += (double)x[j] * x[j];
+        double len = sqrt(s);
+        if (len < 1e-12) len = 1e-12;
+        norm[i] = (real)len;
+        for (int j = 0; j < d; j++) y[j] = (real)(x[j] / len);
+    }
+}
+
+void REF(l2norm_backward)(int n, int d, const real *y, const real *norm, const real *dy, real *dx) {
+    for (int i = 0; i < n; i++, y += d, dy += d, dx += d) {
+        double s = 0;
+        if (norm[i] > 1e-12)
+            for (int j = 0; j < d; j++) s += (double)y[j] * dy[j];
+        for (int j = 0; j < d; j++) dx[j] = (real)((dy[j] - y[j] * s) / norm[i]);
+    }
+}
+
+void REF(gather)(int n, size_t d, const real *in, const uint32_t *index, real *out) {
+    for (int i = 0; i < n; i++) memcpy(out + i * d, in + index[i] * d, d * sizeof(real));
+}
+
+int64_t REF(enqueue)(int n, int d, const real *keys, real *queue, int64_t q, int64_t ptr) {
+    for (int i = 0; i < n; i++, ptr = (ptr + 1) % q) memcpy(queue + ptr * d, keys + (size_t)i * d, (size_t)d * sizeof(real));
+    return ptr;
+}
+
+double REF(spread)(int n, int d, const real *x) {
+    double total = 0;
+    for (int j = 0; j < d; j++) {
+        double s = 0, ss = 0;
+        for (int i = 0; i < n; i++) s += x[(size_t)i * d + j];
+        for (int i = 0; i < n; i++) ss += (x[(size_t)i * d + j] - s / n) * (x[(size_t)i * d + j] - s / n);
+        total += sqrt(ss / n);
+    }
+    return total / sqrt(d);
+}
+
+void REF(relu_backward)(size_t n, const real *y, const real *dy, real *dx) {
+    for (size_t i = 0; i < n; i++) dx[i] = y[i] > 0 ? dy[i] : 0;
+}
+
+void REF(add_bias)(int n, int d, const real *b, int relu, real *y) {
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < d; j++) {
+            real v = y[(size_t)i * d + j] + b[j];
+            y[(size_t)i * d + j] = relu && v < 0 ? 0 : v;
+        }
+}
+
+void REF(sum_rows)(int n, int d, const real *x, real *out) {
+    for (int j = 0; j < d; j++) {
+        double s = 0;
+        for (int i = 0; i < n; i++) s += x[(size_t)i * d + j];
+        out[j] = (real)s;
+    }
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT
+ * Contract: norm.h. Traffic per element: forward reads x twice, writes y (reads the residual once); backward reads dy, (dy2), y, x, writes
+ * dy, then reads dy, x, writes dx. The work is cut into items of (group, channel block, chunk of images) whatever the number of threads,
+ * and partial sums are added in item order, so results do not depend on it. Sums are taken about the group's first pixel, which keeps
+ * sum(x^2) - sum(x)^2/m from cancelling. */
+#include "kernels/cpu_kernels.h"
+#include "kernels/norm.h"
+#include "kernels/vec.h"
+#include <math.h>
+
+enum { MIN_ITEMS = 16, FLUSH = 64 };    /* FLUSH: pixels (x4) summed in float before they go to double */
+
+static int chunks(const hpt__geometry *g) {
+    int s = 1, per = g->n / g->groups, cb = g->c / HPT__VB;
+    while (g->groups * cb * s < MIN_ITEMS && s * 2 <= per) s *= 2;
+    return s;
+}
+static int items(const hpt__geometry *g) { return g->groups * (g->c / HPT__VB) * chunks(g); }
+size_t CPU(norm_scratch)(const hpt__geometry *g);
+size_t CPU(norm_scratch)(const hpt__geometry *g) { return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->groups * (g->c / HPT__VB)); }
+
+typedef struct item { int group, cb, first, last; } item;
+static item item_at(const hpt__geometry *g, int i) {
+    int s = chunks(g), cbs = g->c / HPT__VB, per = g->n / g->groups;
+    int chunk = i % s, cb = i / s % cbs, group = i / s / cbs;
+    return (item){group, cb, group * per + per * chunk / s, group * per + per * (chunk + 1) / s};
+}
+/* first vector of image n, channel block cb */
+INLINE size_t at(const hpt__geometry *g, int n, int cb) { return ((size_t)n * (g->c / HPT__VB) + cb) * g->h * g->w; }
+
+INLINE void flush(double *to, vf v) {
+    for (int l = 0; l < HPT__VB; l++) to[l] += v[l];
+}
+
+INLINE void stats_item(const hpt__cpu_norm *a, int i, int bf16) {
+    const hpt__geometry *g = a->g;
+    item it = item_at(g, i);
+    double *sum = a->partial + (size_t)i * 2 * HPT__VB, *sq = sum + HPT__VB;
+    for (int l = 0; l < 2 * HPT__VB; l++) sum[l] = 0;
+    vf shift = vec_load(a->x, at(g, it.group * (g->n / g->groups), it.cb), bf16);
+    int hw = g->h * g->w;
+    for (int n = it.first; n < it.last; n++) {
+        size_t base = at(g, n, it.cb);
+        for (int p0 = 0; p0 < hw; p0 += FLUSH * 4) {
+            int p1 = p0 + FLUSH * 4 < hw ? p0 + FLUSH * 4 : hw, p = p0;
+            vf s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, q0 = {0}, q1 = {0}, q2 = {0}, q3 = {0};
+            for (; p + 4 <= p1; p += 4) {
+                vf x0 = vec_load(a->x, base + p, bf16) - shift, x1 = vec_load(a->x, base + p + 1, bf16) - shift;
+                vf x2 = vec_load(a->x, base + p + 2, bf16) - shift, x3 = vec_load(a->x, base + p + 3, bf16) - shift;
+                s0 += x0; s1 += x1; s2 += x2; s3 += x3;
+                q0 += x0 * x0; q1 += x1 * x1; q2 += x2 * x2; q3 += x3 * x3;
+            }
+            for (; p < p1; p++) {
+                vf x0 = vec_load(a->x, base + p, bf16) - shift;
+                s0 += x0;
+                q0 += x0 * x0;
+            }
+            flush(sum, (s0 + s1) + (s2 + s3));
+            flush(sq, (q0 + q1) + (q2 + q3));
+        }
+    }
+}
+
+void CPU(norm_stats)(const hpt__cpu_norm *a, int t, int nt);
+void CPU(norm_stats)(const hpt__cpu_norm *a, int t, int nt) {
+    int n = items(a->g);
+    for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
+        if (a->bf16) stats_item(a, i, 1);
+        else stats_item(a, i, 0);
+}
+
+void CPU(norm_finish)(const hpt__cpu_norm *a);
+void CPU(norm_finish)(const hpt__cpu_norm *a) {
+    const hpt__geometry *g = a->g;
+    int s = chunks(g), cbs = g->c / HPT__VB;
+    double m = (double)(g->n / g->groups) * g->h * g->w;
+    for (int cb = 0; cb < cbs; cb++)
+        for (int l = 0; l < HPT__VB; l++) {
+            int c = cb * HPT__VB + l;
+            double avg_mean = 0, avg_var = 0;
+            for (int gr = 0; gr < g->groups; gr++) {
+                double sum = 0, sq = 0;
+                for (int k = 0; k < s; k++) {
+                    const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
+                    sum += p[l];
+                    sq += p[HPT__VB + l];
+                }
+                double shift = vec_load(a->x, at(g, gr * (g->n / g->groups), cb), a->bf16)[l];
+                double var = (sq - sum * sum / m) / m;
+                if (var < 0) var = 0;
+                double mean = shift + sum / m;
+                a->mean[gr * g->c + c] = (float)mean;
+                a->rstd[gr * g->c + c] = (float)(1 / sqrt(var + HPT__BN_EPS));
+                avg_mean += mean / g->groups;
+                avg_var += (m > 1 ? var * m / (m - 1) : var) / g->groups;
+            }
+            a->run_mean[c] = (float)((1 - a->momentum) * a->run_mean[c] + a->momentum * avg_mean);
+            a->run_var[c] = (float)((1 - a->momentum) * a->run_var[c] + a->momentum * avg_var);
+        }
+}
+
+INLINE void apply_map(const hpt__geometry *g, const void *x, const void *r, void *y, size_t base, vf mean, vf scale, vf b, int relu,
+                      int res, int bf16) {
+    vf zero = {0};
+    for (int p = 0; p < g->h * g->w; p++) {
+        vf v = (vec_load(x, base + p, bf16) - mean) * scale + b;
+        if (res) v += vec_load(r, base + p, bf16);
+        if (relu) v = vec_where(v < zero, zero, v);     /* NaN stays */
+        vec_store(y, base + p, v, bf16);
+    }
+}
+/* constant flags make eight straight loops of one body */
+INLINE void apply_any(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf b) {
+    const hpt__geometry *g = a->g;
+    switch ((a->bf16 != 0) * 4 + (g->relu != 0) * 2 + (g->residual != 0)) {
+    case 0: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 0, 0); break;
+    case 1: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 1, 0); break;
+    case 2: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 0, 0); break;
+    case 3: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 1, 0); break;
+    case 4: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 0, 1); break;
+    case 5: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 1, 1); break;
+    case 6: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 0, 1); break;
+    default: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 1, 1); break;
+    }
+}
+
+void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt);
+void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt) {
+    const hpt__geometry *g = a->g;
+    int n = items(g), per = g->n / g->groups;
+    (void)per;
+    for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {   /* the same items: x may still be in cache */
+        item it = item_at(g, i);
+        int c = it.cb * HPT__VB, gc = it.group * g->c + c;
+        vf mean = vec_loadu(a->mean + gc), scale = vec_loadu(a->rstd + gc) * vec_loadu(a->w + c), b = vec_loadu(a->b + c);
+        for (int k = it.first; k < it.last; k++) apply_any(a, at(g, k, it.cb), mean, scale, b);
+    }
+}
+
+void CPU(norm_eval)(const hpt__cpu_norm *a, int t, int nt);
+void CPU(norm_eval)(const hpt__cpu_norm *a, int t, int nt) {
+    const hpt__geometry *g = a->g;
+    int n = items(g);
+    for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {
+        item it = item_at(g, i);
+        int c = it.cb * HPT__VB;
+        float rs[HPT__VB];
+        for (int l = 0; l < HPT__VB; l++) rs[l] = (float)(1 / sqrt(a->run_var[c + l] + HPT__BN_EPS));
+        vf mean = vec_loadu(a->run_mean + c), scale = vec_loadu(rs) * vec_loadu(a->w + c), b = vec_loadu(a->b + c);
+        for (int k = it.first; k < it.last; k++) apply_any(a, at(g, k, it.cb), mean, scale, b);
+    }
+}
+
+INLINE void grad_item(const hpt__cpu_norm *a, int i, int relu, int extra, int bf16) {
+    const hpt__geometry *g = a->g;
+    item it = item_at(g, i);
+    int gc = it.group * g->c + it.cb * HPT__VB, hw = g->h * g->w;
+    double *sum = a->partial + (size_t)i * 2 * HPT__VB, *sx = sum + HPT__VB;
+    for (int l = 0; l < 2 * HPT__VB; l++) sum[l] = 0;
+    vf mean = vec_loadu(a->mean + gc), zero = {0};
+    for (int n = it.first; n < it.last; n++) {
+        size_t base = at(g, n, it.cb);
+        for (int p0 = 0; p0 < hw; p0 += FLUSH * 2) {
+            int p1 = p0 + FLUSH * 2 < hw ? p0 + FLUSH * 2 : hw, p = p0;
+            vf s0 = {0}, s1 = {0}, q0 = {0}, q1 = {0};
+            for (; p + 2 <= p1; p += 2) {
+                vf d0 = vec_load(a->dy, base + p, bf16), d1 = vec_load(a->dy, base + p + 1, bf16);
+                if (extra) d0 += vec_load(a->dy2, base + p, bf16), d1 += vec_load(a->dy2, base + p + 1, bf16);
+                if (relu) {
+                    d0 = vec_where(vec_load(a->y_in, base + p, bf16) > zero, d0, zero);
+                    d1 = vec_where(vec_load(a->y_in, base + p + 1, bf16) > zero, d1, zero);
+                }
+                if (relu || extra) vec_store(a->dy, base + p, d0, bf16), vec_store(a->dy, base + p + 1, d1, bf16);
+                s0 += d0; s1 += d1;
+                q0 += d0 * (vec_load(a->x, base + p, bf16) - mean);
+                q1 += d1 * (vec_load(a->x, base + p + 1, bf16) - mean);
+            }
+            if (p < p1) {
+                vf d0 = vec_load(a->dy, base + p, bf16);
+                if (extra) d0 += vec_load(a->dy2, base + p, bf16);
+                if (relu) d0 = vec_where(vec_load(a->y_in, base + p, bf16) > zero, d0, zero);
+                if (relu || extra) vec_store(a->dy, base + p, d0, bf16);
+                s0 += d0;
+                q0 += d0 * (vec_load(a->x, base + p, bf16) - mean);
+            }
+            flush(sum, s0 + s1);
+            flush(sx, q0 + q1);
+        }
+    }
+}
+
+void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt);
+void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt) {
+    int n = items(a->g), kind = (a->bf16 != 0) * 4 + (a->g->relu != 0) * 2 + (a->g->extra_grad != 0);
+    for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
+        switch (kind) {
+        case 0: grad_item(a, i, 0, 0, 0); break;
+        case 1: grad_item(a, i, 0, 1, 0); break;
+        case 2: grad_item(a, i, 1, 0, 0); break;
+        case 3: grad_item(a, i, 1, 1, 0); break;
+        case 4: grad_item(a, i, 0, 0, 1); break;
+        case 5: grad_item(a, i, 0, 1, 1); break;
+        case 6: grad_item(a, i, 1, 0, 1); break;
+        default: grad_item(a, i, 1, 1, 1); break;
+        }
+}
+
+/* Leaves, after the item sums, two vectors for each (group, block): sum(d)/m and rstd^2*sum(d*(x-mean))/m. */
+void CPU(norm_grad_finish)(const hpt__cpu_norm *a);
+void CPU(norm_grad_finish)(const hpt__cpu_norm *a) {
+    const hpt__geometry *g = a->g;
+    int s = chunks(g), cbs = g->c / HPT__VB;
+    double m = (double)(g->n / g->groups) * g->h * g->w;
+    double *coef = a->partial + (size_t)items(g) * 2 * HPT__VB;
+    for (int cb = 0; cb < cbs; cb++)
+        for (int l = 0; l < HPT__VB; l++) {
+            int c = cb * HPT__VB + l;
+            double dw = 0, db = 0;
+            for (int gr = 0; gr < g->groups; gr++) {
+                double sum = 0, sx = 0, rs = a->rstd[gr * g->c + c];
+                for (int k = 0; k < s; k++) {
+                    const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
+                    sum += p[l];
+                    sx += p[HPT__VB + l];
+                }
+                dw += sx * rs;
+                db += sum;
+                coef[(size_t)(gr * cbs + cb) * 2 * HPT__VB + l] = sum / m;
+                coef[(size_t)(gr * cbs + cb) * 2 * HPT__VB + HPT__VB + l] = rs * rs * sx / m;
+            }
+            a->dw[c] = (float)dw;
+            a->db[c] = (float)db;
+        }
+}
+
+INLINE void grad_map(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf k1, vf k2, int bf16) {
+    for (int p = 0; p < a->g->h * a->g->w; p++) {
+        vf d = vec_load(a->dy, base + p, bf16), x = vec_load(a->x, base + p, bf16);
+        vec_store(a->dx, base + p, scale * (d - k1 - (x - mean) * k2), bf16);
+    }
+}
+
+void CPU(norm_grad_apply)(const hpt__cpu_norm *a, int t, int nt);
+void CPU(norm_grad_apply)(const hpt__cpu_norm *a, int t, int nt) {
+    const hpt__geometry *g = a->g;
+    int n = items(g), cbs = g->c / HPT__VB;
+    const double *coef = a->partial + (size_t)n * 2 * HPT__VB;
+    for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {
+        item it = item_at(g, i);
+        int c = it.cb * HPT__VB, gc = it.group * g->c + c;
+        const double *p = coef + (size_t)(it.group * cbs + it.cb) * 2 * HPT__VB;
+        float f1[HPT__VB], f2[HPT__VB];
+        for (int l = 0; l < HPT__VB; l++) f1[l] = (float)p[l], f2[l] = (float)p[HPT__VB + l];
+        vf mean = vec_loadu(a->mean + gc), scale = vec_loadu(a->rstd + gc) * vec_loadu(a->w + c);
+        vf k1 = vec_loadu(f1), k2 = vec_loadu(f2);
+        for (int k = it.first; k < it.last; k++)
+            if (a->bf16) grad_map(a, at(g, k, it.cb), mean, scale, k1, k2, 1);
+            else grad_map(a, at(g, k, it.cb), mean, scale, k1, k2, 0);
+    }
+}

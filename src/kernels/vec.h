@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ * One vector of HPT__VB floats for the _cpu.c files, which are compiled once for each instruction set (HPT__ISA = base, avx2, avx512)
+ * with gcc/clang vector extensions. CPU(name) adds the suffix. bfloat16 values are widened on load and rounded to nearest even on store. */
+#ifndef HPT__VEC_H
+#define HPT__VEC_H
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __AVX512F__
+#define HPT__VB 16
+#else
+#define HPT__VB 8
+#endif
+#define HPT__PASTE(a, b) a##_##b
+#define HPT__PASTE2(a, b) HPT__PASTE(a, b)
+#define CPU(name) HPT__PASTE2(hpt__cpu_##name, HPT__ISA)
+
+typedef float vf __attribute__((vector_size(HPT__VB * 4), may_alias));
+typedef int32_t vi __attribute__((vector_size(HPT__VB * 4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(HPT__VB * 4), may_alias));
+typedef uint16_t vh __attribute__((vector_size(HPT__VB * 2), may_alias));
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* i-th vector of a map in float or bfloat16 */
+INLINE vf vec_load(const void *p, size_t i, int bf16) {
+    if (!bf16) return ((const vf *)p)[i];
+    vu u = __builtin_convertvector(((const vh *)p)[i], vu) << 16;
+    return (vf)u;
+}
+INLINE void vec_store(void *p, size_t i, vf x, int bf16) {
+    if (!bf16) {
+        ((vf *)p)[i] = x;
+        return;
+    }
+    vu u = (vu)x, nan = (vu)(x != x);
+    u = (u + 0x7fff + ((u >> 16) & 1)) & ~nan;
+    u |= nan & 0x7fc00000;
+    ((vh *)p)[i] = __builtin_convertvector(u >> 16, vh);
+}
+INLINE vf vec_set(float x) { return (vf){0} + x; }
+INLINE vf vec_loadu(const float *p) {
+    vf v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+INLINE void vec_storeu(float *p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
+INLINE vf vec_where(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+INLINE vf vec_max(vf a, vf b) { return vec_where(a > b, a, b); }
+
+/* e^x for x <= about 88; below -87 the result is about 1e-38; NaN stays NaN. Within 2 ulp (Cephes polynomial). */
+INLINE vf vec_exp(vf x0) {
+    vf x = vec_where(x0 < -87.0f, vec_set(-87.0f), x0);
+    vf t = x * 1.44269504088896341f;
+    vf magic = vec_set(12582912.0f);                    /* 1.5 * 2^23: rounds to an integer */
+    vf n = (t + magic) - magic;
+    vf r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    vf p = vec_set(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    vi e = (__builtin_convertvector(vec_where(x0 == x0, n, vec_set(0)), vi) + 127) << 23;
+    return vec_where(x0 == x0, p * (vf)e, x0);
+}
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#include "nn/arch.h"
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "nn/graph.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct { const char *name; int blocks[4], bottleneck; } families[] = {
+    {"resnet10", {1, 1, 1, 1}, 0}, {"resnet18", {2, 2, 2, 2}, 0}, {"resnet34", {3, 4, 6, 3}, 0},
+    {"resnet50", {3, 4, 6, 3}, 1}, {"resnet101", {3, 4, 23, 3}, 1}};
+
+hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a) {
+    memset(a, 0, sizeof *a);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (!strcmp(families[i].name, name)) {
+            snprintf(a->name, sizeof a->name, "%s", name);
+            memcpy(a->blocks, families[i].blocks, sizeof a->blocks);
+            a->bottleneck = families[i].bottleneck;
+            a->width = (int)OPT_I(o, width);
+            a->small_stem = OPT_IS(o, stem, "small");
+            a->dim = (int)OPT_I(o, moco_dim);
+            a->mlp = (int)OPT_I(o, mlp);
+            return HPT_OK;
+        }
+    return hpt__fail(HPT_ERR_OPTION, "option 'arch': no network is called '%.40s'", name);
+}
+
+int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
+    return !memcmp(a->blocks, b->blocks, sizeof a->blocks) && a->bottleneck == b->bottleneck && a->width == b->width &&
+           a->small_stem == b->small_stem && (!head || (a->dim == b->dim && a->mlp == b->mlp));
+}
+
+hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net) {
+    hpt__graph g;
+    memset(net, 0, sizeof *net);
+    net->arch = *a;
+    hpt_status st = hpt__graph_resnet(&g, a, 224, 1);
+    if (st == HPT_OK && !(net->tensors = hpt__alloc(sizeof *g.tensors * (size_t)g.n_tensors))) st = hpt__fail_memory(0);
+    if (st == HPT_OK) {
+        memcpy(net->tensors, g.tensors, sizeof *g.tensors * (size_t)g.n_tensors);
+        net->n_tensors = g.n_tensors;
+        net->n_params = g.n_params;
+        net->n_stats = g.n_stats;
+        net->feature_dim = a->width * 8 * (a->bottleneck ? 4 : 1);
+    }
+    hpt__graph_fini(&g);
+    return st;
+}
+
+void hpt__net_fini(hpt__net *net) {
+    hpt__free(net->tensors);
+    memset(net, 0, sizeof *net);
+}
+
+int hpt__net_find(const hpt__net *net, const char *name) {
+    for (int i = 0; i < net->n_tensors; i++)
+        if (!strcmp(net->tensors[i].name, name)) return i;
+    return -1;
+}
+
+/* torchvision: convolutions Kaiming normal, fan-out, gain sqrt(2); linear layers uniform +-1/sqrt(fan_in).
+ * openselfsup: Kaiming normal, fan-in, for both; linear bias 0. (reference code of MoCo and of HPT) */
+void hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head_only, float *params, float *stats) {
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        if (head_only && !t->head) continue;
+        float *x = (hpt__is_stat(t) ? stats : params) + t->offset;
+        hpt__rng r;
+        hpt__rng_init(&r, seed, HPT__RNG_INIT, (uint64_t)i, 0);
+        double window = t->ndim == 4 ? (double)(t->shape[2] * t->shape[3]) : 1;
+        double fan_in = t->ndim >= 2 ? (double)t->shape[1] * window : 1, fan_out = (double)t->shape[0] * window;
+        if (t->kind == HPT__LINEAR_BIAS) fan_in = (double)(i > 0 ? net->tensors[i - 1].shape[1] : 1);
+        for (size_t j = 0; j < t->count; j++) switch (t->kind) {
+            case HPT__CONV_WEIGHT: x[j] = (float)(hpt__rng_normal(&r) * sqrt(2 / (openselfsup ? fan_in : fan_out))); break;
+            case HPT__LINEAR_WEIGHT:
+                x[j] = (float)(openselfsup ? hpt__rng_normal(&r) * sqrt(2 / fan_in) : hpt__rng_range(&r, -1, 1) / sqrt(fan_in));
+                break;
+            case HPT__LINEAR_BIAS: x[j] = openselfsup ? 0 : (float)(hpt__rng_range(&r, -1, 1) / sqrt(fan_in)); break;
+            case HPT__NORM_WEIGHT: case HPT__RUN_VAR: x[j] = 1; break;
+            default: x[j] = 0;
+            }
+    }
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * Architectures and the table of their tensors: torchvision names in torchvision's order, then the projection head. */
+#ifndef HPT__ARCH_H
+#define HPT__ARCH_H
+#include "core/options.h"
+#include "core/status.h"
+
+typedef struct hpt__arch {
+    char name[32];
+    int blocks[4], bottleneck;
+    int width;              /* channels of the first stage */
+    int small_stem;         /* 3x3 stride 1, no max-pool */
+    int dim, mlp;           /* projection head */
+} hpt__arch;
+
+typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR, HPT__LINEAR_WEIGHT,
+                                HPT__LINEAR_BIAS } hpt__tensor_kind;
+
+/* One tensor. Parameters lie in one flat array, running statistics in another; offset counts elements there and is a multiple of 16. */
+typedef struct hpt__tensor {
+    char name[64];
+    hpt__tensor_kind kind;
+    int ndim, head;             /* head: part of the projection head */
+    int64_t shape[4];           /* unused dimensions 0 */
+    size_t offset, count;
+} hpt__tensor;
+
+typedef struct hpt__net {
+    hpt__arch arch;
+    hpt__tensor *tensors;       /* state-dict order */
+    int n_tensors;
+    size_t n_params, n_stats;   /* lengths of the flat arrays, padding included */
+    int feature_dim;
+} hpt__net;
+
+static inline int hpt__is_stat(const hpt__tensor *t) { return t->kind == HPT__RUN_MEAN || t->kind == HPT__RUN_VAR; }
+
+/* Fills an architecture from options (arch must not be auto). */
+hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a);
+int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head);
+hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net);
+void hpt__net_fini(hpt__net *net);
+int hpt__net_find(const hpt__net *net, const char *name);     /* index or -1 */
+/* Random weights (option init), running mean 0 and variance 1. head_only: leaves the backbone as it is. */
+void hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head_only, float *params, float *stats);
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * The object behind hpt_model: an architecture and its weights in plain float32, and their way to and from a device. */
+#ifndef HPT__MODEL_H
+#define HPT__MODEL_H
+#include "backend/backend.h"
+#include "core/context.h"
+#include "nn/arch.h"
+#include "nn/plan.h"
+
+struct hpt_model {
+    hpt__handle handle;
+    hpt_context *ctx;
+    hpt__net net;
+    float *params, *stats;
+};
+
+hpt_status hpt__model_new(hpt_context *ctx, const hpt__arch *a, hpt_model **out);     /* weights zero */
+float *hpt__model_tensor(hpt_model *m, int i);
+/* Copies between plain arrays and a device's arrays in the backend's order. */
+void hpt__weights_upload(const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__net *net, const float *plain, void *native, int stats);
+void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__net *net, const void *native, float *plain, int stats);
+/* Type of feature maps for option precision. */
+hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t);
+/* Batch-norm groups of a batch: option bn_group, which must divide it unless larger or 0. */
+hpt_status hpt__bn_groups(const hpt__options *o, int batch, int *groups);
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * A network compiled for one (batch, size, precision, mode, backend): a flat list of operations over buffers that share one arena by
+ * lifetime. Running it allocates nothing. */
+#ifndef HPT__PLAN_H
+#define HPT__PLAN_H
+#include "backend/backend.h"
+#include "nn/arch.h"
+
+typedef enum hpt__plan_mode {
+    HPT__EVAL,          /* forward with running statistics */
+    HPT__FORWARD,       /* forward with batch statistics, running statistics updated; keeps no activations (key encoder, refresh) */
+    HPT__TRAIN          /* the same with activations kept, and backward */
+} hpt__plan_mode;
+
+typedef struct hpt__plan_spec {
+    hpt__dtype dtype;
+    hpt__plan_mode mode;
+    int batch, size;
+    int groups;                 /* batch-norm groups; divides batch */
+    int head;                   /* output = head's (batch, dim), else features (batch, feature_dim); type real */
+    int direct;                 /* no Winograd */
+    const uint8_t *trainable;   /* TRAIN: one flag per tensor of the net; gradients of the others are not computed */
+} hpt__plan_spec;
+
+typedef struct hpt__plan hpt__plan;
+
+hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out);
+void hpt__plan_destroy(hpt__plan *p);
+size_t hpt__plan_bytes(const hpt__plan *p);
+/* images: float (batch,3,size,size). params, stats: device arrays of the net. The output stays valid until the next forward. */
+hpt_status hpt__plan_forward(hpt__plan *p, const void *params, void *stats, const float *images, double bn_momentum);
+const void *hpt__plan_output(const hpt__plan *p);
+/* After forward: grads (=) for trainable tensors; dout (batch, dim) real, overwritten. */
+hpt_status hpt__plan_backward(hpt__plan *p, const void *params, void *grads, void *dout);
+/* For tests and logs: implementation names of all operations, one a line, cut to size. */
+void hpt__plan_describe(const hpt__plan *p, char *text, size_t size);
+#endif

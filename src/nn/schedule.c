@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+#include "nn/schedule.h"
+#include <math.h>
+
+double hpt__schedule_lr(const hpt__schedule *s, uint64_t t) {
+    double lr = s->lr, at = (double)t, total = (double)s->total;
+    if (s->per_epoch) {
+        at = (double)(t / s->per_epoch);
+        total = ceil((double)s->total / (double)s->per_epoch);
+    }
+    if (s->cosine) lr *= 0.5 * (1 + cos(3.14159265358979323846 * at / total));
+    if (t < s->warmup) lr *= (double)(t + 1) / (double)s->warmup;
+    return lr;
+}

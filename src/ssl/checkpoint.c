@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ * Layout of a session's checkpoint (docs/checkpoints.md): the one of facebookresearch/moco
+ *   {epoch, arch, state_dict: {module.queue, module.queue_ptr, module.encoder_q.*, module.encoder_k.*}, optimizer: {state, param_groups}}
+ * and beside it "hpt": {format, version, step, config, ...} with all that a bit-identical continuation needs. */
+#include "ssl/checkpoint.h"
+#include "core/alloc.h"
+#include "io/safetensors.h"
+#include "io/torch_write.h"
+#include "ssl/names.h"
+#include "ssl/session.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { FORMAT = 1 };
+static const int64_t scalar_shape[1] = {1};
+
+/* Tensors of one network under a prefix, num_batches_tracked after each running_var as torch has it. */
+static void put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params, const float *stats, const int64_t *batches, int head) {
+    char name[160];
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *x = &net->tensors[i];
+        if (x->head && !head) continue;
+        snprintf(name, sizeof name, "%s%s", prefix, x->name);
+        hpt__tw_str(t, name);
+        hpt__tw_tensor_f32(t, (hpt__is_stat(x) ? stats : params) + x->offset, x->count, x->ndim, x->shape, NULL);
+        if (x->kind == HPT__RUN_VAR) {
+            snprintf(name, sizeof name, "%s%.*snum_batches_tracked", prefix, (int)(strlen(x->name) - strlen("running_var")), x->name);
+            hpt__tw_str(t, name);
+            hpt__tw_tensor_i64(t, batches, 1, 0, scalar_shape);
+        }
+    }
+}
+
+static void put_arch(hpt__torch_out *t, const hpt__arch *a) {
+    hpt__tw_str(t, "arch"); hpt__tw_str(t, a->name);
+    hpt__tw_str(t, "width"); hpt__tw_int(t, a->width);
+    hpt__tw_str(t, "stem"); hpt__tw_str(t, a->small_stem ? "small" : "imagenet");
+    hpt__tw_str(t, "moco_dim"); hpt__tw_int(t, a->dim);
+    hpt__tw_str(t, "mlp"); hpt__tw_int(t, a->mlp);
+}
+
+static hpt_status save_safetensors(hpt_model *m, const char *path) {
+    const hpt__net *net = &m->net;
+    char arch[200];
+    hpt__st_item *items = hpt__calloc((size_t)net->n_tensors, sizeof *items);
+    if (!items) return hpt__fail_memory(sizeof *items * (size_t)net->n_tensors);
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        items[i] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = hpt__model_tensor(m, i), .count = t->count};
+        memcpy(items[i].shape, t->shape, sizeof items[i].shape);
+    }
+    snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width, net->arch.small_stem ? "small" : "imagenet",
+             net->arch.dim, net->arch.mlp);
+    hpt_status st = hpt__safetensors_write(path, items, (uint32_t)net->n_tensors, "arch", arch);
+    hpt__free(items);
+    return st;
+}
+
+hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
+    static const int64_t batches = 0;
+    hpt__torch_out t;
+    size_t n = strlen(path);
+    if (!format) format = n > 12 && !strcmp(path + n - 12, ".safetensors") ? "safetensors" : "torchvision";
+    if (!strcmp(format, "safetensors")) return save_safetensors(m, path);
+    int moco = !strcmp(format, "moco"), oss = !strcmp(format, "openselfsup");
+    if (!moco && !oss && strcmp(format, "torchvision"))
+        return hpt__fail(HPT_ERR_ARGUMENT, "format '%.40s' is none of torchvision, moco, openselfsup, safetensors", format);
+    hpt__tw_begin(&t);
+    if (moco || oss) {
+        hpt__tw_dict(&t, 0);
+        if (moco) hpt__tw_str(&t, "arch"), hpt__tw_str(&t, m->net.arch.name);
+        hpt__tw_str(&t, "state_dict");
+    }
+    hpt__tw_dict(&t, 1);
+    put_net(&t, &m->net, moco ? "module.encoder_q." : "", m->params, m->stats, &batches, moco);
+    hpt__tw_end_dict(&t);
+    if (oss) hpt__tw_str(&t, "author"), hpt__tw_str(&t, "OpenSelfSup");
+    if (moco || oss) hpt__tw_end_dict(&t);
+    return hpt__tw_finish(&t, path);
+}
+
+/* ---- session ---- */
+
+/* Options that must be equal for a resumed run; workers and the like may differ. */
+static int must_match(int opt) {
+    static const int free_to_change[] = {HPT__OPT_workers, HPT__OPT_threads, HPT__OPT_cache, HPT__OPT_cache_mb, HPT__OPT_carry_head, HPT__OPT_on_nonfinite};
+    for (size_t i = 0; i < sizeof free_to_change / sizeof *free_to_change; i++)
+        if (opt == free_to_change[i]) return 0;
+    return hpt__options_applies(opt, 'P');
+}
+
+/* Options whose "auto" the checkpoint replaces by what it meant, so that the same run is recognised. */
+static void option_text(const hpt_session *s, int opt, char *text, size_t size) {
+    const hpt__net *net = s->moco.net;
+    if (opt == HPT__OPT_arch) snprintf(text, size, "%s", net->arch.name);
+    else if (opt == HPT__OPT_width) snprintf(text, size, "%d", net->arch.width);
+    else if (opt == HPT__OPT_stem) snprintf(text, size, "%s", net->arch.small_stem ? "small" : "imagenet");
+    else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", s->moco.spec.dtype == HPT__BF16 ? "bf16" : s->moco.spec.dtype == HPT__F64 ? "fp64" : "fp32");
+    else hpt__options_get(&s->opt, hpt__options_key(opt), text, size, NULL);
+}
+
+typedef struct host_copy { float *q, *k, *m1, *m2, *sq, *sk; } host_copy;
+static void host_free(host_copy *h) {
+    hpt__free(h->q); hpt__free(h->k); hpt__free(h->m1); hpt__free(h->m2); hpt__free(h->sq); hpt__free(h->sk);
+}
+static hpt_status host_alloc(host_copy *h, const hpt__net *net, int second) {
+    memset(h, 0, sizeof *h);
+    size_t n = net->n_params;
+    h->q = hpt__calloc(n, 4); h->k = hpt__calloc(n, 4); h->m1 = hpt__calloc(n, 4); h->m2 = second ? hpt__calloc(n, 4) : NULL;
+    h->sq = hpt__calloc(net->n_stats, 4); h->sk = hpt__calloc(net->n_stats, 4);
+    if (h->q && h->k && h->m1 && (h->m2 || !second) && h->sq && h->sk) return HPT_OK;
+    host_free(h);
+    return hpt__fail_memory(n * 4);
+}
+
+static void put_optimizer(hpt__torch_out *t, hpt_session *s, const host_copy *h) {
+    const hpt__net *net = s->moco.net;
+    const hpt__moco_spec *sp = &s->moco.spec;
+    int id = 0;
+    hpt__tw_dict(t, 0);
+    hpt__tw_str(t, "state");
+    hpt__tw_dict(t, 0);
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *x = &net->tensors[i];
+        if (hpt__is_stat(x)) continue;
+        if (s->moco.trainable[i] && s->moco.step) {
+            hpt__tw_int(t, id);
+            hpt__tw_dict(t, 0);
+            hpt__tw_str(t, sp->adamw ? "exp_avg" : "momentum_buffer");
+            hpt__tw_tensor_f32(t, h->m1 + x->offset, x->count, x->ndim, x->shape, NULL);
+            if (sp->adamw) {
+                hpt__tw_str(t, "exp_avg_sq");
+                hpt__tw_tensor_f32(t, h->m2 + x->offset, x->count, x->ndim, x->shape, NULL);
+                hpt__tw_str(t, "step");
+                hpt__tw_int(t, (int64_t)s->moco.step);
+            }
+            hpt__tw_end_dict(t);
+        }
+        id++;
+    }
+    hpt__tw_end_dict(t);
+    hpt__tw_str(t, "param_groups");
+    hpt__tw_list(t);
+    hpt__tw_dict(t, 0);
+    hpt__tw_str(t, "lr"); hpt__tw_float(t, s->info.lr);
+    hpt__tw_str(t, "weight_decay"); hpt__tw_float(t, sp->weight_decay);
+    if (!sp->adamw) {
+        hpt__tw_str(t, "momentum"); hpt__tw_float(t, sp->momentum);
+        hpt__tw_str(t, "dampening"); hpt__tw_int(t, 0);
+        hpt__tw_str(t, "nesterov"); hpt__tw_bool(t, 0);
+    }
+    hpt__tw_str(t, "params");
+    hpt__tw_list(t);
+    for (int i = 0; i < 2 * id; i++) hpt__tw_int(t, i);     /* both encoders are counted, as PyTorch does for the wrapper */
+    hpt__tw_end_list(t);
+    hpt__tw_end_dict(t);
+    hpt__tw_end_list(t);
+    hpt__tw_end_dict(t);
+}
+
+hpt_status hpt__session_save(hpt_session *s, const char *path) {
+    hpt__moco *m = &s->moco;
+    const hpt__net *net = m->net;
+    host_copy h;
+    hpt__torch_out t;
+    if (m->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint (it exists for parity tests)");
+    HPT_TRY(host_alloc(&h, net, m->spec.adamw));
+    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->q, h.q, 0);
+    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->k, h.k, 0);
+    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->moment1, h.m1, 0);
+    if (h.m2) hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->moment2, h.m2, 0);
+    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->stats_q, h.sq, 1);
+    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->stats_k, h.sk, 1);
+    int64_t batches = (int64_t)m->step, ptr = m->ptr, d = net->arch.dim;
+    const int64_t queue_shape[2] = {d, m->spec.queue}, queue_stride[2] = {1, d};
+    hpt__tw_begin(&t);
+    hpt__tw_dict(&t, 0);
+    hpt__tw_str(&t, "epoch"); hpt__tw_int(&t, (int64_t)s->info.epoch + 1);
+    hpt__tw_str(&t, "arch"); hpt__tw_str(&t, net->arch.name);
+    hpt__tw_str(&t, "state_dict");
+    hpt__tw_dict(&t, 1);
+    hpt__tw_str(&t, "module.queue");
+    hpt__tw_tensor_f32(&t, m->queue, (uint64_t)(d * m->spec.queue), 2, queue_shape, queue_stride);
+    hpt__tw_str(&t, "module.queue_ptr");
+    hpt__tw_tensor_i64(&t, &ptr, 1, 1, scalar_shape);
+    put_net(&t, net, "module.encoder_q.", h.q, h.sq, &batches, 1);
+    put_net(&t, net, "module.encoder_k.", h.k, h.sk, &batches, 1);
+    hpt__tw_end_dict(&t);
+    hpt__tw_str(&t, "optimizer");
+    put_optimizer(&t, s, &h);
+    hpt__tw_str(&t, "hpt");
+    hpt__tw_dict(&t, 0);
+    hpt__tw_str(&t, "format"); hpt__tw_int(&t, FORMAT);
+    hpt__tw_str(&t, "version"); hpt__tw_str(&t, hpt_version_string());
+    hpt__tw_str(&t, "backend"); hpt__tw_str(&t, m->be->name);
+    hpt__tw_str(&t, "step"); hpt__tw_int(&t, (int64_t)m->step);
+    hpt__tw_str(&t, "filled"); hpt__tw_int(&t, m->filled);
+    hpt__tw_str(&t, "skipped"); hpt__tw_int(&t, s->skipped);
+    char text[4100];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->fingerprint);
+    hpt__tw_str(&t, "data"); hpt__tw_str(&t, text);
+    put_arch(&t, &net->arch);
+    hpt__tw_str(&t, "config");
+    hpt__tw_dict(&t, 0);
+    for (int i = 0; i < HPT__OPT_COUNT; i++)
+        if (hpt__options_applies(i, 'P')) {
+            option_text(s, i, text, sizeof text);
+            hpt__tw_str(&t, hpt__options_key(i));
+            hpt__tw_str(&t, text);
+        }
+    hpt__tw_end_dict(&t);
+    hpt__tw_end_dict(&t);
+    hpt__tw_end_dict(&t);
+    hpt_status st = hpt__tw_finish(&t, path);
+    host_free(&h);
+    return st ? st : hpt__session_sync(s);
+}
+
+static hpt_status read_net(const hpt__tensorfile *f, const char *prefix, const hpt__net *net, float *params, float *stats) {
+    char name[200];
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        snprintf(name, sizeof name, "%s%s", prefix, t->name);
+        const hpt__ftensor *x = hpt__tensorfile_find(f, name);
+        if (!x || !hpt__names_fits(x, t)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' is %s", name, x ? "of another shape" : "missing");
+        hpt__ftensor_read(x, (hpt__is_stat(t) ? stats : params) + t->offset);
+    }
+    return HPT_OK;
+}
+static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_copy *h, uint64_t step) {
+    const hpt__net *net = s->moco.net;
+    char name[96];
+    int id = 0;
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        if (hpt__is_stat(t)) continue;
+        for (int second = 0; s->moco.trainable[i] && step && second <= s->moco.spec.adamw; second++) {
+            snprintf(name, sizeof name, "optimizer/state/%d/%s", id, second ? "exp_avg_sq" : s->moco.spec.adamw ? "exp_avg" : "momentum_buffer");
+            const hpt__ftensor *x = hpt__tensorfile_find(f, name);
+            if (!x || !hpt__names_fits(x, t)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
+            hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset);
+        }
+        id++;
+    }
+    return HPT_OK;
+}
+
+static int64_t meta_int(const hpt__tensorfile *f, const char *name, int64_t missing) {
+    json_t *v = json_object_get(f->meta, name);
+    return json_is_integer(v) ? json_integer_value(v) : missing;
+}
+
+static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
+    char name[96], now[4100];
+    for (int i = 0; i < HPT__OPT_COUNT; i++) {
+        if (!must_match(i)) continue;
+        snprintf(name, sizeof name, "hpt/config/%s", hpt__options_key(i));
+        const char *was = json_string_value(json_object_get(f->meta, name));
+        option_text(s, i, now, sizeof now);
+        if (was && strcmp(was, now)) return hpt__fail(HPT_ERR_MISMATCH, "option %s was %.100s in the run and is %.100s now", hpt__options_key(i), was, now);
+    }
+    snprintf(now, sizeof now, "%016llx", (unsigned long long)s->fingerprint);
+    const char *data = json_string_value(json_object_get(f->meta, "hpt/data"));
+    if (data && s->ds && strcmp(data, now)) return hpt__fail(HPT_ERR_MISMATCH, "the data set is not the one of the run (names, order or pixels differ)");
+    return HPT_OK;
+}
+
+static hpt_status resume_from(hpt_session *s, const hpt__tensorfile *f) {
+    hpt__moco *m = &s->moco;
+    const hpt__net *net = m->net;
+    host_copy h;
+    const hpt__ftensor *queue = hpt__tensorfile_find(f, "state_dict/module.queue"), *qptr = hpt__tensorfile_find(f, "state_dict/module.queue_ptr");
+    int64_t format = meta_int(f, "hpt/format", 0), step = meta_int(f, "hpt/step", -1), epoch = meta_int(f, "epoch", 0);
+    if (format > FORMAT) return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
+    if (!queue || !qptr) return hpt__fail(HPT_ERR_MISMATCH, "no queue inside: weights alone, load them with hpt_model_load() to start a stage");
+    if (queue->ndim != 2 || queue->shape[0] != net->arch.dim || queue->shape[1] != m->spec.queue)
+        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld", (long long)queue->shape[0], (long long)queue->shape[1], net->arch.dim, (long long)m->spec.queue);
+    HPT_TRY(check_config(f, s));
+    if (step < 0) {         /* facebookresearch/moco: epochs done */
+        uint64_t per = s->ds ? s->ds->count / (uint64_t)m->spec.batch : 0;
+        step = epoch * (int64_t)(per ? per : 1);
+    }
+    if ((uint64_t)step > m->spec.schedule.total) return hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)m->spec.schedule.total);
+    HPT_TRY(host_alloc(&h, net, m->spec.adamw));
+    float *keys = hpt__alloc(sizeof *keys * queue->count), p;
+    hpt_status st = keys ? HPT_OK : hpt__fail_memory(queue->count * 4);
+    if (!st) st = read_net(f, "state_dict/module.encoder_q.", net, h.q, h.sq);
+    if (!st) st = read_net(f, "state_dict/module.encoder_k.", net, h.k, h.sk);
+    if (!st) st = read_optimizer(f, s, &h, (uint64_t)step);
+    if (!st && (qptr->count != 1 || (hpt__ftensor_read(qptr, &p), !(p >= 0 && p < (float)m->spec.queue)))) st = hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
+    if (!st) {              /* all is read and fits: only now does the session change */
+        hpt__ftensor_read(queue, keys);
+        hpt__session_tensor(s, "queue", NULL, keys, queue->count);
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.q, m->q, 0);
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.k, m->k, 0);
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m1, m->moment1, 0);
+        if (h.m2) hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m2, m->moment2, 0);
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sq, m->stats_q, 1);
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sk, m->stats_k, 1);
+        m->ptr = (int64_t)p;
+        m->step = (uint64_t)step;
+        m->filled = meta_int(f, "hpt/filled", m->spec.queue);
+        if (m->filled < 0 || m->filled > m->spec.queue) m->filled = m->spec.queue;
+        s->skipped = (uint32_t)meta_int(f, "hpt/skipped", 0);
+        s->info.step = m->step;
+        s->info.skipped = s->skipped;
+        s->info.queue_fill = (uint32_t)m->filled;
+        s->synced = 0;
+    }
+    hpt__free(keys);
+    host_free(&h);
+    return st;
+}
+
+hpt_status hpt__session_resume(hpt_session *s, const char *path) {
+    hpt__tensorfile f;
+    if (s->moco.step || s->loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
+    if (s->moco.spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint");
+    HPT_TRY(hpt__tensorfile_open(&f, path));
+    hpt_status st = resume_from(s, &f);
+    hpt__tensorfile_close(&f);
+    if (st) return hpt__fail_context(st, "%.400s", path);
+    return s->moco.step == s->moco.spec.schedule.total ? hpt__session_sync(s) : HPT_OK;
+}

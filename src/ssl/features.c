@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#include "ssl/features.h"
+#include "core/alloc.h"
+#include <math.h>
+#include <string.h>
+
+hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups) {
+    hpt_context *c = m->ctx;
+    memset(e, 0, sizeof *e);
+    e->m = m;
+    e->batch = batch;
+    e->size = size;
+    HPT_TRY(hpt__precision(c, o, &e->dtype));
+    size_t size_of = hpt__real_size(e->dtype);
+    e->params = c->be->mem_alloc(c->dev, m->net.n_params * size_of);
+    e->stats = c->be->mem_alloc(c->dev, m->net.n_stats * size_of);
+    hpt_status st = e->params && e->stats ? HPT_OK : hpt__fail_memory(m->net.n_params * size_of);
+    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct")};
+    if (!st) st = hpt__plan_create(c->be, c->dev, &m->net, &s, &e->plan);
+    if (st) {
+        hpt__encoder_close(e);
+        return st;
+    }
+    hpt__weights_upload(c->be, c->dev, e->dtype, &m->net, m->params, e->params, 0);
+    hpt__weights_upload(c->be, c->dev, e->dtype, &m->net, m->stats, e->stats, 1);
+    return HPT_OK;
+}
+void hpt__encoder_close(hpt__encoder *e) {
+    hpt_context *c = e->m->ctx;
+    hpt__plan_destroy(e->plan);
+    if (e->params) c->be->mem_free(c->dev, e->params);
+    if (e->stats) c->be->mem_free(c->dev, e->stats);
+}
+hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) {
+    HPT_TRY(hpt__plan_forward(e->plan, e->params, e->stats, x, 0));
+    const void *y = hpt__plan_output(e->plan);
+    size_t count = (size_t)n * (size_t)e->m->net.feature_dim;
+    if (e->dtype == HPT__F64) for (size_t i = 0; i < count; i++) out[i] = (float)((const double *)y)[i];
+    else e->m->ctx->be->download(e->m->ctx->dev, out, y, count * 4);
+    return HPT_OK;
+}
+
+/* Plain images in order, short edge to image_size/0.875 or image_size. */
+static hpt_status plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__loader **l) {
+    hpt__loader_spec s = {.ds = ds, .batch = batch, .size = (int)OPT_I(o, image_size), .workers = (int)OPT_I(o, workers), .views = 1, .plain = 1,
+                          .steps = batches};
+    s.resize = OPT_IS(o, eval_crop, "full") ? s.size : (int)lrint(s.size / 0.875);
+    HPT_TRY(hpt__dataset_normalization(ds, o, s.mean, s.std));
+    return hpt__loader_create(&s, l);
+}
+
+hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out) {
+    hpt__encoder e;
+    hpt__loader *l = NULL;
+    int64_t b = OPT_I(o, batch_size);
+    int batch = (int)((uint64_t)b < ds->count ? b : (int64_t)ds->count);
+    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1));
+    hpt_status st = plain_loader(ds, o, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, &l);
+    for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
+        hpt__batch x;
+        int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
+        st = hpt__loader_next(l, &x, NULL);
+        if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * (uint64_t)m->net.feature_dim);
+    }
+    hpt__loader_destroy(l);
+    hpt__encoder_close(&e);
+    return st;
+}
+
+hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out) {
+    hpt__encoder e;
+    HPT_TRY(hpt__encoder_open(&e, m, o, (int)n, (int)size, HPT__EVAL, 1));
+    hpt_status st = hpt__encoder_run(&e, x, (int)n, out);
+    hpt__encoder_close(&e);
+    return st;
+}
+
+hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images) {
+    hpt__encoder e;
+    hpt__loader *l = NULL;
+    hpt_context *c = m->ctx;
+    uint64_t limit = (uint64_t)OPT_I(o, refresh_images), n = limit && limit < ds->count ? limit : ds->count;
+    int batch = (int)(n < (uint64_t)OPT_I(o, batch_size) ? n : (uint64_t)OPT_I(o, batch_size)), group = (int)OPT_I(o, bn_group);
+    if (n < 2) return hpt__fail(HPT_ERR_ARGUMENT, "refreshing batch norm needs at least 2 images");
+    if (group < 1 || group > batch) group = batch;
+    batch -= batch % group;                                 /* whole groups only; the rest of the set is left out */
+    uint64_t batches = n / (uint64_t)batch;
+    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__FORWARD, batch / group));
+    hpt_status st = plain_loader(ds, o, batch, batches, &l);
+    int ema = OPT_IS(o, refresh_mode, "ema");
+    for (uint64_t i = 0; !st && i < batches; i++) {
+        hpt__batch x;
+        st = hpt__loader_next(l, &x, NULL);
+        if (!st) st = hpt__plan_forward(e.plan, e.params, e.stats, x.view[0], ema ? 0.1 : 1.0 / (double)(i + 1));
+    }
+    if (!st && !c->be->finite(c->dev, e.dtype, e.stats, m->net.n_stats)) st = hpt__fail(HPT_ERR_NUMERIC, "a batch-norm statistic is not finite; the model is unchanged");
+    if (!st) {
+        hpt__weights_download(c->be, c->dev, e.dtype, &m->net, e.stats, m->stats, 1);
+        *images = batches * (uint64_t)batch;
+    }
+    hpt__loader_destroy(l);
+    hpt__encoder_close(&e);
+    return st;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * Forward passes of a model over a data set: features, and the refresh of batch-norm statistics. */
+#ifndef HPT__FEATURES_H
+#define HPT__FEATURES_H
+#include "data/loader.h"
+#include "nn/model.h"
+
+/* A model on its device, in evaluation mode (or statistics mode), for batches of one size. */
+typedef struct hpt__encoder { hpt_model *m; hpt__dtype dtype; hpt__plan *plan; void *params, *stats; int batch, size; } hpt__encoder;
+hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups);
+void hpt__encoder_close(hpt__encoder *e);
+/* x (batch,3,size,size) -> the first n rows of features */
+hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out);
+
+hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out);
+hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out);
+/* Reed et al. 2022, Base: only running means and variances change. images: how many were used. */
+hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images);
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * The linear probe of a model: features of the sets, then src/eval/linear. */
+#ifndef HPT__PROBE_H
+#define HPT__PROBE_H
+#include "eval/linear.h"
+#include "ssl/features.h"
+hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result);
+hpt_status hpt__features_linear(hpt_context *ctx, const hpt__options *o, int dim, int classes, hpt__labelled train, hpt__labelled val, hpt__labelled test,
+                                json_t *result);
+#endif

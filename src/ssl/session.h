@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * The object behind hpt_session: a MoCo run with its data, its configuration and its checkpoint. */
+#ifndef HPT__SESSION_H
+#define HPT__SESSION_H
+#include "data/loader.h"
+#include "ssl/moco.h"
+
+struct hpt_session {
+    hpt__handle handle;
+    hpt_context *ctx;
+    hpt_model *model;
+    hpt_dataset *ds;            /* NULL: the host gives the views */
+    hpt__options opt;
+    hpt__moco moco;
+    hpt__loader *loader;
+    float mean[3], std[3];
+    uint64_t fingerprint;       /* of the data set */
+    hpt_step_info info;
+    _Atomic int cancel;
+    int warned_collapse, synced;
+    uint32_t skipped;
+    hpt_status dead;            /* a failure that ends the session */
+    char dead_text[1024];
+};
+
+hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds, hpt_session **out);
+hpt_status hpt__session_step(hpt_session *s, const float *q, const float *k);      /* NULL: from the loader */
+hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user);
+hpt_status hpt__session_sync(hpt_session *s);
+hpt_status hpt__session_save(hpt_session *s, const char *path);                    /* checkpoint.c */
+hpt_status hpt__session_resume(hpt_session *s, const char *path);
+hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, const float *set, uint64_t count);
+#endif
