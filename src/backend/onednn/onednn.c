@@ -4,7 +4,8 @@
  *
  * Feature maps are nChw16c (AVX-512) or nChw8c, the 3-channel input nchw. Weights are kept as float OIhw16i16o / OIhw8i8o (stem:
  * Ohwi16o / Ohwi8o): what the forward primitives ask for; a primitive that wants another order or bfloat16 gets a reorder into its
- * scratch. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions in float32 (oneDNN 2.x on AVX-512 only). */
+ * scratch. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions of 32 channels or more in float32 (oneDNN 2.x on AVX-512 only; with 16
+ * channels the direct kernel measured faster). The choice depends on the shape alone, never on timing: results must repeat. */
 #include "backend/backend.h"
 #include "backend/onednn/team.h"
 #include "kernels/cpu_kernels.h"
@@ -234,7 +235,7 @@ static hpt_status make_conv(hpt__op *op) {
     const hpt__geometry *g = &op->d.g;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_memory_desc_t master;
-    if (!op->d.direct && op->d.dtype == HPT__F32 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && dev->cpu->block == 16)
+    if (!op->d.direct && op->d.dtype == HPT__F32 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && g->c >= 32 && g->k >= 32 && dev->cpu->block == 16)
         pd = try_conv(op, dnnl_convolution_winograd);
     if (!pd) pd = try_conv(op, dnnl_convolution_direct);
     if (!pd) {

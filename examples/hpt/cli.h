@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * hpt, the command line over libhpt: shared parts. Uses nothing but the public header. */
+#ifndef CLI_H
+#define CLI_H
+#include <hpt.h>
+#include <stdio.h>
+
+/* Arguments of a command: its own (--data PATH, --json) and options of the library (--moco_k 4096), which go into cfg. */
+typedef struct cli_arg { const char *name, *value_name, *doc; const char *value; int flag; } cli_arg;   /* value: set by cli_parse */
+typedef struct cli {
+    const char *command, *stage;    /* stage: whose options are taken; NULL none */
+    const char *about;
+    cli_arg *args;                  /* ends with name NULL */
+    const char *positional[2];
+    int n_positional;
+    hpt_config *cfg;
+    hpt_context *ctx;
+} cli;
+
+/* 0 go on; else exit with code-1 (help was printed, or an error) */
+int cli_parse(cli *c, int argc, char **argv);
+const char *cli_value(const cli *c, const char *name);     /* NULL if not given; "1" for a flag */
+int cli_open(cli *c);                                       /* the context; notes go to stderr */
+void cli_close(cli *c);
+int cli_fail(const char *what, hpt_status st);              /* prints the library's text; returns 1 */
+int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL */
+char *cli_json(const hpt_result *r);                        /* free() it */
+
+/* progress bar on a terminal, else a line now and then */
+typedef struct progress { double start, last; unsigned long long first, steps; int tty; } progress;
+void progress_begin(progress *p, unsigned long long first, unsigned long long steps);
+void progress_show(progress *p, unsigned long long done, const char *text);
+void progress_end(progress *p);
+double seconds(void);
+
+int cmd_pretrain(int argc, char **argv);
+int cmd_refresh_bn(int argc, char **argv);
+int cmd_linear(int argc, char **argv);
+int cmd_embed(int argc, char **argv);
+int cmd_info(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_options(int argc, char **argv);
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ * hpt info, export, options. */
+#include "cli.h"
+#include <stdlib.h>
+#include <string.h>
+
+int cmd_info(int argc, char **argv) {
+    cli_arg args[] = {{NULL, NULL, NULL, NULL, 0}};
+    cli c = {.command = "info", .args = args, .about = "hpt info FILE\nContainer, producer, tensors and values of a checkpoint, as JSON. Nothing in it is executed."};
+    hpt_result *r = NULL;
+    int rc = cli_parse(&c, argc, argv);
+    if (rc) return rc - 1;
+    if (c.n_positional != 1) return fprintf(stderr, "usage: hpt info FILE\n"), 2;
+    hpt_status st = hpt_file_info(c.positional[0], &r);
+    if (st) rc = cli_fail("info", st);
+    else {
+        char *text = cli_json(r);
+        printf("%s\n", text ? text : "");
+        free(text);
+    }
+    hpt_result_destroy(r);
+    cli_close(&c);
+    return rc;
+}
+
+int cmd_export(int argc, char **argv) {
+    cli_arg args[] = {{"format", "NAME", "torchvision, moco, openselfsup, safetensors", NULL, 0}, {NULL, NULL, NULL, NULL, 0}};
+    cli c = {.command = "export", .stage = "model", .args = args, .about = "hpt export FILE OUT [--format NAME]\nRead any checkpoint that libhpt knows and write it in another layout."};
+    hpt_model *m = NULL;
+    int rc = cli_parse(&c, argc, argv);
+    if (rc) return rc - 1;
+    if (c.n_positional != 2) return fprintf(stderr, "usage: hpt export FILE OUT [--format NAME]\n"), 2;
+    if ((rc = cli_open(&c)) || (rc = cli_model(&c, c.positional[0], &m))) return rc;
+    hpt_status st = hpt_model_save(m, c.positional[1], cli_value(&c, "format"));
+    if (st) rc = cli_fail("export", st);
+    else printf("%s\n", c.positional[1]);
+    hpt_model_destroy(m);
+    cli_close(&c);
+    return rc;
+}
+
+int cmd_options(int argc, char **argv) {
+    cli_arg args[] = {{"markdown", "", "as a table for docs/options.md", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    cli c = {.command = "options", .args = args, .about = "hpt options [STAGE] [--markdown]\nAll options, or those of a stage."};
+    hpt_option_info o = {.struct_size = sizeof o};
+    int rc = cli_parse(&c, argc, argv), md = cli_value(&c, "markdown") != NULL;
+    if (rc) return rc - 1;
+    const char *stage = c.n_positional ? c.positional[0] : NULL;
+    if (md) printf("# Options\n\nMade by `hpt options --markdown` from `src/core/options.def`; `make check` compares.\n\n| key | default | range | stages | meaning |\n|---|---|---|---|---|\n");
+    hpt_status st = HPT_OK;
+    for (unsigned i = 0; (st = hpt_config_describe(stage, i, &o)) == HPT_OK; i++)
+        if (!md) printf("%-18s %s (%s%s%s) [%s]\n", o.key, o.doc, *o.def ? o.def : "\"\"", *o.range ? "; " : "", o.range, o.stages);
+        else {
+            printf("| %s | %s | ", o.key, *o.def ? o.def : "");
+            for (const char *p = o.range; *p; p++) *p == '|' ? printf(", ") : printf("%c", *p);
+            printf(" | %s | ", o.stages);
+            for (const char *p = o.doc; *p; p++) *p == '|' ? printf("\\|") : printf("%c", *p);
+            printf(" |\n");
+        }
+    if (st < 0) rc = cli_fail("options", st);
+    cli_close(&c);
+    return rc;
+}

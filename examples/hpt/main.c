@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli.h"
+#include <string.h>
+
+static const struct { const char *name; int (*run)(int, char **); const char *doc; } commands[] = {
+    {"pretrain", cmd_pretrain, "MoCo-v2 pretraining on a folder of images, from a file or from scratch; all weights or batch norm only"},
+    {"refresh-bn", cmd_refresh_bn, "replace a model's batch-norm statistics by those of a data set"},
+    {"linear", cmd_linear, "linear probe on frozen features"},
+    {"embed", cmd_embed, "features of every image as CSV or npy"},
+    {"info", cmd_info, "what a checkpoint holds"},
+    {"export", cmd_export, "write a model in another layout"},
+    {"options", cmd_options, "the table of all options"}};
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+            if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "--version")) return printf("hpt %s\n", hpt_version_string()), 0;
+    FILE *to = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) ? stdout : stderr;
+    fprintf(to, "usage: hpt COMMAND [--option value ...]     hpt COMMAND --help\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].doc);
+    if (to == stderr && argc > 1) fprintf(stderr, "\nhpt: no command '%s'\n", argv[1]);
+    return to == stdout ? 0 : 2;
+}
