@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ * Operations against PyTorch's fp64 (ops.json), the cpu kernels against the reference, the reference against finite differences. */
+#include "backend/backend.h"
+#include "core/context.h"
+#include "kernels/embed.h"
+#include "kernels/infonce.h"
+#include "kernels/norm.h"
+#include "nn/plan.h"
+#include "support.h"
+
+/* One operation on a backend, maps passed as plain (N,C,H,W) floats: they go through the input layout by way of pack/unpack of maps. */
+typedef struct bench { hpt_context *c; hpt__dtype t; } bench;
+static size_t blocked(const bench *b, int n, int c, int hw, int i_n, int i_c, int i_p) {
+    int v = !strcmp(b->c->be->name, "onednn") ? 16 : 1;
+    hpt_context *ctx = b->c;
+    char text[100];
+    ctx->be->describe(ctx->dev, text, sizeof text);
+    if (v == 16 && !strstr(text, "avx512")) v = 8;
+    if (c % v) v = 1;
+    (void)n;
+    return (((size_t)i_n * (size_t)(c / v) + (size_t)(i_c / v)) * (size_t)hw + (size_t)i_p) * (size_t)v + (size_t)(i_c % v);
+}
+static uint16_t bf16(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+static float from_bf16(uint16_t h) {
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+static void *map_in(const bench *b, const double *x, int n, int c, int hw) {
+    void *m = b->c->be->mem_alloc(b->c->dev, (size_t)n * (size_t)c * (size_t)hw * 8 + 64);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < c; j++)
+            for (int p = 0; p < hw; p++) {
+                size_t at = blocked(b, n, c, hw, i, j, p), from = ((size_t)i * (size_t)c + (size_t)j) * (size_t)hw + (size_t)p;
+                if (b->t == HPT__F64) ((double *)m)[at] = x[from];
+                else if (b->t == HPT__BF16) ((uint16_t *)m)[at] = bf16((float)x[from]);
+                else ((float *)m)[at] = (float)x[from];
+            }
+    return m;
+}
+static double *map_out(const bench *b, const void *m, int n, int c, int hw) {
+    double *x = malloc(sizeof *x * (size_t)n * (size_t)c * (size_t)hw);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < c; j++)
+            for (int p = 0; p < hw; p++) {
+                size_t at = blocked(b, n, c, hw, i, j, p), to = ((size_t)i * (size_t)c + (size_t)j) * (size_t)hw + (size_t)p;
+                x[to] = b->t == HPT__F64 ? ((const double *)m)[at] : b->t == HPT__BF16 ? from_bf16(((const uint16_t *)m)[at]) : ((const float *)m)[at];
+            }
+    return x;
+}
+static void run_op(const bench *b, hpt__op_kind kind, hpt__geometry g, int direct, hpt__op_args a) {
+    hpt__op_desc d = {kind, b->t, g, direct};
+    hpt__op *op;
+    b->c->be->enter(b->c->dev);
+    OK(b->c->be->op_create(b->c->dev, &d, &op));
+    if (strstr(b->c->be->op_name(op), "ref:")) FAIL("operation %d runs on oneDNN's reference: %s", kind, b->c->be->op_name(op));
+    a.scratch = b->c->be->mem_alloc(b->c->dev, b->c->be->op_scratch(op) + 64);
+    OK(b->c->be->op_run(op, &a));
+    b->c->be->mem_free(b->c->dev, a.scratch);
+    b->c->be->op_destroy(op);
+    b->c->be->leave(b->c->dev);
+}
+static double *inputs(size_t n, uint64_t seed, float scale, float shift) {
+    double *x = malloc(n * sizeof *x);
+    fill_f64(x, n, seed, scale, shift);
+    return x;
+}
+static float *floats(size_t n, uint64_t seed, float scale, float shift) {
+    float *x = malloc(n * sizeof *x);
+    fill_f32(x, n, seed, scale, shift);
+    return x;
+}
+/* error against fp64 at most factor times PyTorch's own, with a floor for rounding of inputs and outputs */
+static void limit(const char *what, double error, double theirs, double floor_) {
+    if (!(error <= 2 * theirs + floor_)) FAIL("%s: error %.3g, PyTorch's %.3g", what, error, theirs);
+}
+
+static void conv_cases(bench b, double floor_, int direct) {
+    json_t *f = fixture("ops"), *c;
+    size_t i;
+    json_array_foreach(json_object_get(f, "conv"), i, c) {
+        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .k = integer(c, "k"), .r = integer(c, "r"), .stride = integer(c, "stride"),
+                           .pad = integer(c, "pad"), .groups = 1};
+        g.w = g.h;
+        g.s = g.r;
+        g.p = g.q = (g.h + 2 * g.pad - g.r) / g.stride + 1;
+        size_t nw = (size_t)(g.k * g.c * g.r * g.s);
+        double *x = inputs((size_t)(g.n * g.c * g.h * g.h), 1, 1, 0), *dy = inputs((size_t)(g.n * g.k * g.p * g.p), 3, 1, 0);
+        float *w = floats(nw, 2, 1, 0), *dw = malloc(nw * 4);
+        int64_t shape[4] = {g.k, g.c, g.r, g.s};
+        void *mx = map_in(&b, x, g.n, g.c, g.h * g.w), *mdy = map_in(&b, dy, g.n, g.k, g.p * g.q), *my = map_in(&b, dy, g.n, g.k, g.p * g.q),
+             *mdx = map_in(&b, x, g.n, g.c, g.h * g.w), *nw_ = malloc(nw * 8), *ndw = aligned_alloc(64, nw * 8 + 64);
+        void *wn = aligned_alloc(64, (nw * 8 + 127) / 64 * 64);
+        b.c->be->pack(b.c->dev, b.t, shape, w, wn);
+        run_op(&b, HPT__OP_CONV, g, direct, (hpt__op_args){.x = mx, .w = wn, .y = my});
+        double *y = map_out(&b, my, g.n, g.k, g.p * g.q);
+        json_t *te = json_object_get(c, "torch_error");
+        limit("conv y", signature_error(y, (size_t)(g.n * g.k * g.p * g.q), json_object_get(c, "y")), json_number_value(json_array_get(te, 0)), floor_);
+        run_op(&b, HPT__OP_CONV_WEIGHTS, g, direct, (hpt__op_args){.x = mx, .dy = mdy, .dw = ndw});
+        b.c->be->unpack(b.c->dev, b.t, shape, ndw, dw);
+        limit("conv dw", signature_error_f32(dw, nw, json_object_get(c, "dw")), json_number_value(json_array_get(te, 2)), floor_);
+        if (g.c > 3) {          /* the engine never asks for the gradient of the images */
+            run_op(&b, HPT__OP_CONV_DATA, g, direct, (hpt__op_args){.dy = mdy, .w = wn, .dx = mdx});
+            double *dx = map_out(&b, mdx, g.n, g.c, g.h * g.w);
+            limit("conv dx", signature_error(dx, (size_t)(g.n * g.c * g.h * g.h), json_object_get(c, "dx")), json_number_value(json_array_get(te, 1)), floor_);
+        }
+        (void)nw_;
+    }
+}
+TEST(conv_reference_fp64) { conv_cases((bench){context("reference", 1), HPT__F64}, 1e-7, 1); }      /* weights pass through float32 */
+TEST(conv_reference_fp32) { conv_cases((bench){context("reference", 1), HPT__F32}, 1e-7, 1); }
+TEST(conv_onednn_direct) { conv_cases((bench){fast_context(), HPT__F32}, 2e-7, 1); }
+TEST(conv_onednn_winograd) { conv_cases((bench){fast_context(), HPT__F32}, 3e-6, 0); }
+TEST(conv_onednn_bf16) {
+    bench b = {fast_context(), HPT__BF16};
+    if (!b.c->be->supports(b.c->dev, HPT__BF16)) SKIP("no bf16 on this processor");
+    conv_cases(b, 8e-3, 0);
+}
+
+static void norm_cases(bench b, double tol) {
+    json_t *f = fixture("ops"), *c;
+    size_t i, real_bytes = hpt__real_size(b.t);
+    json_array_foreach(json_object_get(f, "bn"), i, c) {
+        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .groups = 1, .relu = integer(c, "relu"), .residual = integer(c, "res")};
+        g.w = g.q = g.p = g.h;
+        g.k = g.c;
+        int hw = g.h * g.w;
+        size_t count = (size_t)(g.n * g.c * hw), ch = (size_t)g.c;
+        void *x = map_in(&b, inputs(count, 11, 3, 0.7f), g.n, g.c, hw), *r = map_in(&b, inputs(count, 14, 1, 0), g.n, g.c, hw), *dy = map_in(&b, inputs(count, 15, 1, 0), g.n, g.c, hw);
+        void *y = map_in(&b, inputs(count, 1, 1, 0), g.n, g.c, hw), *dx = map_in(&b, inputs(count, 1, 1, 0), g.n, g.c, hw);
+        float *w32 = floats(ch, 12, 0.5f, 1), *b32 = floats(ch, 13, 0.3f, 0);
+        double v[8][64] = {{0}};      /* w b mean rstd run_mean run_var dw db as real */
+        int64_t shape[4] = {g.c, 0, 0, 0};
+        b.c->be->pack(b.c->dev, b.t, shape, w32, v[0]);
+        b.c->be->pack(b.c->dev, b.t, shape, b32, v[1]);
+        for (size_t k = 0; k < ch; k++)
+            if (real_bytes == 8) v[5][k] = 1;
+            else ((float *)v[5])[k] = 1;
+        run_op(&b, HPT__OP_NORM, g, 0, (hpt__op_args){.x = x, .w = v[0], .b = v[1], .r = g.residual ? r : NULL, .y = y, .mean = v[2], .rstd = v[3], .run_mean = v[4], .run_var = v[5], .momentum = 0.1});
+        run_op(&b, HPT__OP_NORM_GRAD, g, 0, (hpt__op_args){.x = x, .y_in = y, .w = v[0], .mean = v[2], .rstd = v[3], .dy = dy, .dx = dx, .dw = v[6], .db = v[7]});
+        float out[4][64];
+        for (int k = 0; k < 4; k++) b.c->be->unpack(b.c->dev, b.t, shape, v[4 + k], out[k]);
+        limit("norm y", signature_error(map_out(&b, y, g.n, g.c, hw), count, json_object_get(c, "y")), 0, tol);
+        limit("norm dx", signature_error(map_out(&b, dx, g.n, g.c, hw), count, json_object_get(c, "dx")), 0, tol * 4);
+        if (g.residual) limit("norm dr", signature_error(map_out(&b, dy, g.n, g.c, hw), count, json_object_get(c, "dr")), 0, tol);
+        limit("norm run_mean", signature_error_f32(out[0], ch, json_object_get(c, "rm")), 0, tol);
+        limit("norm run_var", signature_error_f32(out[1], ch, json_object_get(c, "rv")), 0, tol);
+        limit("norm dw", signature_error_f32(out[2], ch, json_object_get(c, "dw")), 0, tol);
+        limit("norm db", signature_error_f32(out[3], ch, json_object_get(c, "db")), 0, tol);
+    }
+}
+TEST(norm_reference_fp64) { norm_cases((bench){context("reference", 1), HPT__F64}, 1e-7); }
+TEST(norm_reference_fp32) { norm_cases((bench){context("reference", 1), HPT__F32}, 5e-7); }
+TEST(norm_onednn) { norm_cases((bench){fast_context(), HPT__F32}, 5e-7); }
+TEST(norm_onednn_bf16) { norm_cases((bench){fast_context(), HPT__BF16}, 2e-2); }
+
+/* cpu norm against the reference on shapes that are odd, in groups, with a second gradient, in place; equal bits for 1 and 2 threads */
+TEST(norm_shapes_groups_threads) {
+    bench fast[2] = {{fast_context(), HPT__F32}, {context("onednn", 1), HPT__F32}}, ref = {context("reference", 1), HPT__F32};
+    const int shapes[][4] = {{1, 16, 1, 1}, {2, 16, 1, 1}, {4, 32, 3, 2}, {6, 16, 5, 3}, {8, 48, 13, 4}, {8, 64, 17, 1}, {12, 16, 33, 2}, {2, 16, 67, 2}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int flags = 0; flags < 8; flags++) {
+            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .groups = shapes[s][3], .relu = flags & 1, .residual = flags >> 1 & 1, .extra_grad = flags >> 2};
+            g.w = g.h;
+            g.k = g.c;
+            g.p = g.q = g.h;
+            int hw = g.h * g.w;
+            size_t count = (size_t)(g.n * g.c * hw), ch = (size_t)g.c, gc = ch * (size_t)g.groups;
+            double *got[3][2];
+            float stat[3][4][64];
+            bench *bs[3] = {&ref, &fast[0], &fast[1]};
+            for (int k = 0; k < 3; k++) {
+                bench *b = bs[k];
+                void *x = map_in(b, inputs(count, 11, 3, 5), g.n, g.c, hw), *r = map_in(b, inputs(count, 14, 1, 0), g.n, g.c, hw),
+                     *dy = map_in(b, inputs(count, 15, 1, 0), g.n, g.c, hw), *dy2 = map_in(b, inputs(count, 16, 1, 0), g.n, g.c, hw), *y = map_in(b, inputs(count, 1, 1, 0), g.n, g.c, hw);
+                float *w = floats(ch, 12, 0.5f, 1), *bias = floats(ch, 13, 0.3f, 0), *mean = malloc(gc * 4), *rstd = malloc(gc * 4);
+                memset(stat[k], 0, sizeof stat[k]);
+                run_op(b, HPT__OP_NORM, g, 0, (hpt__op_args){.x = x, .w = w, .b = bias, .r = r, .y = y, .mean = mean, .rstd = rstd, .run_mean = stat[k][0], .run_var = stat[k][1], .momentum = 0.1});
+                got[k][0] = map_out(b, y, g.n, g.c, hw);
+                run_op(b, HPT__OP_NORM_GRAD, g, 0, (hpt__op_args){.x = x, .y_in = y, .w = w, .mean = mean, .rstd = rstd, .dy = dy, .dy2 = dy2, .dx = x, .dw = stat[k][2], .db = stat[k][3]});
+                got[k][1] = map_out(b, x, g.n, g.c, hw);
+            }
+            CHECK(!memcmp(got[1][0], got[2][0], count * 8) && !memcmp(got[1][1], got[2][1], count * 8) && !memcmp(stat[1], stat[2], sizeof stat[1]));
+            for (size_t i = 0; i < count; i++) {
+                if (!(fabs(got[0][0][i] - got[1][0][i]) <= 2e-4)) FAIL("shape %zu flags %d: y %g, reference %g", s, flags, got[1][0][i], got[0][0][i]);
+                if (g.n * hw > 1 && (g.n / g.groups) * hw > 1 && !(fabs(got[0][1][i] - got[1][1][i]) <= 2e-3)) FAIL("shape %zu flags %d: dx %g, reference %g", s, flags, got[1][1][i], got[0][1][i]);
+            }
+        }
+}
+
+TEST(maxpool) {
+    json_t *f = fixture("ops"), *c;
+    size_t i;
+    bench b[2] = {{context("reference", 1), HPT__F64}, {fast_context(), HPT__F32}};
+    for (int k = 0; k < 2; k++)
+        json_array_foreach(json_object_get(f, "pool"), i, c) {
+            hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .p = integer(c, "p"), .r = 3, .s = 3, .stride = 2, .pad = 1, .groups = 1};
+            g.w = g.h;
+            g.q = g.p;
+            g.k = g.c;
+            size_t in = (size_t)(g.n * g.c * g.h * g.h), out = (size_t)(g.n * g.c * g.p * g.p);
+            void *x = map_in(&b[k], inputs(in, 21, 1, 0), g.n, g.c, g.h * g.h), *dy = map_in(&b[k], inputs(out, 22, 1, 0), g.n, g.c, g.p * g.p), *y = map_in(&b[k], inputs(out, 1, 1, 0), g.n, g.c, g.p * g.p);
+            uint8_t *where = malloc(out);
+            run_op(&b[k], HPT__OP_MAXPOOL, g, 0, (hpt__op_args){.x = x, .y = y, .aux = where});
+            limit("maxpool y", signature_error(map_out(&b[k], y, g.n, g.c, g.p * g.p), out, json_object_get(c, "y")), 0, 1e-12);
+            run_op(&b[k], HPT__OP_MAXPOOL_GRAD, g, 0, (hpt__op_args){.dy = dy, .aux = where, .dx = x});
+            limit("maxpool dx", signature_error(map_out(&b[k], x, g.n, g.c, g.h * g.h), in, json_object_get(c, "dx")), 0, 1e-7);
+        }
+}
+
+TEST(sgd_and_ema_bit_for_bit) {
+    json_t *f = fixture("ops");
+    const char *names[2] = {"reference", "onednn"};
+    for (int k = 0; k < 2; k++) {
+        hpt_context *c = context(names[k], 2);
+        if (!c) continue;
+        float *p = floats(257, 31, 1, 0), *m = calloc(257, 4), *kk = floats(257, 41, 1, 0), *q = floats(257, 42, 1, 0), *a = floats(257, 51, 1, 0), *m1 = calloc(257, 4), *m2 = calloc(257, 4);
+        for (uint64_t s = 0; s < 3; s++) {
+            float *g = floats(257, 32 + s, 0.1f, 0), *ga = floats(257, 52 + s, 0.1f, 0);
+            hpt__adamw o = {0.003, 0.05, 0.9, 0.999, 1e-8, s + 1};
+            c->be->sgd(c->dev, HPT__F32, p, m, g, 257, 0.03, 0.9, 1e-4);
+            c->be->ema(c->dev, HPT__F32, kk, kk, q, 257, 0.999);
+            c->be->adamw(c->dev, HPT__F32, a, m1, m2, ga, 257, &o);
+        }
+        for (size_t i = 0; i < 257; i++) {
+            uint32_t u, v;
+            memcpy(&u, p + i, 4);
+            memcpy(&v, kk + i, 4);
+            CHECK(u == (uint32_t)json_integer_value(json_array_get(json_object_get(f, "sgd"), i)));
+            CHECK(v == (uint32_t)json_integer_value(json_array_get(json_object_get(f, "ema"), i)));
+            double t = json_number_value(json_array_get(json_object_get(f, "adamw"), i));
+            CHECK(fabs(a[i] - t) <= 4e-7 * fabs(t) + 1e-8);
+        }
+        float bad[20] = {0};
+        CHECK(c->be->finite(c->dev, HPT__F32, bad, 20) == 1);
+        bad[17] = INFINITY;
+        CHECK(c->be->finite(c->dev, HPT__F32, bad, 20) == 0);
+        bad[17] = NAN;
+        CHECK(c->be->finite(c->dev, HPT__F32, bad, 20) == 0);
+    }
+}
+
+static void unit_rows(float *x, int n, int d) {
+    for (int i = 0; i < n; i++) {
+        double s = 0;
+        for (int j = 0; j < d; j++) s += (double)x[i * d + j] * x[i * d + j];
+        for (int j = 0; j < d; j++) x[i * d + j] = (float)(x[i * d + j] / sqrt(s));
+    }
+}
+TEST(infonce_gradient_by_differences) {
+    enum { N = 3, D = 7, Q = 11 };
+    double q[N * D], k[N * D], queue[Q * D], dq[N * D], waste[N * D], out[3], up[3], down[3];
+    fill_f64(q, N * D, 1, 1, 0);
+    fill_f64(k, N * D, 2, 1, 0);
+    fill_f64(queue, Q * D, 3, 1, 0);
+    hpt__ref_infonce_f64(N, D, Q, q, k, queue, 0.3, out, dq);
+    for (int i = 0; i < N * D; i++) {
+        double x = q[i], h = 1e-6;
+        q[i] = x + h;
+        hpt__ref_infonce_f64(N, D, Q, q, k, queue, 0.3, up, waste);
+        q[i] = x - h;
+        hpt__ref_infonce_f64(N, D, Q, q, k, queue, 0.3, down, waste);
+        q[i] = x;
+        CHECK(fabs((up[0] - down[0]) / (2 * h) - dq[i]) < 1e-7);
+    }
+}
+TEST(infonce_cpu_against_reference) {
+    hpt_context *c = fast_context();
+    const int cases[][3] = {{1, 1, 0}, {1, 16, 1}, {3, 7, 15}, {5, 128, 2047}, {8, 32, 2048}, {7, 33, 2049}, {16, 128, 5000}};
+    for (size_t s = 0; s < sizeof cases / sizeof *cases; s++)
+        for (int tau = 0; tau < 3; tau++) {
+            int n = cases[s][0], d = cases[s][1], K = cases[s][2];
+            double T = tau == 0 ? 0.2 : tau == 1 ? 0.01 : 0.001, out[3], want[3];
+            size_t nd = (size_t)(n * d), qd = (size_t)((K + 1) * d);
+            float *q = floats(nd, 1, 1, 0), *k = floats(nd, 2, 1, 0), *queue = floats(qd, 3, 1, 0), *dq = malloc(nd * 4);
+            if (s == 4) memcpy(k, q, nd * 4), memcpy(queue, q, nd * 4);      /* equal rows: ties count for the positive */
+            unit_rows(q, n, d);
+            unit_rows(k, n, d);
+            unit_rows(queue, K, d);
+            double *q64 = malloc(nd * 8), *k64 = malloc(nd * 8), *u64 = malloc(qd * 8), *d64 = malloc(nd * 8);
+            for (size_t i = 0; i < nd; i++) q64[i] = q[i], k64[i] = k[i];
+            for (size_t i = 0; i < qd; i++) u64[i] = queue[i];
+            hpt__ref_infonce_f64(n, d, K, q64, k64, u64, T, want, d64);
+            void *scratch = c->be->mem_alloc(c->dev, c->be->infonce_scratch(c->dev, HPT__F32, n, d));
+            c->be->enter(c->dev);
+            OK(c->be->infonce(c->dev, HPT__F32, n, d, K, q, k, queue, T, out, dq, scratch));
+            c->be->leave(c->dev);
+            if (!(fabs(out[0] - want[0]) <= 4e-7 / T + 1e-6 * fabs(want[0]))) FAIL("case %zu T %g: loss %.9g, reference %.9g", s, T, out[0], want[0]);
+            if (s != 4) CHECK(out[1] == want[1] && out[2] == want[2]);
+            double err = 0, norm = 0;
+            for (size_t i = 0; i < nd; i++) err += (dq[i] - d64[i]) * (dq[i] - d64[i]), norm += d64[i] * d64[i];
+            if (!(sqrt(err) <= (2e-6 + 1e-6 / T) * sqrt(norm) + 1e-7 / T / n)) FAIL("case %zu T %g: gradient error %.3g of %.3g", s, T, sqrt(err), sqrt(norm));
+        }
+    float bad[32], dq[32], queue[16 * 40];
+    double out[3];
+    void *scratch = c->be->mem_alloc(c->dev, c->be->infonce_scratch(c->dev, HPT__F32, 2, 16));
+    fill_f32(bad, 32, 1, 1, 0);
+    fill_f32(queue, 16 * 40, 2, 1, 0);
+    queue[16 * 39] = NAN;
+    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, 0.2, out, dq, scratch));
+    CHECK(isnan(out[0]));
+    queue[16 * 39] = INFINITY;
+    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, 0.2, out, dq, scratch));
+    CHECK(!isfinite(out[0]));
+}
+TEST(embeddings) {
+    double x[6] = {3, 4, 0, 0, 1e-20, 0}, y[6], n[3], dy[6] = {1, 2, 3, 4, 5, 6}, dx[6], d2[6];
+    hpt__ref_l2norm_f64(3, 2, x, y, n);
+    CHECK(y[0] == 0.6 && y[1] == 0.8 && y[2] == 0 && y[3] == 0);
+    double z[4] = {0.3, -0.7, 0.2, 0.9}, zn[2], zy[4], up[4], dz[4];
+    hpt__ref_l2norm_f64(2, 2, z, zy, zn);
+    hpt__ref_l2norm_backward_f64(2, 2, zy, zn, dy, dz);
+    for (int i = 0; i < 4; i++) {
+        double v = z[i], f[2];
+        for (int s = 0; s < 2; s++) {
+            z[i] = v + (s ? -1e-6 : 1e-6);
+            hpt__ref_l2norm_f64(2, 2, z, up, zn);
+            f[s] = 0;
+            for (int j = 0; j < 4; j++) f[s] += up[j] * dy[j];
+        }
+        z[i] = v;
+        CHECK(fabs((f[0] - f[1]) / 2e-6 - dz[i]) < 1e-6);
+    }
+    (void)dx; (void)d2;
+    float queue[5 * 2] = {0}, keys[7 * 2];
+    for (int i = 0; i < 14; i++) keys[i] = (float)i;
+    CHECK(hpt__ref_enqueue_f32(3, 2, keys, queue, 5, 4) == 2);      /* wraps: rows 4, 0, 1 */
+    CHECK(queue[8] == 0 && queue[0] == 2 && queue[2] == 4 && queue[4] == 0);
+    CHECK(hpt__ref_enqueue_f32(7, 2, keys, queue, 5, 0) == 2);      /* more keys than rows: the last stay */
+    CHECK(queue[0] == 10 && queue[2] == 12 && queue[4] == 4);
+    float same[8] = {1, 0, 1, 0, 1, 0, 1, 0};
+    CHECK(hpt__ref_spread_f32(4, 2, same) == 0);
+}
+
+TEST(plan_uses_fast_kernels_and_little_memory) {
+    hpt_context *ctx = fast_context();
+    hpt_config *c = config("arch=resnet50 width=64");
+    hpt_model *m;
+    OK(hpt_model_create(ctx, c, &m));
+    hpt_session *s;
+    set(c, "batch_size=2 image_size=64 bn_group=0 moco_k=64 steps=2 precision=fp32");
+    OK(hpt_session_create(ctx, c, m, NULL, &s));
+    hpt__net net;
+    hpt__arch a;
+    OK(hpt__arch_from_options(NULL, "resnet50", &a));
+    OK(hpt__net_create(&a, &net));
+    uint8_t *flags = malloc((size_t)net.n_tensors);
+    memset(flags, 1, (size_t)net.n_tensors);
+    char *text = malloc(1 << 16);
+    size_t bytes[3];
+    for (int mode = 0; mode < 3; mode++) {
+        hpt__plan *p;
+        hpt__plan_spec sp = {.dtype = HPT__F32, .mode = (hpt__plan_mode)mode, .batch = 8, .size = 64, .groups = 1, .head = 1, .trainable = flags};
+        OK(hpt__plan_create(ctx->be, ctx->dev, &net, &sp, &p));
+        hpt__plan_describe(p, text, 1 << 16);
+        if (strstr(text, "ref")) FAIL("a slow reference kernel is used:\n%s", text);
+        bytes[mode] = hpt__plan_bytes(p);
+        hpt__plan_destroy(p);
+    }
+    printf("  arena: evaluation %zu KiB, key encoder %zu KiB, training %zu KiB\n", bytes[0] >> 10, bytes[1] >> 10, bytes[2] >> 10);
+    CHECK(bytes[1] * 2 < bytes[2]);     /* the key encoder keeps no activations */
+}
