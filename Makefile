@@ -19,8 +19,7 @@ SHELL    := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
-ifneq ($(origin CC),default)
-else
+ifeq ($(origin CC),default)
 CC := gcc
 endif
 Q := $(if $(filter 1,$(V)),,@)
@@ -41,10 +40,9 @@ JPEG     ?= $(call have,libjpeg)
 PNG      ?= $(call have,libpng)
 ONEDNN   ?= $(call header,dnnl.h)
 BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
-CMOCKA   := $(call have,cmocka)
 PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
 DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
-TEST_PACKAGES := libcmocka-dev python3 g++ binutils
+TEST_PACKAGES := python3 g++ binutils
 
 # ---- flags ----
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi
@@ -158,11 +156,93 @@ $(BIN)/%: examples/%.cpp $(SO) include/hpt.h
 	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(SAN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH)
 
 # ---- tests ----
-TEST_SRC := $(wildcard tests/*.c)
+TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
 $(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
 $(B)/check: $(TEST_OBJ) $(L)/libhpt.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS) $(LDFLAGS)
+
+CHECK_BUILD = need-base lib $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
+check: packages-test    ## build and run all tests (under 15 minutes on 2 cores)
+	$(Q)$(MAKE) --no-print-directory run-check
+run-check: $(CHECK_BUILD)
+	$(Q)$(B)/check
+check-all:              ## the same, then again under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(Q)$(MAKE) --no-print-directory check
+	$(Q)$(MAKE) --no-print-directory check-asan
+check-asan: packages-test   ## the tests under ASan and UBSan
+	$(Q)ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 HPT_TEST_SLOW=1 $(MAKE) --no-print-directory ASAN=1 run-check
+check-layers:           ## no include points upward
+	$(Q)tools/check-layers
+check-abi: lib          ## exported symbols against lib/libhpt.symbols, and the recorded ABI if abidiff is here
+	$(Q)nm -D --defined-only $(SO) | awk '$$2 != "A" {print $$3}' | sed 's/@.*//' | sort | diff - <(cut -d' ' -f1 lib/libhpt.symbols | sort)
+	$(Q)if command -v abidw >/dev/null; then abidw --no-corpus-path --drop-private-types --headers-dir include $(SO) > $(B)/now.abi; \
+	  if [ -f tests/abi/hpt-$(MAJOR).$(MINOR).abi ]; then abidiff --no-added-syms tests/abi/hpt-$(MAJOR).$(MINOR).abi $(B)/now.abi || [ $$(( $$? & 8 )) -eq 0 ]; fi; \
+	  else echo "abidiff is not here (apt-get install abigail-tools): symbols compared, types not"; fi
+check-gpu:              ## tests on a GPU
+	@echo "check-gpu: the CUDA backend does not exist yet; nothing was tested"; exit 1
+bench-gpu:              ## benchmarks on a GPU
+	@echo "bench-gpu: the CUDA backend does not exist yet; nothing was measured"; exit 1
+bench: need-base lib $(BIN)/bench-step $(BIN)/bench-images   ## step and image benchmarks; beside PyTorch if `python3 -c 'import torch'` works (PYTHON=...)
+	$(Q)$(PYTHON) bench/bench.py $(BENCH_ARGS)
+$(BIN)/bench-%: bench/%.c $(SO)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c11 -O2 -g $(WARN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH) -lm
+
+# ---- fuzzing: FUZZ_SECONDS for each parser, new inputs stay in build/ ----
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := image torch safetensors idx npz
+FUZZ_SRC := tests/fuzz/main.c tests/fuzz/targets.c $(addprefix src/core/,status.c alloc.c) $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c safetensors.c arrays.c) \
+            $(addprefix src/data/,image_scan.c image_decode.c image_stb.c)
+build/fuzz/%: $(FUZZ_SRC)
+	@mkdir -p $(@D)
+	$(Q)clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -w -Iinclude -Isrc -Itests $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) -DTARGET=fuzz_$* $^ -o $@ $(LIBS)
+fuzz: $(FUZZ_TARGETS:%=build/fuzz/%)    ## libFuzzer on every parser (needs clang); FUZZ_SECONDS=60 each
+	$(Q)for t in $(FUZZ_TARGETS); do mkdir -p build/fuzz/corpus-$$t; echo "== $$t"; \
+	  build/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512 -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
+	  build/fuzz/corpus-$$t tests/fuzz/corpus/$$t tests/fixtures/files 2>&1 | grep -E 'ERROR|SUMMARY|executed_units|Test unit|peak_rss' || true; done
+
+# ---- demo ----
+demo: packages-demo     ## hierarchical pretraining on real images, about 8 minutes on 2 cores; report in demo/out/report.html
+	$(Q)$(MAKE) --no-print-directory $(BIN)/demo lib
+	$(Q)$(BIN)/demo
+
+# Packages: installed when this is root on a Debian system, else the line to type. HPT_INSTALL=0 never installs.
+HPT_INSTALL ?= 1
+define packages
+	@missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ "$(HPT_INSTALL)" = 1 ]; then echo "installing$$missing"; \
+	    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing) >/dev/null || { echo "apt-get install$$missing failed"; exit 1; }; \
+	  else echo "Packages are missing. As root:"; echo "  apt-get install$$missing"; exit 1; fi; fi
+endef
+packages-demo:
+	$(call packages,$(PACKAGES) $(DEMO_PACKAGES))
+packages-test:
+	$(call packages,$(PACKAGES) $(TEST_PACKAGES))
+
+# ---- install ----
+install: lib $(BIN)/hpt ## DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR
+	$(Q)install -d $(DESTDIR)$(LIBDIR)/hpt $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
+	$(Q)install -m 644 include/hpt.h $(DESTDIR)$(INCLUDEDIR)/
+	$(Q)install -m 755 $(SO) $(DESTDIR)$(LIBDIR)/
+	$(Q)ln -sf $(notdir $(SO)) $(DESTDIR)$(LIBDIR)/libhpt.so.$(MAJOR)
+	$(Q)ln -sf libhpt.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libhpt.so
+	$(Q)install -m 644 $(L)/libhpt.a $(DESTDIR)$(LIBDIR)/
+	$(Q)$(if $(MODULE),install -m 755 $(MODULE) $(DESTDIR)$(LIBDIR)/hpt/)
+	$(Q)install -m 755 $(BIN)/hpt $(DESTDIR)$(BINDIR)/
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' \
+	  pkgconfig/hpt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc
+uninstall:              ## remove what install put there
+	$(Q)rm -f $(DESTDIR)$(LIBDIR)/libhpt.* $(DESTDIR)$(LIBDIR)/hpt/libhpt-*.so $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc $(DESTDIR)$(INCLUDEDIR)/hpt.h $(DESTDIR)$(BINDIR)/hpt
+clean:                  ## remove builds and products (not demo/out)
+	$(Q)rm -rf build bin lib/*.so* lib/*.a lib/hpt
+help:                   ## this list
+	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
+	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
+.PHONY: check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo packages-demo packages-test install uninstall clean help
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ * What surrounds the code: header, symbols, layers, documents, examples, the command line, the fuzz corpus. Runs tools of the system. */
+#define _GNU_SOURCE
+#include "fuzz/targets.h"
+#include "support.h"
+#include <dirent.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef HPT_TEST_BIN
+#define HPT_TEST_BIN "bin"
+#define HPT_TEST_LIB "lib"
+#endif
+static char output[1 << 20];
+/* Runs a shell command; its output is kept. Returns the exit status. */
+static int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+#include <stdarg.h>
+static int sh(const char *fmt, ...) {
+    char cmd[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(cmd, sizeof cmd - 8, fmt, ap);
+    va_end(ap);
+    strcat(cmd, " 2>&1");
+    FILE *p = popen(cmd, "r");
+    CHECK(p);
+    size_t n = fread(output, 1, sizeof output - 1, p);
+    output[n] = 0;
+    while (fgetc(p) != EOF) {}
+    int st = pclose(p);
+    return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+}
+#define RUN(...) do { if (sh(__VA_ARGS__)) FAIL("command failed: %s", output); } while (0)
+static char *read_text(const char *path) {
+    FILE *f = fopen(path, "rb");
+    if (!f) FAIL("cannot open %s", path);
+    char *t = calloc(1, 1 << 20);
+    CHECK(fread(t, 1, (1 << 20) - 1, f) > 0);
+    fclose(f);
+    return t;
+}
+
+TEST(header_compiles_alone) {
+    const char *const modes[] = {"gcc -xc -std=c99", "gcc -xc -std=c11", "gcc -xc -std=c17", "g++ -xc++ -std=c++98", "g++ -xc++ -std=c++11", "g++ -xc++ -std=c++17", "g++ -xc++ -std=c++20"};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        if (modes[i][1] == '+' && sh("command -v g++")) continue;
+        RUN("printf '#include <hpt.h>\\n#include <hpt.h>\\n' | %s -Wall -Wextra -pedantic -Werror%s -Iinclude -fsyntax-only -", modes[i], strstr(modes[i], "98") ? " -Wno-long-long" : "");
+    }
+    RUN("printf '#include <hpt.h>\\n' | gcc -xc -std=c11 -Wpadded -Werror -Iinclude -fsyntax-only -");
+}
+TEST(exports_are_the_header) {
+    if (sh("command -v nm")) SKIP("no nm (package binutils)");
+    RUN("nm -D --defined-only %s/libhpt.so | awk '$2 != \"A\" {print $3}' | sed 's/@.*//' | sort", HPT_TEST_LIB);
+    char *exported = strdup(output);
+    RUN("sed -n 's/^HPT_API [^(]*[ *]\\(hpt_[a-z0-9_]*\\)(.*/\\1/p' include/hpt.h | sort");
+    CHECK(!strcmp(exported, output));
+    RUN("cut -d' ' -f1 lib/libhpt.symbols | sort");
+    CHECK(!strcmp(exported, output));
+    RUN("nm -D --defined-only %s/hpt/libhpt-onednn.so | awk '$2 != \"A\" {print $3}'", HPT_TEST_LIB);
+    CHECK(!strcmp(output, "hpt_backend_onednn\n"));
+}
+TEST(imports_nothing_that_stops_or_prints) {
+    if (strstr(HPT_TEST_LIB, "build")) SKIP("a sanitized build imports its run time");
+    static const char *const forbidden[] = {"exit", "_exit", "abort", "raise", "__assert_fail", "printf", "puts", "fprintf", "vfprintf", "stdout", "stderr", "perror", "signal", "sigaction", "setenv",
+                                            "getenv", "setlocale", "srand", "rand", "system", "fork", "chdir", "umask", "atexit", "__printf_chk", "__fprintf_chk", "fwrite", "putchar", "execve"};
+    if (sh("command -v nm")) SKIP("no nm (package binutils)");
+    RUN("nm -D -u %s/libhpt.so | awk '{print $2}' | sed 's/@.*//'", HPT_TEST_LIB);
+    char *save = NULL;
+    for (char *p = strtok_r(output, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
+        for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
+            if (!strcmp(p, forbidden[i])) FAIL("libhpt.so imports %s", p);
+}
+TEST(elf_is_clean) {
+    if (strstr(HPT_TEST_LIB, "build")) SKIP("sanitized build");
+    RUN("readelf -dW %s/libhpt.so", HPT_TEST_LIB);
+    CHECK(strstr(output, "libhpt.so.0") && strstr(output, "NOW") && !strstr(output, "TEXTREL") && !strstr(output, "RPATH") && !strstr(output, "RUNPATH") && !strstr(output, "STATIC_TLS"));
+    CHECK(!strstr(output, "gomp") && !strstr(output, "dnnl") && !strstr(output, "stdc++"));
+    RUN("strip -o /tmp/hpt-stripped.so %s/libhpt.so && stat -c %%s /tmp/hpt-stripped.so && rm /tmp/hpt-stripped.so", HPT_TEST_LIB);
+    printf("  %s", output);
+    CHECK(atol(output) < 1000000);
+}
+TEST(layers_point_down) { RUN("tools/check-layers"); }
+TEST(every_function_links) {        /* a program that takes the address of each */
+    char *dir = temp_dir();
+    FILE *f = fopen(strcat(strcpy(malloc(100), dir), "/all.c"), "w");
+    RUN("cut -d' ' -f1 lib/libhpt.symbols");
+    fprintf(f, "#include <hpt.h>\ntypedef void (*fn)(void);\nint main(void) { fn volatile f[] = {");
+    char *save = NULL;
+    for (char *p = strtok_r(output, "\n", &save); p; p = strtok_r(NULL, "\n", &save)) fprintf(f, "(fn)%s, ", p);
+    fprintf(f, "0}; return f[0] == 0; }\n");
+    fclose(f);
+    RUN("gcc -Iinclude %s/all.c -o %s/all -L%s -lhpt -Wl,-rpath,$PWD/%s %s && %s/all", dir, dir, HPT_TEST_LIB, HPT_TEST_LIB, strstr(HPT_TEST_LIB, "build") ? "-fsanitize=address,undefined" : "", dir);
+}
+TEST(snippets_are_the_example) {    /* header and README show examples/03_pretrain.c, which the build compiles */
+    char *code = read_text("examples/03_pretrain.c"), *header = read_text("include/hpt.h"), *readme = read_text("README.md"), *save = NULL;
+    CHECK(strstr(readme, code));
+    char line[400];
+    for (char *p = strtok_r(code, "\n", &save); p; p = strtok_r(NULL, "\n", &save)) {
+        snprintf(line, sizeof line, " *   %s\n", p);
+        if (!strstr(header, line)) FAIL("hpt.h lacks the line: %s", p);
+    }
+}
+TEST(options_page_is_current) {
+    RUN("%s/hpt options --markdown", HPT_TEST_BIN);
+    char *page = read_text("docs/options.md");
+    if (strcmp(page, output)) FAIL("docs/options.md is old: run bin/hpt options --markdown > docs/options.md");
+}
+TEST(examples_run) {
+    RUN("%s/01_version", HPT_TEST_BIN);
+    CHECK(strstr(output, "libhpt 0."));
+    RUN("%s/02_features tests/fixtures/files", HPT_TEST_BIN);
+    CHECK(strstr(output, "11 images, 512 features each"));
+    RUN("%s/04_stages", HPT_TEST_BIN);
+    CHECK(strstr(output, "linear probe"));
+    if (!sh("test -x %s/05_raii", HPT_TEST_BIN)) {
+        RUN("%s/05_raii", HPT_TEST_BIN);
+        CHECK(strstr(output, "did you mean 'moco_k'"));
+    }
+    CHECK(sh("%s/03_pretrain", HPT_TEST_BIN) == 1 && strstr(output, "my-images: no such file"));
+    if (strstr(HPT_TEST_LIB, "build")) return;      /* a sanitized library needs a sanitized interpreter */
+    if (sh("command -v python3")) SKIP("no python3");
+    RUN("python3 examples/06_ctypes.py %s/libhpt.so", HPT_TEST_LIB);
+    CHECK(strstr(output, "fine"));
+}
+
+/* ---- the command line, as a user types it ---- */
+
+static char *images(const char *dir, int n) {      /* PPM files in two class folders */
+    char path[300];
+    for (int c = 0; c < 2; c++) {
+        snprintf(path, sizeof path, "%s/set", dir);
+        mkdir(path, 0777);
+        snprintf(path, sizeof path, "%s/set/%s", dir, c ? "rows" : "columns");
+        mkdir(path, 0777);
+        for (int i = 0; i < n; i++) {
+            snprintf(path, sizeof path, "%s/set/%s/%03d.ppm", dir, c ? "rows" : "columns", i);
+            FILE *f = fopen(path, "wb");
+            fprintf(f, "P6 20 20 255\n");
+            for (int p = 0; p < 400; p++)
+                for (int k = 0; k < 3; k++) fputc(((c ? p / 20 : p % 20) + i) / 3 % 2 ? 200 - 40 * k : 30 + (int)(hash_at((uint64_t)(p * 3 + k), (uint64_t)i) >> 27), f);
+            fclose(f);
+        }
+    }
+    snprintf(path, sizeof path, "%s/set", dir);
+    return strdup(path);
+}
+#define NET "--arch resnet10 --width 16 --stem small --image_size 16 --batch_size 8 --bn_group 4 --moco_k 16"
+TEST_LIMIT(command_line, 240) {
+    char *dir = temp_dir(), *set_ = images(dir, 12);
+    const char *b = HPT_TEST_BIN;
+    CHECK(sh("%s/hpt", b) == 2 && strstr(output, "usage"));
+    CHECK(sh("%s/hpt fly", b) == 2 && strstr(output, "no command 'fly'"));
+    RUN("%s/hpt pretrain --help", b);
+    CHECK(strstr(output, "moco_k") && strstr(output, "--resume") && strstr(output, "threads"));
+    CHECK(sh("%s/hpt pretrain --data %s --out %s/r --moco_kk 3", b, set_, dir) == 2 && strstr(output, "did you mean 'moco_k'"));
+    CHECK(sh("%s/hpt pretrain --data %s/none --out %s/r " NET, b, dir, dir) == 1 && strstr(output, "no such file"));
+    RUN("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12 --save-every 5 --json", b, set_, dir);
+    CHECK(strstr(output, "\"steps\": 12") && strstr(output, "loss"));
+    RUN("ls %s/run %s/run/checkpoints %s/run/exported", dir, dir, dir);
+    CHECK(strstr(output, "args.json") && strstr(output, "metrics.jsonl") && strstr(output, "summary.csv") && strstr(output, "train.log") && strstr(output, "last.pth.tar") &&
+          strstr(output, "backbone.pth") && strstr(output, "model.safetensors"));
+    RUN("wc -l < %s/run/metrics.jsonl", dir);
+    CHECK(atoi(output) == 12);
+    CHECK(sh("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12", b, set_, dir) == 1 && strstr(output, "--resume"));
+    RUN("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12 --resume", b, set_, dir);     /* done already: fine */
+    RUN("%s/hpt refresh-bn --data %s --init %s/run/exported/backbone.pth --out %s/fresh.pth --image_size 16", b, set_, dir, dir);
+    RUN("%s/hpt linear --train %s --test %s --init %s/fresh.pth --image_size 16 --probe_steps 60 --probe_eval_every 20 --probe_scale standard", b, set_, set_, dir);
+    CHECK(strstr(output, "top-1"));
+    RUN("%s/hpt linear --train %s --per-class 5 --init %s/fresh.pth --image_size 16 --probe_steps 20 --json", b, set_, dir);
+    CHECK(strstr(output, "\"val_top1\""));
+    RUN("%s/hpt embed --data %s --init %s/run/checkpoints/last.pth.tar --out %s/x.csv --image_size 16", b, set_, dir, dir);
+    CHECK(strstr(output, "24 x 128"));
+    RUN("head -2 %s/x.csv", dir);
+    CHECK(strstr(output, "filename,label,embedding_0") && strstr(output, "columns/000.ppm"));
+    RUN("%s/hpt embed --data %s --init %s/run/checkpoints/last.pth.tar --out %s/x.npy --image_size 16", b, set_, dir, dir);
+    RUN("stat -c %%s %s/x.npy", dir);
+    CHECK(atoi(output) == 128 + 24 * 128 * 4);
+    RUN("%s/hpt info %s/run/checkpoints/last.pth.tar", b, dir);
+    CHECK(strstr(output, "torch-zip") && strstr(output, "module.queue") && strstr(output, "\"hpt/step\": 12"));
+    RUN("%s/hpt export %s/run/checkpoints/last.pth.tar %s/oss.pth --format openselfsup", b, dir, dir);
+    CHECK(sh("%s/hpt info %s/x.csv", b, dir) == 1 && strstr(output, "neither a torch file"));
+    RUN("%s/hpt options linear", b);
+    CHECK(strstr(output, "probe_lr"));
+}
+TEST_LIMIT(ctrl_c_saves_and_resume_equals_an_undisturbed_run, 240) {
+    char *dir = temp_dir(), *set_ = images(dir, 12);
+    const char *b = HPT_TEST_BIN;
+    RUN("%s/hpt pretrain --data %s --out %s/whole " NET " --steps 60 --threads 1", b, set_, dir);
+    int stopped = sh("timeout -s INT --preserve-status 1.2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1", b, set_, dir);
+    for (int i = 0; i < 30 && stopped == 130; i++) stopped = sh("timeout -s INT --preserve-status 2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1 --resume", b, set_, dir);
+    if (stopped) FAIL("exit status %d: %s", stopped, output);
+    RUN("cmp %s/whole/checkpoints/last.pth.tar %s/cut/checkpoints/last.pth.tar && cmp %s/whole/exported/backbone.pth %s/cut/exported/backbone.pth", dir, dir, dir, dir);
+}
+TEST(installs_and_is_found_by_pkg_config) {
+    if (strstr(HPT_TEST_LIB, "build")) SKIP("sanitized build");
+    char *dir = temp_dir();
+    RUN("make -s install DESTDIR=%s PREFIX=/usr", dir);
+    RUN("find %s -type f -o -type l | sed 's|%s||' | sort", dir, dir);
+    CHECK(strstr(output, "/usr/include/hpt.h") && strstr(output, "/usr/lib/libhpt.so.0") && strstr(output, "/usr/lib/hpt/libhpt-onednn.so") && strstr(output, "/usr/lib/pkgconfig/hpt.pc") &&
+          strstr(output, "/usr/bin/hpt"));
+    RUN("export PKG_CONFIG_PATH=%s/usr/lib/pkgconfig; gcc examples/01_version.c $(pkg-config --define-variable=prefix=%s/usr --define-variable=libdir=%s/usr/lib "
+        "--define-variable=includedir=%s/usr/include --cflags --libs hpt) -o %s/v && LD_LIBRARY_PATH=%s/usr/lib %s/v", dir, dir, dir, dir, dir, dir, dir);
+    CHECK(strstr(output, "backend onednn"));
+}
+
+typedef void (*target)(const uint8_t *, size_t);
+static int replay(const char *dir, target t) {
+    DIR *d = opendir(dir);
+    int n = 0;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[600];
+        if (e->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        FILE *f = fopen(path, "rb");
+        uint8_t *p = malloc(1 << 21);
+        size_t size = f ? fread(p, 1, 1 << 21, f) : 0;
+        if (f) fclose(f);
+        p = realloc(p, size ? size : 1);
+        t(p, size);
+        free(p);
+        n++;
+    }
+    if (d) closedir(d);
+    return n;
+}
+TEST(fuzz_corpus) {
+    const struct { const char *name; target t; } targets[] = {{"image", fuzz_image}, {"torch", fuzz_torch}, {"safetensors", fuzz_safetensors}, {"idx", fuzz_idx}, {"npz", fuzz_npz}};
+    for (size_t i = 0; i < 5; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "tests/fuzz/corpus/%s", targets[i].name);
+        int n = replay(path, targets[i].t);
+        CHECK(n + replay("tests/fixtures/files", targets[i].t) > 10);       /* every file through every parser */
+    }
+}
