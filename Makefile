@@ -45,11 +45,11 @@ DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
 TEST_PACKAGES := python3 g++ binutils
 
 # ---- flags ----
+comma    := ,
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi
 OPT      := $(if $(filter 1,$(DEBUG)),-O0,-O2)
 SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
             $(if $(filter 1,$(TSAN)),-fsanitize=thread)
-comma    := ,
 DEPS     := zlib jansson libxxhash $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
 FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
             -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
