@@ -4,6 +4,7 @@
 #include "fuzz/targets.h"
 #include "support.h"
 #include <dirent.h>
+#include <stdarg.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -16,7 +17,6 @@
 static char output[1 << 20];
 /* Runs a shell command; its output is kept. Returns the exit status. */
 static int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-#include <stdarg.h>
 static int sh(const char *fmt, ...) {
     char cmd[4096];
     va_list ap;

@@ -218,7 +218,7 @@ static void plot_loss(FILE *f, const demo *d) {
     fprintf(f, "</svg>\n");
 }
 
-static void views(FILE *f, demo *d, hpt_dataset *ds, const char *what) {
+static void views(FILE *f, hpt_dataset *ds, const char *what) {
     uint8_t *rgb = malloc(96 * 96 * 3);
     hpt_config *c;
     hpt_dataset_info info = {.struct_size = sizeof info};
@@ -234,7 +234,6 @@ static void views(FILE *f, demo *d, hpt_dataset *ds, const char *what) {
     fprintf(f, "</p>\n");
     hpt_config_destroy(c);
     free(rgb);
-    (void)d;
 }
 
 /* Nearest test images by cosine of features. */
@@ -330,8 +329,8 @@ int write_report(demo *d) {
     fprintf(f, "<h2>Loss</h2>\n<p>Seed 0. The loss first rises while the queue fills with real keys.</p>\n");
     plot_loss(f, d);
     fprintf(f, "<h2>Images</h2>\n");
-    views(f, d, d->base, "Base, clip art");
-    views(f, d, d->target, "Target, Fashion-MNIST");
+    views(f, d->base, "Base, clip art");
+    views(f, d->target, "Target, Fashion-MNIST");
     fprintf(f, "<h2>Nearest neighbours</h2>\n");
     neighbours(f, d, "random-0-seed0.safetensors", "Before (random weights)");
     neighbours(f, d, "base-0-seed0.safetensors", "Base model");

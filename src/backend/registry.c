@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * The backends by name, in the order that "auto" tries them. A module is loaded when it is first asked for and unloaded with its last
- * context... except that the OpenMP run time under oneDNN cannot be unloaded while its threads live, so modules stay (RTLD_NODELETE). */
+ * The backends by name, in the order that "auto" tries them. A module is loaded when it is first asked for, and stays (RTLD_NODELETE): the
+ * OpenMP run time under oneDNN keeps threads that would outlive its code. */
 #define _GNU_SOURCE
 #include "backend/backend.h"
 #include "core/alloc.h"
 #include "core/status.h"
 #include <dlfcn.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-static hpt_status host_fail(hpt_status status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-#include <stdarg.h>
+__attribute__((format(printf, 2, 3)))
 static hpt_status host_fail(hpt_status status, const char *fmt, ...) {
     char text[1024];
     va_list ap;

@@ -168,7 +168,7 @@ hpt_status hpt__options_get(const hpt__options *o, const char *key, char *buf, s
     return HPT_OK;
 }
 
-/* Text that describe() hands out: built once for each option and kept for the life of the process. */
+/* Text that describe() hands out, until the next call on the thread. */
 static _Thread_local char def_text[32], range_text[80], stages_text[96];
 
 hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *info) {

@@ -30,6 +30,7 @@ void hpt__rng_init(hpt__rng *r, uint64_t seed, uint32_t purpose, uint64_t a, uin
     r->ctr[2] = (uint32_t)a;
     r->ctr[3] = (uint32_t)(a >> 32);
     r->left = 0;
+    r->has_spare = 0;
 }
 
 uint32_t hpt__rng_u32(hpt__rng *r) {
@@ -52,8 +53,15 @@ uint32_t hpt__rng_below(hpt__rng *r, uint32_t n) {   /* Lemire 2019 */
 }
 
 double hpt__rng_normal(hpt__rng *r) {
-    double u = (hpt__rng_u32(r) + 1.0) * (1.0 / 4294967296.0), v = hpt__rng_uniform(r);   /* u in (0,1] */
-    return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
+    if (r->has_spare) {
+        r->has_spare = 0;
+        return r->spare;
+    }
+    double u = (hpt__rng_u32(r) + 1.0) * (1.0 / 4294967296.0), v = 6.283185307179586 * hpt__rng_uniform(r);   /* u in (0,1] */
+    double length = sqrt(-2.0 * log(u));
+    r->spare = length * sin(v);
+    r->has_spare = 1;
+    return length * cos(v);
 }
 
 void hpt__rng_permutation(hpt__rng *r, uint32_t *p, uint32_t n) {

@@ -11,7 +11,8 @@ enum { HPT__RNG_INIT = 1, HPT__RNG_QUEUE = 2, HPT__RNG_ORDER = 3, HPT__RNG_AUGME
 
 typedef struct hpt__rng {
     uint32_t key[2], ctr[4], out[4];
-    int left;
+    int left, has_spare;
+    double spare;
 } hpt__rng;
 
 /* A stream for (seed, purpose, a, b): a and b are, for instance, epoch and sample; 2^32 blocks of 4 draws each. */
@@ -20,7 +21,7 @@ uint32_t hpt__rng_u32(hpt__rng *r);
 double hpt__rng_uniform(hpt__rng *r);                       /* [0,1), 32 bits */
 double hpt__rng_range(hpt__rng *r, double lo, double hi);
 uint32_t hpt__rng_below(hpt__rng *r, uint32_t n);           /* 0..n-1, unbiased; n >= 1 */
-double hpt__rng_normal(hpt__rng *r);                        /* Box-Muller */
+double hpt__rng_normal(hpt__rng *r);                        /* Box-Muller; two values from two draws */
 void hpt__rng_permutation(hpt__rng *r, uint32_t *p, uint32_t n);
 void hpt__philox(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]);
 #endif

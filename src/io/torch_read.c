@@ -4,6 +4,7 @@
 #include "io/pickle.h"
 #include "io/zip.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BAD(...) hpt__fail(HPT_ERR_FORMAT, __VA_ARGS__)
@@ -20,8 +21,7 @@ typedef struct walk {
     uint32_t visits;
 } walk;
 
-static hpt_status put_meta(walk *w, size_t len, json_t *v) {
-    (void)len;
+static hpt_status put_meta(walk *w, json_t *v) {
     if (!v) return HPT_OK;      /* text that is not UTF-8, a float that is not finite: left out */
     if (json_object_size(w->f->meta) > 20000) {
         json_decref(v);
@@ -37,10 +37,10 @@ static hpt_status visit(walk *w, uint32_t at, size_t len, int depth) {
     if (++w->visits > MAX_VISITS) return BAD("more than %d values", MAX_VISITS);
     w->path[len] = 0;
     switch (x->kind) {
-    case HPT__PK_BOOL: return put_meta(w, len, json_boolean(x->i));
-    case HPT__PK_INT: return put_meta(w, len, json_integer(x->i));
-    case HPT__PK_FLOAT: return put_meta(w, len, json_real(x->f));
-    case HPT__PK_STR: return put_meta(w, len, json_stringn(x->s, x->len));
+    case HPT__PK_BOOL: return put_meta(w, json_boolean(x->i));
+    case HPT__PK_INT: return put_meta(w, json_integer(x->i));
+    case HPT__PK_FLOAT: return put_meta(w, json_real(x->f));
+    case HPT__PK_STR: return put_meta(w, json_stringn(x->s, x->len));
     case HPT__PK_TENSOR: {
         const hpt__pk_node *s = &w->p->node[x->i];
         hpt__ftensor t = {.type = (hpt__ftype)s->i, .ndim = x->ndim, .count = 1};
@@ -76,7 +76,6 @@ static hpt_status visit(walk *w, uint32_t at, size_t len, int depth) {
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-#include <stdlib.h>
 static hpt_status no_duplicates(hpt__tensorfile *f) {
     char **names = hpt__alloc(sizeof *names * (f->n + 1));
     if (!names) return hpt__fail_memory(sizeof *names * f->n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/zip.h"
 #include "core/alloc.h"
+#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -98,7 +99,6 @@ static int by_name(const void *a, const void *b) {
     int n = x->name_len < y->name_len ? x->name_len : y->name_len, c = memcmp(x->name, y->name, (size_t)n);
     return c ? c : x->name_len - y->name_len;
 }
-#include <stdlib.h>
 
 hpt_status hpt__zip_open(hpt__zip *z, const uint8_t *p, size_t n, int deflate) {
     memset(z, 0, sizeof *z);

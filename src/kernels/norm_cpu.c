@@ -127,8 +127,7 @@ INLINE void apply_any(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf
 void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt);
 void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt) {
     const hpt__geometry *g = a->g;
-    int n = items(g), per = g->n / g->groups;
-    (void)per;
+    int n = items(g);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {   /* the same items: x may still be in cache */
         item it = item_at(g, i);
         int c = it.cb * HPT__VB, gc = it.group * g->c + c;

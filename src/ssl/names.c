@@ -60,8 +60,7 @@ static const hpt__ftensor *part(const hpt__tensorfile *f, const char *prefix, co
 
 hpt_status hpt__names_arch(const hpt__tensorfile *f, const char *prefix, const hpt__options *o, hpt__arch *a) {
     static const char *const names[] = {"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"};
-    const hpt__ftensor *stem = part(f, prefix, "conv1.weight"), *fc0 = part(f, prefix, "fc.0.weight"), *fc2 = part(f, prefix, "fc.2.weight"),
-                       *fc = part(f, prefix, "fc.weight");
+    const hpt__ftensor *stem = part(f, prefix, "conv1.weight"), *fc0 = part(f, prefix, "fc.0.weight"), *fc2 = part(f, prefix, "fc.2.weight");
     if (stem->ndim != 4 || stem->shape[0] % 16 || stem->shape[0] > 1024 || stem->shape[0] < 16 || (stem->shape[2] != 7 && stem->shape[2] != 3))
         return hpt__fail(HPT_ERR_MISMATCH, "the first convolution is not a ResNet's");
     int blocks[4], bottleneck = part(f, prefix, "layer1.0.conv3.weight") != NULL;
@@ -78,7 +77,6 @@ hpt_status hpt__names_arch(const hpt__tensorfile *f, const char *prefix, const h
         a->width = (int)stem->shape[0];
         a->small_stem = stem->shape[2] == 3;
         if (fc0 && fc2 && fc2->ndim == 2 && fc2->shape[0] <= 4096) a->mlp = 1, a->dim = (int)fc2->shape[0];
-        (void)fc;
         return HPT_OK;
     }
     return hpt__fail(HPT_ERR_MISMATCH, "a network of %d, %d, %d, %d %s blocks is none that libhpt knows", blocks[0], blocks[1], blocks[2], blocks[3],

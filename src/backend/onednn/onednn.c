@@ -3,8 +3,8 @@
  * on the same OpenMP team (libgomp, which oneDNN brings along).
  *
  * Feature maps are nChw16c (AVX-512) or nChw8c, the 3-channel input nchw. Weights are kept as float OIhw16i16o / OIhw8i8o (stem:
- * Ohwi16o / Ohwi8o): what the forward primitives ask for; a primitive that wants another order or bfloat16 gets a reorder into its
- * scratch. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions of 32 channels or more in float32 (oneDNN 2.x on AVX-512 only; with 16
+ * Ohwi16o / Ohwi8o): what the forward primitives ask for; a primitive that wants another order or bfloat16 gets it converted in its
+ * scratch. Where a shape has only oneDNN's slow reference in these layouts, the nchw (gemm) kernels serve. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions of 32 channels or more in float32 (oneDNN 2.x on AVX-512 only; with 16
  * channels the direct kernel measured faster). The choice depends on the shape alone, never on timing: results must repeat. */
 #include "backend/backend.h"
 #include "backend/onednn/team.h"
@@ -34,12 +34,13 @@ typedef struct prim {
     int n;
 } prim;
 
+/* A convolution has three tensors: 0 the input side, 1 the weights, 2 the output side. One the primitive wants in another order or type than
+ * we keep is converted in the scratch: inputs before, the output after. */
 struct hpt__op {
     hpt__op_desc d;
     hpt__device *dev;
-    prim main, reorder;             /* reorder: weights before the main primitive, or the weight gradient after it */
-    int has_reorder;
-    size_t scratch, main_scratch, weight_bytes;     /* scratch = primitive's scratchpad, then weights in the primitive's order */
+    prim main, reorder[3];
+    size_t at[3], scratch;          /* at: place of a converted tensor in the scratch; the primitive's own scratchpad is at 0 */
     char name[64];
 };
 
@@ -62,10 +63,10 @@ static hpt_status open_device(const hpt__host *host, int threads, hpt__device **
     dev->threads = threads;
     dev->cpu = &hpt__cpu_table_base;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) dev->cpu = &hpt__cpu_table_avx2;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-        dev->cpu = &hpt__cpu_table_avx512;
+    /* what oneDNN will use decides (a user may have capped it), so that its layouts and ours agree */
+    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
+    if ((isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 && __builtin_cpu_supports("fma")) dev->cpu = &hpt__cpu_table_avx2;
+    if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core) dev->cpu = &hpt__cpu_table_avx512;
 #endif
     DNNL(dev, dnnl_engine_create(&dev->engine, dnnl_cpu, 0));
     DNNL(dev, dnnl_stream_create(&dev->stream, dev->engine, dnnl_stream_default_flags));
@@ -154,20 +155,23 @@ static dnnl_status_t weight_md(hpt__device *dev, dnnl_memory_desc_t *md, const h
     return dnnl_memory_desc_init_by_tag(md, 4, dims, dnnl_f32, tag);
 }
 
-static dnnl_status_t conv_pd(hpt__op *op, dnnl_alg_kind_t alg, hpt__op_kind kind, dnnl_primitive_desc_t fwd, dnnl_primitive_desc_t *pd) {
+/* plain: maps as nchw, which every processor has a fast (gemm) kernel for. */
+static dnnl_status_t conv_pd(hpt__op *op, dnnl_alg_kind_t alg, int plain, hpt__op_kind kind, dnnl_primitive_desc_t fwd, dnnl_primitive_desc_t *pd) {
     const hpt__geometry *g = &op->d.g;
     hpt__device *dev = op->dev;
     dnnl_memory_desc_t src, wei, dst;
-    dnnl_dims_t wdims = {g->k, g->c, g->r, g->s}, stride = {g->stride, g->stride}, pad = {g->pad, g->pad}, pad_r;
+    dnnl_dims_t sdims = {g->n, g->c, g->h, g->w}, ddims = {g->n, g->k, g->p, g->q}, wdims = {g->k, g->c, g->r, g->s};
+    dnnl_dims_t stride = {g->stride, g->stride}, pad = {g->pad, g->pad}, pad_r;
     pad_r[0] = (g->p - 1) * g->stride + g->r - g->h - g->pad;
     pad_r[1] = (g->q - 1) * g->stride + g->s - g->w - g->pad;
     dnnl_data_type_t wt = op->d.dtype == HPT__BF16 && kind != HPT__OP_CONV_WEIGHTS ? dnnl_bf16 : dnnl_f32;
+    dnnl_data_type_t at = op->d.dtype == HPT__BF16 ? dnnl_bf16 : dnnl_f32;
     dnnl_status_t st;
     dnnl_convolution_desc_t cd;
     dnnl_primitive_attr_t attr = NULL;
-    if ((st = act_md(dev, &src, op->d.dtype, g->n, g->c, g->h, g->w)) || (st = act_md(dev, &dst, op->d.dtype, g->n, g->k, g->p, g->q)) ||
-        (st = dnnl_memory_desc_init_by_tag(&wei, 4, wdims, wt, dnnl_format_tag_any)))
-        return st;
+    if (plain) st = dnnl_memory_desc_init_by_tag(&src, 4, sdims, at, dnnl_nchw) ? dnnl_invalid_arguments : dnnl_memory_desc_init_by_tag(&dst, 4, ddims, at, dnnl_nchw);
+    else st = act_md(dev, &src, op->d.dtype, g->n, g->c, g->h, g->w) ? dnnl_invalid_arguments : act_md(dev, &dst, op->d.dtype, g->n, g->k, g->p, g->q);
+    if (st || (st = dnnl_memory_desc_init_by_tag(&wei, 4, wdims, wt, dnnl_format_tag_any))) return st;
     if (kind == HPT__OP_CONV) st = dnnl_convolution_forward_desc_init(&cd, dnnl_forward_training, alg, &src, &wei, NULL, &dst, stride, pad, pad_r);
     else if (kind == HPT__OP_CONV_DATA) st = dnnl_convolution_backward_data_desc_init(&cd, alg, &src, &wei, &dst, stride, pad, pad_r);
     else st = dnnl_convolution_backward_weights_desc_init(&cd, alg, &src, &wei, NULL, &dst, stride, pad, pad_r);
@@ -185,20 +189,31 @@ static const char *impl_of(dnnl_primitive_desc_t pd) {
     return s;
 }
 
-/* A primitive descriptor of this kind with this algorithm that is not oneDNN's slow reference; NULL if there is none. */
-static dnnl_primitive_desc_t try_conv(hpt__op *op, dnnl_alg_kind_t alg) {
+/* A primitive descriptor with this algorithm; NULL if there is none, or only oneDNN's slow reference ("ref:any"), unless slow is allowed. */
+static dnnl_primitive_desc_t try_conv(hpt__op *op, dnnl_alg_kind_t alg, int plain, int slow) {
     dnnl_primitive_desc_t fwd = NULL, pd = NULL;
     if (op->d.kind == HPT__OP_CONV) {
-        if (conv_pd(op, alg, HPT__OP_CONV, NULL, &pd)) pd = NULL;
+        if (conv_pd(op, alg, plain, HPT__OP_CONV, NULL, &pd)) pd = NULL;
     } else {
-        if (conv_pd(op, alg, HPT__OP_CONV, NULL, &fwd) && conv_pd(op, dnnl_convolution_direct, HPT__OP_CONV, NULL, &fwd)) fwd = NULL;
-        if (fwd && conv_pd(op, alg, op->d.kind, fwd, &pd)) pd = NULL;
+        if (conv_pd(op, alg, plain, HPT__OP_CONV, NULL, &fwd) && conv_pd(op, dnnl_convolution_direct, plain, HPT__OP_CONV, NULL, &fwd)) fwd = NULL;
+        if (fwd && conv_pd(op, alg, plain, op->d.kind, fwd, &pd)) pd = NULL;
         if (fwd) dnnl_primitive_desc_destroy(fwd);
     }
-    if (pd && alg == dnnl_convolution_winograd && strstr(impl_of(pd), "ref")) {
+    if (pd && !slow && strncmp(impl_of(pd), "ref", 3) == 0) {
         dnnl_primitive_desc_destroy(pd);
         pd = NULL;
     }
+    return pd;
+}
+static dnnl_primitive_desc_t choose_conv(hpt__op *op) {
+    const hpt__geometry *g = &op->d.g;
+    dnnl_primitive_desc_t pd = NULL;
+    if (!op->d.direct && op->d.dtype == HPT__F32 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && g->c >= 32 && g->k >= 32 &&
+        op->dev->cpu->block == 16)
+        pd = try_conv(op, dnnl_convolution_winograd, 0, 0);
+    if (!pd) pd = try_conv(op, dnnl_convolution_direct, 0, 0);
+    if (!pd) pd = try_conv(op, dnnl_convolution_direct, 1, 0);
+    if (!pd) pd = try_conv(op, dnnl_convolution_direct, 0, 1);
     return pd;
 }
 
@@ -216,58 +231,53 @@ static void prim_free(prim *p) {
     memset(p, 0, sizeof *p);
 }
 
-static hpt_status make_reorder(hpt__op *op, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to) {
+static hpt_status make_reorder(hpt__device *dev, prim *r, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to) {
     hpt_status st = HPT_OK;
-    hpt__device *dev = op->dev;
     dnnl_primitive_desc_t pd = NULL;
     DNNL(dev, dnnl_reorder_primitive_desc_create(&pd, from, dev->engine, to, dev->engine, NULL));
-    DNNL(dev, dnnl_primitive_create(&op->reorder.p, pd));
-    if ((st = prim_arg(dev, &op->reorder, DNNL_ARG_FROM, from)) || (st = prim_arg(dev, &op->reorder, DNNL_ARG_TO, to))) goto done;
-    op->has_reorder = 1;
+    DNNL(dev, dnnl_primitive_create(&r->p, pd));
+    if (!(st = prim_arg(dev, r, DNNL_ARG_FROM, from))) st = prim_arg(dev, r, DNNL_ARG_TO, to);
 done:
     if (pd) dnnl_primitive_desc_destroy(pd);
     return st;
 }
 
+/* Which of the three tensors an operation writes. */
+static int output_of(hpt__op_kind kind) { return kind == HPT__OP_CONV ? 2 : kind == HPT__OP_CONV_DATA ? 0 : 1; }
+
 static hpt_status make_conv(hpt__op *op) {
+    static const struct { int arg[3]; dnnl_query_t md[3]; } roles[3] = {
+        {{DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST}, {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md}},
+        {{DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST}, {dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md}},
+        {{DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST}, {dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_dst_md}}};
     hpt_status st = HPT_OK;
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_memory_desc_t master;
-    if (!op->d.direct && op->d.dtype == HPT__F32 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && g->c >= 32 && g->k >= 32 && dev->cpu->block == 16)
-        pd = try_conv(op, dnnl_convolution_winograd);
-    if (!pd) pd = try_conv(op, dnnl_convolution_direct);
-    if (!pd) {
-        st = dev->host->fail(HPT_ERR_UNSUPPORTED, "oneDNN has no %s convolution %dx%dx%dx%d -> %d, %dx%d stride %d",
-                             op->d.dtype == HPT__BF16 ? "bf16" : "fp32", g->n, g->c, g->h, g->w, g->k, g->r, g->s, g->stride);
-        goto done;
-    }
+    int role = (int)op->d.kind - HPT__OP_CONV, out = output_of(op->d.kind);
+    dnnl_memory_desc_t ours[3];
+    dnnl_primitive_desc_t pd = choose_conv(op);
+    if (!pd)
+        return dev->host->fail(HPT_ERR_UNSUPPORTED, "oneDNN has no %s convolution %dx%dx%dx%d -> %d, %dx%d stride %d", op->d.dtype == HPT__BF16 ? "bf16" : "fp32",
+                               g->n, g->c, g->h, g->w, g->k, g->r, g->s, g->stride);
     snprintf(op->name, sizeof op->name, "%s", impl_of(pd));
-    DNNL(dev, weight_md(dev, &master, g));
-    int wq = op->d.kind == HPT__OP_CONV_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md;
-    const dnnl_memory_desc_t *wei = dnnl_primitive_desc_query_md(pd, (dnnl_query_t)wq, 0);
+    DNNL(dev, act_md(dev, &ours[0], op->d.dtype, g->n, g->c, g->h, g->w));
+    DNNL(dev, weight_md(dev, &ours[1], g));
+    DNNL(dev, act_md(dev, &ours[2], op->d.dtype, g->n, g->k, g->p, g->q));
     const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-    const dnnl_memory_desc_t *src = dnnl_primitive_desc_query_md(pd, op->d.kind == HPT__OP_CONV_DATA ? dnnl_query_diff_src_md : dnnl_query_src_md, 0);
-    const dnnl_memory_desc_t *dst = dnnl_primitive_desc_query_md(pd, op->d.kind == HPT__OP_CONV ? dnnl_query_dst_md : dnnl_query_diff_dst_md, 0);
-    op->main_scratch = (dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
-    op->weight_bytes = dnnl_memory_desc_equal(wei, &master) ? 0 : (dnnl_memory_desc_get_size(wei) + 63) / 64 * 64;
-    op->scratch = op->main_scratch + op->weight_bytes;
-    static const int args[3][3] = {{DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
-                                   {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
-                                   {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST}};
-    const int *which = args[op->d.kind - HPT__OP_CONV];
-    if ((st = prim_arg(dev, &op->main, which[0], src)) || (st = prim_arg(dev, &op->main, which[1], wei)) ||
-        (st = prim_arg(dev, &op->main, which[2], dst)) || (st = prim_arg(dev, &op->main, DNNL_ARG_SCRATCHPAD, pad)))
-        goto done;
-    if (op->weight_bytes) {
-        if (op->d.kind == HPT__OP_CONV_WEIGHTS) st = make_reorder(op, wei, &master);
-        else st = make_reorder(op, &master, wei);
+    op->scratch = (dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
+    for (int t = 0; t < 3; t++) {
+        const dnnl_memory_desc_t *theirs = dnnl_primitive_desc_query_md(pd, roles[role].md[t], 0);
+        if ((st = prim_arg(dev, &op->main, roles[role].arg[t], theirs))) goto done;
+        if (dnnl_memory_desc_equal(theirs, &ours[t])) continue;
+        op->at[t] = op->scratch;
+        op->scratch += (dnnl_memory_desc_get_size(theirs) + 63) / 64 * 64;
+        st = t == out ? make_reorder(dev, &op->reorder[t], theirs, &ours[t]) : make_reorder(dev, &op->reorder[t], &ours[t], theirs);
         if (st) goto done;
     }
+    if ((st = prim_arg(dev, &op->main, DNNL_ARG_SCRATCHPAD, pad))) goto done;
     DNNL(dev, dnnl_primitive_create(&op->main.p, pd));
 done:
-    if (pd) dnnl_primitive_desc_destroy(pd);
+    dnnl_primitive_desc_destroy(pd);
     return st;
 }
 
@@ -281,22 +291,22 @@ done:
 
 static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
-    hpt_status st;
     char *scratch = a->scratch;
-    int grad = op->d.kind == HPT__OP_CONV_WEIGHTS;
-    void *weights = grad ? a->dw : (void *)a->w;
-    void *inner = op->has_reorder ? scratch + op->main_scratch : weights;
-    if (op->has_reorder && !grad) {
-        void *ptr[2] = {weights, inner};
-        if ((st = run_prim(dev, &op->reorder, ptr))) return st;
+    int out = output_of(op->d.kind);
+    void *ours[3] = {op->d.kind == HPT__OP_CONV_DATA ? a->dx : (void *)(uintptr_t)a->x, op->d.kind == HPT__OP_CONV_WEIGHTS ? a->dw : (void *)(uintptr_t)a->w,
+                     op->d.kind == HPT__OP_CONV ? a->y : a->dy};
+    void *ptr[4] = {ours[0], ours[1], ours[2], scratch};
+    for (int t = 0; t < 3; t++) {
+        if (!op->reorder[t].p) continue;
+        ptr[t] = scratch + op->at[t];
+        void *pair[2] = {ours[t], ptr[t]};
+        hpt_status st = t == out ? HPT_OK : run_prim(dev, &op->reorder[t], pair);
+        if (st) return st;
     }
-    void *ptr[4] = {op->d.kind == HPT__OP_CONV_DATA ? a->dx : (void *)a->x, inner, op->d.kind == HPT__OP_CONV ? a->y : a->dy, scratch};
-    if ((st = run_prim(dev, &op->main, ptr))) return st;
-    if (op->has_reorder && grad) {
-        void *back[2] = {inner, weights};
-        return run_prim(dev, &op->reorder, back);
-    }
-    return HPT_OK;
+    hpt_status st = run_prim(dev, &op->main, ptr);
+    if (st || !op->reorder[out].p) return st;
+    void *back[2] = {ptr[out], ours[out]};
+    return run_prim(dev, &op->reorder[out], back);
 }
 
 /* ---- the other operations, on the team ---- */
@@ -327,6 +337,12 @@ static void norm_grad_job(void *arg, int t, int nt) {
 }
 static void pool_job(void *arg, int t, int nt) { ((job *)arg)->part(&((job *)arg)->pool, t, nt); }
 
+static void op_destroy(hpt__op *op) {
+    if (!op) return;
+    prim_free(&op->main);
+    for (int t = 0; t < 3; t++) prim_free(&op->reorder[t]);
+    op->dev->host->free(op);
+}
 static hpt_status op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **out) {
     hpt__op *op = dev->host->alloc(sizeof *op);
     hpt_status st = HPT_OK;
@@ -342,21 +358,13 @@ static hpt_status op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **o
     default: break;
     }
     if (st) {
-        prim_free(&op->main);
-        prim_free(&op->reorder);
-        dev->host->free(op);
+        op_destroy(op);
         return st;
     }
     *out = op;
     return HPT_OK;
 }
 static size_t op_scratch(const hpt__op *op) { return op->scratch; }
-static void op_destroy(hpt__op *op) {
-    if (!op) return;
-    prim_free(&op->main);
-    prim_free(&op->reorder);
-    op->dev->host->free(op);
-}
 static const char *op_name(const hpt__op *op) { return op->name; }
 
 static hpt_status gemm(hpt__device *dev, hpt__dtype t, int ta, int tb, int m, int n, int k, double alpha, const void *a, int lda,
