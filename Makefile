@@ -120,19 +120,23 @@ $(B)/src/data/transform.o: private OPT := -O3
 $(foreach i,$(ISAS),$(foreach f,norm infonce pool,$(eval $(B)/src/kernels/$(f)_cpu.$(i).o: private ALLFLAGS := $(FLAGS) -ffp-contract=fast $(CFLAGS))))
 $(B)/src/data/transform.o: private ALLFLAGS := $(FLAGS) -O3 $(CFLAGS)
 
-$(SO): $(OBJ) lib/libhpt.map
+# products are linked again when the flags (so the object folder) changed
+$(L)/.flags: FORCE
+	@mkdir -p $(@D); echo $(HASH) | cmp -s - $@ || echo $(HASH) > $@
+FORCE:
+$(SO): $(OBJ) lib/libhpt.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDSHARED) -Wl,-soname,libhpt.so.$(MAJOR) -Wl,--version-script=lib/libhpt.map -o $@ $(OBJ) $(LIBS) $(LDFLAGS)
 	@ln -sf $(@F) $(L)/libhpt.so.$(MAJOR); ln -sf libhpt.so.$(MAJOR) $(L)/libhpt.so
-$(L)/libhpt.a: $(OBJ)
+$(L)/libhpt.a: $(OBJ) $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,AR,$@)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(OBJ)
 # libgomp by its file: clang has no path to it
 GOMP := $(shell gcc -print-file-name=libgomp.so 2>/dev/null)
-$(L)/hpt/libhpt-onednn.so: $(MODULE_OBJ) lib/libhpt-module.map
+$(L)/hpt/libhpt-onednn.so: $(MODULE_OBJ) lib/libhpt-module.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@ $(MODULE_OBJ) -ldnnl $(GOMP) -lm $(LDFLAGS)
@@ -238,7 +242,7 @@ install: lib $(BIN)/hpt ## DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR
 uninstall:              ## remove what install put there
 	$(Q)rm -f $(DESTDIR)$(LIBDIR)/libhpt.* $(DESTDIR)$(LIBDIR)/hpt/libhpt-*.so $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc $(DESTDIR)$(INCLUDEDIR)/hpt.h $(DESTDIR)$(BINDIR)/hpt
 clean:                  ## remove builds and products (not demo/out)
-	$(Q)rm -rf build bin lib/*.so* lib/*.a lib/hpt
+	$(Q)rm -rf build bin lib/*.so* lib/*.a lib/hpt lib/.flags
 help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile

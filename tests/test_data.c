@@ -34,6 +34,10 @@ TEST(images_against_pillow) {
         uint8_t want[24 * 20 * 3];
         CHECK(im.w == 24 && im.h == 20 && hex(json_string_value(v), want) == sizeof want);
         int worst = 0, tolerance = strstr(name, "cmyk") ? 2 : strstr(name, "white") ? 1 : strstr(name, "jpg") ? 1 : 0;
+        if (!hpt_has("jpeg-turbo") && strstr(name, "jpg")) {        /* stb_image interpolates chroma in its own way and knows no CMYK */
+            if (strstr(name, "cmyk")) continue;
+            tolerance = 3;
+        }
         for (size_t i = 0; i < sizeof want; i++) worst = abs(im.rgb[i] - want[i]) > worst ? abs(im.rgb[i] - want[i]) : worst;
         if (worst > tolerance) FAIL("%s: differs from Pillow by %d levels", name, worst);
         hpt__image_free(&im);

@@ -12,7 +12,7 @@ static void *stb_alloc(size_t n) {
     budget -= n;
     return hpt__alloc(n);
 }
-static inline void *stb_realloc(void *p, size_t old, size_t n) {
+__attribute__((unused)) static void *stb_realloc(void *p, size_t old, size_t n) {
     if (n > old && n - old > budget) return NULL;
     if (n > old) budget -= n - old;
     return hpt__realloc(p, n);
