@@ -209,7 +209,7 @@ fuzz: $(FUZZ_TARGETS:%=build/fuzz/%)    ## libFuzzer on every parser (needs clan
 	  build/fuzz/corpus-$$t tests/fuzz/corpus/$$t tests/fixtures/files 2>&1 | grep -E 'ERROR|SUMMARY|executed_units|Test unit|peak_rss' || true; done
 
 # ---- demo ----
-demo: packages-demo     ## hierarchical pretraining on real images, about 8 minutes on 2 cores; report in demo/out/report.html
+demo: packages-demo     ## hierarchical pretraining on real images, about 9 minutes on 2 cores; report in demo/out/report.html
 	$(Q)$(MAKE) --no-print-directory $(BIN)/demo lib
 	$(Q)$(BIN)/demo
 

@@ -63,8 +63,9 @@ static void show(int last) {
     char bar[41];
     for (int i = 0; i < 40; i++) bar[i] = i < (int)(40 * frac) ? '=' : ' ';
     bar[40] = 0;
-    fprintf(stderr, tty ? "\r\033[K[%s] %3.0f%%  %02d:%02d left  %s  %s" : "[%s] %3.0f%%  %02d:%02d left  %s  %s\n", bar, 100 * frac, (int)left / 60,
-            (int)left % 60, doing[0], doing[1]);
+    char eta[16] = "--:--";
+    if (frac > 0.01) snprintf(eta, sizeof eta, "%02d:%02d", (int)left / 60, (int)left % 60);
+    fprintf(stderr, tty ? "\r\033[K[%s] %3.0f%%  %s left  %s  %s" : "[%s] %3.0f%%  %s left  %s  %s\n", bar, 100 * frac, eta, doing[0], doing[1]);
     if (last && tty) fprintf(stderr, "\n");
     fflush(stderr);
 }
@@ -130,8 +131,8 @@ static void open_data(demo *d, int quick) {
     OK(hpt_dataset_open(d->ctx, c, FASHION "train-images-idx3-ubyte.gz", &d->target));
     OK(hpt_dataset_open(d->ctx, c, FASHION "t10k-images-idx3-ubyte.gz", &test));
     OK(hpt_dataset_per_class(d->target, 100, 1, &d->val, &rest));
-    OK(hpt_dataset_per_class(rest, 300, 2, &d->pool, &rest2));
-    OK(hpt_dataset_per_class(test, quick ? 50 : 500, 3, &d->test, NULL));
+    OK(hpt_dataset_per_class(rest, 200, 2, &d->pool, &rest2));
+    OK(hpt_dataset_per_class(test, quick ? 50 : 400, 3, &d->test, NULL));
     hpt_dataset_destroy(test);
     hpt_dataset_destroy(rest);
     hpt_dataset_destroy(rest2);
@@ -356,7 +357,7 @@ static int same_plan(const demo *d) {
 }
 
 int main(int argc, char **argv) {
-    demo d = {.out = "demo/out", .p = {600, {30, 100, 300}, 3, 900, 2, 300}};
+    demo d = {.out = "demo/out", .p = {450, {30, 100, 300}, 3, 750, 2, 300}};
     int quick = 0, threads = 0;
     char path[4096];
     for (int i = 1; i < argc; i++)
