@@ -372,7 +372,8 @@ typedef struct hpt_step_info {
 
 /* hpt_session_create - MoCo-v2 pretraining of model on ds. The model's weights are copied in; the model receives the trained weights at
  * hpt_session_sync(), hpt_session_save(), and when the last step is done. The head is the model's (fresh, or carried over at
- * load). Key encoder = copy of the query's parameters; the queue starts as random unit vectors (ssl: He et al. 2020, alg. 1).
+ * load). Key encoder = copy of the query's parameters; the queue starts as random unit vectors (He et al. 2020, alg. 1); with
+ * carry_key, carry_queue and carry_from both come from the checkpoint of the stage before.
  * train=bn trains batch-norm parameters and head only (HPT-BN). All memory of a step is taken here.
  *
  * ds  [in]  NULL: the host feeds every step through hpt_session_step_images().

@@ -175,6 +175,17 @@ TEST(hpt_bn_trains_batch_norm_and_head_only) {
     }
 }
 
+TEST(a_step_allocates_nothing) {
+    hpt_context *ctx = fast_context();
+    hpt_session *s = session(ctx, "steps=9", NULL, NULL);
+    float *x = malloc(8 * 3 * 16 * 16 * 4);
+    fill_f32(x, 8 * 3 * 16 * 16, 1, 1, 0);
+    OK(hpt_session_step_images(s, x, x, NULL));
+    hpt__alloc_test_fail(0, 0);
+    for (int i = 0; i < 3; i++) OK(hpt_session_step_images(s, x, x, NULL));
+    CHECK(hpt__alloc_test_count() == 0);
+}
+
 TEST(queue_wraps_and_metrics) {
     hpt_context *ctx = fast_context();
     hpt_session *s = session(ctx, "steps=20", toy_set(ctx, "", 30, 18, 3), NULL);    /* K 20 is no multiple of 8 */
@@ -436,8 +447,25 @@ TEST(stages_hand_the_backbone_on) {
     OK(hpt_model_load(ctx, carry, at(dir, "stage1"), &next, NULL));
     OK(hpt_model_get_tensor(next, "fc.2.weight", h, 16 * 128));
     CHECK(!memcmp(a, h, sizeof a));
-    float x[432], y[432];
+    float x[432], y[432], queue[320], fresh[320];
     OK(hpt_model_get_tensor(m, "conv1.weight", x, 432));
     OK(hpt_model_get_tensor(next, "conv1.weight", y, 432));
     CHECK(!memcmp(x, y, sizeof x));
+    /* key encoder and queue may come along too */
+    hpt_config *more = config(SMALL "steps=3 carry_key=1 carry_queue=1");
+    hpt_session *t;
+    FAILS(HPT_ERR_OPTION, "carry_from", hpt_session_create(ctx, more, next, NULL, &t));
+    OK(hpt_config_set(more, "carry_from", at(dir, "stage1")));
+    OK(hpt_session_create(ctx, more, next, NULL, &t));
+    hpt_step_info i = {.struct_size = sizeof i};
+    OK(hpt_session_get_info(t, &i));
+    CHECK(i.queue_fill == 20 && i.step == 0);
+    OK(hpt_session_get_tensor(s, "queue", queue, 320));
+    OK(hpt_session_get_tensor(t, "queue", fresh, 320));
+    CHECK(!memcmp(queue, fresh, sizeof queue));
+    OK(hpt_session_get_tensor(s, "k.conv1.weight", x, 432));
+    OK(hpt_session_get_tensor(t, "k.conv1.weight", y, 432));
+    CHECK(!memcmp(x, y, sizeof x));
+    OK(hpt_config_set(more, "carry_from", "tests/fixtures/files/mixed_zip.pth"));
+    FAILS(HPT_ERR_MISMATCH, "no queue", hpt_session_create(ctx, more, next, NULL, &t));
 }

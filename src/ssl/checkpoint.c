@@ -265,42 +265,60 @@ static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
     return HPT_OK;
 }
 
+/* The queue and its pointer, checked against the session's; keys (dim, K) is freed by the caller. */
+static hpt_status read_queue(const hpt__tensorfile *f, const hpt__moco *m, float **keys, int64_t *ptr) {
+    const hpt__ftensor *queue = hpt__tensorfile_find(f, "state_dict/module.queue"), *qptr = hpt__tensorfile_find(f, "state_dict/module.queue_ptr");
+    float p = 0;
+    *keys = NULL;
+    if (!queue || !qptr) return hpt__fail(HPT_ERR_MISMATCH, "no queue inside: weights alone, load them with hpt_model_load() to start a stage");
+    if (queue->ndim != 2 || queue->shape[0] != m->net->arch.dim || queue->shape[1] != m->spec.queue)
+        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld", (long long)queue->shape[0], (long long)queue->shape[1], m->net->arch.dim, (long long)m->spec.queue);
+    if (qptr->count == 1) hpt__ftensor_read(qptr, &p);
+    if (qptr->count != 1 || !(p >= 0 && p < (float)m->spec.queue)) return hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
+    *ptr = (int64_t)p;
+    if (!(*keys = hpt__alloc(sizeof **keys * queue->count))) return hpt__fail_memory(queue->count * 4);
+    hpt__ftensor_read(queue, *keys);
+    return HPT_OK;
+}
+static void set_queue(hpt_session *s, const hpt__tensorfile *f, const float *keys, int64_t ptr) {
+    hpt__moco *m = &s->moco;
+    hpt__session_tensor(s, "queue", NULL, keys, (uint64_t)m->net->arch.dim * (uint64_t)m->spec.queue);
+    m->ptr = ptr;
+    m->filled = meta_int(f, "hpt/filled", m->spec.queue);
+    if (m->filled < 0 || m->filled > m->spec.queue) m->filled = m->spec.queue;
+}
+
 static hpt_status resume_from(hpt_session *s, const hpt__tensorfile *f) {
     hpt__moco *m = &s->moco;
     const hpt__net *net = m->net;
     host_copy h;
-    const hpt__ftensor *queue = hpt__tensorfile_find(f, "state_dict/module.queue"), *qptr = hpt__tensorfile_find(f, "state_dict/module.queue_ptr");
-    int64_t format = meta_int(f, "hpt/format", 0), step = meta_int(f, "hpt/step", -1), epoch = meta_int(f, "epoch", 0);
+    float *keys;
+    int64_t ptr, format = meta_int(f, "hpt/format", 0), step = meta_int(f, "hpt/step", -1), epoch = meta_int(f, "epoch", 0);
     if (format > FORMAT) return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
-    if (!queue || !qptr) return hpt__fail(HPT_ERR_MISMATCH, "no queue inside: weights alone, load them with hpt_model_load() to start a stage");
-    if (queue->ndim != 2 || queue->shape[0] != net->arch.dim || queue->shape[1] != m->spec.queue)
-        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld", (long long)queue->shape[0], (long long)queue->shape[1], net->arch.dim, (long long)m->spec.queue);
-    HPT_TRY(check_config(f, s));
+    HPT_TRY(read_queue(f, m, &keys, &ptr));
+    hpt_status st = check_config(f, s);
     if (step < 0) {         /* facebookresearch/moco: epochs done */
         uint64_t per = s->ds ? s->ds->count / (uint64_t)m->spec.batch : 0;
         step = epoch * (int64_t)(per ? per : 1);
     }
-    if ((uint64_t)step > m->spec.schedule.total) return hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)m->spec.schedule.total);
-    HPT_TRY(host_alloc(&h, net, m->spec.adamw));
-    float *keys = hpt__alloc(sizeof *keys * queue->count), p;
-    hpt_status st = keys ? HPT_OK : hpt__fail_memory(queue->count * 4);
+    if (!st && (uint64_t)step > m->spec.schedule.total) st = hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)m->spec.schedule.total);
+    if (!st) st = host_alloc(&h, net, m->spec.adamw);
+    if (st) {
+        hpt__free(keys);
+        return st;
+    }
     if (!st) st = read_net(f, "state_dict/module.encoder_q.", net, h.q, h.sq);
     if (!st) st = read_net(f, "state_dict/module.encoder_k.", net, h.k, h.sk);
     if (!st) st = read_optimizer(f, s, &h, (uint64_t)step);
-    if (!st && (qptr->count != 1 || (hpt__ftensor_read(qptr, &p), !(p >= 0 && p < (float)m->spec.queue)))) st = hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
     if (!st) {              /* all is read and fits: only now does the session change */
-        hpt__ftensor_read(queue, keys);
-        hpt__session_tensor(s, "queue", NULL, keys, queue->count);
+        set_queue(s, f, keys, ptr);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.q, m->q, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.k, m->k, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m1, m->moment1, 0);
         if (h.m2) hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m2, m->moment2, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sq, m->stats_q, 1);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sk, m->stats_k, 1);
-        m->ptr = (int64_t)p;
         m->step = (uint64_t)step;
-        m->filled = meta_int(f, "hpt/filled", m->spec.queue);
-        if (m->filled < 0 || m->filled > m->spec.queue) m->filled = m->spec.queue;
         s->skipped = (uint32_t)meta_int(f, "hpt/skipped", 0);
         s->info.step = m->step;
         s->info.skipped = s->skipped;
@@ -321,4 +339,26 @@ hpt_status hpt__session_resume(hpt_session *s, const char *path) {
     hpt__tensorfile_close(&f);
     if (st) return hpt__fail_context(st, "%.400s", path);
     return s->moco.step == s->moco.spec.schedule.total ? hpt__session_sync(s) : HPT_OK;
+}
+
+hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int queue) {
+    hpt__moco *m = &s->moco;
+    hpt__tensorfile f;
+    host_copy h = {0};
+    float *keys = NULL;
+    int64_t ptr = 0;
+    if (!*path) return hpt__fail(HPT_ERR_OPTION, "option 'carry_from': carry_key and carry_queue need the checkpoint of the stage before");
+    HPT_TRY(hpt__tensorfile_open(&f, path));
+    hpt_status st = queue ? read_queue(&f, m, &keys, &ptr) : HPT_OK;
+    if (!st && key) st = host_alloc(&h, m->net, 0);
+    if (!st && key) st = read_net(&f, "state_dict/module.encoder_k.", m->net, h.k, h.sk);
+    if (!st && queue) set_queue(s, &f, keys, ptr);
+    if (!st && key) {
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, m->net, h.k, m->k, 0);
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, m->net, h.sk, m->stats_k, 1);
+    }
+    host_free(&h);
+    hpt__free(keys);
+    hpt__tensorfile_close(&f);
+    return st ? hpt__fail_context(st, "%.400s", path) : HPT_OK;
 }

@@ -56,7 +56,9 @@ static hpt_status start(hpt_session *s) {
     m.trainable = trainable;
     hpt_status st = hpt__moco_init(&s->moco, s->ctx->be, s->ctx->dev, net, &m, s->model->params, s->model->stats);
     hpt__free(trainable);
-    s->info = (hpt_step_info){.struct_size = sizeof s->info, .steps = m.schedule.total, .chance = log((double)m.queue + 1)};
+    int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
+    if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
+    s->info = (hpt_step_info){.struct_size = sizeof s->info, .queue_fill = (uint32_t)s->moco.filled, .steps = m.schedule.total, .chance = log((double)m.queue + 1)};
     return st;
 }
 

@@ -29,5 +29,7 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user);
 hpt_status hpt__session_sync(hpt_session *s);
 hpt_status hpt__session_save(hpt_session *s, const char *path);                    /* checkpoint.c */
 hpt_status hpt__session_resume(hpt_session *s, const char *path);
+/* Key encoder and queue of an earlier stage (options carry_*) instead of fresh ones. */
+hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int queue);
 hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, const float *set, uint64_t count);
 #endif
