@@ -17,7 +17,10 @@ hpt_status hpt__image_decode(const uint8_t *data, size_t n, const hpt__image_lim
 void hpt__image_free(hpt__image *im);
 int hpt__image_name(const char *path);      /* 1 if the name ends like an image that we read */
 
-/* the decoders behind it: (h,w,4) RGBA into out, of the size found by the scan */
+/* Header of a binary PGM or PPM with 8 bits; pixels: offset of the first. The same parse serves scan and decoding. */
+hpt_status hpt__pnm_parse(const uint8_t *data, size_t n, const hpt__image_limits *lim, int *w, int *h, size_t *pixels);
+
+/* the decoders behind it: pixels of the size found by the scan */
 hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, int w, int h, uint8_t *rgb);
 hpt_status hpt__png_decode(const uint8_t *data, size_t n, int w, int h, uint8_t *rgba);
 hpt_status hpt__stb_decode(const uint8_t *data, size_t n, int w, int h, uint8_t *rgba);

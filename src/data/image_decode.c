@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * JPEG by libjpeg-turbo, PNG by libpng, the rest (and everything in a build without those two) by stb_image. Library errors arrive by
+ * JPEG by libjpeg-turbo, PNG by libpng, PNM here, BMP (and JPEG and PNG in a build without those two) by stb_image. Library errors arrive by
  * longjmp; the frames that catch them hold only heap and volatile state. */
 #include "data/image.h"
 #include "core/alloc.h"
@@ -171,9 +171,14 @@ hpt_status hpt__image_decode(const uint8_t *data, size_t n, const hpt__image_lim
     hpt_status st;
     memset(out, 0, sizeof *out);
     HPT_TRY(hpt__image_scan(data, n, lim, &kind, &out->w, &out->h));
-    size_t pixels = (size_t)out->w * (size_t)out->h;
+    size_t pixels = (size_t)out->w * (size_t)out->h, at = 0;
     out->rgb = hpt__calloc(pixels, 3);
     if (!out->rgb) return hpt__fail_memory(pixels * 3);
+    if (kind == HPT__IMAGE_PNM) {
+        st = hpt__pnm_parse(data, n, lim, &out->w, &out->h, &at);
+        for (size_t i = 0; !st && i < pixels * 3; i++) out->rgb[i] = data[at + (data[1] == '6' ? i : i / 3)];
+        return st;
+    }
 #ifdef HPT_HAVE_JPEG
     if (kind == HPT__IMAGE_JPEG) {
         st = hpt__jpeg_decode(data, n, out->w, out->h, out->rgb);

@@ -113,7 +113,7 @@ static hpt_status scan_bmp(const uint8_t *d, size_t n, const hpt__image_limits *
     return HPT_OK;
 }
 
-static hpt_status scan_pnm(const uint8_t *d, size_t n, const hpt__image_limits *lim, int *w, int *h) {
+hpt_status hpt__pnm_parse(const uint8_t *d, size_t n, const hpt__image_limits *lim, int *w, int *h, size_t *pixels) {
     size_t at = 2;
     uint64_t v[3];
     for (int i = 0; i < 3; i++) {
@@ -126,15 +126,17 @@ static hpt_status scan_pnm(const uint8_t *d, size_t n, const hpt__image_limits *
         v[i] = 0;
         size_t start = at;
         while (at < n && d[at] >= '0' && d[at] <= '9' && at - start < 6) v[i] = v[i] * 10 + (uint64_t)(d[at++] - '0');
-        if (at == start) return BAD("PNM: a number is missing in the header");
+        if (at == start || (at < n && d[at] >= '0' && d[at] <= '9')) return BAD("PNM: a number is missing or too long in the header");
     }
     HPT_TRY(check_size(v[0], v[1], lim, w, h));
     if (v[2] != 255) return BAD("PNM: maximum %llu is not supported", (unsigned long long)v[2]);
     if (v[0] * v[1] * (d[1] == '6' ? 3 : 1) + 1 > n - at) return BAD("PNM: cut, pixels are missing");
+    *pixels = at + 1;           /* one white-space byte after the maximum */
     return HPT_OK;
 }
 
 hpt_status hpt__image_scan(const uint8_t *d, size_t n, const hpt__image_limits *lim, hpt__image_kind *kind, int *w, int *h) {
+    size_t pixels;
     static const uint8_t png[8] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10};
     if (n > lim->max_bytes || n > 0x7fffffff) return BAD("image file of %zu bytes, over max_file_mb", n);
     if (n >= 8 && !memcmp(d, png, 8)) {
@@ -151,7 +153,7 @@ hpt_status hpt__image_scan(const uint8_t *d, size_t n, const hpt__image_limits *
     }
     if (n >= 3 && d[0] == 'P' && (d[1] == '5' || d[1] == '6')) {
         *kind = HPT__IMAGE_PNM;
-        return scan_pnm(d, n, lim, w, h);
+        return hpt__pnm_parse(d, n, lim, w, h, &pixels);
     }
     return BAD(n ? "not a JPEG, PNG, BMP or PNM image" : "the image file is empty");
 }

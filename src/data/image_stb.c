@@ -25,7 +25,6 @@ __attribute__((unused)) static void *stb_realloc(void *p, size_t old, size_t n) 
 #define STBI_NO_LINEAR
 #define STBI_NO_THREAD_LOCALS
 #define STBI_ONLY_BMP
-#define STBI_ONLY_PNM
 #ifndef HPT_HAVE_JPEG
 #define STBI_ONLY_JPEG
 #endif

@@ -261,7 +261,7 @@ static hpt_status tuple(machine *m, uint32_t n) {
     uint32_t x;
     HPT_TRY(need(m, n));
     HPT_TRY(add(m, HPT__PK_TUPLE, &x));
-    HPT_TRY(append(m, x, m->stack + m->top - n, n));
+    if (n) HPT_TRY(append(m, x, m->stack + m->top - n, n));
     m->top -= n;
     return push(m, x);
 }
