@@ -4,8 +4,8 @@
  *
  * Feature maps are nChw16c (AVX-512) or nChw8c, the 3-channel input nchw. Weights are kept as float OIhw16i16o / OIhw8i8o (stem:
  * Ohwi16o / Ohwi8o): what the forward primitives ask for; a primitive that wants another order or bfloat16 gets it converted in its
- * scratch. Where a shape has only oneDNN's slow reference in these layouts, the nchw (gemm) kernels serve. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions of 32 channels or more in float32 (oneDNN 2.x on AVX-512 only; with 16
- * channels the direct kernel measured faster). The choice depends on the shape alone, never on timing: results must repeat. */
+ * scratch. Where a shape has only oneDNN's slow reference in these layouts, the nchw (gemm) kernels serve. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions of 32 channels and 4x4 maps or more in float32 (oneDNN 2.x on AVX-512 only; with 16
+ * channels or 2x2 maps the direct kernel measured faster). The choice depends on the shape alone, never on timing: results must repeat. */
 #include "backend/backend.h"
 #include "backend/onednn/team.h"
 #include "kernels/cpu_kernels.h"
@@ -209,7 +209,7 @@ static dnnl_primitive_desc_t choose_conv(hpt__op *op) {
     const hpt__geometry *g = &op->d.g;
     dnnl_primitive_desc_t pd = NULL;
     if (!op->d.direct && op->d.dtype == HPT__F32 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && g->c >= 32 && g->k >= 32 &&
-        op->dev->cpu->block == 16)
+        g->p >= 4 && g->q >= 4 && op->dev->cpu->block == 16)
         pd = try_conv(op, dnnl_convolution_winograd, 0, 0);
     if (!pd) pd = try_conv(op, dnnl_convolution_direct, 0, 0);
     if (!pd) pd = try_conv(op, dnnl_convolution_direct, 1, 0);
