@@ -179,9 +179,10 @@ check-asan: packages-test   ## the tests under ASan and UBSan
 	$(Q)ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 HPT_TEST_SLOW=1 $(MAKE) --no-print-directory ASAN=1 run-check
 check-layers:           ## no include points upward
 	$(Q)tools/check-layers
+ABIDW := --no-corpus-path --no-comp-dir-path --drop-private-types --headers-dir include --no-show-locs --no-parameter-names --exported-interfaces-only
 check-abi: lib          ## exported symbols against lib/libhpt.symbols, and the recorded ABI if abidiff is here
 	$(Q)nm -D --defined-only $(SO) | awk '$$2 != "A" {print $$3}' | sed 's/@.*//' | sort | diff - <(cut -d' ' -f1 lib/libhpt.symbols | sort)
-	$(Q)if command -v abidw >/dev/null; then abidw --no-corpus-path --drop-private-types --headers-dir include $(SO) > $(B)/now.abi; \
+	$(Q)if command -v abidw >/dev/null; then abidw $(ABIDW) $(SO) > $(B)/now.abi; \
 	  if [ -f tests/abi/hpt-$(MAJOR).$(MINOR).abi ]; then abidiff --no-added-syms tests/abi/hpt-$(MAJOR).$(MINOR).abi $(B)/now.abi || [ $$(( $$? & 8 )) -eq 0 ]; fi; \
 	  else echo "abidiff is not here (apt-get install abigail-tools): symbols compared, types not"; fi
 check-gpu:              ## tests on a GPU

@@ -43,7 +43,7 @@ static char *join(const char *a, const char *b) {
     if (s) {
         memcpy(s, a, n);
         if (slash) s[n] = '/';
-        strcpy(s + n + slash, b);
+        memcpy(s + n + slash, b, strlen(b) + 1);
     }
     return s;
 }
