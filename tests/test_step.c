@@ -77,7 +77,7 @@ TEST(step_resnet18_thin_fp64_reference) {
 }
 TEST(step_resnet18_thin_fp32_reference) {
     run r = start(context("reference", 1), "moco_rn18_thin", "fp32", 1);
-    compare(&r, 1e-6, 3, 1e-4);
+    compare(&r, 1e-6, 2, 1e-5);
 }
 TEST(step_resnet50_thin_fp64_reference) {   /* bottlenecks, max-pool, two batch-norm groups */
     run r = start(context("reference", 1), "moco_rn50_thin", "fp64", 1);
@@ -85,15 +85,15 @@ TEST(step_resnet50_thin_fp64_reference) {   /* bottlenecks, max-pool, two batch-
 }
 TEST(step_resnet18_thin_onednn) {
     run r = start(fast_context(), "moco_rn18_thin", "fp32", 1);
-    compare(&r, 1e-6, 3, 1e-4);
+    compare(&r, 1e-6, 2, 1e-5);
 }
 TEST(step_resnet50_thin_onednn) {
     run r = start(fast_context(), "moco_rn50_thin", "fp32", 1);
-    compare(&r, 1e-6, 4, 2e-3);
+    compare(&r, 1e-6, 2, 5e-5);
 }
 TEST(step_resnet18_onednn) {
     run r = start(fast_context(), "moco_rn18", "fp32", 1);
-    compare(&r, 1e-6, 3, 5e-4);
+    compare(&r, 1e-6, 2, 1e-5);
 }
 TEST(twenty_steps_fp64) {
     run r = start(context("reference", 1), "moco_20_fp64", "fp64", 20);
