@@ -94,7 +94,7 @@ static void conv_cases(bench b, double floor_, int direct) {
         float *w = floats(nw, 2, 1, 0), *dw = malloc(nw * 4);
         int64_t shape[4] = {g.k, g.c, g.r, g.s};
         void *mx = map_in(&b, x, g.n, g.c, g.h * g.w), *mdy = map_in(&b, dy, g.n, g.k, g.p * g.q), *my = map_in(&b, dy, g.n, g.k, g.p * g.q),
-             *mdx = map_in(&b, x, g.n, g.c, g.h * g.w), *nw_ = malloc(nw * 8), *ndw = aligned_alloc(64, nw * 8 + 64);
+             *mdx = map_in(&b, x, g.n, g.c, g.h * g.w), *ndw = aligned_alloc(64, nw * 8 + 64);
         void *wn = aligned_alloc(64, (nw * 8 + 127) / 64 * 64);
         b.c->be->pack(b.c->dev, b.t, shape, w, wn);
         run_op(&b, HPT__OP_CONV, g, direct, (hpt__op_args){.x = mx, .w = wn, .y = my});
@@ -109,7 +109,6 @@ static void conv_cases(bench b, double floor_, int direct) {
             double *dx = map_out(&b, mdx, g.n, g.c, g.h * g.w);
             limit("conv dx", signature_error(dx, (size_t)(g.n * g.c * g.h * g.h), json_object_get(c, "dx")), json_number_value(json_array_get(te, 1)), floor_);
         }
-        (void)nw_;
     }
 }
 TEST(conv_reference_fp64) { conv_cases((bench){context("reference", 1), HPT__F64}, 1e-7, 1); }      /* weights pass through float32 */
@@ -309,7 +308,7 @@ TEST(infonce_cpu_against_reference) {
     CHECK(!isfinite(out[0]));
 }
 TEST(embeddings) {
-    double x[6] = {3, 4, 0, 0, 1e-20, 0}, y[6], n[3], dy[6] = {1, 2, 3, 4, 5, 6}, dx[6], d2[6];
+    double x[6] = {3, 4, 0, 0, 1e-20, 0}, y[6], n[3], dy[6] = {1, 2, 3, 4, 5, 6};
     hpt__ref_l2norm_f64(3, 2, x, y, n);
     CHECK(y[0] == 0.6 && y[1] == 0.8 && y[2] == 0 && y[3] == 0);
     double z[4] = {0.3, -0.7, 0.2, 0.9}, zn[2], zy[4], up[4], dz[4];
@@ -326,7 +325,6 @@ TEST(embeddings) {
         z[i] = v;
         CHECK(fabs((f[0] - f[1]) / 2e-6 - dz[i]) < 1e-6);
     }
-    (void)dx; (void)d2;
     float queue[5 * 2] = {0}, keys[7 * 2];
     for (int i = 0; i < 14; i++) keys[i] = (float)i;
     CHECK(hpt__ref_enqueue_f32(3, 2, keys, queue, 5, 4) == 2);      /* wraps: rows 4, 0, 1 */

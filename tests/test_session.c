@@ -142,7 +142,7 @@ TEST(results_do_not_depend_on_workers_and_repeat) {
     CHECK(memcmp(a, b, 64 * 64 * 9 * 4));
 }
 
-/* One batch of 8 in two groups of 4 equals two ranks of 4 images: seen through the running statistics and the loss of the reference. */
+/* Losses of both backends over steps, with batch-norm groups and shuffling. */
 TEST(onednn_follows_the_reference_over_steps) {
     hpt_context *fast = fast_context(), *slow = context("reference", 1);
     hpt_session *a = session(fast, "steps=20 lr=0.0003", toy_set(fast, "", 30, 18, 3), NULL);

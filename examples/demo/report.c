@@ -302,8 +302,8 @@ int write_report(demo *d) {
                "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}"
                "img{image-rendering:pixelated;margin:1px}</style>\n<h1>Hierarchical pretraining, small and real</h1>\n");
     fprintf(f, "<p>Base: clip art (Debian openclipart-png, unlabelled). Target: Fashion-MNIST (60,000 training images without labels, padded to 32x32, on white). A ResNet-10 of "
-               "width 16, MoCo v2. Probe: softmax regression on frozen features with 5, 20 or 100 labels per class; learning rate and stopping point by 1,000 validation images, "
-               "test images scored once. %d seeds x %d label draws. libhpt %s, %s; this call took %.0f s.</p>\n<h2>What the numbers say</h2>\n<ul>\n", d->p.seeds, DRAWS,
+               "width 16, MoCo v2. Probe: softmax regression on frozen features with 5, 20 or 100 labels per class; the probe's learning rate and stopping point by 1,000 validation "
+               "images, test images scored once; pretraining settings were not tuned. %d seeds x %d label draws. libhpt %s, %s; this call took %.0f s.</p>\n<h2>What the numbers say</h2>\n<ul>\n", d->p.seeds, DRAWS,
             hpt_version_string(), d->machine, d->seconds);
     findings(d, f, "<li>", "</li>\n");
     fprintf(f, "</ul>\n<h2>Probe accuracy</h2>\n<table><tr><th>strategy<th>target steps<th>total steps");
