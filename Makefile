@@ -191,7 +191,7 @@ bench-gpu:              ## benchmarks on a GPU
 	@echo "bench-gpu: the CUDA backend does not exist yet; nothing was measured"; exit 1
 bench: need-base lib $(BIN)/bench-step $(BIN)/bench-images   ## step and image benchmarks; beside PyTorch if `python3 -c 'import torch'` works (PYTHON=...)
 	$(Q)$(PYTHON) bench/bench.py $(BENCH_ARGS)
-$(BIN)/bench-%: bench/%.c $(SO)
+$(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=c11 -O2 -g $(WARN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH) -lm

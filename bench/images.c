@@ -2,22 +2,8 @@
  * bench/images LIST SIZE ROUNDS - decode and augment on one core: every image of a list once (decoded, two full MoCo-v2 views as 8-bit). Prints JSON: ms per
  * image for decoding and plain crop, and for one view beyond decoding, best round. */
 #define _POSIX_C_SOURCE 200809L
-#include "hpt.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "common.h"
 
-static void ok(hpt_status st) {
-    if (st < 0) {
-        fprintf(stderr, "%s: %s\n", hpt_status_name(st), hpt_last_error());
-        exit(1);
-    }
-}
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 int main(int argc, char **argv) {
     if (argc != 4) return fprintf(stderr, "usage: images LIST SIZE ROUNDS\n"), 2;
     unsigned size = (unsigned)atoi(argv[2]);
@@ -39,11 +25,11 @@ int main(int argc, char **argv) {
     double whole = 1e9, view = 1e9;
     for (uint64_t i = 0; i < info.count; i++) ok(hpt_dataset_view(b, cached, i, 0, 0, size, rgb));     /* fills the cache */
     for (int r = 0; r < atoi(argv[3]); r++) {
-        double t0 = now();
+        double t0 = now_ms(CLOCK_PROCESS_CPUTIME_ID);
         for (uint64_t i = 0; i < info.count; i++) ok(hpt_dataset_view(a, file, i, 0, (uint64_t)r, size, rgb));
-        double t1 = now();
+        double t1 = now_ms(CLOCK_PROCESS_CPUTIME_ID);
         for (uint64_t i = 0; i < info.count; i++) ok(hpt_dataset_view(b, cached, i, 1, (uint64_t)r, size, rgb));
-        double t2 = now();
+        double t2 = now_ms(CLOCK_PROCESS_CPUTIME_ID);
         if ((t1 - t0) / (double)info.count < whole) whole = (t1 - t0) / (double)info.count;
         if ((t2 - t1) / (double)info.count < view) view = (t2 - t1) / (double)info.count;
     }

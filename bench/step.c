@@ -2,32 +2,17 @@
  * bench/step CONFIG PRECISION ALGO ROUNDS - times whole MoCo-v2 steps on views in memory (no image loading), after one warm-up step.
  * Prints one line of JSON: the step times in ms, the peak resident memory in MiB. CONFIG: rn18-32 rn18-64 rn18-224 rn50-32 rn50-64 rn50-224. */
 #define _GNU_SOURCE
-#include "hpt.h"
-#include <stdio.h>
-#include <stdlib.h>
+#include "common.h"
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 static const struct { const char *name, *arch, *stem; int size, batch, k; } configs[] = {
     {"rn18-32", "resnet18", "small", 32, 128, 4096},   {"rn18-64", "resnet18", "imagenet", 64, 64, 4096},
     {"rn18-224", "resnet18", "imagenet", 224, 16, 65536}, {"rn50-32", "resnet50", "small", 32, 128, 4096},
     {"rn50-64", "resnet50", "imagenet", 64, 64, 4096}, {"rn50-224", "resnet50", "imagenet", 224, 8, 65536}};
 
-static void ok(hpt_status st) {
-    if (st < 0) {
-        fprintf(stderr, "%s: %s\n", hpt_status_name(st), hpt_last_error());
-        exit(1);
-    }
-}
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
 int main(int argc, char **argv) {
-    double start = now();
+    double start = now_ms(CLOCK_MONOTONIC);
     if (argc != 5) return fprintf(stderr, "usage: step CONFIG fp32|bf16 auto|direct ROUNDS\n"), 2;
     size_t c = 0, n = sizeof configs / sizeof *configs;
     while (c < n && strcmp(configs[c].name, argv[1])) c++;
@@ -58,7 +43,7 @@ int main(int argc, char **argv) {
     }
     hpt_step_info info = {.struct_size = sizeof info};
     ok(hpt_session_step_images(s, x, y, &info));
-    double first = now() - start;
+    double first = now_ms(CLOCK_MONOTONIC) - start;
     printf("{\"config\": \"%s\", \"precision\": \"%s\", \"algo\": \"%s\", \"first_ms\": %.1f, \"ms\": [", argv[1], argv[2], argv[3], first);
     for (int i = 0; i < atoi(argv[4]); i++) {
         ok(hpt_session_step_images(s, x, y, &info));
