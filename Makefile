@@ -39,6 +39,13 @@ header    = $(shell echo '\#include <$(1)>' | $(CC) -E -xc - >/dev/null 2>&1 && 
 JPEG     ?= $(call have,libjpeg)
 PNG      ?= $(call have,libpng)
 ONEDNN   ?= $(call header,dnnl.h)
+CUDA_HOME ?= /usr/local/cuda
+NVCC     ?= $(CUDA_HOME)/bin/nvcc
+CUDNN_HOME ?= $(CUDA_HOME)
+NCCL_HOME ?= $(CUDA_HOME)
+CUDA_HEADERS ?= $(shell [ -f $(CUDA_HOME)/include/cuda_runtime_api.h ] && [ -f $(CUDNN_HOME)/include/cudnn.h ] && [ -f $(NCCL_HOME)/include/nccl.h ] && echo 1)
+CUDA     ?= $(and $(CUDA_HEADERS),$(wildcard $(NVCC)))
+MPI      ?= $(call have,ompi-c)
 BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
 PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
 DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
@@ -69,7 +76,7 @@ SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c handle.c 
        $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) src/eval/linear.c \
        $(addprefix src/ssl/,moco.c session.c checkpoint.c names.c features.c probe.c) \
        $(addprefix src/api/,api_config.c api_context.c api_dataset.c api_model.c api_session.c)
-REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c)
+REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
 CPU := $(addprefix src/kernels/,norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
 ISAS := base avx2 avx512
 ISA_base :=
@@ -78,7 +85,7 @@ ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-w
 
 OBJ := $(SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o)
 MODULE_OBJ := $(addprefix $(B)/,src/backend/onednn/onednn.o src/backend/onednn/team.o) $(foreach i,$(ISAS),$(CPU:%.c=$(B)/%.$(i).o)) \
-              $(B)/src/kernels/embed_ref.f32.o
+              $(addprefix $(B)/src/kernels/,embed_ref.f32.o heads_ref.f32.o optim_ref.f32.o)
 # sanitized products stay in the build folder, so that lib/ and bin/ always hold the plain ones
 OUT     := $(if $(filter 1,$(ASAN) $(TSAN)),$(B)/)
 L       := $(OUT)lib
@@ -159,13 +166,37 @@ $(BIN)/%: examples/%.cpp $(SO) include/hpt.h
 	$(call say,CXX,$@)
 	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(SAN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH)
 
-# ---- tests ----
-TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c
-TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
-$(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
-$(B)/check: $(TEST_OBJ) $(L)/libhpt.a
+# ---- the cuda backend on the host: the same .cu and .c files against stand-ins for CUDA, cuDNN, cuBLASLt and NCCL (tests/emu) ----
+CUDA_INC := $(if $(CUDA_HEADERS),$(addprefix -isystem ,$(sort $(CUDA_HOME)/include $(CUDNN_HOME)/include $(NCCL_HOME)/include)))
+CUDA_KERNELS := $(addprefix src/kernels/,optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
+CUDA_SRC := $(wildcard src/backend/cuda/*.c)
+EMU      := $(if $(CUDA_HEADERS),$(B)/emu/libhpt-cuda.so)
+EMU_OBJ  := $(CUDA_KERNELS:%.cu=$(B)/emu/%.o) $(CUDA_SRC:%.c=$(B)/emu/%.o) $(patsubst %.cpp,$(B)/emu/%.o,$(wildcard tests/emu/*.cpp))
+EMU_REF  := $(addprefix $(B)/src/kernels/,conv_ref.f32.o gemm_ref.f32.o)
+EMU_CXX  := -std=c++17 -g $(SAN) -O2 -Wall -Wextra -Wno-unknown-pragmas -Wno-dangling-pointer -ffp-contract=off -fPIC -pthread -Iinclude -Isrc -Itests/emu -MMD -MP $(CUDA_INC) $(COVER)
+$(B)/emu/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,EMU,$<)
+	$(Q)$(CXX) -x c++ $(EMU_CXX) -c $< -o $@
+$(B)/emu/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(EMU_CXX) -c $< -o $@
+$(B)/emu/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< (emulation)")
+	$(Q)$(CC) $(ALLFLAGS) $(CUDA_INC) $(COVER) -c $< -o $@
+$(B)/emu/libhpt-cuda.so: $(EMU_OBJ) $(EMU_REF)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS) $(LDFLAGS)
+	$(Q)$(CXX) -shared $(SAN) $(COVER) -o $@ $^ -pthread -lm
+
+# ---- tests ----
+TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(CUDA_HEADERS),tests/gpu/gpu.c tests/gpu/test_kernels_cuda.c)
+TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
+$(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Itests/gpu -Itests/emu $(CUDA_INC) -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
+$(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(SAN) -o $@ $(TEST_OBJ) $(L)/libhpt.a $(if $(EMU),$(EMU) -Wl$(comma)-rpath$(comma)'$$ORIGIN/emu') $(LIBS) $(LDFLAGS)
 
 CHECK_BUILD = need-base lib $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
 check: packages-test    ## build and run all tests (under 15 minutes on 2 cores)

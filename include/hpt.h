@@ -188,6 +188,14 @@ HPT_API hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *us
 /* hpt_context_describe - one line: backend, its version, instruction set, threads. "Text out" rules. Since 0.1. */
 HPT_API hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed);
 
+/* hpt_context_ranks - this process's number and how many train together (option comm; 0 and 1 alone). Since 0.1. */
+HPT_API hpt_status hpt_context_ranks(const hpt_context *ctx, int32_t *rank, int32_t *ranks);
+
+/* hpt_comm_id - a fresh id for comm=nccl, as text of 256 hexadecimal digits. Rank 0 makes it and gives it to every rank by the host
+ * program's own means; each then sets comm_id, rank and ranks and creates its context, which returns when all have come.
+ * cfg: module_dir is read; may be NULL. "Text out" rules. HPT_ERR_UNAVAILABLE without the cuda module. Since 0.1. */
+HPT_API hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, size_t *needed);
+
 /* ==== Data sets ====================================================================================================== */
 
 /* hpt_dataset_open - images from the disk. What path is decides:

@@ -55,7 +55,7 @@ TEST(options) {
     FAILS(HPT_ERR_OPTION, "does not belong", hpt_config_set(c, "probe_steps", "5"));
     FAILS(HPT_ERR_OPTION, "whole number", hpt_config_set(c, "steps", "1.5"));
     FAILS(HPT_ERR_OPTION, "outside", hpt_config_set_int(c, "steps", 0));
-    FAILS(HPT_ERR_OPTION, "sgd|adamw", hpt_config_set(c, "optimizer", "lars"));
+    FAILS(HPT_ERR_OPTION, "sgd|adamw|lars", hpt_config_set(c, "optimizer", "lamb"));
     FAILS(HPT_ERR_OPTION, "multiple of 16", hpt_config_set(c, "width", "20"));
     OK(hpt_config_set_float(c, "lr", 0.03));
     OK(hpt_config_get(c, "lr", t, sizeof t, &n));

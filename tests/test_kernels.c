@@ -54,7 +54,7 @@ static double *map_out(const bench *b, const void *m, int n, int c, int hw) {
     return x;
 }
 static void run_op(const bench *b, hpt__op_kind kind, hpt__geometry g, int direct, hpt__op_args a) {
-    hpt__op_desc d = {kind, b->t, g, direct};
+    hpt__op_desc d = {kind, b->t, g, direct, 1};
     hpt__op *op;
     b->c->be->enter(b->c->dev);
     OK(b->c->be->op_create(b->c->dev, &d, &op));
@@ -221,10 +221,12 @@ TEST(sgd_and_ema_bit_for_bit) {
         float *p = floats(257, 31, 1, 0), *m = calloc(257, 4), *kk = floats(257, 41, 1, 0), *q = floats(257, 42, 1, 0), *a = floats(257, 51, 1, 0), *m1 = calloc(257, 4), *m2 = calloc(257, 4);
         for (uint64_t s = 0; s < 3; s++) {
             float *g = floats(257, 32 + s, 0.1f, 0), *ga = floats(257, 52 + s, 0.1f, 0);
-            hpt__adamw o = {0.003, 0.05, 0.9, 0.999, 1e-8, s + 1};
-            c->be->sgd(c->dev, HPT__F32, p, m, g, 257, 0.03, 0.9, 1e-4);
+            hpt__vars v = {.lr = 0.03}, va = {.lr = 0.003, .adam1 = 1 - pow(0.9, (double)s + 1), .adam2 = sqrt(1 - pow(0.999, (double)s + 1))};
+            hpt__update u = {.q = p, .m = m, .g = g, .rule = HPT__SGD, .momentum = 0.9, .wd = 1e-4};
+            hpt__update ua = {.q = a, .m = m1, .v = m2, .g = ga, .rule = HPT__ADAMW, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8};
+            c->be->update(c->dev, HPT__F32, &u, 0, 257, &v, NULL);
             c->be->ema(c->dev, HPT__F32, kk, kk, q, 257, 0.999);
-            c->be->adamw(c->dev, HPT__F32, a, m1, m2, ga, 257, &o);
+            c->be->update(c->dev, HPT__F32, &ua, 0, 257, &va, NULL);
         }
         for (size_t i = 0; i < 257; i++) {
             uint32_t u, v;
@@ -236,12 +238,39 @@ TEST(sgd_and_ema_bit_for_bit) {
             CHECK(fabs(a[i] - t) <= 4e-7 * fabs(t) + 1e-8);
         }
         float bad[20] = {0};
-        CHECK(c->be->finite(c->dev, HPT__F32, bad, 20) == 1);
-        bad[17] = INFINITY;
-        CHECK(c->be->finite(c->dev, HPT__F32, bad, 20) == 0);
-        bad[17] = NAN;
-        CHECK(c->be->finite(c->dev, HPT__F32, bad, 20) == 0);
+        for (int b = 0; b < 3; b++) {
+            hpt__outcome o = {0};
+            bad[17] = b == 0 ? 1 : b == 1 ? INFINITY : NAN;
+            c->be->finite(c->dev, HPT__F32, bad, 20, HPT__BAD_GRAD, &o);
+            CHECK(o.bad == (b ? HPT__BAD_GRAD : 0));
+        }
     }
+}
+
+/* The fused pass against the rules one by one, on both CPU backends: bit for bit except for AdamW's float arithmetic. */
+TEST(update_fused_with_key_encoder) {
+    const char *names[2] = {"reference", "onednn"};
+    for (int k = 0; k < 2; k++)
+        for (int rule = HPT__SGD; rule <= HPT__FROZEN; rule++)
+            for (size_t n = 1; n < 5000; n = n * 3 + 1) {
+                hpt_context *c = context(names[k], 2);
+                if (!c) continue;
+                float *q = floats(n, 1, 1, 0), *m = floats(n, 2, 1, 0), *v = floats(n, 3, 0.5f, 0.6f), *g = floats(n, 4, 1, 0), *key = floats(n, 5, 1, 0), *next = floats(n, 6, 1, 0);
+                float *q2 = floats(n, 1, 1, 0), *m2 = floats(n, 2, 1, 0), *v2 = floats(n, 3, 0.5f, 0.6f), *want = floats(n, 6, 1, 0), trust = 0.3f;
+                hpt__vars vars = {.lr = 0.1, .adam1 = 0.1, .adam2 = 0.03};
+                hpt__update u = {.q = q, .k = key, .k_next = next, .m = m, .v = v, .g = g, .trust = &trust, .rule = (hpt__rule)rule, .momentum = 0.9, .wd = 0.01, .b1 = 0.9, .b2 = 0.99, .eps = 1e-8, .ema = 0.99};
+                hpt__update plain = u;
+                hpt__outcome bad = {.bad = HPT__BAD_GRAD};
+                plain.q = q2; plain.m = m2; plain.v = v2; plain.k = NULL;
+                c->be->update(c->dev, HPT__F32, &u, 0, n, &vars, &bad);
+                CHECK(!memcmp(q, q2, n * 4) && !memcmp(next, want, n * 4));
+                c->be->update(c->dev, HPT__F32, &u, 0, n, &vars, NULL);
+                c->be->update(c->dev, HPT__F32, &plain, 0, n, &vars, NULL);
+                CHECK(!memcmp(q, q2, n * 4) && !memcmp(m, m2, n * 4) && !memcmp(v, v2, n * 4) && !memcmp(key, want, n * 4));
+                c->be->ema(c->dev, HPT__F32, want, want, q2, n, 0.99);
+                CHECK(!memcmp(next, want, n * 4));
+                hpt_context_destroy(c);
+            }
 }
 
 static void unit_rows(float *x, int n, int d) {
@@ -287,8 +316,10 @@ TEST(infonce_cpu_against_reference) {
             hpt__ref_infonce_f64(n, d, K, q64, k64, u64, T, want, d64);
             void *scratch = c->be->mem_alloc(c->dev, c->be->infonce_scratch(c->dev, HPT__F32, n, d));
             c->be->enter(c->dev);
-            OK(c->be->infonce(c->dev, HPT__F32, n, d, K, q, k, queue, T, out, dq, scratch));
+            hpt__outcome o = {0};
+            OK(c->be->infonce(c->dev, HPT__F32, n, d, K, q, k, queue, NULL, T, &o, dq, scratch));
             c->be->leave(c->dev);
+            out[0] = o.loss, out[1] = o.top1, out[2] = o.top5;
             if (!(fabs(out[0] - want[0]) <= 4e-7 / T + 1e-6 * fabs(want[0]))) FAIL("case %zu T %g: loss %.9g, reference %.9g", s, T, out[0], want[0]);
             if (s != 4) CHECK(out[1] == want[1] && out[2] == want[2]);
             double err = 0, norm = 0;
@@ -296,16 +327,16 @@ TEST(infonce_cpu_against_reference) {
             if (!(sqrt(err) <= (2e-6 + 1e-6 / T) * sqrt(norm) + 1e-7 / T / n)) FAIL("case %zu T %g: gradient error %.3g of %.3g", s, T, sqrt(err), sqrt(norm));
         }
     float bad[32], dq[32], queue[16 * 40];
-    double out[3];
+    hpt__outcome o = {0};
     void *scratch = c->be->mem_alloc(c->dev, c->be->infonce_scratch(c->dev, HPT__F32, 2, 16));
     fill_f32(bad, 32, 1, 1, 0);
     fill_f32(queue, 16 * 40, 2, 1, 0);
     queue[16 * 39] = NAN;
-    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, 0.2, out, dq, scratch));
-    CHECK(isnan(out[0]));
+    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, NULL, 0.2, &o, dq, scratch));
+    CHECK(isnan(o.loss));
     queue[16 * 39] = INFINITY;
-    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, 0.2, out, dq, scratch));
-    CHECK(!isfinite(out[0]));
+    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, NULL, 0.2, &o, dq, scratch));
+    CHECK(!isfinite(o.loss));
 }
 TEST(embeddings) {
     double x[6] = {3, 4, 0, 0, 1e-20, 0}, y[6], n[3], dy[6] = {1, 2, 3, 4, 5, 6};
@@ -327,9 +358,12 @@ TEST(embeddings) {
     }
     float queue[5 * 2] = {0}, keys[7 * 2];
     for (int i = 0; i < 14; i++) keys[i] = (float)i;
-    CHECK(hpt__ref_enqueue_f32(3, 2, keys, queue, 5, 4) == 2);      /* wraps: rows 4, 0, 1 */
+    hpt__vars vars = {.ptr = 4};
+    hpt__outcome o = {0};
+    hpt__ref_enqueue_f32(3, 2, keys, queue, 5, &vars, &o);          /* wraps: rows 4, 0, 1 */
     CHECK(queue[8] == 0 && queue[0] == 2 && queue[2] == 4 && queue[4] == 0);
-    CHECK(hpt__ref_enqueue_f32(7, 2, keys, queue, 5, 0) == 2);      /* more keys than rows: the last stay */
+    vars.ptr = 0;
+    hpt__ref_enqueue_f32(7, 2, keys, queue, 5, &vars, &o);          /* more keys than rows: the last stay */
     CHECK(queue[0] == 10 && queue[2] == 12 && queue[4] == 4);
     float same[8] = {1, 0, 1, 0, 1, 0, 1, 0};
     CHECK(hpt__ref_spread_f32(4, 2, same) == 0);

@@ -145,8 +145,8 @@ TEST(results_do_not_depend_on_workers_and_repeat) {
 /* Losses of both backends over steps, with batch-norm groups and shuffling. */
 TEST(onednn_follows_the_reference_over_steps) {
     hpt_context *fast = fast_context(), *slow = context("reference", 1);
-    hpt_session *a = session(fast, "steps=20 lr=0.0003", toy_set(fast, "", 30, 18, 3), NULL);
-    hpt_session *b = session(slow, "steps=20 lr=0.0003", toy_set(slow, "", 30, 18, 3), NULL);
+    hpt_session *a = session(fast, "steps=20 lr=0.0003 precision=fp32", toy_set(fast, "", 30, 18, 3), NULL);
+    hpt_session *b = session(slow, "steps=20 lr=0.0003 precision=fp32", toy_set(slow, "", 30, 18, 3), NULL);
     hpt_step_info x = {.struct_size = sizeof x}, y = {.struct_size = sizeof y};
     for (int i = 0; i < 12; i++) {
         OK(hpt_session_step(a, &x));
@@ -348,7 +348,7 @@ TEST(two_sessions_in_two_threads) {
 TEST(refresh_bn_is_the_exact_average) {
     hpt_context *ctx = fast_context(), *slow = context("reference", 1);
     float a[16], b[16], v[16], before[432], after[432];
-    hpt_config *c = config(SMALL "refresh_mode=cumulative bn_group=0 batch_size=10");
+    hpt_config *c = config(SMALL "refresh_mode=cumulative bn_group=0 batch_size=10 precision=fp32");
     hpt_model *m, *r;
     OK(hpt_model_create(ctx, c, &m));
     OK(hpt_model_create(slow, c, &r));

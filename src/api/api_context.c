@@ -2,24 +2,58 @@
 #include "api/api.h"
 #include "backend/backend.h"
 #include "core/alloc.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
 
 static void context_free(void *p) {
     hpt_context *c = p;
+    if (c->comm && c->comm->close) c->comm->close(c->comm);
+    hpt__free(c->comm);
     hpt__backend_close(c->be, c->dev, c->module);
+    if (c->comm_module) dlclose(c->comm_module);
     hpt__free(c);
+}
+
+typedef hpt_status (*mpi_open)(const hpt__host *host, const hpt__comm_spec *spec, hpt__comm *out);
+
+static hpt_status open_comm(hpt_context *c, const hpt__options *o) {
+    hpt__comm_spec spec = {(int)OPT_I(o, rank), (int)OPT_I(o, ranks), OPT_S(o, comm_id), OPT_F(o, comm_timeout)};
+    char path[4200];
+    if (OPT_IS(o, comm, "self")) {
+        if (spec.size > 1) return hpt__fail(HPT_ERR_OPTION, "option 'ranks': %d ranks need comm=nccl or comm=mpi", spec.size);
+        hpt__comm_self(c->comm);
+        return HPT_OK;
+    }
+    if (OPT_IS(o, comm, "nccl")) {
+        if (!c->be->comm_open) return hpt__fail(HPT_ERR_OPTION, "option 'comm': nccl needs backend=cuda, this context runs on %s", c->be->name);
+        if (spec.rank >= spec.size) return hpt__fail(HPT_ERR_OPTION, "option 'rank': %d is not below ranks=%d", spec.rank, spec.size);
+        return c->be->comm_open(c->dev, &spec, c->comm);
+    }
+    if (!c->be->host_memory) return hpt__fail(HPT_ERR_OPTION, "option 'comm': mpi works on the memory of the CPU backends; use comm=nccl with backend=cuda");
+    HPT_TRY(hpt__module_load("mpi", OPT_S(o, module_dir), &c->comm_module, path));
+    mpi_open open = (mpi_open)(uintptr_t)dlsym(c->comm_module, "hpt_comm_mpi_2");
+    if (!open) return hpt__fail(HPT_ERR_UNAVAILABLE, "%.800s is a module of another version of libhpt", path);
+    return open(&hpt__host_table, &spec, c->comm);
 }
 
 hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out) {
     const hpt__options *o;
+    char why[1024];
     OUT(out);
     HPT_TRY(hpt__config_options(cfg, &o));
     hpt_context *c = hpt__calloc(1, sizeof *c);
-    if (!c) return hpt__fail_memory(sizeof *c);
-    c->threads = (int)OPT_I(o, threads);
-    hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &c->threads, &c->be, &c->dev, &c->module);
-    if (!st && (st = hpt__handle_open(c, HPT__KIND_CONTEXT, context_free))) hpt__backend_close(c->be, c->dev, c->module);
-    if (st) {
+    if (!c || !(c->comm = hpt__calloc(1, sizeof *c->comm))) {
         hpt__free(c);
+        return hpt__fail_memory(sizeof *c);
+    }
+    hpt__open open = {(int)OPT_I(o, device), (int)OPT_I(o, threads), OPT_S(o, plan_cache)};
+    hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module, why);
+    c->threads = open.threads;
+    if (!st) st = open_comm(c, o);
+    if (!st) st = hpt__handle_open(c, HPT__KIND_CONTEXT, context_free);
+    if (st) {
+        context_free(c);
         return st;
     }
     *out = c;
@@ -34,8 +68,28 @@ hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user) {
     return HPT_OK;
 }
 hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed) {
-    char text[200];
+    char text[300], device[200];
     CHECK(ctx, CONTEXT);
-    ctx->be->describe(ctx->dev, text, sizeof text);
+    ctx->be->describe(ctx->dev, device, sizeof device);
+    snprintf(text, sizeof text, "%s", device);
+    if (ctx->comm->size > 1) snprintf(text, sizeof text, "%s, rank %d of %d over %s", device, ctx->comm->rank, ctx->comm->size, ctx->comm->name);
     return hpt__text_out(text, buf, size, needed);
+}
+hpt_status hpt_context_ranks(const hpt_context *ctx, int32_t *rank, int32_t *ranks) {
+    CHECK(ctx, CONTEXT);
+    if (!rank || !ranks) return hpt__fail(HPT_ERR_ARGUMENT, "hpt_context_ranks: a pointer is NULL");
+    *rank = ctx->comm->rank;
+    *ranks = ctx->comm->size;
+    return HPT_OK;
+}
+hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, size_t *needed) {
+    const hpt__options *o;
+    void *module;
+    char path[4200], id[512];
+    HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__module_load("cuda", OPT_S(o, module_dir), &module, path));
+    const hpt__backend *be = dlsym(module, "hpt_backend_cuda");
+    hpt_status st = be && be->api == HPT__BACKEND_API ? be->comm_id(&hpt__host_table, id, sizeof id) : hpt__fail(HPT_ERR_UNAVAILABLE, "%.800s is a module of another version of libhpt", path);
+    dlclose(module);
+    return st ? st : hpt__text_out(id, buf, size, needed);
 }

@@ -20,40 +20,41 @@ static hpt_status host_fail(hpt_status status, const char *fmt, ...) {
     va_end(ap);
     return hpt__fail(status, "%s", text);
 }
-static const hpt__host host = {host_fail, hpt__alloc_aligned, hpt__free};
+const hpt__host hpt__host_table = {host_fail, hpt__alloc_aligned, hpt__free};
 
-/* dir/libhpt-NAME.so, else beside this library in hpt/, else ../lib/hpt/ of it (a program linked statically in bin/). */
-static hpt_status load(const char *name, const char *dir, const hpt__backend **backend, void **module) {
-    char path[4200], first[600] = "", symbol[64];
+hpt_status hpt__module_load(const char *name, const char *dir, void **module, char path[4200]) {
+    char first[600] = "";
     Dl_info here;
-    void *lib = NULL;
     static const char *const places[] = {"hpt/", "", "../lib/hpt/", "../hpt/"};
+    *module = NULL;
     if (dir && *dir) {
-        snprintf(path, sizeof path, "%.4000s/libhpt-%s.so", dir, name);
-        lib = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-        if (!lib) return hpt__fail(HPT_ERR_UNAVAILABLE, "backend %s: %.900s", name, dlerror());
-    } else {
-        if (!dladdr((void *)(uintptr_t)load, &here) || !here.dli_fname) return hpt__fail(HPT_ERR_UNAVAILABLE, "cannot find my own file");
-        const char *slash = strrchr(here.dli_fname, '/');
-        int len = slash ? (int)(slash + 1 - here.dli_fname) : 0;
-        for (int i = 0; i < 4 && !lib; i++) {
-            snprintf(path, sizeof path, "%.*s%slibhpt-%s.so", len > 3900 ? 3900 : len, here.dli_fname, places[i], name);
-            lib = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-            if (!lib) {
-                const char *why = dlerror();
-                if (!first[0] || !strstr(why, "cannot open shared object file: No such")) snprintf(first, sizeof first, "%s", why);
-            }
-        }
-        if (!lib) return hpt__fail(HPT_ERR_UNAVAILABLE, "backend %s: %s (option module_dir names another folder)", name, first);
+        snprintf(path, 4200, "%.4000s/libhpt-%s.so", dir, name);
+        *module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+        return *module ? HPT_OK : hpt__fail(HPT_ERR_UNAVAILABLE, "module %s: %.900s", name, dlerror());
     }
+    if (!dladdr((void *)(uintptr_t)hpt__module_load, &here) || !here.dli_fname) return hpt__fail(HPT_ERR_UNAVAILABLE, "cannot find my own file");
+    const char *slash = strrchr(here.dli_fname, '/');
+    int len = slash ? (int)(slash + 1 - here.dli_fname) : 0;
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, 4200, "%.*s%slibhpt-%s.so", len > 3900 ? 3900 : len, here.dli_fname, places[i], name);
+        if ((*module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE))) return HPT_OK;
+        const char *why = dlerror();
+        if (!first[0] || !strstr(why, "cannot open shared object file: No such")) snprintf(first, sizeof first, "%s", why);
+    }
+    return hpt__fail(HPT_ERR_UNAVAILABLE, "module %s: %s (option module_dir names another folder)", name, first);
+}
+
+static hpt_status load(const char *name, const char *dir, const hpt__backend **backend, void **module) {
+    char path[4200], symbol[64];
+    HPT_TRY(hpt__module_load(name, dir, module, path));
     snprintf(symbol, sizeof symbol, "hpt_backend_%s", name);
-    const hpt__backend *b = dlsym(lib, symbol);
+    const hpt__backend *b = dlsym(*module, symbol);
     if (!b || b->api != HPT__BACKEND_API) {
-        dlclose(lib);
+        dlclose(*module);
+        *module = NULL;
         return hpt__fail(HPT_ERR_UNAVAILABLE, "backend %s: %.800s is a module of another version of libhpt", name, path);
     }
     *backend = b;
-    *module = lib;
     return HPT_OK;
 }
 
@@ -63,17 +64,33 @@ static int processors(void) {
     return n < 1 ? 1 : n > 256 ? 256 : n;
 }
 
-hpt_status hpt__backend_open(const char *name, const char *dir, int *threads, const hpt__backend **backend, hpt__device **dev, void **module) {
-    int any = !strcmp(name, "auto");
+static hpt_status load_and_open(const char *name, const char *dir, const hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module) {
+    hpt_status st = load(name, dir, backend, module);
+    if (st) return st;
+    st = (*backend)->open(&hpt__host_table, o, dev);
+    if (st) {
+        dlclose(*module);
+        *module = NULL;
+    }
+    return st;
+}
+
+hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module, char why[1024]) {
+    int any = !strcmp(name, "auto"), cpu = any || !strcmp(name, "cpu");
     *module = NULL;
-    if (*threads < 1) *threads = processors();
-    if (any || !strcmp(name, "onednn")) {
-        hpt_status st = load("onednn", dir, backend, module);
-        if (st == HPT_OK) st = (*backend)->open(&host, *threads, dev);
+    why[0] = 0;
+    if (o->threads < 1) o->threads = processors();
+    if (any || !strcmp(name, "cuda")) {
+        hpt_status st = load_and_open("cuda", dir, o, backend, dev, module);
         if (st == HPT_OK || !any) return st;
+        snprintf(why, 1024, "%s", hpt__error_text());
+    }
+    if (cpu || !strcmp(name, "onednn")) {
+        hpt_status st = load_and_open("onednn", dir, o, backend, dev, module);
+        if (st == HPT_OK || !cpu) return st;
     }
     *backend = &hpt__backend_reference;
-    return (*backend)->open(&host, *threads, dev);
+    return (*backend)->open(&hpt__host_table, o, dev);
 }
 
 void hpt__backend_close(const hpt__backend *backend, hpt__device *dev, void *module) {

@@ -7,11 +7,13 @@
 
 struct hpt__backend;
 struct hpt__device;
+struct hpt__comm;
 struct hpt_context {
     hpt__handle handle;
     const struct hpt__backend *be;
     struct hpt__device *dev;
-    void *module;
+    void *module, *comm_module;
+    struct hpt__comm *comm;
     int threads;
     hpt_log_fn log;
     void *log_user;

@@ -73,6 +73,14 @@ hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__au
     return HPT_OK;
 }
 
+void hpt__draws_view(const hpt__draws *d, const hpt__augment *a, int w, int h, uint64_t offset, hpt__view *v) {
+    const double strength[4] = {a->brightness, a->contrast, a->saturation, a->hue};
+    *v = (hpt__view){.offset = offset, .w = w, .h = h, .x = d->x, .y = d->y, .cw = d->w, .ch = d->h, .jitter = d->jitter, .brightness = (float)d->brightness,
+                     .contrast = (float)d->contrast, .saturation = (float)d->saturation, .hue = (int)(d->hue * 255), .gray = d->gray, .blur = d->blur, .flip = d->flip,
+                     .radius = d->blur ? hpt__box_radius((float)d->sigma) : 0};
+    for (int i = 0; i < 4; i++) v->order[i] = strength[d->order[i]] > 0 ? d->order[i] : -1;
+}
+
 hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out) {
     int w = im->w, h = im->h;
     const uint8_t *src = im->rgb;

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "data/image.h"
 #include "data/transform.h"
+#include "kernels/augment.h"
 
 typedef struct hpt__augment {
     int size, crop;
@@ -26,6 +27,8 @@ void hpt__augment_probe(int size, hpt__augment *a);                             
 void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d);
 /* out (size,size,3) */
 hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out);
+/* The same draws for a device: image of w x h at offset in the pixels of its batch. */
+void hpt__draws_view(const hpt__draws *d, const hpt__augment *a, int w, int h, uint64_t offset, hpt__view *v);
 /* Plain image: short edge to resize, then the central size x size crop. */
 hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out);
 /* x (3,size,size) float = (rgb/255 - mean)/std; table from hpt__normalize_table */

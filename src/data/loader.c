@@ -45,7 +45,8 @@ static const uint32_t *permutation(hpt__loader *l, uint64_t epoch) {
 
 /* Which image is item i of a step? With fewer images than a batch, epochs follow each other inside it; else the rest of an epoch is dropped. */
 static uint64_t image_of(hpt__loader *l, uint64_t step, uint64_t i, uint64_t *epoch) {
-    uint64_t n = l->s.ds->count, b = (uint64_t)l->s.batch;
+    uint64_t n = l->s.ds->count, b = (uint64_t)l->s.total;
+    i += (uint64_t)l->s.first;
     if (l->s.plain) {
         *epoch = 0;
         return step * b + i;
@@ -124,6 +125,7 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
     *out = NULL;
     if (!l) return hpt__fail_memory(sizeof *l);
     l->s = *spec;
+    if (!l->s.total) l->s.total = l->s.batch;
     if (l->s.workers < 1) l->s.workers = spec->ds->ctx->threads;
     if (l->s.workers > 256) l->s.workers = 256;
     hpt__normalize_table(spec->mean, spec->std, l->table);
@@ -132,7 +134,7 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
     pthread_cond_init(&l->room, NULL);
     for (int i = 0; i < DEPTH && !st; i++) {
         for (int v = 0; v < spec->views && !st; v++)
-            if (!(l->slot[i].x[v] = hpt__alloc_aligned(image * 4 * (size_t)spec->batch))) st = hpt__fail_memory(image * 4 * (size_t)spec->batch);
+            if (!(l->slot[i].x[v] = spec->alloc ? spec->alloc(spec->user, image * 4 * (size_t)spec->batch) : hpt__alloc_aligned(image * 4 * (size_t)spec->batch))) st = hpt__fail_memory(image * 4 * (size_t)spec->batch);
         if (!st && !(l->slot[i].index = hpt__alloc(sizeof(uint64_t) * (size_t)spec->batch))) st = hpt__fail_memory(0);
         l->slot[i].step = UINT64_MAX;
     }
@@ -162,8 +164,9 @@ void hpt__loader_destroy(hpt__loader *l) {
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->threads; i++) pthread_join(l->thread[i], NULL);
     for (int i = 0; i < DEPTH; i++) {
-        hpt__free(l->slot[i].x[0]);
-        hpt__free(l->slot[i].x[1]);
+        for (int v = 0; v < 2; v++)
+            if (l->s.free && l->slot[i].x[v]) l->s.free(l->s.user, l->slot[i].x[v]);
+            else if (!l->s.free) hpt__free(l->slot[i].x[v]);
         hpt__free(l->slot[i].index);
     }
     for (int i = 0; i < PERMS; i++) hpt__free(l->perm[i].p);

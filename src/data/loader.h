@@ -7,6 +7,10 @@
 typedef struct hpt__loader_spec {
     hpt_dataset *ds;
     int batch, size, workers;
+    int total, first;                   /* of a step over all ranks: images, and the first that is ours; 0: batch, 0 */
+    void *(*alloc)(void *user, size_t bytes);       /* memory of the views; NULL: the library's own */
+    void (*free)(void *user, void *p);
+    void *user;
     int views;                          /* 2: query and key; 1 */
     int plain;                          /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
     int resize;

@@ -184,8 +184,8 @@ void hpt__hue(uint8_t *img, size_t pixels, double shift) {
 
 /* ---- blur: three extended box blurs in each direction, 24-bit fixed point ---- */
 
-static float box_radius(float sigma, int passes) {
-    float s2 = sigma * sigma / (float)passes, L = (float)sqrt(12.0 * s2 + 1.0), l = (float)floor((L - 1.0) / 2.0);
+float hpt__box_radius(float sigma) {
+    float s2 = sigma * sigma / 3.0f, L = (float)sqrt(12.0 * s2 + 1.0), l = (float)floor((L - 1.0) / 2.0);
     float a = (2 * l + 1) * (l * (l + 1) - 3 * s2);
     a /= 6 * (s2 - (l + 1) * (l + 1));
     return l + a;
@@ -222,7 +222,7 @@ hpt_status hpt__gaussian_blur(hpt__work *wk, uint8_t *img, int w, int h, float s
     uint8_t *a = hpt__work_get(wk, 2, bytes), *b = hpt__work_get(wk, 4, bytes);
     uint32_t *acc = hpt__work_get(wk, 3, sizeof *acc * 3 * (size_t)(w > h ? w : h));
     if (!a || !b || !acc) return hpt__fail_memory(bytes);
-    float radius = box_radius(sigma, 3);
+    float radius = hpt__box_radius(sigma);
     transpose(img, a, w, h);                    /* horizontal passes on the transposed image */
     box_down(a, b, h * 3, w, radius, acc);
     box_down(b, a, h * 3, w, radius, acc);

@@ -18,4 +18,6 @@ void hpt__hue(uint8_t *img, size_t pixels, double shift);       /* shift in turn
 void hpt__grayscale(uint8_t *img, size_t pixels);
 hpt_status hpt__gaussian_blur(hpt__work *wk, uint8_t *img, int w, int h, float sigma);
 void hpt__flip(uint8_t *img, int w, int h);
+/* Radius of each of the three boxes that make a Gaussian blur of this sigma. */
+float hpt__box_radius(float sigma);
 #endif

@@ -15,10 +15,11 @@ typedef struct state {
     const hpt__backend *be;
     hpt__device *dev;
     int heads, rows, dim, classes, batch;
-    double lr[MAX_HEADS], mom;
+    double lr[MAX_HEADS], sent[MAX_HEADS], mom;      /* sent: rates that d.vars holds */
     float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *best_w, *best_b, *scale, *shift;
     int32_t *y;
     uint32_t *order;
+    struct { float *w, *b, *vw, *vb, *gw, *gb, *logits, *x; int32_t *y; hpt__vars *vars; } d;      /* on the device; the same arrays where it is the host */
 } state;
 
 /* Feature scaling is part of the probe: fitted on train, applied to every set through the same vectors. */
@@ -46,10 +47,18 @@ static void scaled_row(const state *s, const char *how, const float *from, float
         for (int j = 0; j < s->dim; j++) to[j] = (from[j] - s->shift[j]) * s->scale[j];
 }
 
-static hpt_status forward(state *s, const float *x, int n, const float *w, const float *b) {
-    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, x, s->dim, w, s->dim, 0, s->logits, s->rows));
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < s->rows; j++) s->logits[(size_t)i * (size_t)s->rows + (size_t)j] += b[j];
+static void push(state *s, void *device, const void *host, size_t bytes) {
+    if (device != host) s->be->upload(s->dev, device, host, bytes);
+}
+static void pull(state *s, void *host, const void *device, size_t bytes) {
+    if (device != host) s->be->download(s->dev, host, device, bytes);
+}
+
+/* Logits of the first n rows of s->x. */
+static hpt_status forward(state *s, int n, const float *w, const float *b) {
+    push(s, s->d.x, s->x, sizeof(float) * (size_t)n * (size_t)s->dim);
+    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, s->d.x, s->dim, w, s->dim, 0, s->d.logits, s->rows));
+    s->be->add_bias(s->dev, n, s->rows, b, s->d.logits);
     return HPT_OK;
 }
 
@@ -59,7 +68,8 @@ static hpt_status score(state *s, const char *how, const hpt__labelled *set, con
     for (uint64_t at = 0; at < set->n; at += (uint64_t)s->batch) {
         int n = set->n - at < (uint64_t)s->batch ? (int)(set->n - at) : s->batch;
         for (int i = 0; i < n; i++) scaled_row(s, how, set->x + (at + (uint64_t)i) * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
-        HPT_TRY(forward(s, s->x, n, w, b));
+        HPT_TRY(forward(s, n, w, b));
+        pull(s, s->logits, s->d.logits, sizeof(float) * (size_t)n * (size_t)s->rows);
         for (int i = 0; i < n; i++)
             for (int h = 0; h < s->heads; h++) {
                 const float *l = s->logits + (size_t)i * (size_t)s->rows + (size_t)h * (size_t)s->classes;
@@ -91,24 +101,19 @@ static void draw_batch(state *s, const char *how, uint64_t seed, uint64_t step, 
 
 /* One update of every head: mean softmax cross-entropy, SGD with momentum, no weight decay. */
 static hpt_status train_step(state *s, double factor) {
-    HPT_TRY(forward(s, s->x, s->batch, s->w, s->b));
-    memset(s->gb, 0, sizeof(float) * (size_t)s->rows);
-    for (int i = 0; i < s->batch; i++)
-        for (int h = 0; h < s->heads; h++) {
-            float *l = s->logits + (size_t)i * (size_t)s->rows + (size_t)h * (size_t)s->classes, max = l[0], sum = 0;
-            for (int c = 1; c < s->classes; c++)
-                if (l[c] > max) max = l[c];
-            for (int c = 0; c < s->classes; c++) sum += l[c] = expf(l[c] - max);
-            for (int c = 0; c < s->classes; c++) {
-                l[c] = (l[c] / sum - (float)(c == s->y[i])) / (float)s->batch;
-                s->gb[h * s->classes + c] += l[c];
-            }
-        }
-    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->logits, s->rows, s->x, s->dim, 0, s->gw, s->dim));
+    HPT_TRY(forward(s, s->batch, s->d.w, s->d.b));
+    push(s, s->d.y, s->y, sizeof(int32_t) * (size_t)s->batch);
+    s->be->softmax_ce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.y);
+    s->be->sum_rows(s->dev, s->batch, s->rows, s->d.logits, s->d.gb);
+    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->d.logits, s->rows, s->d.x, s->dim, 0, s->d.gw, s->dim));
+    hpt__update w = {.q = s->d.w, .m = s->d.vw, .g = s->d.gw, .rule = HPT__SGD, .momentum = s->mom}, b = {.q = s->d.b, .m = s->d.vb, .g = s->d.gb, .rule = HPT__SGD, .momentum = s->mom};
     for (int h = 0; h < s->heads; h++) {
-        size_t w0 = (size_t)h * (size_t)s->classes * (size_t)s->dim, b0 = (size_t)h * (size_t)s->classes;
-        s->be->sgd(s->dev, HPT__F32, s->w + w0, s->vw + w0, s->gw + w0, (size_t)s->classes * (size_t)s->dim, s->lr[h] * factor, s->mom, 0);
-        s->be->sgd(s->dev, HPT__F32, s->b + b0, s->vb + b0, s->gb + b0, (size_t)s->classes, s->lr[h] * factor, s->mom, 0);
+        size_t wide = (size_t)s->classes * (size_t)s->dim;
+        hpt__vars v = {.lr = s->lr[h] * factor};
+        if (v.lr != s->sent[h]) s->be->upload(s->dev, s->d.vars + h, &v, sizeof v);
+        s->sent[h] = v.lr;
+        s->be->update(s->dev, HPT__F32, &w, (size_t)h * wide, wide, s->d.vars + h, NULL);
+        s->be->update(s->dev, HPT__F32, &b, (size_t)h * (size_t)s->classes, (size_t)s->classes, s->d.vars + h, NULL);
     }
     return HPT_OK;
 }
@@ -137,6 +142,28 @@ hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_
     return st;
 }
 
+/* Device arrays: the host's own where the backend computes there. */
+static hpt_status on_device(state *s) {
+    size_t rows = (size_t)s->rows, wide = rows * (size_t)s->dim;
+    const struct { void **device; void *host; size_t bytes; } all[] = {
+        {(void **)&s->d.w, s->w, wide * 4}, {(void **)&s->d.b, s->b, rows * 4}, {(void **)&s->d.vw, s->vw, wide * 4}, {(void **)&s->d.vb, s->vb, rows * 4},
+        {(void **)&s->d.gw, s->gw, wide * 4}, {(void **)&s->d.gb, s->gb, rows * 4}, {(void **)&s->d.logits, s->logits, (size_t)s->batch * rows * 4},
+        {(void **)&s->d.x, s->x, (size_t)s->batch * (size_t)s->dim * 4}, {(void **)&s->d.y, s->y, (size_t)s->batch * 4}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        *all[i].device = s->be->host_memory ? all[i].host : s->be->mem_alloc(s->dev, all[i].bytes);
+        if (!*all[i].device) return hpt__fail(HPT_ERR_MEMORY, "out of device memory for the probe: %zu MiB", all[i].bytes >> 20);
+        if (!s->be->host_memory) s->be->zero(s->dev, *all[i].device, all[i].bytes);
+    }
+    if (!(s->d.vars = s->be->mem_alloc(s->dev, MAX_HEADS * sizeof *s->d.vars))) return hpt__fail_memory(0);
+    return HPT_OK;
+}
+static void off_device(state *s) {
+    void *all[] = {s->d.w, s->d.b, s->d.vw, s->d.vb, s->d.gw, s->d.gb, s->d.logits, s->d.x, s->d.y};
+    for (size_t i = 0; !s->be->host_memory && i < sizeof all / sizeof *all; i++)
+        if (all[i]) s->be->mem_free(s->dev, all[i]);
+    if (s->d.vars) s->be->mem_free(s->dev, s->d.vars);
+}
+
 static void state_free(state *s) {
     void *all[] = {s->w, s->b, s->vw, s->vb, s->gw, s->gb, s->logits, s->x, s->best_w, s->best_b, s->scale, s->shift, s->y, s->order};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) hpt__free(all[i]);
@@ -156,6 +183,7 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
         float v = (float)(0.01 * hpt__rng_normal(&r));        /* every head starts alike: N(0, 0.01), bias 0 */
         for (int h = 0; h < s->heads; h++) s->w[(size_t)h * (size_t)s->classes * (size_t)s->dim + i] = v;
     }
+    push(s, s->d.w, s->w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
     fit_scale(s, scale_name);
     json_t *curve = json_array();
     for (uint64_t t = 0; t < steps; t++) {
@@ -167,7 +195,7 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
         } else draw_batch(s, scale_name, seed, t, &epoch);
         HPT_TRY_GOTO(seen, train_step(s, factor), failed);
         if ((t + 1) % every && t + 1 < steps) continue;
-        HPT_TRY_GOTO(seen, score(s, scale_name, &p->val, s->w, s->b, right), failed);
+        HPT_TRY_GOTO(seen, score(s, scale_name, &p->val, s->d.w, s->d.b, right), failed);
         json_t *row = json_array();
         for (int h = 0; h < s->heads; h++) {
             json_array_append_new(row, json_real(100.0 * (double)right[h] / (double)p->val.n));
@@ -175,8 +203,8 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
                 best = right[h];
                 best_step = t + 1;
                 best_head = h;
-                memcpy(s->best_w, s->w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
-                memcpy(s->best_b, s->b, sizeof(float) * (size_t)s->rows);
+                s->be->download(s->dev, s->best_w, s->d.w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
+                s->be->download(s->dev, s->best_b, s->d.b, sizeof(float) * (size_t)s->rows);
             }
         }
         json_array_append_new(curve, json_pack("{s:I, s:o}", "step", (json_int_t)t + 1, "val_top1", row));
@@ -193,7 +221,9 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     json_object_set_new(result, "lr", rates);
     json_object_set_new(result, "curve", curve);
     if (p->test.n) {        /* once, with the choice made */
-        HPT_TRY(score(s, scale_name, &p->test, s->best_w, s->best_b, right));
+        s->be->upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
+        s->be->upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);
+        HPT_TRY(score(s, scale_name, &p->test, s->d.w, s->d.b, right));
         json_object_set_new(result, "test_top1", json_real(100.0 * (double)right[best_head] / (double)p->test.n));
     }
     return HPT_OK;
@@ -218,7 +248,10 @@ hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t 
     hpt_status st = s.w && s.b && s.vw && s.vb && s.gw && s.gb && s.best_w && s.best_b && s.scale && s.shift && s.logits && s.x && s.y && s.order
                         ? HPT_OK : hpt__fail_memory(wide * 4);
     s.be->enter(s.dev);
+    if (!st) st = on_device(&s);
     if (!st) st = run(&s, o, result);
+    if (!st) st = s.be->sync(s.dev);
+    off_device(&s);
     s.be->leave(s.dev);
     state_free(&s);
     return st;

@@ -1,21 +1,49 @@
 /* SPDX-License-Identifier: MIT
- * optim - one pass over flat parameters. All pointers: n values, contiguous.
+ * optim - one pass over flat parameters. All arrays: contiguous, the part [at, at+n) of each is treated.
  *
- *   sgd    d = g + wd*p;  m = mom*m + d;  p = p - lr*m                 torch.optim.SGD without Nesterov; m = 0 at the first step.
- *          In float32 each line rounds as PyTorch's CPU kernels do: fma for the first and last, two roundings for the second.
- *   adamw  p = p*(1 - lr*wd);  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g^2;
- *          p = p - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)        Loshchilov and Hutter 2019; t = step, from 1
- *   ema    out = k*mom + q*(1-mom)                                     two rounded products and a rounded sum; out may be k
- *   finite 1 if every value is finite
+ *   update  with o->bad set: nothing. Otherwise, by rule, for each value
+ *     sgd     d = g + wd*p;  m = mom*m + d;  p = p - lr*m                 torch.optim.SGD without Nesterov; m = 0 at the first step.
+ *             In float32 each line rounds as PyTorch's CPU kernels do: fma for the first and last, two roundings for the second.
+ *     adamw   p = p*(1 - lr*wd);  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g^2;
+ *             p = p - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)        Loshchilov and Hutter 2019; t = step, from 1
+ *     lars    d = trust*(g + wd*p);  m = mom*m + d;  p = p - lr*m         You et al. 2017, as in moco-v3: one tensor at a time
+ *     frozen  p stays
+ *   and then, if there is a key encoder (He et al. 2020, eq. 2), the step that has just counted becomes its state and the next is prepared:
+ *     k = k_next;  k_next = k_next*ema + p*(1-ema)                        two rounded products and a rounded sum
+ *   trust   eta*|p| / |g + wd*p|, 1 if either length is 0
+ *   ema     out = k*mom + q*(1-mom), rounded likewise; out may be k
+ *   finite  1 if every value is finite
  *
- * In place except ema. Deterministic. The cpu versions take the part t of nt of the range. */
+ * Bytes for each float32 value of update with sgd and a key encoder: reads p, m, g, k_next, writes p, m, k, k_next = 32, and 4 more with
+ * two bfloat16 copies. Deterministic. vars and outcome lie in the backend's memory, so that a captured step reads this step's values. */
 #ifndef HPT__OPTIM_H
 #define HPT__OPTIM_H
 #include "kernels/real.h"
-typedef struct hpt__adamw { double lr, wd, b1, b2, eps; uint64_t t; } hpt__adamw;
+
+typedef struct hpt__vars {      /* what changes from step to step */
+    double lr;
+    double adam1, adam2;        /* 1 - b1^t, sqrt(1 - b2^t) */
+    int64_t ptr;                /* queue row of the first new key */
+} hpt__vars;
+
+enum { HPT__BAD_LOSS = 1, HPT__BAD_GRAD = 2 };
+typedef struct hpt__outcome {   /* what a step reports */
+    double loss, top1, top5, spread;    /* top: rows, see infonce.h; spread: see embed.h */
+    int32_t bad, reserved;      /* HPT__BAD_*: the step must change nothing */
+} hpt__outcome;
+
+typedef enum hpt__rule { HPT__SGD, HPT__ADAMW, HPT__LARS, HPT__FROZEN } hpt__rule;
+typedef struct hpt__update {
+    void *q, *k, *k_next, *m, *v;       /* parameters; key encoder (or NULL), the next one; first and second moment */
+    const void *g, *trust;              /* gradient; lars: one value */
+    void *q_low, *k_low;                /* bfloat16 copies of q and k_next kept by the device backends, or NULL */
+    hpt__rule rule;
+    double momentum, wd, b1, b2, eps, ema;
+} hpt__update;
+
 #define HPT__DECL(T, x_) \
-    void hpt__ref_sgd_##x_(T *p, T *m, const T *g, size_t n, double lr, double mom, double wd); \
-    void hpt__ref_adamw_##x_(T *p, T *m, T *v, const T *g, size_t n, const hpt__adamw *o); \
+    void hpt__ref_update_##x_(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o); \
+    double hpt__ref_trust_##x_(const T *p, const T *g, size_t n, double wd, double eta); \
     void hpt__ref_ema_##x_(T *out, const T *k, const T *q, size_t n, double mom); \
     int hpt__ref_finite_##x_(const T *x, size_t n);
 HPT__BOTH(HPT__DECL)

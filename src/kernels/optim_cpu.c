@@ -4,28 +4,45 @@
 #include "kernels/vec.h"
 #include <math.h>
 
-void CPU(sgd)(float *p, float *m, const float *g, size_t n, float lr, float mom, float wd);
-void CPU(sgd)(float *p, float *m, const float *g, size_t n, float lr, float mom, float wd) {
-    lr = -lr;
+/* The arrays of one call, so that the compiler sees that they do not overlap. */
+static void sgd(float *restrict p, float *restrict m, const float *restrict g, size_t n, float lr, float mom, float wd, float scale) {
     for (size_t i = 0; i < n; i++) {
-        float d = __builtin_fmaf(wd, p[i], g[i]);
+        float d = __builtin_fmaf(wd, p[i], g[i]) * scale;
         float b = mom * m[i];
         b = b + d;
         m[i] = b;
-        p[i] = __builtin_fmaf(lr, b, p[i]);
+        p[i] = __builtin_fmaf(-lr, b, p[i]);
     }
 }
-
-void CPU(adamw)(float *p, float *m, float *v, const float *g, size_t n, const hpt__adamw *o);
-void CPU(adamw)(float *p, float *m, float *v, const float *g, size_t n, const hpt__adamw *o) {
-    float b1 = (float)o->b1, b2 = (float)o->b2, a1 = (float)(1 - o->b1), a2 = (float)(1 - o->b2);
-    float decay = (float)(1 - o->lr * o->wd), eps = (float)o->eps;
-    float step = (float)(o->lr / (1 - pow(o->b1, (double)o->t))), c2 = (float)(1 / sqrt(1 - pow(o->b2, (double)o->t)));
+static void adamw(const hpt__update *u, const hpt__vars *s, float *restrict p, float *restrict m, float *restrict v, const float *restrict g, size_t n) {
+    float b1 = (float)u->b1, b2 = (float)u->b2, a1 = (float)(1 - u->b1), a2 = (float)(1 - u->b2);
+    float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1), c2 = (float)(1 / s->adam2);
     for (size_t i = 0; i < n; i++) {
         float first = b1 * m[i] + a1 * g[i], second = b2 * v[i] + a2 * (g[i] * g[i]);
         m[i] = first;
         v[i] = second;
         p[i] = p[i] * decay - step * (first / (__builtin_sqrtf(second) * c2 + eps));
+    }
+}
+static void follow(float *restrict k, float *restrict next, const float *restrict q, size_t n, float a, float b) {
+    for (size_t i = 0; i < n; i++) {
+        float x = next[i] * a, y = q[i] * b;
+        k[i] = next[i];
+        next[i] = x + y;
+    }
+}
+
+/* In blocks that stay in the first-level cache, so that q is still there for the key encoder: one pass over memory. */
+void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
+void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) {
+    for (size_t end = at + n, step; at < end; at += step) {
+        step = end - at < 1024 ? end - at : 1024;
+        float *q = (float *)u->q + at, *m = (float *)u->m + at;
+        const float *g = (const float *)u->g + at;
+        if (u->rule == HPT__SGD) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, 1);
+        else if (u->rule == HPT__LARS) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, *(const float *)u->trust);
+        else if (u->rule == HPT__ADAMW) adamw(u, v, q, m, (float *)u->v + at, g, step);
+        if (u->k) follow((float *)u->k + at, (float *)u->k_next + at, q, step, (float)u->ema, (float)(1 - u->ema));
     }
 }
 

@@ -8,25 +8,51 @@
 #define FMA fmaf
 #endif
 
-void REF(sgd)(real *p, real *m, const real *g, size_t n, double lr_, double mom_, double wd_) {
-    real lr = (real)-lr_, mom = (real)mom_, wd = (real)wd_;
+static void sgd(const hpt__update *u, size_t at, size_t n, double lr_, double scale_) {
+    real *p = (real *)u->q + at, *m = (real *)u->m + at, lr = (real)-lr_, mom = (real)u->momentum, wd = (real)u->wd, scale = (real)scale_;
+    const real *g = (const real *)u->g + at;
     for (size_t i = 0; i < n; i++) {
-        real d = FMA(wd, p[i], g[i]);
+        real d = FMA(wd, p[i], g[i]) * scale;
         real mm = mom * m[i];
         m[i] = mm + d;
         p[i] = FMA(lr, m[i], p[i]);
     }
 }
 
-void REF(adamw)(real *p, real *m, real *v, const real *g, size_t n, const hpt__adamw *o) {
-    double c1 = 1 - pow(o->b1, (double)o->t), c2 = sqrt(1 - pow(o->b2, (double)o->t));
+static void adamw(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) {
+    real *p = (real *)u->q + at, *m = (real *)u->m + at, *v = (real *)u->v + at;
+    const real *g = (const real *)u->g + at;
     for (size_t i = 0; i < n; i++) {
-        double pi = p[i] * (1 - o->lr * o->wd), mi = o->b1 * m[i] + (1 - o->b1) * g[i],
-               vi = o->b2 * v[i] + (1 - o->b2) * (double)g[i] * g[i];
+        double pi = p[i] * (1 - s->lr * u->wd), mi = u->b1 * m[i] + (1 - u->b1) * g[i], vi = u->b2 * v[i] + (1 - u->b2) * (double)g[i] * g[i];
         m[i] = (real)mi;
         v[i] = (real)vi;
-        p[i] = (real)(pi - o->lr / c1 * mi / (sqrt(vi) / c2 + o->eps));
+        p[i] = (real)(pi - s->lr / s->adam1 * mi / (sqrt(vi) / s->adam2 + u->eps));
     }
+}
+
+void REF(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
+    if (o && o->bad) return;
+    if (u->rule == HPT__SGD) sgd(u, at, n, v->lr, 1);
+    else if (u->rule == HPT__LARS) sgd(u, at, n, v->lr, *(const real *)u->trust);
+    else if (u->rule == HPT__ADAMW) adamw(u, at, n, v);
+    if (!u->k) return;
+    const real *q = (const real *)u->q + at;
+    real *k = (real *)u->k + at, *next = (real *)u->k_next + at, a = (real)u->ema, b = (real)(1 - u->ema);
+    for (size_t i = 0; i < n; i++) {
+        real x = next[i] * a, y = q[i] * b;
+        k[i] = next[i];
+        next[i] = x + y;
+    }
+}
+
+double REF(trust)(const real *p, const real *g, size_t n, double wd, double eta) {
+    double pp = 0, dd = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = g[i] + wd * p[i];
+        pp += (double)p[i] * p[i];
+        dd += d * d;
+    }
+    return pp > 0 && dd > 0 ? eta * sqrt(pp) / sqrt(dd) : 1;
 }
 
 void REF(ema)(real *out, const real *k, const real *q, size_t n, double mom) {

@@ -53,7 +53,7 @@ void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype 
 hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t) {
     const char *p = OPT_S(o, precision);
     if (!strcmp(p, "auto")) *t = ctx->be->supports(ctx->dev, HPT__BF16) == 2 ? HPT__BF16 : HPT__F32;
-    else *t = !strcmp(p, "bf16") ? HPT__BF16 : !strcmp(p, "fp64") ? HPT__F64 : HPT__F32;
+    else *t = !strcmp(p, "bf16") ? HPT__BF16 : !strcmp(p, "tf32") ? HPT__TF32 : !strcmp(p, "fp64") ? HPT__F64 : HPT__F32;
     if (!ctx->be->supports(ctx->dev, *t)) return hpt__fail(HPT_ERR_UNSUPPORTED, "precision=%s: not on the %s backend of this machine", p, ctx->be->name);
     return HPT_OK;
 }

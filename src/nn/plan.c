@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { IN_NONE, IN_ARENA, IN_PARAM, IN_GRAD, IN_STAT, IN_IMAGE, IN_DOUT, BASES };
+enum { IN_NONE, IN_ARENA, IN_PARAM, IN_LOW, IN_GRAD, IN_STAT, IN_IMAGE, IN_DOUT, BASES };
 typedef struct place { int base; size_t at; } place;         /* at: buffer number for the arena, bytes elsewhere */
 
 typedef struct step {
     hpt__op *op;
-    place x, y_in, w, b, r, dy2, y, dx, dw, db, dy, mean, rstd, run_mean, run_var, aux;
+    place x, y_in, w, w_low, b, r, dy2, y, dx, dw, db, dy, mean, rstd, run_mean, run_var, aux;
 } step;
 
 typedef struct buffer { size_t bytes, offset; int first, last; } buffer;
@@ -73,6 +73,8 @@ static size_t map_bytes(compiler *c, const hpt__node *n) {
 static place tensor_place(compiler *c, int base, int tensor) {
     return (place){base, c->net->tensors[tensor].offset * real_size(c->p)};
 }
+/* the bfloat16 copies lie in the same order, 2 bytes a value */
+static place low_place(compiler *c, int tensor) { return (place){IN_LOW, c->net->tensors[tensor].offset * 2}; }
 static int trains(compiler *c, int tensor) { return c->p->spec.trainable && c->p->spec.trainable[tensor]; }
 
 static hpt__geometry geometry(compiler *c, int i) {
@@ -95,7 +97,7 @@ static void emit(compiler *c, hpt__op_kind kind, hpt__geometry g, step s) {
         p->steps = more;
         p->cap_steps = cap;
     }
-    hpt__op_desc d = {kind, p->spec.dtype, g, p->spec.direct};
+    hpt__op_desc d = {kind, p->spec.dtype, g, p->spec.direct, p->spec.deterministic};
     if ((c->status = p->be->op_create(p->dev, &d, &s.op))) return;
     const place *used[] = {&s.x, &s.y_in, &s.w, &s.b, &s.r, &s.dy2, &s.y, &s.dx, &s.dw, &s.db, &s.dy, &s.mean, &s.rstd, &s.aux};
     for (size_t i = 0; i < sizeof used / sizeof *used; i++)
@@ -118,6 +120,7 @@ static void forward_node(compiler *c, int i) {
     case HPT__NODE_INPUT: emit(c, HPT__OP_INPUT, g, op); break;
     case HPT__NODE_CONV:
         op.w = tensor_place(c, IN_PARAM, n->tensor);
+        op.w_low = low_place(c, n->tensor);
         emit(c, HPT__OP_CONV, g, op);
         break;
     case HPT__NODE_NORM:
@@ -178,6 +181,7 @@ static void backward_node(compiler *c, int i) {
     case HPT__NODE_CONV: {
         op.x = arena(c->s[n->in].y);
         op.w = tensor_place(c, IN_PARAM, n->tensor);
+        op.w_low = low_place(c, n->tensor);
         if (trains(c, n->tensor)) {
             op.dw = tensor_place(c, IN_GRAD, n->tensor);
             emit(c, HPT__OP_CONV_WEIGHTS, g, op);
@@ -260,6 +264,12 @@ static size_t lay_out(hpt__plan *p) {
     return end ? end : 64;
 }
 
+static hpt_status no_memory(const hpt__plan *p) {
+    size_t left = p->be->mem_left(p->dev), need = p->arena_bytes >> 20;
+    if (left == SIZE_MAX) return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the activations of a batch of %d; a smaller batch_size needs less", need, p->spec.batch);
+    return hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the activations of a batch of %d, %zu MiB free; a smaller batch_size needs less", need, p->spec.batch, left >> 20);
+}
+
 hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out) {
     compiler c = {.net = net};
     *out = NULL;
@@ -301,8 +311,7 @@ hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt_
     if (!(p->scratch_at = lay_out(p))) c.status = hpt__fail_memory(0);
     p->arena_bytes = p->scratch_at + scratch + 64;
     if (!c.status && !(p->arena = be->mem_alloc(dev, p->arena_bytes)))
-        c.status = hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the activations of a batch of %d; a smaller batch_size needs less",
-                             p->arena_bytes >> 20, spec->batch);
+        c.status = no_memory(p);
 done:
     be->leave(dev);
     hpt__free(c.s);
@@ -329,34 +338,36 @@ size_t hpt__plan_bytes(const hpt__plan *p) { return p->arena_bytes; }
 static void *resolve(const hpt__plan *p, place at, char *const base[BASES]) {
     if (at.base == IN_NONE) return NULL;
     if (at.base == IN_ARENA) return p->arena + p->buffers[at.at].offset;
-    return base[at.base] + at.at;
+    return base[at.base] ? base[at.base] + at.at : NULL;
 }
 
-static hpt_status run(hpt__plan *p, int first, int last, char *const base[BASES], double momentum) {
+static hpt_status run(hpt__plan *p, int first, int last, char *const base[BASES], double momentum, void (*ready)(void *, size_t), void *user) {
     hpt_status st = HPT_OK;
     p->be->enter(p->dev);
     for (int i = first; i < last && !st; i++) {
         const step *s = &p->steps[i];
         hpt__op_args a = {
-            .x = resolve(p, s->x, base), .y_in = resolve(p, s->y_in, base), .w = resolve(p, s->w, base), .b = resolve(p, s->b, base),
+            .x = resolve(p, s->x, base), .y_in = resolve(p, s->y_in, base), .w = resolve(p, s->w, base), .w_low = resolve(p, s->w_low, base), .b = resolve(p, s->b, base),
             .r = resolve(p, s->r, base), .dy2 = resolve(p, s->dy2, base), .y = resolve(p, s->y, base), .dx = resolve(p, s->dx, base),
             .dw = resolve(p, s->dw, base), .db = resolve(p, s->db, base), .dy = resolve(p, s->dy, base), .mean = resolve(p, s->mean, base),
             .rstd = resolve(p, s->rstd, base), .run_mean = resolve(p, s->run_mean, base), .run_var = resolve(p, s->run_var, base),
             .aux = resolve(p, s->aux, base), .scratch = p->arena + p->scratch_at, .momentum = momentum};
         st = p->be->op_run(s->op, &a);
+        if (!st && ready && s->dw.base == IN_GRAD) ready(user, s->dw.at / real_size(p));
     }
     p->be->leave(p->dev);
     return st;
 }
 
 /* const is cast away: a base array serves reads and writes, and the operations write only what their contracts say */
-hpt_status hpt__plan_forward(hpt__plan *p, const void *params, void *stats, const float *images, double bn_momentum) {
-    char *base[BASES] = {[IN_PARAM] = (char *)(uintptr_t)params, [IN_STAT] = stats, [IN_IMAGE] = (char *)(uintptr_t)images};
-    return run(p, 0, p->n_forward, base, bn_momentum);
+#define BASE(p) ((char *)(uintptr_t)(p))
+hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, void *stats, const float *images, double bn_momentum) {
+    char *base[BASES] = {[IN_PARAM] = BASE(params), [IN_LOW] = BASE(low), [IN_STAT] = stats, [IN_IMAGE] = BASE(images)};
+    return run(p, 0, p->n_forward, base, bn_momentum, NULL, NULL);
 }
-hpt_status hpt__plan_backward(hpt__plan *p, const void *params, void *grads, void *dout) {
-    char *base[BASES] = {[IN_PARAM] = (char *)(uintptr_t)params, [IN_GRAD] = grads, [IN_DOUT] = dout};
-    return run(p, p->n_forward, p->n_steps, base, 0);
+hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low, void *grads, void *dout, void (*ready)(void *, size_t), void *user) {
+    char *base[BASES] = {[IN_PARAM] = BASE(params), [IN_LOW] = BASE(low), [IN_GRAD] = grads, [IN_DOUT] = dout};
+    return run(p, p->n_forward, p->n_steps, base, 0, ready, user);
 }
 const void *hpt__plan_output(const hpt__plan *p) { return p->arena + p->buffers[p->output.at].offset; }
 

@@ -18,7 +18,7 @@ typedef struct hpt__plan_spec {
     int batch, size;
     int groups;                 /* batch-norm groups; divides batch */
     int head;                   /* output = head's (batch, dim), else features (batch, feature_dim); type real */
-    int direct;                 /* no Winograd */
+    int direct, deterministic;  /* no Winograd; the same bits every run */
     const uint8_t *trainable;   /* TRAIN: one flag per tensor of the net; gradients of the others are not computed */
 } hpt__plan_spec;
 
@@ -27,11 +27,13 @@ typedef struct hpt__plan hpt__plan;
 hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out);
 void hpt__plan_destroy(hpt__plan *p);
 size_t hpt__plan_bytes(const hpt__plan *p);
-/* images: float (batch,3,size,size). params, stats: device arrays of the net. The output stays valid until the next forward. */
-hpt_status hpt__plan_forward(hpt__plan *p, const void *params, void *stats, const float *images, double bn_momentum);
+/* All arrays in device memory. images: float (batch,3,size,size). low: bfloat16 copy of params where the backend wants one, else NULL. The
+ * output stays valid until the next forward. */
+hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, void *stats, const float *images, double bn_momentum);
 const void *hpt__plan_output(const hpt__plan *p);
-/* After forward: grads (=) for trainable tensors; dout (batch, dim) real, overwritten. */
-hpt_status hpt__plan_backward(hpt__plan *p, const void *params, void *grads, void *dout);
+/* After forward: grads (=) for trainable tensors; dout (batch, dim) real, overwritten. ready, if not NULL, is called as backward proceeds: all
+ * gradients at offsets from `from` (values) on are queued. */
+hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low, void *grads, void *dout, void (*ready)(void *user, size_t from), void *user);
 /* For tests and logs: implementation names of all operations, one a line, cut to size. */
 void hpt__plan_describe(const hpt__plan *p, char *text, size_t size);
 #endif

@@ -83,7 +83,8 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
 
 /* Options that must be equal for a resumed run; workers and the like may differ. */
 static int must_match(int opt) {
-    static const int free_to_change[] = {HPT__OPT_workers, HPT__OPT_threads, HPT__OPT_cache, HPT__OPT_cache_mb, HPT__OPT_carry_head, HPT__OPT_on_nonfinite};
+    static const int free_to_change[] = {HPT__OPT_workers, HPT__OPT_threads, HPT__OPT_cache, HPT__OPT_cache_mb, HPT__OPT_carry_head, HPT__OPT_on_nonfinite,
+                                         HPT__OPT_cuda_graph, HPT__OPT_augment_on};
     for (size_t i = 0; i < sizeof free_to_change / sizeof *free_to_change; i++)
         if (opt == free_to_change[i]) return 0;
     return hpt__options_applies(opt, 'P');
@@ -95,13 +96,13 @@ static void option_text(const hpt_session *s, int opt, char *text, size_t size) 
     if (opt == HPT__OPT_arch) snprintf(text, size, "%s", net->arch.name);
     else if (opt == HPT__OPT_width) snprintf(text, size, "%d", net->arch.width);
     else if (opt == HPT__OPT_stem) snprintf(text, size, "%s", net->arch.small_stem ? "small" : "imagenet");
-    else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", s->moco.spec.dtype == HPT__BF16 ? "bf16" : s->moco.spec.dtype == HPT__F64 ? "fp64" : "fp32");
+    else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", s->moco.spec.dtype == HPT__BF16 ? "bf16" : s->moco.spec.dtype == HPT__F64 ? "fp64" : s->moco.spec.dtype == HPT__TF32 ? "tf32" : "fp32");
     else hpt__options_get(&s->opt, hpt__options_key(opt), text, size, NULL);
 }
 
-typedef struct host_copy { float *q, *k, *m1, *m2, *sq, *sk; } host_copy;
+typedef struct host_copy { float *q, *k, *m1, *m2, *sq, *sk, *queue; } host_copy;
 static void host_free(host_copy *h) {
-    hpt__free(h->q); hpt__free(h->k); hpt__free(h->m1); hpt__free(h->m2); hpt__free(h->sq); hpt__free(h->sk);
+    hpt__free(h->q); hpt__free(h->k); hpt__free(h->m1); hpt__free(h->m2); hpt__free(h->sq); hpt__free(h->sk); hpt__free(h->queue);
 }
 static hpt_status host_alloc(host_copy *h, const hpt__net *net, int second) {
     memset(h, 0, sizeof *h);
@@ -126,9 +127,9 @@ static void put_optimizer(hpt__torch_out *t, hpt_session *s, const host_copy *h)
         if (s->moco.trainable[i] && s->moco.step) {
             hpt__tw_int(t, id);
             hpt__tw_dict(t, 0);
-            hpt__tw_str(t, sp->adamw ? "exp_avg" : "momentum_buffer");
+            hpt__tw_str(t, (sp->rule == HPT__ADAMW) ? "exp_avg" : "momentum_buffer");
             hpt__tw_tensor_f32(t, h->m1 + x->offset, x->count, x->ndim, x->shape, NULL);
-            if (sp->adamw) {
+            if ((sp->rule == HPT__ADAMW)) {
                 hpt__tw_str(t, "exp_avg_sq");
                 hpt__tw_tensor_f32(t, h->m2 + x->offset, x->count, x->ndim, x->shape, NULL);
                 hpt__tw_str(t, "step");
@@ -144,7 +145,7 @@ static void put_optimizer(hpt__torch_out *t, hpt_session *s, const host_copy *h)
     hpt__tw_dict(t, 0);
     hpt__tw_str(t, "lr"); hpt__tw_float(t, s->info.lr);
     hpt__tw_str(t, "weight_decay"); hpt__tw_float(t, sp->weight_decay);
-    if (!sp->adamw) {
+    if (!(sp->rule == HPT__ADAMW)) {
         hpt__tw_str(t, "momentum"); hpt__tw_float(t, sp->momentum);
         hpt__tw_str(t, "dampening"); hpt__tw_int(t, 0);
         hpt__tw_str(t, "nesterov"); hpt__tw_bool(t, 0);
@@ -164,13 +165,26 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     host_copy h;
     hpt__torch_out t;
     if (m->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint (it exists for parity tests)");
-    HPT_TRY(host_alloc(&h, net, m->spec.adamw));
+    HPT_TRY(host_alloc(&h, net, (m->spec.rule == HPT__ADAMW)));
+    size_t queue_bytes = (size_t)m->spec.queue * (size_t)net->arch.dim * 4;
+    if (!(h.queue = hpt__alloc(queue_bytes))) {
+        host_free(&h);
+        return hpt__fail_memory(queue_bytes);
+    }
+    m->be->enter(m->dev);
+    m->be->download(m->dev, h.queue, m->queue, queue_bytes);
     hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->q, h.q, 0);
     hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->k, h.k, 0);
     hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->moment1, h.m1, 0);
     if (h.m2) hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->moment2, h.m2, 0);
     hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->stats_q, h.sq, 1);
     hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->stats_k, h.sk, 1);
+    hpt_status read = m->be->sync(m->dev);
+    m->be->leave(m->dev);
+    if (read) {
+        host_free(&h);
+        return read;
+    }
     int64_t batches = (int64_t)m->step, ptr = m->ptr, d = net->arch.dim;
     const int64_t queue_shape[2] = {d, m->spec.queue}, queue_stride[2] = {1, d};
     hpt__tw_begin(&t);
@@ -180,7 +194,7 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     hpt__tw_str(&t, "state_dict");
     hpt__tw_dict(&t, 1);
     hpt__tw_str(&t, "module.queue");
-    hpt__tw_tensor_f32(&t, m->queue, (uint64_t)(d * m->spec.queue), 2, queue_shape, queue_stride);
+    hpt__tw_tensor_f32(&t, h.queue, (uint64_t)(d * m->spec.queue), 2, queue_shape, queue_stride);
     hpt__tw_str(&t, "module.queue_ptr");
     hpt__tw_tensor_i64(&t, &ptr, 1, 1, scalar_shape);
     put_net(&t, net, "module.encoder_q.", h.q, h.sq, &batches, 1);
@@ -234,8 +248,8 @@ static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
         if (hpt__is_stat(t)) continue;
-        for (int second = 0; s->moco.trainable[i] && step && second <= s->moco.spec.adamw; second++) {
-            snprintf(name, sizeof name, "optimizer/state/%d/%s", id, second ? "exp_avg_sq" : s->moco.spec.adamw ? "exp_avg" : "momentum_buffer");
+        for (int second = 0; s->moco.trainable[i] && step && second <= (s->moco.spec.rule == HPT__ADAMW); second++) {
+            snprintf(name, sizeof name, "optimizer/state/%d/%s", id, second ? "exp_avg_sq" : (s->moco.spec.rule == HPT__ADAMW) ? "exp_avg" : "momentum_buffer");
             const hpt__ftensor *x = hpt__tensorfile_find(f, name);
             if (!x || !hpt__names_fits(x, t)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
             hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset);
@@ -298,11 +312,11 @@ static hpt_status resume_from(hpt_session *s, const hpt__tensorfile *f) {
     HPT_TRY(read_queue(f, m, &keys, &ptr));
     hpt_status st = check_config(f, s);
     if (step < 0) {         /* facebookresearch/moco: epochs done */
-        uint64_t per = s->ds ? s->ds->count / (uint64_t)m->spec.batch : 0;
+        uint64_t per = s->ds ? s->ds->count / ((uint64_t)m->spec.batch * (uint64_t)m->comm->size) : 0;
         step = epoch * (int64_t)(per ? per : 1);
     }
     if (!st && (uint64_t)step > m->spec.schedule.total) st = hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)m->spec.schedule.total);
-    if (!st) st = host_alloc(&h, net, m->spec.adamw);
+    if (!st) st = host_alloc(&h, net, (m->spec.rule == HPT__ADAMW));
     if (st) {
         hpt__free(keys);
         return st;
@@ -312,12 +326,16 @@ static hpt_status resume_from(hpt_session *s, const hpt__tensorfile *f) {
     if (!st) st = read_optimizer(f, s, &h, (uint64_t)step);
     if (!st) {              /* all is read and fits: only now does the session change */
         set_queue(s, f, keys, ptr);
+        m->be->enter(m->dev);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.q, m->q, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.k, m->k, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m1, m->moment1, 0);
         if (h.m2) hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m2, m->moment2, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sq, m->stats_q, 1);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sk, m->stats_k, 1);
+        st = m->be->sync(m->dev);
+        m->be->leave(m->dev);
+        m->prepared = 0;
         m->step = (uint64_t)step;
         s->skipped = (uint32_t)meta_int(f, "hpt/skipped", 0);
         s->info.step = m->step;
@@ -354,8 +372,12 @@ hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int que
     if (!st && key) st = read_net(&f, "state_dict/module.encoder_k.", m->net, h.k, h.sk);
     if (!st && queue) set_queue(s, &f, keys, ptr);
     if (!st && key) {
+        m->be->enter(m->dev);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, m->net, h.k, m->k, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, m->net, h.sk, m->stats_k, 1);
+        st = m->be->sync(m->dev);
+        m->be->leave(m->dev);
+        m->prepared = 0;
     }
     host_free(&h);
     hpt__free(keys);

@@ -11,33 +11,60 @@ hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *
     e->batch = batch;
     e->size = size;
     HPT_TRY(hpt__precision(c, o, &e->dtype));
-    size_t size_of = hpt__real_size(e->dtype);
-    e->params = c->be->mem_alloc(c->dev, m->net.n_params * size_of);
-    e->stats = c->be->mem_alloc(c->dev, m->net.n_stats * size_of);
-    hpt_status st = e->params && e->stats ? HPT_OK : hpt__fail_memory(m->net.n_params * size_of);
-    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct")};
-    if (!st) st = hpt__plan_create(c->be, c->dev, &m->net, &s, &e->plan);
-    if (st) {
-        hpt__encoder_close(e);
-        return st;
+    size_t size_of = hpt__real_size(e->dtype), image = 12 * (size_t)size * (size_t)size;
+    const hpt__backend *be = c->be;
+    int low = be->low_params(c->dev, e->dtype);
+    be->enter(c->dev);
+    e->params = be->mem_alloc(c->dev, m->net.n_params * size_of);
+    e->stats = be->mem_alloc(c->dev, m->net.n_stats * size_of);
+    if (low) e->low = be->mem_alloc(c->dev, m->net.n_params * 2);
+    if (!be->host_memory) e->images = be->mem_alloc(c->dev, (size_t)batch * image);
+    be->leave(c->dev);
+    hpt_status st = e->params && e->stats && (!low || e->low) && (be->host_memory || e->images) ? HPT_OK : hpt__fail_memory(m->net.n_params * size_of);
+    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1};
+    if (!st) st = hpt__plan_create(be, c->dev, &m->net, &s, &e->plan);
+    if (!st) {
+        be->enter(c->dev);
+        hpt__weights_upload(be, c->dev, e->dtype, &m->net, m->params, e->params, 0);
+        hpt__weights_upload(be, c->dev, e->dtype, &m->net, m->stats, e->stats, 1);
+        if (low) be->lower(c->dev, 1, m->net.n_params, m->net.n_params, e->params, e->low);
+        st = be->sync(c->dev);
+        be->leave(c->dev);
     }
-    hpt__weights_upload(c->be, c->dev, e->dtype, &m->net, m->params, e->params, 0);
-    hpt__weights_upload(c->be, c->dev, e->dtype, &m->net, m->stats, e->stats, 1);
-    return HPT_OK;
+    if (st) hpt__encoder_close(e);
+    return st;
 }
 void hpt__encoder_close(hpt__encoder *e) {
     hpt_context *c = e->m->ctx;
+    void *all[] = {e->params, e->low, e->stats, e->images};
     hpt__plan_destroy(e->plan);
-    if (e->params) c->be->mem_free(c->dev, e->params);
-    if (e->stats) c->be->mem_free(c->dev, e->stats);
+    c->be->enter(c->dev);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]) c->be->mem_free(c->dev, all[i]);
+    c->be->leave(c->dev);
+}
+hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momentum) {
+    hpt_context *c = e->m->ctx;
+    if (e->images) {
+        c->be->enter(c->dev);
+        c->be->upload(c->dev, e->images, x, (size_t)e->batch * 12 * (size_t)e->size * (size_t)e->size);
+        c->be->leave(c->dev);
+        x = e->images;
+    }
+    return hpt__plan_forward(e->plan, e->params, e->low, e->stats, x, bn_momentum);
 }
 hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) {
-    HPT_TRY(hpt__plan_forward(e->plan, e->params, e->stats, x, 0));
+    hpt_context *c = e->m->ctx;
+    HPT_TRY(hpt__encoder_forward(e, x, 0));
     const void *y = hpt__plan_output(e->plan);
     size_t count = (size_t)n * (size_t)e->m->net.feature_dim;
+    hpt_status st = HPT_OK;
+    c->be->enter(c->dev);
     if (e->dtype == HPT__F64) for (size_t i = 0; i < count; i++) out[i] = (float)((const double *)y)[i];
-    else e->m->ctx->be->download(e->m->ctx->dev, out, y, count * 4);
-    return HPT_OK;
+    else c->be->download(c->dev, out, y, count * 4);
+    st = c->be->sync(c->dev);
+    c->be->leave(c->dev);
+    return st;
 }
 
 /* Plain images in order, short edge to image_size/0.875 or image_size. */
@@ -91,13 +118,26 @@ hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o,
     for (uint64_t i = 0; !st && i < batches; i++) {
         hpt__batch x;
         st = hpt__loader_next(l, &x, NULL);
-        if (!st) st = hpt__plan_forward(e.plan, e.params, e.stats, x.view[0], ema ? 0.1 : 1.0 / (double)(i + 1));
+        if (!st) st = hpt__encoder_forward(&e, x.view[0], ema ? 0.1 : 1.0 / (double)(i + 1));
     }
-    if (!st && !c->be->finite(c->dev, e.dtype, e.stats, m->net.n_stats)) st = hpt__fail(HPT_ERR_NUMERIC, "a batch-norm statistic is not finite; the model is unchanged");
+    float *stats = st ? NULL : hpt__alloc(m->net.n_stats * 4);
+    if (!st && !stats) st = hpt__fail_memory(m->net.n_stats * 4);
     if (!st) {
-        hpt__weights_download(c->be, c->dev, e.dtype, &m->net, e.stats, m->stats, 1);
+        c->be->enter(c->dev);
+        hpt__weights_download(c->be, c->dev, e.dtype, &m->net, e.stats, stats, 1);
+        st = c->be->sync(c->dev);
+        c->be->leave(c->dev);
+    }
+    for (int i = 0; !st && i < m->net.n_tensors; i++) {
+        const hpt__tensor *t = &m->net.tensors[i];
+        for (size_t j = 0; !st && hpt__is_stat(t) && j < t->count; j++)
+            if (!isfinite(stats[t->offset + j])) st = hpt__fail(HPT_ERR_NUMERIC, "%s is not finite; the model is unchanged", t->name);
+    }
+    if (!st) {
+        memcpy(m->stats, stats, m->net.n_stats * 4);
         *images = batches * (uint64_t)batch;
     }
+    hpt__free(stats);
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
     return st;

@@ -6,10 +6,11 @@
 #include "nn/model.h"
 
 /* A model on its device, in evaluation mode (or statistics mode), for batches of one size. */
-typedef struct hpt__encoder { hpt_model *m; hpt__dtype dtype; hpt__plan *plan; void *params, *stats; int batch, size; } hpt__encoder;
+typedef struct hpt__encoder { hpt_model *m; hpt__dtype dtype; hpt__plan *plan; void *params, *low, *stats, *images; int batch, size; } hpt__encoder;
 hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups);
 void hpt__encoder_close(hpt__encoder *e);
-/* x (batch,3,size,size) -> the first n rows of features */
+/* x (batch,3,size,size) in host memory -> the first n rows of features, or (forward) only new running statistics */
+hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momentum);
 hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out);
 
 hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out);

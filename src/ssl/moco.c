@@ -1,204 +1,486 @@
 /* SPDX-License-Identifier: MIT
- * The published step stands in hpt__moco_step(), line by line (He et al. 2020, algorithm 1; order of facebookresearch/moco). Names there:
- * q, k parameters of the query and key encoder; z_q, z_k their normalised embeddings; keys = z_k in the order of the batch. */
+ * The published step stands in step(), line by line (He et al. 2020, algorithm 1; order of facebookresearch/moco). Names there:
+ * q, k parameters of the query and key encoder; z_q, z_k their normalised embeddings; keys = z_k of all ranks in the order of the batch.
+ * n images on this rank, of all = n * ranks in the step. What differs from step to step (learning rate, queue pointer, permutation)
+ * is read from device memory and nothing is decided on the host, so that the whole step can be recorded once and replayed. */
 #include "ssl/moco.h"
 #include "core/alloc.h"
 #include "core/rng.h"
 #include "kernels/embed.h"
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
-static void update(hpt__moco *m, double lr);
-static hpt_status not_finite(hpt__moco *m, const char *what, int advance);
-static void save_statistics(hpt__moco *m);
-static void draw_shuffle(hpt__moco *m);
+typedef struct inputs { hpt__vars vars; uint32_t perm[]; } inputs;      /* perm[all], then its inverse[all] */
+typedef struct buckets { hpt__moco *m; size_t end; hpt_status status; } buckets;
+static void reduce_ready(void *user, size_t from);
+static hpt_status reduce_rest(buckets *b);
+static void update(hpt__moco *m, const hpt__vars *vars);
 
-hpt_status hpt__moco_step(hpt__moco *m, const float *view_q, const float *view_k, int advance, hpt__moco_metrics *out) {
+static hpt_status step(hpt__moco *m, const float *view_q, const float *view_k, const inputs *in) {
     const hpt__backend *be = m->be;
     hpt__device *dev = m->dev;
+    hpt__comm *comm = m->comm;
     hpt__dtype t = m->spec.dtype;
-    int n = m->spec.batch, d = m->net->arch.dim;
-    size_t pixels = 3 * (size_t)m->spec.size * (size_t)m->spec.size;
-    double loss[3];
-    memset(out, 0, sizeof *out);
-    out->lr = hpt__schedule_lr(&m->spec.schedule, m->step);
-    save_statistics(m);
+    hpt__outcome *o = m->outcome;
+    int n = m->spec.batch, all = n * comm->size, d = m->net->arch.dim;
+    size_t pixels = 3 * (size_t)m->spec.size * (size_t)m->spec.size, row = (size_t)d * hpt__real_size(t), first = (size_t)(n * comm->rank);
+    const uint32_t *perm = in->perm + first, *inverse = in->perm + all;
+    const void *mine = (char *)m->keys + first * row;
 
     /* query: z_q = normalise(f_q(x_q)) */
-    HPT_TRY(hpt__plan_forward(m->plan_q, m->q, m->stats_q, view_q, 0.1));
+    HPT_TRY(hpt__plan_forward(m->plan_q, m->q, m->q_low, m->stats_q, view_q, 0.1));
     be->enter(dev);
     be->l2norm(dev, t, n, d, hpt__plan_output(m->plan_q), m->z_q, m->norm);
 
-    /* key encoder first moves towards the query encoder: k = m*k + (1-m)*q */
-    be->ema(dev, t, m->k_next, m->k, m->q, m->net->n_params, m->spec.m);
-
-    /* shuffle BN: the key images meet other batch-norm groups than their queries */
-    draw_shuffle(m);
-    if (m->spec.shuffle) be->gather(dev, HPT__F32, n, pixels, view_k, m->perm, m->shuffled);
-    be->leave(dev);
-
-    /* keys: z_k = unshuffle(normalise(f_k(shuffle(x_k)))), no gradient */
-    HPT_TRY(hpt__plan_forward(m->plan_k, m->k_next, m->stats_k, m->spec.shuffle ? m->shuffled : view_k, 0.1));
-    be->enter(dev);
-    be->l2norm(dev, t, n, d, hpt__plan_output(m->plan_k), m->z_k, m->dz);
-    be->gather(dev, t, n, (size_t)d, m->z_k, m->inverse, m->keys);
-
-    /* InfoNCE with the queue as it was before this batch; gradient for z_q, then through the normalisation */
-    hpt_status st = be->infonce(dev, t, n, d, m->spec.queue, m->z_q, m->keys, m->queue, m->spec.t, loss, m->dz, m->scratch);
-    if (!st) be->l2norm_grad(dev, t, n, d, m->z_q, m->norm, m->dz, m->dz);
-    out->loss = loss[0];
-    out->acc1 = 100 * loss[1] / n;
-    out->acc5 = 100 * loss[2] / n;
-    out->z_std = be->spread(dev, t, n, d, m->z_q);
-    be->leave(dev);
-    if (st) return st;
-    if (!isfinite(loss[0])) return not_finite(m, "the loss", advance);
-
-    HPT_TRY(hpt__plan_backward(m->plan_q, m->q, m->grad, m->dz));
-    be->enter(dev);
-    int finite = be->finite(dev, t, m->grad, m->net->n_params);
-    if (finite) {
-        /* the step counts: keys into the queue, the key encoder's new weights, q = q - lr * update */
-        m->ptr = be->enqueue(dev, t, n, d, m->keys, m->queue, m->spec.queue, m->ptr);
-        m->filled = m->filled + n < m->spec.queue ? m->filled + n : m->spec.queue;
-        void *old = m->k;
-        m->k = m->k_next;
-        m->k_next = old;
-        update(m, out->lr);
-        m->step++;
-        out->applied = 1;
+    /* shuffle BN: the key images meet other batch-norm groups, on other ranks, than their queries */
+    hpt_status st = HPT_OK;
+    if (m->spec.shuffle) {
+        if (comm->size > 1) st = comm->all_gather(comm, view_k, m->all_views, (size_t)n * pixels * 4);
+        be->gather(dev, HPT__F32, n, pixels, comm->size > 1 ? m->all_views : view_k, perm, m->shuffled);
+        view_k = m->shuffled;
     }
     be->leave(dev);
-    return finite ? HPT_OK : not_finite(m, NULL, advance);
+    HPT_TRY(st);
+
+    /* keys: z_k = unshuffle(normalise(f_k(shuffle(x_k)))), no gradient. f_k has already moved towards f_q: k = m*k + (1-m)*q, see update() */
+    HPT_TRY(hpt__plan_forward(m->plan_k, m->k_next, m->k_low, m->stats_k, view_k, 0.1));
+    be->enter(dev);
+    be->l2norm(dev, t, n, d, hpt__plan_output(m->plan_k), m->z_k, m->dz);
+    if (comm->size > 1) st = comm->all_gather(comm, m->z_k, m->z_all, (size_t)n * row);
+    be->gather(dev, t, all, (size_t)d, comm->size > 1 ? m->z_all : m->z_k, inverse, m->keys);
+
+    /* InfoNCE with the queue as it was before this batch; gradient for z_q, then through the normalisation */
+    if (!st) st = be->infonce(dev, t, n, d, m->spec.queue, m->z_q, mine, m->queue, m->queue_low, m->spec.t, o, m->dz, m->scratch);
+    be->l2norm_grad(dev, t, n, d, m->z_q, m->norm, m->dz, m->dz);
+    be->spread(dev, t, n, d, m->z_q, o, m->scratch);
+    if (!st && comm->size > 1) st = comm->mean_start(comm, o, 4, 1);
+    if (!st && comm->size > 1) st = comm->mean_wait(comm);
+    be->judge(dev, o);
+    be->leave(dev);
+    HPT_TRY(st);
+
+    /* backward; gradients are averaged over the ranks in buckets as they become ready */
+    buckets b = {m, m->net->n_params, HPT_OK};
+    HPT_TRY(hpt__plan_backward(m->plan_q, m->q, m->q_low, m->grad, m->dz, comm->size > 1 ? reduce_ready : NULL, &b));
+    be->enter(dev);
+    if (comm->size > 1) st = reduce_rest(&b);
+    be->finite(dev, t, m->grad, m->net->n_params, HPT__BAD_GRAD, o);
+
+    /* unless loss or gradient is not finite, the step counts: keys into the queue, q = q - lr*v, k follows */
+    be->enqueue(dev, t, all, d, m->keys, m->queue, m->spec.queue, m->queue_low, &in->vars, o);
+    update(m, &in->vars);
+    be->leave(dev);
+    return st;
 }
 
-/* SGD with momentum on the trainable ranges (all parameters: one range), or AdamW. */
-static void update(hpt__moco *m, double lr) {
+/* SGD with momentum, AdamW or LARS on the trainable ranges (all parameters: one range), and in the same pass the momentum update of the key
+ * encoder on all of them: k = k_next; k_next = m*k + (1-m)*q for the step to come. */
+static void update(hpt__moco *m, const hpt__vars *vars) {
+    const hpt__net *net = m->net;
     size_t size = hpt__real_size(m->spec.dtype);
-    hpt__adamw adam = {lr, m->spec.weight_decay, m->spec.beta1, m->spec.beta2, m->spec.eps, m->step + 1};
-    for (int i = 0; i < m->net->n_tensors;) {
-        const hpt__tensor *first = &m->net->tensors[i];
-        if (hpt__is_stat(first) || !m->trainable[i]) {
+    hpt__update u = {.q = m->q, .k = m->k, .k_next = m->k_next, .m = m->moment1, .v = m->moment2, .g = m->grad, .trust = m->trust, .q_low = m->q_low, .k_low = m->k_low,
+                     .momentum = m->spec.momentum, .wd = m->spec.weight_decay, .b1 = m->spec.beta1, .b2 = m->spec.beta2, .eps = m->spec.eps, .ema = m->spec.m};
+    for (int i = 0; i < net->n_tensors;) {
+        const hpt__tensor *first = &net->tensors[i];
+        int trains = m->trainable[i], alone = trains && m->spec.rule == HPT__LARS, used = 0;
+        if (hpt__is_stat(first)) {
             i++;
             continue;
         }
         size_t at = first->offset, end = at;
-        for (; i < m->net->n_tensors; i++) {
-            const hpt__tensor *t = &m->net->tensors[i];
+        for (; i < net->n_tensors; i++) {
+            const hpt__tensor *t = &net->tensors[i];
             if (hpt__is_stat(t)) continue;
-            if (!m->trainable[i]) break;
+            if (m->trainable[i] != trains || (alone && used++)) break;
             end = t->offset + (t->count + 15) / 16 * 16;
         }
-        char *q = (char *)m->q + at * size, *g = (char *)m->grad + at * size, *v1 = (char *)m->moment1 + at * size;
-        if (m->spec.adamw) m->be->adamw(m->dev, m->spec.dtype, q, v1, (char *)m->moment2 + at * size, g, end - at, &adam);
-        else m->be->sgd(m->dev, m->spec.dtype, q, v1, g, end - at, lr, m->spec.momentum, m->spec.weight_decay);
+        u.rule = trains ? m->spec.rule : HPT__FROZEN;
+        u.wd = m->spec.weight_decay;
+        if (alone && first->ndim < 2) {         /* moco-v3: vectors have neither weight decay nor trust */
+            u.rule = HPT__SGD;
+            u.wd = 0;
+        } else if (alone) m->be->trust(m->dev, m->spec.dtype, (char *)m->q + at * size, (char *)m->grad + at * size, first->count, u.wd, m->spec.trust, m->trust, m->scratch);
+        m->be->update(m->dev, m->spec.dtype, &u, at, end - at, vars, m->outcome);
     }
 }
 
-/* A permutation of the batch keyed by (seed, step), and its inverse; the identity when shuffling is off. */
-static void draw_shuffle(hpt__moco *m) {
-    uint32_t n = (uint32_t)m->spec.batch;
+/* ---- gradient buckets: from the end of the flat array, where backward begins ---- */
+
+enum { BUCKET = 2 << 20 };      /* values: 8 MiB of float */
+static hpt_status reduce(buckets *b, size_t from) {
+    size_t size = hpt__real_size(b->m->spec.dtype), count = b->end - from;
+    hpt__comm *c = b->m->comm;
+    b->end = from;
+    return count ? c->mean_start(c, (char *)b->m->grad + from * size, count, size == 8) : HPT_OK;
+}
+static void reduce_ready(void *user, size_t from) {
+    buckets *b = user;
+    if (!b->status && b->end - from >= BUCKET) b->status = reduce(b, from);
+}
+static hpt_status reduce_rest(buckets *b) {
+    HPT_TRY(b->status);
+    HPT_TRY(reduce(b, 0));
+    return b->m->comm->mean_wait(b->m->comm);
+}
+
+/* ---- giving a step its images ---- */
+
+hpt_status hpt__moco_stage(hpt__moco *m, const float *view_q, const float *view_k, int later) {
+    size_t bytes = (size_t)m->spec.batch * 12 * (size_t)m->spec.size * (size_t)m->spec.size;
+    const float *view[2] = {view_q, view_k};
+    m->staged = 1;
+    m->raw[m->lane] = 0;
+    for (int v = 0; v < 2; v++) {
+        m->source[v] = view[v];
+        if (m->be->host_memory) continue;
+        m->be->enter(m->dev);
+        if (later) m->be->stage(m->dev, m->lane, m->view[m->lane][v], view[v], bytes);
+        else m->be->upload(m->dev, m->view[m->lane][v], view[v], bytes);
+        m->be->leave(m->dev);
+    }
+    return HPT_OK;
+}
+
+static hpt_status grow(hpt__moco *m, void **p, size_t *cap, size_t bytes) {
+    if (bytes <= *cap) return HPT_OK;
+    HPT_TRY(m->be->sync(m->dev));
+    m->be->mem_free(m->dev, *p);
+    *cap = bytes + bytes / 4;
+    if ((*p = m->be->mem_alloc(m->dev, *cap))) return HPT_OK;
+    *cap = 0;
+    return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB of the device for the images of a batch", bytes >> 20);
+}
+
+hpt_status hpt__moco_stage_raw(hpt__moco *m, const uint8_t *pixels, size_t bytes, const hpt__view *views, const float *table) {
+    int l = m->lane, n = 2 * m->spec.batch, taps = 3;
+    for (int i = 0; i < n; i++)
+        if (hpt__view_taps(views + i, m->spec.size) > taps) taps = hpt__view_taps(views + i, m->spec.size);
+    m->be->enter(m->dev);
+    hpt_status st = grow(m, &m->pixels[l], &m->pixels_cap[l], bytes);
+    if (!st) st = grow(m, &m->augment_scratch, &m->augment_cap, m->be->augment_scratch(m->dev, n, m->spec.size, taps));
+    if (!st) {
+        m->be->stage(m->dev, l, m->pixels[l], pixels, bytes);
+        m->be->stage(m->dev, l, m->views[l], views, (size_t)n * sizeof *views);
+        m->be->upload(m->dev, m->table, table, 3 * 256 * 4);
+        m->views_taps[l] = taps;
+        m->raw[l] = m->staged = 1;
+    }
+    m->be->leave(m->dev);
+    return st;
+}
+
+hpt_status hpt__moco_staged(hpt__moco *m) {
+    if (m->be->host_memory) return HPT_OK;
+    m->be->enter(m->dev);
+    hpt_status st = m->be->lane_wait(m->dev, m->lane);
+    m->be->leave(m->dev);
+    return st;
+}
+
+/* ---- launch and finish ---- */
+
+/* Weights that came from outside: the next key encoder and the low copies follow them. */
+static void prepare(hpt__moco *m) {
+    const hpt__backend *be = m->be;
+    size_t n = m->net->n_params, d = (size_t)m->net->arch.dim;
+    be->ema(m->dev, m->spec.dtype, m->k_next, m->k, m->q, n, m->spec.m);
+    if (m->q_low) {
+        be->lower(m->dev, 1, n, n, m->q, m->q_low);
+        be->lower(m->dev, 1, n, n, m->k_next, m->k_low);
+    }
+    if (m->queue_low) be->lower(m->dev, (size_t)m->spec.queue, d, (size_t)be->queue_pitch(m->dev, m->spec.dtype, (int)d), m->queue, m->queue_low);
+    m->prepared = 1;
+}
+
+/* Learning rate, queue pointer, and a permutation of the whole batch keyed by (seed, step): the same on every rank. */
+static void fill_inputs(hpt__moco *m, inputs *in) {
+    uint32_t n = (uint32_t)(m->spec.batch * m->comm->size), *inverse = in->perm + n;
+    double t = (double)m->step + 1;
     hpt__rng r;
+    m->lr = hpt__schedule_lr(&m->spec.schedule, m->step);
+    in->vars = (hpt__vars){.lr = m->lr, .adam1 = 1 - pow(m->spec.beta1, t), .adam2 = sqrt(1 - pow(m->spec.beta2, t)), .ptr = m->ptr};
     hpt__rng_init(&r, m->spec.seed, HPT__RNG_SHUFFLE, m->step, 0);
-    hpt__rng_permutation(&r, m->perm, n);
+    hpt__rng_permutation(&r, in->perm, n);
     for (uint32_t i = 0; i < n; i++) {
-        if (!m->spec.shuffle) m->perm[i] = i;
-        m->inverse[m->perm[i]] = i;
+        if (!m->spec.shuffle) in->perm[i] = i;
+        inverse[in->perm[i]] = i;
     }
 }
+static size_t input_bytes(const hpt__moco *m) { return (sizeof(inputs) + 8 * (size_t)m->spec.batch * (size_t)m->comm->size + 63) / 64 * 64; }
 
-/* Running statistics move in the forward passes; a step that does not count must leave them as they were. */
-static void save_statistics(hpt__moco *m) {
-    size_t bytes = m->net->n_stats * hpt__real_size(m->spec.dtype);
-    memcpy(m->stats_old_q, m->stats_q, bytes);
-    memcpy(m->stats_old_k, m->stats_k, bytes);
+/* Running statistics move in the forward passes: what they were is kept, and put back if the step does not count. */
+static size_t stat_bytes(const hpt__moco *m) { return (m->net->n_stats * hpt__real_size(m->spec.dtype) + 63) / 64 * 64; }
+static hpt_status whole_step(hpt__moco *m, int lane) {
+    const hpt__backend *be = m->be;
+    const float *q = be->host_memory ? m->source[0] : m->view[lane][0], *k = be->host_memory ? m->source[1] : m->view[lane][1];
+    size_t bytes = stat_bytes(m);
+    be->enter(m->dev);
+    be->zero(m->dev, m->outcome, sizeof *m->outcome);
+    be->copy(m->dev, m->stats_old_q, m->stats_q, bytes);
+    be->copy(m->dev, m->stats_old_k, m->stats_k, bytes);
+    be->leave(m->dev);
+    HPT_TRY(step(m, q, k, m->input[lane]));
+    be->enter(m->dev);
+    hpt_status st = HPT_OK;
+    if (m->comm->size > 1) {        /* each rank saw other images: the mean of their statistics is that of the batch */
+        int f64 = m->spec.dtype == HPT__F64;
+        st = m->comm->mean_start(m->comm, m->stats_q, m->net->n_stats, f64);
+        if (!st) st = m->comm->mean_start(m->comm, m->stats_k, m->net->n_stats, f64);
+        if (!st) st = m->comm->mean_wait(m->comm);
+    }
+    be->copy_if(m->dev, m->stats_q, m->stats_old_q, bytes, &m->outcome->bad);
+    be->copy_if(m->dev, m->stats_k, m->stats_old_k, bytes, &m->outcome->bad);
+    if (!be->host_memory) be->fetch(m->dev, m->outcome_host, m->outcome, sizeof *m->outcome);
+    be->leave(m->dev);
+    return st;
 }
 
-static hpt_status not_finite(hpt__moco *m, const char *what, int advance) {
-    size_t bytes = m->net->n_stats * hpt__real_size(m->spec.dtype), size = hpt__real_size(m->spec.dtype);
-    memcpy(m->stats_q, m->stats_old_q, bytes);
-    memcpy(m->stats_k, m->stats_old_k, bytes);
-    char text[96] = "a gradient";
-    for (int i = 0; !what && i < m->net->n_tensors; i++) {
+/* The first step of a lane runs as it is (libraries load their code then), the second is recorded, later ones replay it. */
+static hpt_status run_or_replay(hpt__moco *m, int lane) {
+    const hpt__backend *be = m->be;
+    if (m->spec.graph && m->warm[lane] && !m->graph[lane]) {
+        be->enter(m->dev);
+        hpt_status st = be->graph_begin(m->dev);
+        be->leave(m->dev);
+        HPT_TRY(st);
+        st = whole_step(m, lane);
+        be->enter(m->dev);
+        hpt_status end = be->graph_end(m->dev, &m->graph[lane]);
+        be->leave(m->dev);
+        HPT_TRY(st ? st : end);
+    }
+    m->warm[lane] = 1;
+    if (!m->graph[lane]) return whole_step(m, lane);
+    be->enter(m->dev);
+    hpt_status st = be->graph_launch(m->dev, m->graph[lane]);
+    be->leave(m->dev);
+    return st;
+}
+
+hpt_status hpt__moco_launch(hpt__moco *m) {
+    const hpt__backend *be = m->be;
+    int lane = m->lane;
+    inputs *in = m->input_host[lane];
+    if (!m->staged) return hpt__fail(HPT_ERR_INTERNAL, "a step without images");
+    fill_inputs(m, in);
+    be->enter(m->dev);
+    if (!m->prepared) prepare(m);
+    if (!be->host_memory) {
+        be->stage(m->dev, lane, m->input[lane], in, input_bytes(m));
+        be->await(m->dev, lane);
+        if (m->raw[lane]) {
+            for (int v = 0; v < 2; v++)
+                be->augment(m->dev, m->spec.batch, m->spec.size, m->views_taps[lane], (hpt__view *)m->views[lane] + v * m->spec.batch, m->pixels[lane], m->table, m->view[lane][v], m->augment_scratch);
+        }
+    }
+    be->leave(m->dev);
+    m->staged = 0;
+    if (!be->host_memory) m->lane = (lane + 1) % HPT__LANES;
+    return run_or_replay(m, lane);
+}
+
+static hpt_status not_finite(hpt__moco *m, int bad, int advance) {
+    size_t size = hpt__real_size(m->spec.dtype);
+    const char *text = bad & HPT__BAD_LOSS ? "the loss" : "a gradient";
+    char name[96];
+    for (int i = 0; !(bad & HPT__BAD_LOSS) && i < m->net->n_tensors; i++) {
         const hpt__tensor *t = &m->net->tensors[i];
-        if (!hpt__is_stat(t) && !m->be->finite(m->dev, m->spec.dtype, (char *)m->grad + t->offset * size, t->count)) {
-            snprintf(text, sizeof text, "the gradient of %s", t->name);
+        if (hpt__is_stat(t)) continue;
+        m->be->zero(m->dev, m->outcome, sizeof *m->outcome);
+        m->be->finite(m->dev, m->spec.dtype, (char *)m->grad + t->offset * size, t->count, HPT__BAD_GRAD, m->outcome);
+        m->be->download(m->dev, m->outcome_host, m->outcome, sizeof *m->outcome);
+        if (m->outcome_host->bad) {
+            snprintf(name, sizeof name, "the gradient of %s", t->name);
+            text = name;
             break;
         }
     }
-    uint64_t step = m->step;
-    if (!what) memset(m->grad, 0, m->net->n_params * size);
+    m->be->zero(m->dev, m->grad, m->net->n_params * size);
+    uint64_t at = m->step;
     if (advance) m->step++;
-    return hpt__fail(HPT_ERR_NUMERIC, "step %llu: %s is not finite; the step was not applied", (unsigned long long)step + 1, what ? what : text);
+    return hpt__fail(HPT_ERR_NUMERIC, "step %llu: %s is not finite; the step was not applied", (unsigned long long)at + 1, text);
 }
+
+hpt_status hpt__moco_finish(hpt__moco *m, int advance, hpt__moco_metrics *out) {
+    const hpt__backend *be = m->be;
+    int all = m->spec.batch * m->comm->size;
+    hpt_status st = HPT_OK;
+    memset(out, 0, sizeof *out);
+    out->lr = m->lr;
+    be->enter(m->dev);
+    for (int spin = 0; !be->host_memory && (st = be->poll(m->dev)) == HPT_END; spin++) {
+        if ((st = m->comm->check(m->comm))) break;
+        if (spin > 100) nanosleep(&(struct timespec){0, 20000}, NULL);
+    }
+    hpt__outcome o = *m->outcome_host;
+    if (!st) {
+        out->loss = o.loss;
+        out->acc1 = 100 * o.top1 / m->spec.batch;
+        out->acc5 = 100 * o.top5 / m->spec.batch;
+        out->z_std = o.spread;
+        if (o.bad) st = not_finite(m, o.bad, advance);
+        else {
+            m->ptr = (m->ptr + all) % m->spec.queue;
+            m->filled = m->filled + all < m->spec.queue ? m->filled + all : m->spec.queue;
+            m->step++;
+            out->applied = 1;
+        }
+    }
+    be->leave(m->dev);
+    return st;
+}
+
+hpt_status hpt__moco_step(hpt__moco *m, const float *view_q, const float *view_k, int advance, hpt__moco_metrics *out) {
+    HPT_TRY(hpt__moco_stage(m, view_q, view_k, 0));
+    HPT_TRY(hpt__moco_launch(m));
+    return hpt__moco_finish(m, advance, out);
+}
+
+/* ---- a run begins and ends ---- */
 
 static void *take(hpt__moco *m, size_t bytes, hpt_status *st) {
     void *p = *st ? NULL : m->be->mem_alloc(m->dev, bytes + 64);
-    if (!p && !*st) *st = hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the state of a session", bytes >> 20);
-    if (p) memset(p, 0, bytes + 64);
+    if (!p && !*st) {
+        size_t left = m->be->mem_left(m->dev);
+        *st = left == SIZE_MAX ? hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the state of a session", bytes >> 20)
+                               : hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the state of a session, %zu MiB free", bytes >> 20, left >> 20);
+    }
+    if (p) m->be->zero(m->dev, p, bytes + 64);
+    return p;
+}
+static void *take_host(hpt__moco *m, size_t bytes, hpt_status *st) {
+    void *p = *st ? NULL : m->be->host_alloc(m->dev, bytes);
+    if (!p && !*st) *st = hpt__fail_memory(bytes);
+    if (p) memset(p, 0, bytes);
     return p;
 }
 
-hpt_status hpt__moco_init(hpt__moco *m, const hpt__backend *be, hpt__device *dev, hpt__net *net, const hpt__moco_spec *spec,
-                          const float *params, const float *stats) {
+/* Running variances of the key encoder start as 1, the queue as random unit vectors. */
+static hpt_status fresh_state(hpt__moco *m) {
+    const hpt__net *net = m->net;
+    size_t size = hpt__real_size(m->spec.dtype), d = (size_t)net->arch.dim, rows = (size_t)m->spec.queue;
+    float *stats = hpt__calloc(net->n_stats, 4);
+    char *keys = hpt__alloc(rows * d * size), *unit = NULL;
+    hpt_status st = stats && keys ? HPT_OK : hpt__fail_memory(rows * d * size);
+    for (int i = 0; !st && i < net->n_tensors; i++)
+        for (size_t j = 0; net->tensors[i].kind == HPT__RUN_VAR && j < net->tensors[i].count; j++) stats[net->tensors[i].offset + j] = 1;
+    for (size_t i = 0; !st && i < rows; i++) {
+        hpt__rng r;
+        hpt__rng_init(&r, m->spec.seed, HPT__RNG_QUEUE, i, 0);
+        for (size_t j = 0; j < d; j++)
+            if (size == 8) ((double *)(void *)keys)[i * d + j] = hpt__rng_normal(&r);
+            else ((float *)(void *)keys)[i * d + j] = (float)hpt__rng_normal(&r);
+        unit = keys + i * d * size;
+        if (size == 8) {
+            double len;
+            hpt__ref_l2norm_f64(1, (int)d, (double *)(void *)unit, (double *)(void *)unit, &len);
+        } else {
+            float len;
+            hpt__ref_l2norm_f32(1, (int)d, (float *)(void *)unit, (float *)(void *)unit, &len);
+        }
+    }
+    if (!st) {
+        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, stats, m->stats_k, 1);
+        m->be->upload(m->dev, m->queue, keys, rows * d * size);
+    }
+    hpt__free(stats);
+    hpt__free(keys);
+    return st;
+}
+
+static hpt_status take_all(hpt__moco *m) {
+    const hpt__moco_spec *spec = &m->spec;
+    const hpt__backend *be = m->be;
+    const hpt__net *net = m->net;
     hpt_status st = HPT_OK;
+    size_t size = hpt__real_size(spec->dtype), n = (size_t)spec->batch, d = (size_t)net->arch.dim, all = n * (size_t)m->comm->size;
+    size_t image = 12 * (size_t)spec->size * (size_t)spec->size, pitch = (size_t)be->queue_pitch(m->dev, spec->dtype, (int)d), loss = be->infonce_scratch(m->dev, spec->dtype, (int)n, (int)d);
+    int low = be->low_params(m->dev, spec->dtype);
+    void **const flat[] = {&m->q, &m->k, &m->k_next, &m->grad, &m->moment1};
+    for (size_t i = 0; i < sizeof flat / sizeof *flat; i++) *flat[i] = take(m, net->n_params * size, &st);
+    if (spec->rule == HPT__ADAMW) m->moment2 = take(m, net->n_params * size, &st);
+    if (low) m->q_low = take(m, net->n_params * 2, &st), m->k_low = take(m, net->n_params * 2, &st);
+    void **const stat[] = {&m->stats_q, &m->stats_k, &m->stats_old_q, &m->stats_old_k};
+    for (size_t i = 0; i < sizeof stat / sizeof *stat; i++) *stat[i] = take(m, stat_bytes(m), &st);
+    m->queue = take(m, (size_t)spec->queue * d * size, &st);
+    if (pitch) m->queue_low = take(m, (size_t)spec->queue * pitch * 2, &st);
+    void **const row[] = {&m->z_q, &m->z_k, &m->dz};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) *row[i] = take(m, n * (d + 1) * size, &st);
+    m->keys = take(m, all * d * size, &st);
+    m->norm = take(m, n * size, &st);
+    m->trust = take(m, 64, &st);
+    m->scratch = take(m, (loss > 128 * 8 ? loss : 128 * 8) + d * 8, &st);
+    if (m->comm->size > 1) m->z_all = take(m, all * d * size, &st);
+    if (spec->shuffle) m->shuffled = take(m, n * image, &st);
+    if (spec->shuffle && m->comm->size > 1) m->all_views = take(m, all * image, &st);
+    m->outcome = take(m, sizeof *m->outcome, &st);
+    for (int l = 0; l < HPT__LANES; l++) {
+        if (be->host_memory && l) break;
+        m->input[l] = take(m, input_bytes(m), &st);
+        if (be->host_memory) m->input_host[l] = m->input[l];
+        else {
+            m->input_host[l] = take_host(m, input_bytes(m), &st);
+            for (int v = 0; v < 2; v++) m->view[l][v] = take(m, n * image, &st);
+            m->views[l] = take(m, 2 * n * sizeof(hpt__view), &st);
+        }
+    }
+    if (!be->host_memory) m->table = take(m, 3 * 256 * 4, &st);
+    m->outcome_host = be->host_memory ? m->outcome : take_host(m, sizeof *m->outcome, &st);
+    return st;
+}
+
+hpt_status hpt__moco_init(hpt__moco *m, const hpt__backend *be, hpt__device *dev, hpt__comm *comm, hpt__net *net, const hpt__moco_spec *spec,
+                          const float *params, const float *stats) {
     memset(m, 0, sizeof *m);
     m->be = be;
     m->dev = dev;
+    m->comm = comm;
     m->net = net;
     m->spec = *spec;
-    size_t size = hpt__real_size(spec->dtype), n = (size_t)spec->batch, d = (size_t)net->arch.dim;
-    void **const flat[] = {&m->q, &m->k, &m->k_next, &m->grad, &m->moment1};
-    for (size_t i = 0; i < sizeof flat / sizeof *flat; i++) *flat[i] = take(m, net->n_params * size, &st);
-    if (spec->adamw) m->moment2 = take(m, net->n_params * size, &st);
-    void **const stat[] = {&m->stats_q, &m->stats_k, &m->stats_old_q, &m->stats_old_k};
-    for (size_t i = 0; i < sizeof stat / sizeof *stat; i++) *stat[i] = take(m, net->n_stats * size, &st);
-    m->queue = take(m, (size_t)spec->queue * d * size, &st);
-    void **const row[] = {&m->z_q, &m->z_k, &m->dz, &m->keys};
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) *row[i] = take(m, n * (d + 1) * size, &st);
-    m->norm = take(m, n * size, &st);
-    m->scratch = take(m, be->infonce_scratch(dev, spec->dtype, spec->batch, net->arch.dim), &st);
-    if (spec->shuffle) m->shuffled = take(m, n * 12 * (size_t)spec->size * (size_t)spec->size, &st);
-    m->perm = take(m, n * 4, &st);
-    m->inverse = take(m, n * 4, &st);
-    m->trainable = take(m, (size_t)net->n_tensors, &st);
-    if (st) goto failed;
+    if (!be->graph_begin) m->spec.graph = 0;
+    if (!(m->trainable = hpt__alloc((size_t)net->n_tensors))) return hpt__fail_memory((size_t)net->n_tensors);
     memcpy(m->trainable, spec->trainable, (size_t)net->n_tensors);
-    hpt__plan_spec ps = {.dtype = spec->dtype, .mode = HPT__TRAIN, .batch = spec->batch, .size = spec->size, .groups = spec->groups,
-                         .head = 1, .direct = spec->direct, .trainable = m->trainable};
-    if ((st = hpt__plan_create(be, dev, net, &ps, &m->plan_q))) goto failed;
+    hpt__plan_spec ps = {.dtype = spec->dtype, .mode = HPT__TRAIN, .batch = spec->batch, .size = spec->size, .groups = spec->groups, .head = 1,
+                         .direct = spec->direct, .deterministic = spec->deterministic, .trainable = m->trainable};
+    be->enter(dev);
+    hpt_status st = take_all(m);
+    be->leave(dev);
+    if (!st) st = hpt__plan_create(be, dev, net, &ps, &m->plan_q);
     ps.mode = HPT__FORWARD;
-    if ((st = hpt__plan_create(be, dev, net, &ps, &m->plan_k))) goto failed;
-
-    /* k starts as a copy of q's parameters; its statistics start fresh, as a newly built encoder's do */
-    hpt__weights_upload(be, dev, spec->dtype, net, params, m->q, 0);
-    hpt__weights_upload(be, dev, spec->dtype, net, stats, m->stats_q, 1);
-    memcpy(m->k, m->q, net->n_params * size);
-    for (int i = 0; i < net->n_tensors; i++)
-        for (size_t j = 0; net->tensors[i].kind == HPT__RUN_VAR && j < net->tensors[i].count; j++)
-            if (spec->dtype == HPT__F64) ((double *)m->stats_k)[net->tensors[i].offset + j] = 1;
-            else ((float *)m->stats_k)[net->tensors[i].offset + j] = 1;
-    /* the queue starts as random unit vectors */
-    for (int64_t i = 0; i < spec->queue; i++) {
-        hpt__rng r;
-        hpt__rng_init(&r, spec->seed, HPT__RNG_QUEUE, (uint64_t)i, 0);
-        if (spec->dtype == HPT__F64) for (size_t j = 0; j < d; j++) ((double *)m->queue)[(size_t)i * d + j] = hpt__rng_normal(&r);
-        else for (size_t j = 0; j < d; j++) ((float *)m->queue)[(size_t)i * d + j] = (float)hpt__rng_normal(&r);
-        void *row0 = (char *)m->queue + (size_t)i * d * size;
-        be->l2norm(dev, spec->dtype, 1, (int)d, row0, row0, m->norm);
+    if (!st) st = hpt__plan_create(be, dev, net, &ps, &m->plan_k);
+    if (!st) {      /* k starts as a copy of q's parameters; its statistics start fresh, as a newly built encoder's do */
+        be->enter(dev);
+        hpt__weights_upload(be, dev, spec->dtype, net, params, m->q, 0);
+        hpt__weights_upload(be, dev, spec->dtype, net, stats, m->stats_q, 1);
+        be->copy(dev, m->k, m->q, net->n_params * hpt__real_size(spec->dtype));
+        st = fresh_state(m);
+        if (!st) st = be->sync(dev);
+        be->leave(dev);
     }
-    return HPT_OK;
-failed:
-    hpt__moco_fini(m);
+    if (st) hpt__moco_fini(m);
     return st;
 }
 
 void hpt__moco_fini(hpt__moco *m) {
-    void *all[] = {m->q, m->k, m->k_next, m->grad, m->moment1, m->moment2, m->stats_q, m->stats_k, m->stats_old_q, m->stats_old_k, m->queue,
-                   m->z_q, m->z_k, m->norm, m->dz, m->keys, m->scratch, m->shuffled, m->perm, m->inverse, m->trainable};
-    hpt__plan_destroy(m->plan_q);
-    hpt__plan_destroy(m->plan_k);
+    void *all[] = {m->q, m->k, m->k_next, m->grad, m->moment1, m->moment2, m->stats_q, m->stats_k, m->stats_old_q, m->stats_old_k, m->queue, m->q_low, m->k_low,
+                   m->queue_low, m->z_q, m->z_k, m->z_all, m->norm, m->dz, m->keys, m->scratch, m->trust, m->all_views, m->shuffled, m->outcome, m->table,
+                   m->augment_scratch};
+    if (!m->be) return;
+    m->be->enter(m->dev);
+    for (int l = 0; l < HPT__LANES; l++) {
+        void *lane[] = {m->input[l], m->view[l][0], m->view[l][1], m->views[l], m->pixels[l]};
+        if (m->graph[l]) m->be->graph_destroy(m->dev, m->graph[l]);
+        for (size_t i = 0; i < sizeof lane / sizeof *lane; i++)
+            if (lane[i]) m->be->mem_free(m->dev, lane[i]);
+        if (!m->be->host_memory && m->input_host[l]) m->be->host_free(m->dev, m->input_host[l]);
+    }
+    if (!m->be->host_memory && m->outcome_host) m->be->host_free(m->dev, m->outcome_host);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]) m->be->mem_free(m->dev, all[i]);
+    m->be->leave(m->dev);
+    hpt__plan_destroy(m->plan_q);
+    hpt__plan_destroy(m->plan_k);
+    hpt__free(m->trainable);
     memset(m, 0, sizeof *m);
 }

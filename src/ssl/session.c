@@ -5,10 +5,11 @@
 #include <math.h>
 #include <string.h>
 
+static void close_loader(hpt_session *s);
 static void session_free(void *p) {
     hpt_session *s = p;
-    hpt__loader_destroy(s->loader);
-    if (s->moco.be) hpt__moco_fini(&s->moco);
+    if (s->moco.be) close_loader(s);
+    hpt__moco_fini(&s->moco);
     hpt__options_fini(&s->opt);
     hpt__release(s->ds);
     hpt__release(s->model);
@@ -25,22 +26,53 @@ static void choose_trainable(const hpt__net *net, int bn_only, uint8_t *flag) {
     }
 }
 
+/* FNV-1a. */
+static uint64_t hash(uint64_t h, const void *p, size_t n) {
+    for (const unsigned char *c = p; n--; c++) h = (h ^ *c) * 1099511628211u;
+    return h;
+}
+/* Ranks that train with other options, data or weights would average nonsense: compared once, at the start. */
+static hpt_status same_on_all_ranks(hpt_session *s) {
+    static const char *const what[] = {"options", "images", "weights"};
+    hpt__comm *c = s->ctx->comm;
+    uint64_t mine[3] = {14695981039346656037u, s->fingerprint, 14695981039346656037u}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
+    char text[4100];
+    if (!all) return hpt__fail_memory(sizeof mine * (size_t)c->size);
+    for (int i = 0; i < HPT__OPT_COUNT; i++)
+        if (hpt__options_applies(i, 'P') && i != HPT__OPT_workers) {
+            hpt__options_get(&s->opt, hpt__options_key(i), text, sizeof text, NULL);
+            mine[0] = hash(mine[0], text, strlen(text));
+        }
+    mine[2] = hash(mine[2], s->model->params, s->model->net.n_params * 4);
+    hpt_status st = c->host_gather(c, mine, all, sizeof mine);
+    for (int r = 0; !st && r < c->size; r++)
+        for (int i = 0; i < 3; i++)
+            if (all[3 * r + i] != all[i] && !st) st = hpt__fail(HPT_ERR_MISMATCH, "rank %d has other %s than rank 0", r, what[i]);
+    hpt__free(all);
+    return st;
+}
+
 static hpt_status start(hpt_session *s) {
     const hpt__options *o = &s->opt;
     hpt__net *net = &s->model->net;
-    hpt__moco_spec m = {.batch = (int)OPT_I(o, batch_size), .size = (int)OPT_I(o, image_size), .shuffle = (int)OPT_I(o, shuffle_bn),
-                        .direct = OPT_IS(o, conv_algo, "direct"), .adamw = OPT_IS(o, optimizer, "adamw"), .queue = OPT_I(o, moco_k),
+    hpt__comm *comm = s->ctx->comm;
+    hpt__moco_spec m = {.size = (int)OPT_I(o, image_size), .shuffle = (int)OPT_I(o, shuffle_bn),
+                        .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
+                        .rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? HPT__LARS : HPT__SGD, .trust = OPT_F(o, lars_trust), .queue = OPT_I(o, moco_k),
                         .m = OPT_F(o, moco_m), .t = OPT_F(o, moco_t), .momentum = OPT_F(o, momentum),
                         .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1), .beta2 = OPT_F(o, adam_beta2),
                         .eps = OPT_F(o, adam_eps), .seed = (uint64_t)OPT_I(o, seed)};
+    int64_t all = OPT_I(o, batch_size);
+    if (all % comm->size) return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)all, comm->size);
+    m.batch = (int)(all / comm->size);
     m.schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0};
     if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
-        uint64_t per = s->ds->count / (uint64_t)m.batch;
+        uint64_t per = s->ds->count / (uint64_t)all;
         m.schedule.per_epoch = per ? per : 1;
     }
     HPT_TRY(hpt__precision(s->ctx, o, &m.dtype));
     HPT_TRY(hpt__bn_groups(o, m.batch, &m.groups));
-    if (m.groups == 1) m.shuffle = 0;       /* a permutation inside one group changes nothing */
+    if (m.groups * comm->size == 1) m.shuffle = 0;      /* a permutation inside one group changes nothing */
     if (s->ds) {
         HPT_TRY(hpt__dataset_normalization(s->ds, o, s->mean, s->std));
         s->fingerprint = hpt__dataset_fingerprint(s->ds);
@@ -54,10 +86,11 @@ static hpt_status start(hpt_session *s) {
     if (!trainable) return hpt__fail_memory((size_t)net->n_tensors);
     choose_trainable(net, OPT_IS(o, train, "bn"), trainable);
     m.trainable = trainable;
-    hpt_status st = hpt__moco_init(&s->moco, s->ctx->be, s->ctx->dev, net, &m, s->model->params, s->model->stats);
+    hpt_status st = hpt__moco_init(&s->moco, s->ctx->be, s->ctx->dev, comm, net, &m, s->model->params, s->model->stats);
     hpt__free(trainable);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
+    if (!st && comm->size > 1) st = same_on_all_ranks(s);
     s->info = (hpt_step_info){.struct_size = sizeof s->info, .queue_fill = (uint32_t)s->moco.filled, .steps = m.schedule.total, .chance = log((double)m.queue + 1)};
     return st;
 }
@@ -85,14 +118,52 @@ hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *
     return HPT_OK;
 }
 
+static void *pinned_alloc(void *user, size_t bytes) {
+    hpt__moco *m = &((hpt_session *)user)->moco;
+    m->be->enter(m->dev);
+    void *p = m->be->host_alloc(m->dev, bytes);
+    m->be->leave(m->dev);
+    return p;
+}
+static void pinned_free(void *user, void *p) {
+    hpt__moco *m = &((hpt_session *)user)->moco;
+    m->be->enter(m->dev);
+    m->be->host_free(m->dev, p);
+    m->be->leave(m->dev);
+}
+
 static hpt_status open_loader(hpt_session *s) {
-    hpt__loader_spec l = {.ds = s->ds, .batch = s->moco.spec.batch, .size = s->moco.spec.size, .workers = (int)OPT_I(&s->opt, workers),
+    const hpt__comm *c = s->moco.comm;
+    hpt__loader_spec l = {.ds = s->ds, .batch = s->moco.spec.batch, .total = s->moco.spec.batch * c->size, .first = s->moco.spec.batch * c->rank, .size = s->moco.spec.size, .workers = (int)OPT_I(&s->opt, workers),
                           .views = 2, .seed = s->moco.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->moco.step,
                           .steps = s->moco.spec.schedule.total};
     hpt__augment_from_options(&s->opt, &l.augment);
     memcpy(l.mean, s->mean, sizeof l.mean);
     memcpy(l.std, s->std, sizeof l.std);
+    if (!s->moco.be->host_memory) {
+        l.alloc = pinned_alloc;
+        l.free = pinned_free;
+        l.user = s;
+    }
     return hpt__loader_create(&l, &s->loader);
+}
+static void close_loader(hpt_session *s) {
+    if (s->prefetched) hpt__moco_staged(&s->moco);      /* its copy may still read the loader's memory */
+    s->prefetched = 0;
+    s->moco.staged = 0;
+    hpt__loader_destroy(s->loader);
+    s->loader = NULL;
+}
+
+/* The loader's next batch becomes the next step's. A failure closes the loader: a later call starts again at this step. */
+static hpt_status next_batch(hpt_session *s) {
+    hpt__moco *m = &s->moco;
+    hpt__batch b;
+    hpt_status st = s->loader ? HPT_OK : open_loader(s);
+    if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
+    if (!st) st = hpt__moco_stage(m, b.view[0], b.view[1], !m->be->host_memory);
+    if (st < 0) close_loader(s);
+    return st;
 }
 
 static hpt_status die(hpt_session *s, hpt_status st) {
@@ -101,46 +172,54 @@ static hpt_status die(hpt_session *s, hpt_status st) {
     return st;
 }
 
+/* Images, launch, and while a device computes the images of the step after it; then what the step reports. */
+static hpt_status run_step(hpt_session *s, const float *view_q, const float *view_k, int advance, hpt__moco_metrics *out) {
+    hpt__moco *m = &s->moco;
+    if (view_q) {
+        close_loader(s);
+        s->wait = 0;
+        HPT_TRY(hpt__moco_stage(m, view_q, view_k, 0));
+    } else if (!s->prefetched) HPT_TRY(next_batch(s));
+    s->prefetched = 0;
+    double wait = s->wait;
+    HPT_TRY(hpt__moco_launch(m));
+    if (!view_q && !m->be->host_memory && m->step + 1 < m->spec.schedule.total) {
+        s->prefetched = next_batch(s) == HPT_OK;        /* a bad image is reported by the step that needs it */
+        if (s->prefetched) HPT_TRY(hpt__moco_staged(m));
+    }
+    s->wait = wait;
+    return hpt__moco_finish(m, advance, out);
+}
+
 hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
     hpt__moco *m = &s->moco;
-    hpt__moco_metrics out;
-    hpt__batch b = {{view_q, view_k}, NULL, 0};
-    double t0 = hpt__now_ms(), wait = 0;
-    hpt_status st;
+    hpt__moco_metrics out = {0};
+    double t0 = hpt__now_ms();
     if (s->dead) return hpt__fail(HPT_ERR_STATE, "an earlier step failed: %.900s", s->dead_text);
     if (m->step >= m->spec.schedule.total) return HPT_END;
-    if (!view_q) {
-        if (!s->ds) return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
-        if (!s->loader) HPT_TRY(open_loader(s));
-        st = hpt__loader_next(s->loader, &b, &wait);
-        if (st < 0) {
-            hpt__loader_destroy(s->loader);         /* a later call starts again at this step */
-            s->loader = NULL;
-            return st;
-        }
-    }
+    if (!view_q && !s->ds) return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
     int skip = OPT_IS(&s->opt, on_nonfinite, "skip"), ask = OPT_IS(&s->opt, on_nonfinite, "callback");
-    st = hpt__moco_step(m, b.view[0], b.view[1], skip || ask, &out);
+    uint64_t before = m->step;
+    hpt_status st = run_step(s, view_q, view_k, skip || ask, &out);
+    if (st < 0 && st != HPT_ERR_NUMERIC && m->step == before && !s->loader && !view_q && !m->staged) return st;     /* images: a later call tries again */
     hpt_step_info *i = &s->info;
     i->loss = out.loss;
     i->acc1 = out.acc1;
     i->acc5 = out.acc5;
     i->z_std = out.z_std;
     i->lr = out.lr;
-    i->wait_ms = wait;
+    i->wait_ms = s->wait;
     i->step_ms = hpt__now_ms() - t0;
     i->queue_fill = (uint32_t)m->filled;
-    i->epoch = s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)m->spec.batch, m->step ? m->step - 1 : 0) : 0;
+    i->epoch = s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)m->spec.batch * (uint64_t)m->comm->size, m->step ? m->step - 1 : 0) : 0;
     if (st == HPT_ERR_NUMERIC && (skip || ask)) {
         i->skipped = ++s->skipped;
         i->loss = NAN;
         hpt__log(s->ctx, 1, "%s", hpt__error_text());
         st = HPT_OK;
     }
-    if (st == HPT_ERR_NUMERIC && s->loader) {       /* the batch can be tried again, with other weights or another policy */
-        hpt__loader_destroy(s->loader);
-        s->loader = NULL;
-    } else if (st && st != HPT_ERR_NUMERIC) return die(s, st);
+    if (st == HPT_ERR_NUMERIC && s->loader) close_loader(s);        /* the batch can be tried again, with other weights or another policy */
+    else if (st && st != HPT_ERR_NUMERIC) return die(s, st);
     if (st) return st;
     i->step = m->step;
     s->synced = 0;
@@ -165,27 +244,39 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
 hpt_status hpt__session_sync(hpt_session *s) {
     hpt__moco *m = &s->moco;
     if (s->synced) return HPT_OK;
+    m->be->enter(m->dev);
     hpt__weights_download(m->be, m->dev, m->spec.dtype, m->net, m->q, s->model->params, 0);
     hpt__weights_download(m->be, m->dev, m->spec.dtype, m->net, m->stats_q, s->model->stats, 1);
-    s->synced = 1;
-    return HPT_OK;
+    hpt_status st = m->be->sync(m->dev);
+    m->be->leave(m->dev);
+    s->synced = st == HPT_OK;
+    return st;
 }
 
 /* "queue" is (K,D) inside and (D,K) outside, as in the checkpoints of facebookresearch/moco. */
 static hpt_status queue_tensor(hpt_session *s, float *get, const float *set, uint64_t count) {
     hpt__moco *m = &s->moco;
-    size_t d = (size_t)m->net->arch.dim, k = (size_t)m->spec.queue;
+    size_t d = (size_t)m->net->arch.dim, k = (size_t)m->spec.queue, size = hpt__real_size(m->spec.dtype);
     if (count != d * k) return hpt__fail(HPT_ERR_ARGUMENT, "queue has %zu values, not %llu", d * k, (unsigned long long)count);
+    void *rows = hpt__alloc(d * k * size);
+    if (!rows) return hpt__fail_memory(d * k * size);
+    double *q64 = rows;
+    float *q32 = rows;
+    m->be->enter(m->dev);
+    if (get) m->be->download(m->dev, rows, m->queue, d * k * size);
     for (size_t i = 0; i < k; i++)
         for (size_t j = 0; j < d; j++) {
             size_t in = i * d + j, out = j * k + i;
-            double *q64 = m->queue;
-            float *q32 = m->queue;
-            if (get) get[out] = m->spec.dtype == HPT__F64 ? (float)q64[in] : q32[in];
-            else if (m->spec.dtype == HPT__F64) q64[in] = set[out];
+            if (get) get[out] = size == 8 ? (float)q64[in] : q32[in];
+            else if (size == 8) q64[in] = set[out];
             else q32[in] = set[out];
         }
-    return HPT_OK;
+    if (set) m->be->upload(m->dev, m->queue, rows, d * k * size);
+    m->prepared = m->prepared && get;
+    hpt_status st = m->be->sync(m->dev);
+    m->be->leave(m->dev);
+    hpt__free(rows);
+    return st;
 }
 
 hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, const float *set, uint64_t count) {
@@ -203,10 +294,13 @@ hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, con
         char *base = hpt__is_stat(t) ? sets[i].stats : sets[i].params;
         if (!base) break;
         if (count != t->count) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, t->count, (unsigned long long)count);
+        m->be->enter(m->dev);
         if (get) m->be->unpack(m->dev, m->spec.dtype, t->shape, base + t->offset * size, get);
         else m->be->pack(m->dev, m->spec.dtype, t->shape, set, base + t->offset * size);
-        s->synced = 0;
-        return HPT_OK;
+        hpt_status st = m->be->sync(m->dev);
+        m->be->leave(m->dev);
+        if (set) s->synced = m->prepared = 0;
+        return st;
     }
     return hpt__fail(HPT_ERR_ARGUMENT, "no session tensor is called '%.80s'", name);
 }

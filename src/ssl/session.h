@@ -18,6 +18,8 @@ struct hpt_session {
     hpt_step_info info;
     _Atomic int cancel;
     int warned_collapse, synced;
+    double wait;                /* for the images that are staged */
+    int prefetched;             /* the loader's next batch is staged already */
     uint32_t skipped;
     hpt_status dead;            /* a failure that ends the session */
     char dead_text[1024];

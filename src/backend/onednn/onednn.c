@@ -10,6 +10,7 @@
 #include "backend/onednn/team.h"
 #include "kernels/cpu_kernels.h"
 #include "kernels/embed.h"
+#include "kernels/heads.h"
 #include "kernels/infonce.h"
 #include <dnnl.h>
 #include <math.h>
@@ -54,13 +55,13 @@ static hpt_status fail_dnnl(hpt__device *dev, dnnl_status_t st, const char *what
 
 /* ---- device ---- */
 
-static hpt_status open_device(const hpt__host *host, int threads, hpt__device **out) {
+static hpt_status open_device(const hpt__host *host, const hpt__open *o, hpt__device **out) {
     hpt_status st = HPT_OK;
     hpt__device *dev = host->alloc(sizeof *dev);
     if (!dev) return host->fail(HPT_ERR_MEMORY, "out of memory opening oneDNN");
     memset(dev, 0, sizeof *dev);
     dev->host = host;
-    dev->threads = threads;
+    dev->threads = o->threads;
     dev->cpu = &hpt__cpu_table_base;
 #if defined(__x86_64__)
     /* what oneDNN will use decides (a user may have capped it), so that its layouts and ours agree */
@@ -89,7 +90,7 @@ static void describe(hpt__device *dev, char *text, size_t size) {
 }
 static int supports(hpt__device *dev, hpt__dtype t) {
     if (t == HPT__F32) return 2;
-    if (t == HPT__F64 || dev->cpu->block != 16) return 0;
+    if (t != HPT__BF16 || dev->cpu->block != 16) return 0;
 #if defined(__x86_64__)
     dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx ? 2 : 1;
@@ -97,13 +98,21 @@ static int supports(hpt__device *dev, hpt__dtype t) {
     return 0;
 #endif
 }
+static int no_low(hpt__device *dev, hpt__dtype t) { (void)dev; (void)t; return 0; }
 /* The OpenMP thread count belongs to the calling thread: lend it for the call and put it back. */
 static void enter(hpt__device *dev) { dev->outer_threads = hpt__team_set_threads(dev->threads); }
 static void leave(hpt__device *dev) { hpt__team_set_threads(dev->outer_threads); }
 
 static void *mem_alloc(hpt__device *dev, size_t bytes) { return dev->host->alloc(bytes); }
 static void mem_free(hpt__device *dev, void *p) { dev->host->free(p); }
+static size_t mem_left(hpt__device *dev) { (void)dev; return SIZE_MAX; }
 static void copy(hpt__device *dev, void *dst, const void *src, size_t bytes) { (void)dev; memcpy(dst, src, bytes); }
+static void zero(hpt__device *dev, void *p, size_t bytes) { (void)dev; memset(p, 0, bytes); }
+static void copy_if(hpt__device *dev, void *dst, const void *src, size_t bytes, const int32_t *flag) {
+    (void)dev;
+    if (*flag) memcpy(dst, src, bytes);
+}
+static hpt_status sync_nothing(hpt__device *dev) { (void)dev; return HPT_OK; }
 
 static size_t elem(hpt__dtype t) { return t == HPT__BF16 ? 2 : 4; }
 static size_t act_bytes(hpt__device *dev, hpt__dtype t, int n, int c, int h, int w) { (void)dev; return (size_t)n * c * h * w * elem(t); }
@@ -444,10 +453,10 @@ static void infonce_part(void *arg, int t, int nt) {
                          j->pos, j->dq);
 }
 static hpt_status infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t queued, const void *q_, const void *k_, const void *queue_,
-                          double tau, double out[3], void *dq_, void *scratch) {
+                          const void *low, double tau, hpt__outcome *o, void *dq_, void *scratch) {
     const float *q = q_, *k = k_, *queue = queue_;
     float *dq = dq_, inv = (float)(1 / tau);
-    (void)t;
+    (void)t; (void)low;
     infonce_job j = {dev->cpu, n, d, 0, scratch, NULL, NULL, dq, NULL, NULL};
     j.sum = (double *)((float *)scratch + (size_t)n * (HPT__INFONCE_TILE + 16));
     j.above = j.sum + n;
@@ -470,18 +479,18 @@ static hpt_status infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t 
         if ((st = gemm(dev, HPT__F32, 0, 0, n, d, j.width, 1, j.s, pitch, queue + at * d, d, 1, dq, d))) return st;
     }
     double loss = 0, scale = 1 / (n * tau);
-    out[1] = out[2] = 0;
+    o->top1 = o->top5 = 0;
     for (int i = 0; i < n; i++) {
         double p = exp((double)j.pos[i] - j.max[i]) / j.sum[i] - 1;
         loss += j.max[i] + log(j.sum[i]) - j.pos[i];
-        out[1] += j.above[i] < 1;
-        out[2] += j.above[i] < 5;
+        o->top1 += j.above[i] < 1;
+        o->top5 += j.above[i] < 5;
         for (int l = 0; l < d; l++) {
             size_t at = (size_t)i * d + l;
             dq[at] = (float)((dq[at] / j.sum[i] + p * k[at]) * scale);
         }
     }
-    out[0] = loss / n;
+    o->loss = loss / n;
     return HPT_OK;
 }
 
@@ -497,23 +506,36 @@ static void gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const void *
     (void)dev; (void)t;
     hpt__ref_gather_f32(n, d, in, index, out);
 }
-static int64_t enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, int64_t ptr) {
-    (void)dev; (void)t;
-    return hpt__ref_enqueue_f32(n, d, keys, queue, q, ptr);
+static void enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, void *low, const hpt__vars *v, const hpt__outcome *o) {
+    (void)dev; (void)t; (void)low;
+    hpt__ref_enqueue_f32(n, d, keys, queue, q, v, o);
 }
-static double spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x) {
-    (void)dev; (void)t;
-    return hpt__ref_spread_f32(n, d, x);
+static void spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, hpt__outcome *o, void *scratch) {
+    (void)dev; (void)t; (void)scratch;
+    o->spread = hpt__ref_spread_f32(n, d, x);
 }
+static void judge(hpt__device *dev, hpt__outcome *o) {
+    (void)dev;
+    if (!isfinite(o->loss)) o->bad |= HPT__BAD_LOSS;
+}
+static int queue_pitch(hpt__device *dev, hpt__dtype t, int d) { (void)dev; (void)t; (void)d; return 0; }
+static void lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { (void)dev; (void)rows; (void)d; (void)pitch; (void)x; (void)low; }
+static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label) {
+    (void)dev;
+    hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, NULL);
+}
+static void sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { (void)dev; hpt__ref_sum_rows_f32(n, d, x, out); }
+static void add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { (void)dev; hpt__ref_add_bias_f32(n, d, b, 0, y); }
 
 /* Element-wise passes: each thread takes a 16-element aligned part. */
 typedef struct flat_job {
     const hpt__cpu_kernels *cpu;
-    float *p, *m, *v;
+    float *p;
     const float *a, *b;
-    size_t n;
-    double lr, mom, wd;
-    const hpt__adamw *adam;
+    size_t at, n;
+    double mom;
+    const hpt__update *u;
+    const hpt__vars *vars;
     int bad[256];
 } flat_job;
 static void range(const flat_job *j, int t, int nt, size_t *lo, size_t *hi) {
@@ -522,17 +544,11 @@ static void range(const flat_job *j, int t, int nt, size_t *lo, size_t *hi) {
     *hi = blocks * (size_t)(t + 1) / (size_t)nt * 16;
     if (*hi > j->n) *hi = j->n;
 }
-static void sgd_part(void *arg, int t, int nt) {
+static void update_part(void *arg, int t, int nt) {
     flat_job *j = arg;
     size_t lo, hi;
     range(j, t, nt, &lo, &hi);
-    if (lo < hi) j->cpu->sgd(j->p + lo, j->m + lo, j->a + lo, hi - lo, (float)j->lr, (float)j->mom, (float)j->wd);
-}
-static void adamw_part(void *arg, int t, int nt) {
-    flat_job *j = arg;
-    size_t lo, hi;
-    range(j, t, nt, &lo, &hi);
-    if (lo < hi) j->cpu->adamw(j->p + lo, j->m + lo, j->v + lo, j->a + lo, hi - lo, j->adam);
+    if (lo < hi) j->cpu->update(j->u, j->at + lo, hi - lo, j->vars);
 }
 static void ema_part(void *arg, int t, int nt) {
     flat_job *j = arg;
@@ -546,35 +562,34 @@ static void finite_part(void *arg, int t, int nt) {
     range(j, t, nt, &lo, &hi);
     if (lo < hi && !j->cpu->finite(j->a + lo, hi - lo)) j->bad[t & 255] = 1;
 }
-static void sgd(hpt__device *dev, hpt__dtype t, void *p, void *m, const void *g, size_t n, double lr, double mom, double wd) {
+static void update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
     (void)t;
-    flat_job j = {.cpu = dev->cpu, .p = p, .m = m, .a = g, .n = n, .lr = lr, .mom = mom, .wd = wd};
-    hpt__team_run(sgd_part, &j);
+    flat_job j = {.cpu = dev->cpu, .u = u, .at = at, .n = n, .vars = v};
+    if (!o || !o->bad) hpt__team_run(update_part, &j);
 }
-static void adamw(hpt__device *dev, hpt__dtype t, void *p, void *m, void *v, const void *g, size_t n, const hpt__adamw *o) {
-    (void)t;
-    flat_job j = {.cpu = dev->cpu, .p = p, .m = m, .v = v, .a = g, .n = n, .adam = o};
-    hpt__team_run(adamw_part, &j);
+static void trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *out, void *scratch) {
+    (void)dev; (void)t; (void)scratch;
+    *(float *)out = (float)hpt__ref_trust_f32(p, g, n, wd, eta);
 }
 static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
     (void)t;
     flat_job j = {.cpu = dev->cpu, .p = out, .a = k, .b = q, .n = n, .mom = mom};
     hpt__team_run(ema_part, &j);
 }
-static int finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n) {
+static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) {
     (void)t;
     flat_job j = {.cpu = dev->cpu, .a = x, .n = n};
     hpt__team_run(finite_part, &j);
     for (int i = 0; i < 256; i++)
-        if (j.bad[i]) return 0;
-    return 1;
+        if (j.bad[i]) o->bad |= bit;
 }
 
 const hpt__backend hpt_backend_onednn = {
-    .api = HPT__BACKEND_API, .name = "onednn", .open = open_device, .close = close_device, .describe = describe, .supports = supports,
-    .enter = enter, .leave = leave, .mem_alloc = mem_alloc, .mem_free = mem_free, .upload = copy, .download = copy,
-    .act_bytes = act_bytes, .pack = pack, .unpack = unpack, .op_create = op_create, .op_scratch = op_scratch, .op_run = op_run,
-    .op_destroy = op_destroy, .op_name = op_name, .gemm = gemm, .infonce = infonce, .infonce_scratch = infonce_scratch,
-    .l2norm = l2norm, .l2norm_grad = l2norm_grad, .gather = gather, .enqueue = enqueue, .spread = spread, .sgd = sgd,
-    .adamw = adamw, .ema = ema, .finite = finite,
+    .api = HPT__BACKEND_API, .name = "onednn", .host_memory = 1, .open = open_device, .close = close_device, .describe = describe, .supports = supports,
+    .low_params = no_low, .enter = enter, .leave = leave, .mem_alloc = mem_alloc, .mem_free = mem_free, .mem_left = mem_left, .upload = copy,
+    .download = copy, .copy = copy, .zero = zero, .copy_if = copy_if, .sync = sync_nothing, .act_bytes = act_bytes, .pack = pack, .unpack = unpack,
+    .op_create = op_create, .op_scratch = op_scratch, .op_run = op_run, .op_destroy = op_destroy, .op_name = op_name, .gemm = gemm,
+    .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad,
+    .gather = gather, .enqueue = enqueue, .spread = spread, .update = update, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
+    .lower = lower, .softmax_ce = softmax_ce, .sum_rows = sum_rows, .add_bias = add_bias,
 };

@@ -5,17 +5,19 @@
 #include "kernels/conv.h"
 #include "kernels/embed.h"
 #include "kernels/gemm.h"
+#include "kernels/heads.h"
 #include "kernels/infonce.h"
 #include "kernels/norm.h"
 #include "kernels/pool.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 struct hpt__device { const hpt__host *host; };
 struct hpt__op { hpt__op_desc d; hpt__device *dev; };
 
-static hpt_status ref_open(const hpt__host *host, int threads, hpt__device **dev) {
-    (void)threads;
+static hpt_status ref_open(const hpt__host *host, const hpt__open *o, hpt__device **dev) {
+    (void)o;
     if (!(*dev = host->alloc(sizeof **dev))) return host->fail(HPT_ERR_MEMORY, "out of memory opening the reference backend");
     (*dev)->host = host;
     return HPT_OK;
@@ -25,11 +27,19 @@ static void ref_describe(hpt__device *dev, char *text, size_t size) {
     (void)dev;
     snprintf(text, size, "reference (plain C, 1 thread)");
 }
-static int ref_supports(hpt__device *dev, hpt__dtype t) { (void)dev; return t != HPT__BF16; }
+static int ref_supports(hpt__device *dev, hpt__dtype t) { (void)dev; return t == HPT__F32 || t == HPT__F64; }
+static int ref_no(hpt__device *dev, hpt__dtype t) { (void)dev; (void)t; return 0; }
+static hpt_status ref_ok(hpt__device *dev) { (void)dev; return HPT_OK; }
+static size_t ref_left(hpt__device *dev) { (void)dev; return SIZE_MAX; }
 static void ref_nothing(hpt__device *dev) { (void)dev; }
 static void *ref_alloc(hpt__device *dev, size_t bytes) { return dev->host->alloc(bytes); }
 static void ref_free(hpt__device *dev, void *p) { dev->host->free(p); }
 static void ref_copy(hpt__device *dev, void *dst, const void *src, size_t bytes) { (void)dev; memcpy(dst, src, bytes); }
+static void ref_zero(hpt__device *dev, void *p, size_t bytes) { (void)dev; memset(p, 0, bytes); }
+static void ref_copy_if(hpt__device *dev, void *dst, const void *src, size_t bytes, const int32_t *flag) {
+    (void)dev;
+    if (*flag) memcpy(dst, src, bytes);
+}
 static size_t ref_act_bytes(hpt__device *dev, hpt__dtype t, int n, int c, int h, int w) {
     (void)dev;
     return (size_t)n * c * h * w * hpt__real_size(t);
@@ -111,12 +121,17 @@ static hpt_status ref_gemm(hpt__device *dev, hpt__dtype t, int ta, int tb, int m
     else hpt__ref_gemm_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc);
     return HPT_OK;
 }
-static hpt_status ref_infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t queued, const void *q, const void *k,
-                              const void *queue, double tau, double out[3], void *dq, void *scratch) {
-    (void)dev; (void)scratch;
+static hpt_status ref_infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t queued, const void *q, const void *k, const void *queue,
+                              const void *low, double tau, hpt__outcome *o, void *dq, void *scratch) {
+    double out[3];
+    (void)dev; (void)scratch; (void)low;
     CALL(t, hpt__ref_infonce, n, d, queued, q, k, queue, tau, out, dq);
+    o->loss = out[0];
+    o->top1 = out[1];
+    o->top5 = out[2];
     return HPT_OK;
 }
+static int ref_queue_pitch(hpt__device *dev, hpt__dtype t, int d) { (void)dev; (void)t; (void)d; return 0; }
 static size_t ref_infonce_scratch(hpt__device *dev, hpt__dtype t, int n, int d) { (void)dev; (void)t; (void)n; (void)d; return 0; }
 static void ref_l2norm(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, void *y, void *norm) {
     (void)dev;
@@ -130,37 +145,51 @@ static void ref_gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const vo
     (void)dev;
     CALL(t, hpt__ref_gather, n, d, in, index, out);
 }
-static int64_t ref_enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, int64_t ptr) {
-    (void)dev;
-    return CALL(t, hpt__ref_enqueue, n, d, keys, queue, q, ptr);
+static void ref_enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, void *low, const hpt__vars *v, const hpt__outcome *o) {
+    (void)dev; (void)low;
+    CALL(t, hpt__ref_enqueue, n, d, keys, queue, q, v, o);
 }
-static double ref_spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x) {
-    (void)dev;
-    return CALL(t, hpt__ref_spread, n, d, x);
+static void ref_spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, hpt__outcome *o, void *scratch) {
+    (void)dev; (void)scratch;
+    o->spread = CALL(t, hpt__ref_spread, n, d, x);
 }
-static void ref_sgd(hpt__device *dev, hpt__dtype t, void *p, void *m, const void *g, size_t n, double lr, double mom, double wd) {
+static void ref_update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
     (void)dev;
-    CALL(t, hpt__ref_sgd, p, m, g, n, lr, mom, wd);
+    CALL(t, hpt__ref_update, u, at, n, v, o);
 }
-static void ref_adamw(hpt__device *dev, hpt__dtype t, void *p, void *m, void *v, const void *g, size_t n, const hpt__adamw *o) {
-    (void)dev;
-    CALL(t, hpt__ref_adamw, p, m, v, g, n, o);
+static void ref_trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *trust, void *scratch) {
+    double x = CALL(t, hpt__ref_trust, p, g, n, wd, eta);
+    (void)dev; (void)scratch;
+    if (t == HPT__F64) *(double *)trust = x;
+    else *(float *)trust = (float)x;
 }
 static void ref_ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
     (void)dev;
     CALL(t, hpt__ref_ema, out, k, q, n, mom);
 }
-static int ref_finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n) {
+static void ref_finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) {
     (void)dev;
-    return CALL(t, hpt__ref_finite, x, n);
+    if (!CALL(t, hpt__ref_finite, x, n)) o->bad |= bit;
 }
+static void ref_judge(hpt__device *dev, hpt__outcome *o) {
+    (void)dev;
+    if (!isfinite(o->loss)) o->bad |= HPT__BAD_LOSS;
+}
+static void ref_lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { (void)dev; (void)rows; (void)d; (void)pitch; (void)x; (void)low; }
+static void ref_softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label) {
+    (void)dev;
+    hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, NULL);
+}
+static void ref_sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { (void)dev; hpt__ref_sum_rows_f32(n, d, x, out); }
+static void ref_add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { (void)dev; hpt__ref_add_bias_f32(n, d, b, 0, y); }
 
 const hpt__backend hpt__backend_reference = {
-    .api = HPT__BACKEND_API, .name = "reference", .open = ref_open, .close = ref_close, .describe = ref_describe,
-    .supports = ref_supports, .enter = ref_nothing, .leave = ref_nothing, .mem_alloc = ref_alloc, .mem_free = ref_free,
-    .upload = ref_copy, .download = ref_copy, .act_bytes = ref_act_bytes, .pack = ref_pack, .unpack = ref_unpack,
-    .op_create = ref_op_create, .op_scratch = ref_op_scratch, .op_run = ref_op_run, .op_destroy = ref_op_destroy,
-    .op_name = ref_op_name, .gemm = ref_gemm, .infonce = ref_infonce, .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm,
-    .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue, .spread = ref_spread, .sgd = ref_sgd,
-    .adamw = ref_adamw, .ema = ref_ema, .finite = ref_finite,
+    .api = HPT__BACKEND_API, .name = "reference", .host_memory = 1, .open = ref_open, .close = ref_close, .describe = ref_describe,
+    .supports = ref_supports, .low_params = ref_no, .enter = ref_nothing, .leave = ref_nothing, .mem_alloc = ref_alloc, .mem_free = ref_free,
+    .mem_left = ref_left, .upload = ref_copy, .download = ref_copy, .copy = ref_copy, .zero = ref_zero, .copy_if = ref_copy_if, .sync = ref_ok,
+    .act_bytes = ref_act_bytes, .pack = ref_pack, .unpack = ref_unpack, .op_create = ref_op_create, .op_scratch = ref_op_scratch, .op_run = ref_op_run,
+    .op_destroy = ref_op_destroy, .op_name = ref_op_name, .gemm = ref_gemm, .queue_pitch = ref_queue_pitch, .infonce = ref_infonce,
+    .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm, .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue,
+    .spread = ref_spread, .update = ref_update, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
+    .softmax_ce = ref_softmax_ce, .sum_rows = ref_sum_rows, .add_bias = ref_add_bias,
 };

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ * heads - losses of the classification heads; logits (N, heads*classes) become their gradient in place.
+ *
+ *   softmax_ce  for each head h: p = softmax(logits of h); loss[n][h] = -log p[label[n]];  logits = (p - onehot(label[n])) / N
+ *               label outside 0..classes-1: the row counts for nothing (loss 0, gradient 0)
+ *   bce         loss[n][c] = max(x,0) - x*t + log1p(exp(-|x|)), t = target in 0..1 (torch.nn.BCEWithLogitsLoss);
+ *               logits = (sigmoid(x) - t) / (N*classes)
+ * loss is written (=) and may be NULL. Sums in double in the reference, float on a device. Deterministic. */
+#ifndef HPT__HEADS_H
+#define HPT__HEADS_H
+#include "kernels/real.h"
+#define HPT__DECL(T, x_) \
+    void hpt__ref_softmax_ce_##x_(int n, int heads, int classes, T *logits, const int32_t *label, T *loss); \
+    void hpt__ref_bce_##x_(int n, int classes, T *logits, const T *target, T *loss);
+HPT__BOTH(HPT__DECL)
+#undef HPT__DECL
+#endif

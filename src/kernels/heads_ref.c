@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/heads.h"
+#include <math.h>
+
+void REF(softmax_ce)(int n, int heads, int classes, real *logits, const int32_t *label, real *loss) {
+    for (int i = 0; i < n; i++)
+        for (int h = 0; h < heads; h++) {
+            real *x = logits + ((size_t)i * (size_t)heads + (size_t)h) * (size_t)classes;
+            double max = x[0], sum = 0;
+            int y = label[i], ok = y >= 0 && y < classes;
+            for (int c = 1; c < classes; c++)
+                if (x[c] > max) max = x[c];
+            for (int c = 0; c < classes; c++) sum += exp(x[c] - max);
+            if (loss) loss[(size_t)i * (size_t)heads + (size_t)h] = (real)(ok ? max + log(sum) - x[y] : 0);
+            for (int c = 0; c < classes; c++) x[c] = ok ? (real)((exp(x[c] - max) / sum - (c == y)) / n) : 0;
+        }
+}
+
+void REF(bce)(int n, int classes, real *logits, const real *target, real *loss) {
+    for (size_t i = 0; i < (size_t)n * (size_t)classes; i++) {
+        double x = logits[i], t = target[i];
+        if (loss) loss[i] = (real)((x > 0 ? x : 0) - x * t + log1p(exp(-fabs(x))));
+        logits[i] = (real)((1 / (1 + exp(-x)) - t) / n / classes);
+    }
+}
