@@ -90,12 +90,16 @@ MODULE_OBJ := $(addprefix $(B)/,src/backend/onednn/onednn.o src/backend/onednn/t
 OUT     := $(if $(filter 1,$(ASAN) $(TSAN)),$(B)/)
 L       := $(OUT)lib
 SO      := $(L)/libhpt.so.$(VERSION)
-MODULE  := $(if $(ONEDNN),$(L)/hpt/libhpt-onednn.so)
+MODULE  := $(if $(ONEDNN),$(L)/hpt/libhpt-onednn.so) $(if $(MPI),$(L)/hpt/libhpt-mpi.so)
+# the cuda module has no sanitized form: under ASAN=1 the emulated one is tested
+CUDA_SO := $(if $(CUDA),$(if $(OUT),,$(L)/hpt/libhpt-cuda.so))
 BIN     := $(OUT)bin
 EXAMPLES := $(patsubst examples/%.c,$(BIN)/%,$(wildcard examples/0*.c)) $(patsubst examples/%.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
 
 all: need-base lib $(BIN)/hpt $(EXAMPLES)  ## library, module, bin/hpt and the examples
-lib: $(SO) $(L)/libhpt.a $(MODULE)
+lib: $(SO) $(L)/libhpt.a $(MODULE) $(CUDA_SO)
+	@[ -n "$(CUDA)" ] || echo "  note: no nvcc, cuDNN or NCCL under $(CUDA_HOME) (CUDA_HOME=, CUDNN_HOME=, NCCL_HOME= name other folders): no cuda module"
+	@[ -n "$(MPI)" ] || echo "  note: no MPI (apt-get install libopenmpi-dev): no mpi module"
 	@[ -n "$(ONEDNN)" ] || echo "  note: no dnnl.h (apt-get install libdnnl-dev): only the slow reference backend is built"
 
 # Packages missing: with root, `make demo` and `make check` install them; else say what to type.
@@ -148,6 +152,37 @@ $(L)/hpt/libhpt-onednn.so: $(MODULE_OBJ) lib/libhpt-module.map $(L)/.flags
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@ $(MODULE_OBJ) -ldnnl $(GOMP) -lm $(LDFLAGS)
 
+$(L)/hpt/libhpt-mpi.so: $(B)/src/dist/mpi/comm_mpi.o $(B)/src/dist/watch.o lib/libhpt-module.map $(L)/.flags
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@ $(filter %.o,$^) $(shell $(PKG) --libs ompi-c 2>/dev/null) -pthread $(LDFLAGS)
+$(B)/src/dist/mpi/%.o: private ALLFLAGS := $(FLAGS) $(subst -I,-isystem ,$(shell $(PKG) --cflags-only-I ompi-c 2>/dev/null)) $(CFLAGS)
+
+# ---- the cuda module: nvcc for the kernels, the C compiler for the rest ----
+CUDA_INC := $(if $(CUDA_HEADERS),$(addprefix -isystem ,$(sort $(CUDA_HOME)/include $(CUDNN_HOME)/include $(NCCL_HOME)/include)))
+CUDA_KERNELS := $(addprefix src/kernels/,optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
+CUDA_SRC := $(wildcard src/backend/cuda/*.c)
+CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
+NVCCFLAGS := -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_ARCH) -Isrc -Iinclude $(CUDA_INC) -Xcompiler -fPIC,-fvisibility=hidden,-O2
+CUDA_OBJ := $(CUDA_KERNELS:%.cu=$(B)/cuda/%.o) $(CUDA_SRC:%.c=$(B)/cuda/%.o) $(B)/cuda/src/dist/watch.o
+libdir    = $(firstword $(wildcard $(1)/lib64 $(1)/lib))
+# wheels hold versioned names only: link by file
+libfile   = $(firstword $(wildcard $(addsuffix /$(2).so,$(call libdir,$(1))) $(addsuffix /$(2).so.*,$(call libdir,$(1)))))
+CUDA_LIBS = $(call libfile,$(CUDNN_HOME),libcudnn) $(call libfile,$(CUDNN_HOME),libcudnn_graph) $(call libfile,$(NCCL_HOME),libnccl) $(call libfile,$(CUDA_HOME),libcublasLt) \
+            $(call libdir,$(CUDA_HOME))/libcudart_static.a -Wl,-rpath,$(call libdir,$(CUDNN_HOME)):$(call libdir,$(NCCL_HOME)):$(call libdir,$(CUDA_HOME))
+$(B)/cuda/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) $(NVCCFLAGS) -MD -MF $(@:.o=.d) -c $< -o $@
+$(B)/cuda/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALLFLAGS) $(CUDA_INC) -c $< -o $@
+$(L)/hpt/libhpt-cuda.so: $(CUDA_OBJ) lib/libhpt-module.map $(L)/.flags
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CXX) $(filter-out -Wl$(comma)-z$(comma)nodelete,$(LDSHARED)) -static-libstdc++ -static-libgcc -Wl,--version-script=lib/libhpt-module.map -o $@ $(CUDA_OBJ) $(CUDA_LIBS) -ldl -lrt -pthread -lm $(LDFLAGS)
+
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/hpt: $(wildcard examples/hpt/*.c examples/hpt/*.h) $(SO) include/hpt.h
 	@mkdir -p $(@D)
@@ -167,11 +202,8 @@ $(BIN)/%: examples/%.cpp $(SO) include/hpt.h
 	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(SAN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH)
 
 # ---- the cuda backend on the host: the same .cu and .c files against stand-ins for CUDA, cuDNN, cuBLASLt and NCCL (tests/emu) ----
-CUDA_INC := $(if $(CUDA_HEADERS),$(addprefix -isystem ,$(sort $(CUDA_HOME)/include $(CUDNN_HOME)/include $(NCCL_HOME)/include)))
-CUDA_KERNELS := $(addprefix src/kernels/,optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
-CUDA_SRC := $(wildcard src/backend/cuda/*.c)
 EMU      := $(if $(CUDA_HEADERS),$(B)/emu/libhpt-cuda.so)
-EMU_OBJ  := $(CUDA_KERNELS:%.cu=$(B)/emu/%.o) $(CUDA_SRC:%.c=$(B)/emu/%.o) $(patsubst %.cpp,$(B)/emu/%.o,$(wildcard tests/emu/*.cpp))
+EMU_OBJ  := $(CUDA_KERNELS:%.cu=$(B)/emu/%.o) $(CUDA_SRC:%.c=$(B)/emu/%.o) $(B)/src/dist/watch.o $(patsubst %.cpp,$(B)/emu/%.o,$(wildcard tests/emu/*.cpp))
 EMU_REF  := $(addprefix $(B)/src/kernels/,conv_ref.f32.o gemm_ref.f32.o)
 EMU_CXX  := -std=c++17 -g $(SAN) -O2 -Wall -Wextra -Wno-unknown-pragmas -Wno-dangling-pointer -ffp-contract=off -fPIC -pthread -Iinclude -Isrc -Itests/emu -MMD -MP $(CUDA_INC) $(COVER)
 $(B)/emu/%.o: %.cu
@@ -191,9 +223,9 @@ $(B)/emu/libhpt-cuda.so: $(EMU_OBJ) $(EMU_REF)
 	$(Q)$(CXX) -shared $(SAN) $(COVER) -o $@ $^ -pthread -lm
 
 # ---- tests ----
-TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(CUDA_HEADERS),tests/gpu/gpu.c tests/gpu/test_kernels_cuda.c)
+TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(CUDA_HEADERS),tests/gpu/gpu.c tests/gpu/test_kernels_cuda.c $(wildcard tests/emu/*.c))
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
-$(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Itests/gpu -Itests/emu $(CUDA_INC) -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
+$(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Itests/gpu -Itests/emu $(CUDA_INC) $(if $(EMU),-DHPT_TEST_EMU='"$(B)/emu"') -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
 $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(SAN) -o $@ $(TEST_OBJ) $(L)/libhpt.a $(if $(EMU),$(EMU) -Wl$(comma)-rpath$(comma)'$$ORIGIN/emu') $(LIBS) $(LDFLAGS)

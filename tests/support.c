@@ -73,7 +73,11 @@ hpt_context *context(const char *backend, int threads) {
     hpt_context *ctx;
     OK(hpt_config_create(NULL, &c));
     OK(hpt_config_set(c, "backend", backend));
+#ifdef HPT_TEST_EMU
+    OK(hpt_config_set(c, "module_dir", strcmp(backend, "cuda") ? HPT_TEST_MODULES : HPT_TEST_EMU));
+#else
     OK(hpt_config_set(c, "module_dir", HPT_TEST_MODULES));
+#endif
     OK(hpt_config_set_int(c, "threads", threads));
     hpt_status st = hpt_context_create(c, &ctx);
     hpt_config_destroy(c);

@@ -10,7 +10,7 @@
  * A slot returns a status; the text goes through host->fail. A slot without one that fails is reported by the next that has one. */
 #ifndef HPT__BACKEND_H
 #define HPT__BACKEND_H
-#include "hpt.h"
+#include "core/host.h"
 #include "kernels/geometry.h"
 #include "dist/comm.h"
 #include "kernels/augment.h"
@@ -18,13 +18,6 @@
 
 #define HPT__BACKEND_API 2
 typedef enum hpt__dtype { HPT__F32, HPT__BF16, HPT__F64, HPT__TF32 } hpt__dtype;   /* of feature maps; TF32: float maps, products rounded to 10 bits */
-
-/* What a module may use of the library; modules link to nothing of it. */
-typedef struct hpt__host {
-    hpt_status (*fail)(hpt_status status, const char *fmt, ...);
-    void *(*alloc)(size_t bytes);       /* 64-byte aligned */
-    void (*free)(void *p);
-} hpt__host;
 
 typedef enum hpt__op_kind {
     HPT__OP_INPUT,          /* x: float (N,3,H,W) -> y: feature map */

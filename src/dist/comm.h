@@ -21,7 +21,8 @@ typedef struct hpt__comm {
     hpt_status (*mean_start)(struct hpt__comm *c, void *data, size_t count, int is_double);
     hpt_status (*mean_wait)(struct hpt__comm *c);
     hpt_status (*host_gather)(struct hpt__comm *c, const void *part, void *all, size_t bytes);    /* all_gather of host memory; blocks */
-    hpt_status (*check)(struct hpt__comm *c);       /* HPT_ERR_PEER if a rank is gone; does not block */
+    /* For loops that wait: HPT_ERR_PEER if a rank is gone, or if waited (seconds) is more than the timeout. Does not block. */
+    hpt_status (*check)(struct hpt__comm *c, double waited);
     void (*close)(struct hpt__comm *c);
 } hpt__comm;
 void hpt__comm_self(hpt__comm *c);

@@ -5,6 +5,7 @@
  * is read from device memory and nothing is decided on the host, so that the whole step can be recorded once and replayed. */
 #include "ssl/moco.h"
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/rng.h"
 #include "kernels/embed.h"
 #include <math.h>
@@ -306,11 +307,12 @@ hpt_status hpt__moco_finish(hpt__moco *m, int advance, hpt__moco_metrics *out) {
     const hpt__backend *be = m->be;
     int all = m->spec.batch * m->comm->size;
     hpt_status st = HPT_OK;
+    double begin = hpt__now_ms();
     memset(out, 0, sizeof *out);
     out->lr = m->lr;
     be->enter(m->dev);
     for (int spin = 0; !be->host_memory && (st = be->poll(m->dev)) == HPT_END; spin++) {
-        if ((st = m->comm->check(m->comm))) break;
+        if ((st = m->comm->check(m->comm, (hpt__now_ms() - begin) / 1000))) break;
         if (spin > 100) nanosleep(&(struct timespec){0, 20000}, NULL);
     }
     hpt__outcome o = *m->outcome_host;

@@ -13,13 +13,14 @@
 #include <string.h>
 #include <string>
 #include <sys/mman.h>
+#include <thread>
 #include <vector>
 
 extern "C" void hpt_emu_allow_shared(const void *kernel, size_t bytes);
 
 struct op { std::function<void()> fn; cudaEvent_t wait; uint64_t version; };
 struct graph { std::vector<std::function<void()>> ops; bool broken = false; std::set<cudaStream_t> streams; cudaStream_t origin = nullptr; };
-struct CUstream_st { std::deque<op> q; std::shared_ptr<graph> capture; bool dirty = false; };
+struct CUstream_st { std::deque<op> q; std::shared_ptr<graph> capture; bool dirty = false; std::thread::id owner = std::this_thread::get_id(); };
 struct CUevent_st { uint64_t version = 0, done = 0; CUstream_st *stream = nullptr; std::shared_ptr<graph> capture; double at = 0; };
 struct CUgraph_st { std::shared_ptr<graph> g; };
 struct CUgraphExec_st { std::shared_ptr<graph> g; };
@@ -140,7 +141,7 @@ static void drain(CUstream_st *s, cudaEvent_t until, uint64_t version) {
 static std::set<CUstream_st *> all_streams;
 static void drain_all() {
     drain(&null_stream, nullptr, 0);
-    for (auto s : all_streams) drain(s, nullptr, 0);
+    for (auto s : all_streams) if (s->owner == std::this_thread::get_id()) drain(s, nullptr, 0);     /* another thread is another rank */
 }
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 static void submit(CUstream_st *s, std::function<void()> fn) {
@@ -156,7 +157,7 @@ void hpt_fake_submit(cudaStream_t s, const char *name, std::function<void()> fn)
 }
 bool hpt_fake_capturing(cudaStream_t s) { guard g; return (bool)stream_of(s)->capture; }
 /* calls that are forbidden while this thread captures; only one capture at a time is kept track of */
-static std::shared_ptr<graph> capturing_;
+static thread_local std::shared_ptr<graph> capturing_;
 static bool forbidden(const char *call) {
     if (!capturing_) return false;
     hpt_fake_complain("%s during a capture", call);
