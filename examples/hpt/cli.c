@@ -76,6 +76,11 @@ static void note(void *user, int32_t level, const char *text) {
     fprintf(stderr, "%s: %s\n", level ? "warning" : "note", text);
 }
 int cli_open(cli *c) {
+    /* one of several processes of mpirun, and the user did not choose otherwise */
+    const char *ranks = getenv("OMPI_COMM_WORLD_SIZE");
+    char comm[16] = "";
+    hpt_config_get(c->cfg, "comm", comm, sizeof comm, NULL);
+    if (ranks && atoi(ranks) > 1 && !strcmp(comm, "self")) hpt_config_set(c->cfg, "comm", "mpi");
     hpt_status st = hpt_context_create(c->cfg, &c->ctx);
     if (st) return cli_fail(c->command, st);
     hpt_context_set_log(c->ctx, note, NULL);

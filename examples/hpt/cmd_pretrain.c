@@ -24,6 +24,7 @@ typedef struct run {
     double epoch_loss, epoch_acc;
     unsigned long long epoch_steps;
     hpt_status save_status;
+    int quiet;                      /* a rank other than 0: writes nothing */
 } run;
 
 static FILE *open_in(const char *dir, const char *name, const char *mode) {
@@ -31,6 +32,7 @@ static FILE *open_in(const char *dir, const char *name, const char *mode) {
     snprintf(path, sizeof path, "%s/%s", dir, name);
     return fopen(path, mode);
 }
+static FILE *open_or_null(const run *r, const char *dir, const char *name, const char *mode) { return r->quiet ? fopen("/dev/null", "w") : open_in(dir, name, mode); }
 static int make_dir(const char *dir, const char *sub) {
     char path[4096];
     snprintf(path, sizeof path, "%s%s%s", dir, *sub ? "/" : "", sub);
@@ -56,7 +58,7 @@ static int32_t after_step(void *user, const hpt_step_info *i) {
     char text[160];
     snprintf(text, sizeof text, "loss %.3f (chance %.2f)  acc1 %.1f  z_std %.2f  wait %.0f%%", i->loss, i->chance, i->acc1, i->z_std,
              i->step_ms > 0 ? 100 * i->wait_ms / i->step_ms : 0);
-    progress_show(&r->bar, i->step, text);
+    if (!r->quiet) progress_show(&r->bar, i->step, text);
     fprintf(r->metrics, "{\"step\": %llu, \"epoch\": %llu, \"loss\": %.6f, \"contrast_acc1\": %.3f, \"contrast_acc5\": %.3f, \"z_std\": %.5f, \"queue_fill\": %u, "
             "\"lr\": %.8g, \"time_ms\": %.2f, \"data_wait_ms\": %.2f}\n", (unsigned long long)i->step, (unsigned long long)i->epoch, i->loss == i->loss ? i->loss : -1.0,
             i->acc1, i->acc5, i->z_std, i->queue_fill, i->lr, i->step_ms, i->wait_ms);
@@ -69,7 +71,7 @@ static int32_t after_step(void *user, const hpt_step_info *i) {
         r->epoch_acc += i->acc1;
         r->epoch_steps++;
     }
-    if (r->save_every && i->step % r->save_every == 0 && i->step < i->steps) {
+    if (!r->quiet && r->save_every && i->step % r->save_every == 0 && i->step < i->steps) {
         fflush(r->metrics);
         if ((r->save_status = hpt_session_save(r->s, r->checkpoint))) return 1;
     }
@@ -92,9 +94,9 @@ static int prepare(cli *c, const char *out, const char *checkpoint, int resume, 
     return 0;
 }
 
-static int train(cli *c, hpt_model *m, hpt_dataset *ds, const char *out, int resume) {
+static int train(cli *c, hpt_model *m, hpt_dataset *ds, const char *out, int resume, int quiet) {
     char checkpoint[4096], path[4096], text[256];
-    run r = {0};
+    run r = {.quiet = quiet};
     hpt_step_info info = {.struct_size = sizeof info};
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoints/last.pth.tar", out);
     hpt_status st = hpt_session_create(c->ctx, c->cfg, m, ds, &r.s);
@@ -102,9 +104,9 @@ static int train(cli *c, hpt_model *m, hpt_dataset *ds, const char *out, int res
     if (resume && exists(out, "checkpoints/last.pth.tar") && (st = hpt_session_resume(r.s, checkpoint))) return cli_fail("pretrain", st);
     r.checkpoint = checkpoint;
     r.save_every = cli_value(c, "save-every") ? strtoull(cli_value(c, "save-every"), NULL, 10) : 500;
-    r.metrics = open_in(out, "metrics.jsonl", resume ? "a" : "w");
-    r.log = open_in(out, "train.log", resume ? "a" : "w");
-    r.summary = open_in(out, "summary.csv", resume ? "a" : "w");
+    r.metrics = open_or_null(&r, out, "metrics.jsonl", resume ? "a" : "w");
+    r.log = open_or_null(&r, out, "train.log", resume ? "a" : "w");
+    r.summary = open_or_null(&r, out, "summary.csv", resume ? "a" : "w");
     if (!r.metrics || !r.log || !r.summary) return fprintf(stderr, "hpt pretrain: cannot write in %s: %s\n", out, strerror(errno)), 1;
     if (!resume) fprintf(r.summary, "epoch,train_loss,train_contrast_acc1\n");
     hpt_session_get_info(r.s, &info);
@@ -113,21 +115,21 @@ static int train(cli *c, hpt_model *m, hpt_dataset *ds, const char *out, int res
     r.epoch = info.epoch;
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
-    progress_begin(&r.bar, info.step, info.steps);
+    if (!quiet) progress_begin(&r.bar, info.step, info.steps);
     double t0 = seconds();
     st = hpt_session_run(r.s, after_step, &r);
-    progress_end(&r.bar);
+    if (!quiet) progress_end(&r.bar);
     if (r.save_status) st = r.save_status;
     snprintf(text, sizeof text, "%s", hpt_last_error());
     end_epoch(&r);
     hpt_session_get_info(r.s, &info);
     fprintf(r.log, "%s after step %llu, %.1f s, loss %.4f\n", st == HPT_OK ? "done" : text, (unsigned long long)info.step, seconds() - t0, info.loss);
     int stopped = st == HPT_ERR_CANCELLED && interrupted;
-    if (st == HPT_OK || stopped) {
+    if (!quiet && (st == HPT_OK || stopped)) {
         hpt_status saved = hpt_session_save(r.s, checkpoint);
         if (saved) st = saved, stopped = 0;
     }
-    if (st == HPT_OK) {
+    if (!quiet && st == HPT_OK) {
         snprintf(path, sizeof path, "%s/exported/backbone.pth", out);
         st = hpt_model_save(m, path, "torchvision");
         snprintf(path, sizeof path, "%s/exported/model.safetensors", out);
@@ -141,6 +143,7 @@ static int train(cli *c, hpt_model *m, hpt_dataset *ds, const char *out, int res
     }
     if (st) return cli_fail("pretrain", st);
     if (bad) return fprintf(stderr, "hpt pretrain: writing in %s failed: %s\n", out, strerror(errno)), 1;
+    if (quiet) return 0;
     if (cli_value(c, "json"))
         printf("{\"steps\": %llu, \"loss\": %.6f, \"chance\": %.6f, \"contrast_acc1\": %.3f, \"z_std\": %.5f, \"seconds\": %.2f, \"backbone\": \"%s/exported/backbone.pth\"}\n",
                (unsigned long long)info.step, info.loss, info.chance, info.acc1, info.z_std, seconds() - t0, out);
@@ -157,7 +160,7 @@ int cmd_pretrain(int argc, char **argv) {
                       {"overwrite", "", "replace the run in --out", NULL, 1},
                       {"json", "", "print the result as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "pretrain", .stage = "pretrain", .args = args,
-             .about = "hpt pretrain --data PATH --out DIR [--init FILE] [--key value ...]\nContinue (or begin) MoCo-v2 pretraining."};
+             .about = "hpt pretrain --data PATH --out DIR [--init FILE] [--key value ...]\nContinue (or begin) MoCo-v2 pretraining. Under mpirun the ranks share each batch; rank 0 writes."};
     int rc = cli_parse(&c, argc, argv);
     const char *data = cli_value(&c, "data"), *out = cli_value(&c, "out");
     char checkpoint[4096];
@@ -170,8 +173,10 @@ int cmd_pretrain(int argc, char **argv) {
     if ((rc = cli_open(&c))) return rc;
     hpt_status st = hpt_dataset_open(c.ctx, c.cfg, data, &ds);
     rc = st ? cli_fail("pretrain", st) : cli_model(&c, cli_value(&c, "init"), &m);
-    if (!rc) rc = prepare(&c, out, checkpoint, resume, cli_value(&c, "overwrite") != NULL);
-    if (!rc) rc = train(&c, m, ds, out, resume);
+    int32_t rank = 0, ranks = 1;
+    hpt_context_ranks(c.ctx, &rank, &ranks);
+    if (!rc && rank == 0) rc = prepare(&c, out, checkpoint, resume, cli_value(&c, "overwrite") != NULL);
+    if (!rc) rc = train(&c, m, ds, out, resume, rank != 0);
     hpt_dataset_info di = {.struct_size = sizeof di};
     if (ds && !hpt_dataset_get_info(ds, &di) && di.bad_images) {
         char name[1024];

@@ -148,7 +148,6 @@ static hpt_status open_loader(hpt_session *s) {
     return hpt__loader_create(&l, &s->loader);
 }
 static void close_loader(hpt_session *s) {
-    if (s->prefetched) hpt__moco_staged(&s->moco);      /* its copy may still read the loader's memory */
     s->prefetched = 0;
     s->moco.staged = 0;
     hpt__loader_destroy(s->loader);
@@ -162,6 +161,7 @@ static hpt_status next_batch(hpt_session *s) {
     hpt_status st = s->loader ? HPT_OK : open_loader(s);
     if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
     if (!st) st = hpt__moco_stage(m, b.view[0], b.view[1], !m->be->host_memory);
+    if (!st) st = hpt__moco_staged(m);        /* the copy may overlap with a step under way, but ends before the loader refills its memory */
     if (st < 0) close_loader(s);
     return st;
 }
@@ -185,7 +185,6 @@ static hpt_status run_step(hpt_session *s, const float *view_q, const float *vie
     HPT_TRY(hpt__moco_launch(m));
     if (!view_q && !m->be->host_memory && m->step + 1 < m->spec.schedule.total) {
         s->prefetched = next_batch(s) == HPT_OK;        /* a bad image is reported by the step that needs it */
-        if (s->prefetched) HPT_TRY(hpt__moco_staged(m));
     }
     s->wait = wait;
     return hpt__moco_finish(m, advance, out);

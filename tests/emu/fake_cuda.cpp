@@ -18,8 +18,8 @@
 
 extern "C" void hpt_emu_allow_shared(const void *kernel, size_t bytes);
 
-struct op { std::function<void()> fn; cudaEvent_t wait; uint64_t version; };
-struct graph { std::vector<std::function<void()>> ops; bool broken = false; std::set<cudaStream_t> streams; cudaStream_t origin = nullptr; };
+struct op { std::function<bool()> fn; cudaEvent_t wait; uint64_t version; };
+struct graph { std::vector<std::function<bool()>> ops; bool broken = false; std::set<cudaStream_t> streams; cudaStream_t origin = nullptr; };
 struct CUstream_st { std::deque<op> q; std::shared_ptr<graph> capture; bool dirty = false; std::thread::id owner = std::this_thread::get_id(); };
 struct CUevent_st { uint64_t version = 0, done = 0; CUstream_st *stream = nullptr; std::shared_ptr<graph> capture; double at = 0; };
 struct CUgraph_st { std::shared_ptr<graph> g; };
@@ -38,7 +38,6 @@ struct guard {
     }
     ~guard() { if (mine) held = nullptr; }
 };
-std::unique_lock<std::mutex> *hpt_fake_lock(void) { return held; }
 
 struct plan { int after, code; };
 static std::map<std::string, long> calls;
@@ -122,21 +121,28 @@ static bool in(const std::map<char *, size_t> &m, const void *p, size_t n) {
     return c + n <= it->first + it->second;
 }
 
+static void submit(CUstream_st *s, std::function<void()> fn);
 static CUstream_st *stream_of(cudaStream_t s) { return s ? s : &null_stream; }
-static void drain(CUstream_st *s, cudaEvent_t until, uint64_t version);
-static void run(std::function<void()> &fn) {
+static bool run(std::function<bool()> &fn) {
     if (running++ == 0) protect(1);
-    fn();
+    bool done = fn();
     if (--running == 0) protect(0);
+    return done;
 }
-static void drain(CUstream_st *s, cudaEvent_t until, uint64_t version) {
+/* Runs a stream's work in order, up to an event if one is given; false: something waits for another rank. */
+static bool advance(CUstream_st *s, cudaEvent_t until, uint64_t version) {
     while (!s->q.empty() && !(until && until->done >= version)) {
-        op o = s->q.front();
-        s->q.pop_front();
+        op &o = s->q.front();
         if (o.wait) {
-            if (o.wait->done < o.version && o.wait->stream) drain(o.wait->stream, o.wait, o.version);
-        } else run(o.fn);
+            if (o.wait->done < o.version && o.wait->stream && !advance(o.wait->stream, o.wait, o.version)) return false;
+        } else if (!run(o.fn)) return false;
+        s->q.pop_front();
     }
+    return true;
+}
+static std::condition_variable_any others;
+static void drain(CUstream_st *s, cudaEvent_t until, uint64_t version) {
+    while (!advance(s, until, version)) others.wait_for(*held, std::chrono::milliseconds(1));
 }
 static std::set<CUstream_st *> all_streams;
 static void drain_all() {
@@ -144,7 +150,7 @@ static void drain_all() {
     for (auto s : all_streams) if (s->owner == std::this_thread::get_id()) drain(s, nullptr, 0);     /* another thread is another rank */
 }
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-static void submit(CUstream_st *s, std::function<void()> fn) {
+static void submit_until(CUstream_st *s, std::function<bool()> fn) {
     s->dirty = true;
     if (s->capture) s->capture->ops.push_back(fn);
     else s->q.push_back({fn, nullptr, 0});
@@ -154,6 +160,13 @@ void hpt_fake_submit(cudaStream_t s, const char *name, std::function<void()> fn)
     int code;
     if (hpt_fake_fails(name, &code)) { last = (cudaError_t)code; return; }
     submit(stream_of(s), fn);
+}
+static void submit(CUstream_st *s, std::function<void()> fn) { submit_until(s, [=] { fn(); return true; }); }
+void hpt_fake_submit_until(cudaStream_t s, const char *name, std::function<bool()> fn) {
+    guard g;
+    int code;
+    if (hpt_fake_fails(name, &code)) { last = (cudaError_t)code; return; }
+    submit_until(stream_of(s), fn);
 }
 bool hpt_fake_capturing(cudaStream_t s) { guard g; return (bool)stream_of(s)->capture; }
 /* calls that are forbidden while this thread captures; only one capture at a time is kept track of */
@@ -261,7 +274,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     drain(stream_of(s), nullptr, 0);
     return result(last == cudaErrorIllegalAddress ? last : cudaSuccess);
 }
-cudaError_t cudaStreamQuery(cudaStream_t s) { ENTER drain(stream_of(s), nullptr, 0); return cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t s) { ENTER return advance(stream_of(s), nullptr, 0) ? cudaSuccess : cudaErrorNotReady; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { ENTER *e = new CUevent_st; live++; return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t e) { ENTER if (e) { drain_all(); delete e; live--; } return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s_) {
@@ -271,7 +284,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s_) {
     e->capture = s->capture;
     if (s->capture) return cudaSuccess;
     uint64_t v = ++e->version;
-    s->q.push_back({[=] { e->done = v; e->at = now(); }, nullptr, 0});
+    s->q.push_back({[=] { e->done = v; e->at = now(); return true; }, nullptr, 0});
     return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s_, cudaEvent_t e, unsigned) {
@@ -294,7 +307,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) {
     if (e->stream) drain(e->stream, e, e->version);
     return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t e) { ENTER if (e->stream) drain(e->stream, e, e->version); return cudaSuccess; }
+cudaError_t cudaEventQuery(cudaEvent_t e) { ENTER return !e->stream || advance(e->stream, e, e->version) ? cudaSuccess : cudaErrorNotReady; }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b) {
     ENTER
     if (a->done < a->version || b->done < b->version) return result(cudaErrorNotReady);
@@ -312,16 +325,19 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode) {
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out) {
-    ENTER
+    guard guard_;
+    int code = 0;
+    bool fails = hpt_fake_fails(__func__, &code), unjoined = false;
     auto g = s->capture;
     *out = nullptr;
+    if (g)
+        for (auto t : g->streams) {
+            if (t != s && t->dirty) unjoined = true;
+            t->capture.reset();
+        }
+    capturing_.reset();                                 /* also a capture that fails is over */
+    if (fails) return result((cudaError_t)code);
     if (!g) return result(cudaErrorIllegalState);
-    bool unjoined = false;
-    for (auto t : g->streams) {
-        if (t != s && t->dirty) unjoined = true;
-        t->capture.reset();
-    }
-    capturing_.reset();
     if (unjoined) { hpt_fake_complain("a stream was not joined before the capture ended"); return result(cudaErrorStreamCaptureUnjoined); }
     if (g->broken) return result(cudaErrorStreamCaptureInvalidated);
     *out = new CUgraph_st{g};
@@ -334,7 +350,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) { ENTER drain_all(); delete 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
     ENTER
     auto g = e->g;
-    submit(stream_of(s), [=] { for (auto &fn : g->ops) fn(); });
+    for (auto &fn : g->ops) submit_until(stream_of(s), fn);
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError(void) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * NCCL of fake.h: ranks are threads of one process that meet by their id. A call waits on the stream for all ranks, as on cards. */
 #include "fake.h"
-#include <condition_variable>
+#include <functional>
+#include <mutex>
 #include <map>
 #include <memory>
 #include <nccl.h>
@@ -11,8 +12,8 @@
 extern int hpt_fake_nccl_version;
 
 struct meeting { int arrived = 0, done = 0; std::vector<const void *> in; std::vector<void *> out; };
-struct group { int size = 0, joined = 0; bool aborted = false; std::map<uint64_t, meeting> calls; std::condition_variable_any moved; };
-struct ncclComm { std::shared_ptr<group> g; int rank; uint64_t next = 0; int finalized = 0; };
+struct group { int size = 0, joined = 0; bool aborted = false; std::map<uint64_t, meeting> calls; };
+struct ncclComm { std::shared_ptr<group> g; int rank; uint64_t next = 0; int waiting = 0, finalized = 0; };
 static std::map<std::string, std::shared_ptr<group>> groups;
 static std::mutex groups_lock;
 static int ids;
@@ -21,18 +22,24 @@ static int ids;
 static void meet(ncclComm *c, const void *in, void *out, cudaStream_t s, std::function<void(meeting &, int)> what, const char *name) {
     auto g = c->g;
     int rank = c->rank;
-    hpt_fake_submit(s, name, [=] {
-        uint64_t seq = c->next++;
-        meeting &m = g->calls[seq];
-        m.in.resize((size_t)g->size);
-        m.out.resize((size_t)g->size);
-        m.in[(size_t)rank] = in;
-        m.out[(size_t)rank] = out;
-        if (++m.arrived == g->size) {
-            what(m, g->size);
-            m.done = 1;
-            g->moved.notify_all();
-        } else while (!m.done && !g->aborted) g->moved.wait(*hpt_fake_lock());
+    hpt_fake_submit_until(s, name, [=] {
+        if (g->aborted) return true;
+        meeting &m = g->calls[c->next];
+        if (!c->waiting) {
+            c->waiting = 1;
+            m.in.resize((size_t)g->size);
+            m.out.resize((size_t)g->size);
+            m.in[(size_t)rank] = in;
+            m.out[(size_t)rank] = out;
+            if (++m.arrived == g->size) {
+                what(m, g->size);
+                m.done = 1;
+            }
+        }
+        if (!m.done) return false;
+        c->waiting = 0;
+        c->next++;
+        return true;
     });
 }
 #define ENTER { int code_; if (hpt_fake_fails(__func__, &code_)) return (ncclResult_t)code_; }
@@ -73,7 +80,6 @@ ncclResult_t ncclCommDestroy(ncclComm_t c) {
 }
 ncclResult_t ncclCommAbort(ncclComm_t c) {
     c->g->aborted = true;
-    c->g->moved.notify_all();
     hpt_fake_object(-1);
     return ncclSuccess;         /* stream work may still name it: kept */
 }

@@ -291,8 +291,8 @@ static hpt_status fastest(hpt__device *dev, const hpt__op_desc *d, hpt__conv_pla
         if (ran) last = ran;
         else if (!e && ms < shortest) shortest = ms, *best = i;
     }
-    if (e) st = e == cudaErrorMemoryAllocation ? dev->host->fail(HPT_ERR_MEMORY, "out of device memory timing a convolution: %zu MiB", (bytes[0] + bytes[1] + bytes[2] + bytes[3]) >> 20)
-                                               : hpt__cuda_fail(dev, e, "timing a convolution");
+    if (e == cudaErrorMemoryAllocation) *best = 0;     /* no room for trials: the heuristics' first; the plan's arena will say what it needs */
+    else if (e) st = hpt__cuda_fail(dev, e, "timing a convolution");
     else if (*best < 0) st = last;
     if (e == cudaErrorMemoryAllocation) cudaGetLastError();
     for (int i = 0; i < 4; i++) if (buf[i]) cudaFree(buf[i]);

@@ -19,7 +19,7 @@ hpt_status hpt__cuda_fail(hpt__device *dev, cudaError_t e, const char *what) {
     if (fatal(e)) dev->lost = 1;
     if (e == cudaErrorMemoryAllocation) return dev->host->fail(HPT_ERR_MEMORY, "CUDA device %d: %s: out of memory", dev->index, what);
     return dev->host->fail(HPT_ERR_DEVICE, "CUDA device %d: %s: %s (%s)%s", dev->index, what, cudaGetErrorString(e), cudaGetErrorName(e),
-                           dev->lost ? "; the device is lost: close this context and open another" : "");
+                           dev->lost ? "; the device is lost to this process: start it again and resume" : "");
 }
 void hpt__cuda_note(hpt__device *dev, cudaError_t e, const char *what) {
     if (e == cudaSuccess || dev->status) return;
@@ -31,8 +31,8 @@ void hpt__cuda_note(hpt__device *dev, cudaError_t e, const char *what) {
 hpt_status hpt__cuda_report(hpt__device *dev) {
     hpt_status st = dev->status;
     dev->status = HPT_OK;
-    if (st) return dev->host->fail(st, "%s%s", dev->text, dev->lost ? "; the device is lost: close this context and open another" : "");
-    return dev->lost ? dev->host->fail(HPT_ERR_DEVICE, "CUDA device %d is lost: close this context and open another", dev->index) : HPT_OK;
+    if (st) return dev->host->fail(st, "%s%s", dev->text, dev->lost ? "; the device is lost to this process: start it again and resume" : "");
+    return dev->lost ? dev->host->fail(HPT_ERR_DEVICE, "CUDA device %d is lost to this process: start it again and resume", dev->index) : HPT_OK;
 }
 
 /* ---- opening ---- */
