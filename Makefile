@@ -63,7 +63,7 @@ FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN
             $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) $(if $(ONEDNN),-DHPT_HAVE_ONEDNN) \
             $(shell $(PKG) --cflags $(DEPS) 2>/dev/null)
 ALLFLAGS := $(FLAGS) $(CFLAGS)
-HASH     := $(shell echo '$(CC) $(ALLFLAGS)' | cksum | cut -d' ' -f1)
+HASH     := $(shell echo '$(CC) $(ALLFLAGS) $(COVER)' | cksum | cut -d' ' -f1)
 B        := build/$(HASH)
 LIBS     := $(shell $(PKG) --libs $(DEPS) 2>/dev/null) -lm -ldl -pthread
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
@@ -87,7 +87,7 @@ OBJ := $(SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o)
 MODULE_OBJ := $(addprefix $(B)/,src/backend/onednn/onednn.o src/backend/onednn/team.o) $(foreach i,$(ISAS),$(CPU:%.c=$(B)/%.$(i).o)) \
               $(addprefix $(B)/src/kernels/,embed_ref.f32.o heads_ref.f32.o optim_ref.f32.o)
 # sanitized products stay in the build folder, so that lib/ and bin/ always hold the plain ones
-OUT     := $(if $(filter 1,$(ASAN) $(TSAN)),$(B)/)
+OUT     := $(if $(filter 1,$(ASAN) $(TSAN))$(COVER),$(B)/)
 L       := $(OUT)lib
 SO      := $(L)/libhpt.so.$(VERSION)
 MODULE  := $(if $(ONEDNN),$(L)/hpt/libhpt-onednn.so) $(if $(MPI),$(L)/hpt/libhpt-mpi.so)
@@ -240,6 +240,11 @@ check-all:              ## the same, then again under AddressSanitizer and Undef
 	$(Q)$(MAKE) --no-print-directory check-asan
 check-asan: packages-test   ## the tests under ASan and UBSan
 	$(Q)ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 HPT_TEST_SLOW=1 $(MAKE) --no-print-directory ASAN=1 run-check
+coverage-cuda:          ## lines of src/backend/cuda that the tests without a GPU run; fails below 90 %
+	$(Q)$(MAKE) --no-print-directory COVER=--coverage measure-coverage
+measure-coverage: $(CHECK_BUILD)
+	$(Q)find $(B)/emu -name '*.gcda' -delete; $(B)/check cuda
+	$(Q)tools/coverage-cuda $(B)
 check-layers:           ## no include points upward
 	$(Q)tools/check-layers
 ABIDW := --no-corpus-path --no-comp-dir-path --drop-private-types --headers-dir include --no-show-locs --no-parameter-names --exported-interfaces-only
@@ -311,6 +316,6 @@ help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
-.PHONY: check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo packages-demo packages-test install uninstall clean help
+.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo packages-demo packages-test install uninstall clean help
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
