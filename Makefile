@@ -41,9 +41,11 @@ PNG      ?= $(call have,libpng)
 ONEDNN   ?= $(call header,dnnl.h)
 CUDA_HOME ?= /usr/local/cuda
 NVCC     ?= $(CUDA_HOME)/bin/nvcc
-CUDNN_HOME ?= $(CUDA_HOME)
-NCCL_HOME ?= $(CUDA_HOME)
-CUDA_HEADERS ?= $(shell [ -f $(CUDA_HOME)/include/cuda_runtime_api.h ] && [ -f $(CUDNN_HOME)/include/cudnn.h ] && [ -f $(NCCL_HOME)/include/nccl.h ] && echo 1)
+# cuDNN and NCCL beside the toolkit, else from the Python wheels nvidia-cudnn and nvidia-nccl
+wheel     = $(shell $(PYTHON) -c 'import importlib.util as u; print(list(u.find_spec("nvidia.$(1)").submodule_search_locations)[0])' 2>/dev/null)
+CUDNN_HOME ?= $(if $(wildcard $(CUDA_HOME)/include/cudnn.h),$(CUDA_HOME),$(call wheel,cudnn))
+NCCL_HOME ?= $(if $(wildcard $(CUDA_HOME)/include/nccl.h),$(CUDA_HOME),$(call wheel,nccl))
+CUDA_HEADERS := $(shell [ -f $(CUDA_HOME)/include/cuda_runtime_api.h ] && [ -f $(CUDNN_HOME)/include/cudnn.h ] && [ -f $(NCCL_HOME)/include/nccl.h ] && echo 1)
 CUDA     ?= $(and $(CUDA_HEADERS),$(wildcard $(NVCC)))
 MPI      ?= $(call have,ompi-c)
 BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
@@ -223,7 +225,7 @@ $(B)/emu/libhpt-cuda.so: $(EMU_OBJ) $(EMU_REF)
 	$(Q)$(CXX) -shared $(SAN) $(COVER) -o $@ $^ -pthread -lm
 
 # ---- tests ----
-TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(CUDA_HEADERS),tests/gpu/gpu.c tests/gpu/test_kernels_cuda.c $(wildcard tests/emu/*.c))
+TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(CUDA_HEADERS),$(wildcard tests/gpu/*.c tests/emu/*.c))
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
 $(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Itests/gpu -Itests/emu $(CUDA_INC) $(if $(EMU),-DHPT_TEST_EMU='"$(B)/emu"') -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
 $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
@@ -253,10 +255,29 @@ check-abi: lib          ## exported symbols against lib/libhpt.symbols, and the 
 	$(Q)if command -v abidw >/dev/null; then abidw $(ABIDW) $(SO) > $(B)/now.abi; \
 	  if [ -f tests/abi/hpt-$(MAJOR).$(MINOR).abi ]; then abidiff --no-added-syms tests/abi/hpt-$(MAJOR).$(MINOR).abi $(B)/now.abi || [ $$(( $$? & 8 )) -eq 0 ]; fi; \
 	  else echo "abidiff is not here (apt-get install abigail-tools): symbols compared, types not"; fi
-check-gpu:              ## tests on a GPU
-	@echo "check-gpu: the CUDA backend does not exist yet; nothing was tested"; exit 1
-bench-gpu:              ## benchmarks on a GPU
-	@echo "bench-gpu: the CUDA backend does not exist yet; nothing was measured"; exit 1
+# On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
+GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c handle.c log.c clock.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
+            src/backend/reference/reference.c $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) src/ssl/moco.c
+GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
+need-cuda:
+	@[ -n "$(CUDA)" ] || { echo "nvcc, cuDNN and NCCL are needed: looked in CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME)"; exit 1; }
+$(B)/check-gpu: $(B)/tests/run.o $(patsubst %.c,$(B)/%.o,$(wildcard tests/gpu/*.c)) $(GPU_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CXX) -o $@ $^ $(CUDA_LIBS) -ldl -lrt -pthread -lm
+SANITIZER := $(firstword $(wildcard $(CUDA_HOME)/bin/compute-sanitizer))
+check-gpu: need-cuda    ## the kernels and whole steps on this machine's GPU, then kernels under compute-sanitizer (under 9 minutes)
+	$(Q)$(MAKE) --no-print-directory run-check-gpu
+run-check-gpu: $(B)/check-gpu
+	$(Q)tools/check-gpu $(B)/check-gpu $(SANITIZER)
+$(B)/bench-gpu: $(B)/bench/gpu.o $(GPU_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CXX) -o $@ $^ $(CUDA_LIBS) -ldl -lrt -pthread -lm
+$(B)/bench/%.o: private ALLFLAGS := $(FLAGS) $(CUDA_INC) $(CFLAGS)
+bench-gpu: need-cuda    ## steps, kernels and memory on this machine's GPU, beside PyTorch where it is installed; fills docs/performance.md (under 9 minutes)
+	$(Q)$(MAKE) --no-print-directory run-bench-gpu
+run-bench-gpu: $(B)/bench-gpu
+	$(Q)$(PYTHON) bench/gpu.py $(B)/bench-gpu $(BENCH_ARGS)
+.PHONY: need-cuda run-check-gpu run-bench-gpu
 bench: need-base lib $(BIN)/bench-step $(BIN)/bench-images   ## step and image benchmarks; beside PyTorch if `python3 -c 'import torch'` works (PYTHON=...)
 	$(Q)$(PYTHON) bench/bench.py $(BENCH_ARGS)
 $(BIN)/bench-%: bench/%.c bench/common.h $(SO)

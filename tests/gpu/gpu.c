@@ -36,6 +36,20 @@ float *noise(size_t n, uint64_t seed, float scale, float shift) {
     }
     return x;
 }
+uint32_t hash_u32(uint64_t i, uint64_t seed) {
+    uint64_t x = i + seed * 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return (uint32_t)((x ^ (x >> 31)) >> 32);
+}
+float *noise_u32(size_t n, uint64_t seed, float scale, float shift) {
+    float *x = malloc((n + 1) * 4);
+    for (size_t i = 0; i < n; i++) {
+        float v = (float)((double)(hash_u32(i, seed) >> 8) / (1 << 23) - 1) * scale;
+        x[i] = v + shift;
+    }
+    return x;
+}
 uint16_t round_bf16(float f) {
     uint32_t u;
     memcpy(&u, &f, 4);

@@ -8,6 +8,8 @@ void *to_device(const void *x, size_t bytes);       /* x NULL: uninitialised; fr
 void *to_host(const void *d, size_t bytes);
 void device_free_all(void);
 float *noise(size_t n, uint64_t seed, float scale, float shift);
+uint32_t hash_u32(uint64_t i, uint64_t seed);                       /* the inputs of make_fixtures.py */
+float *noise_u32(size_t n, uint64_t seed, float scale, float shift);
 uint16_t round_bf16(float f);
 float from_bf16(uint16_t h);
 /* fails unless |x - truth| <= tol*(1 + |truth|) everywhere; NaN equals NaN */
