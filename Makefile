@@ -232,7 +232,11 @@ $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(SAN) -o $@ $(TEST_OBJ) $(L)/libhpt.a $(if $(EMU),$(EMU) -Wl$(comma)-rpath$(comma)'$$ORIGIN/emu') $(LIBS) $(LDFLAGS)
 
-CHECK_BUILD = need-base lib $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
+$(BIN)/cudnn-plans: tests/cudnn/plans.c src/backend/cuda/conv.c src/backend/cuda/device.h src/backend/backend.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALLFLAGS) $(CUDA_INC) $(filter %.c,$^) -o $@ $(CUDA_LIBS) -ldl -lrt -pthread -lm
+CHECK_BUILD = need-base lib $(if $(CUDA),$(if $(OUT),,$(BIN)/cudnn-plans)) $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
 check: packages-test    ## build and run all tests (under 15 minutes on 2 cores)
 	$(Q)$(MAKE) --no-print-directory run-check
 run-check: $(CHECK_BUILD)

@@ -234,3 +234,15 @@ TEST(fuzz_corpus) {
         CHECK(n + replay("tests/fixtures/files", targets[i].t) > 10);       /* every file through every parser */
     }
 }
+/* The real cuDNN, asked without a GPU: see tests/cudnn/plans.c. */
+TEST(cudnn_has_kernels_for_our_networks) {
+    char text[4000];
+    if (access(HPT_TEST_BIN "/cudnn-plans", X_OK)) SKIP("not built: no cuDNN, or a sanitized build");
+    FILE *f = popen(HPT_TEST_BIN "/cudnn-plans H100 2>&1", "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = 0;
+    int st = f ? pclose(f) : -1;
+    printf("  %s", text);
+    if (WIFEXITED(st) && WEXITSTATUS(st) == 77) SKIP("this cuDNN cannot be asked");
+    CHECK(st == 0);
+}
