@@ -9,7 +9,14 @@
 
 enum { DEPTH = 3, PERMS = 4 };
 
-typedef struct slot { float *x[2]; uint64_t *index, step, epoch; int done; } slot;
+typedef struct slot {
+    float *x[2];
+    uint64_t *index, step, epoch;
+    int done;
+    uint8_t *pixels, **spill;           /* raw: pixels of the batch; spill: those of an image that found no room, by item */
+    size_t used, cap;
+    hpt__view *views;
+} slot;
 
 struct hpt__loader {
     hpt__loader_spec s;
@@ -56,6 +63,57 @@ static uint64_t image_of(hpt__loader *l, uint64_t step, uint64_t i, uint64_t *ep
     return permutation(l, *epoch)[pos];
 }
 
+static void *take(const hpt__loader *l, size_t bytes) { return l->s.alloc ? l->s.alloc(l->s.user, bytes) : hpt__alloc_aligned(bytes); }
+static void give(const hpt__loader *l, void *p) {
+    if (p && l->s.free) l->s.free(l->s.user, p);
+    else if (!l->s.free) hpt__free(p);
+}
+
+/* The part of an image that its two crops need, into the batch's pixels. */
+static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, const hpt__image *im) {
+    hpt__draws d[2];
+    for (int v = 0; v < 2; v++) {
+        hpt__rng r;
+        hpt__rng_init(&r, l->s.seed, HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
+        hpt__augment_draw(&r, &l->s.augment, im->w, im->h, &d[v]);
+    }
+    int x0 = d[0].x < d[1].x ? d[0].x : d[1].x, y0 = d[0].y < d[1].y ? d[0].y : d[1].y;
+    int xa = d[0].x + d[0].w, xb = d[1].x + d[1].w, ya = d[0].y + d[0].h, yb = d[1].y + d[1].h, w = (xa > xb ? xa : xb) - x0, h = (ya > yb ? ya : yb) - y0;
+    size_t row = (size_t)w * 3, bytes = row * (size_t)h;
+    pthread_mutex_lock(&l->lock);
+    size_t at = s->used;
+    s->used += (bytes + 15) / 16 * 16;
+    pthread_mutex_unlock(&l->lock);
+    uint8_t *to = at + bytes > s->cap ? s->spill[i] = hpt__alloc(bytes) : s->pixels + at;
+    if (!to) return hpt__fail_memory(bytes);
+    for (int y = 0; y < h; y++) memcpy(to + (size_t)y * row, im->rgb + ((size_t)(y0 + y) * (size_t)im->w + (size_t)x0) * 3, row);
+    for (int v = 0; v < 2; v++) {
+        d[v].x -= x0;
+        d[v].y -= y0;
+        hpt__draws_view(&d[v], &l->s.augment, w, h, at, &s->views[(size_t)v * (size_t)l->s.batch + i]);
+    }
+    return HPT_OK;
+}
+/* A batch that was larger than its memory: larger memory, and everything into it. */
+static hpt_status gather_spill(hpt__loader *l, slot *s) {
+    if (s->used <= s->cap) return HPT_OK;
+    size_t cap = s->used + s->used / 4;
+    uint8_t *more = take(l, cap);
+    if (!more) return hpt__fail_memory(cap);
+    memcpy(more, s->pixels, s->cap);
+    for (int i = 0; i < l->s.batch; i++)
+        if (s->spill[i]) {
+            const hpt__view *v = &s->views[i];
+            memcpy(more + v->offset, s->spill[i], (size_t)v->w * (size_t)v->h * 3);
+            hpt__free(s->spill[i]);
+            s->spill[i] = NULL;
+        }
+    give(l, s->pixels);
+    s->pixels = more;
+    s->cap = cap;
+    return HPT_OK;
+}
+
 static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work, hpt__image *hold, uint8_t *rgb) {
     size_t pixels = (size_t)l->s.size * (size_t)l->s.size;
     hpt__image im;
@@ -64,6 +122,7 @@ static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image,
         return HPT_OK;
     }
     HPT_TRY(hpt__dataset_image(l->s.ds, image, work, hold, &im));
+    if (l->s.raw) return make_raw(l, s, i, image, epoch, &im);
     for (int v = 0; v < l->s.views; v++) {
         if (l->s.plain) HPT_TRY(hpt__plain_apply(work, &im, l->s.resize, l->s.size, rgb));
         else {
@@ -96,6 +155,7 @@ static void *worker(void *arg) {
         uint64_t image = image_of(l, l->s.first_step + batch, i, &epoch);
         if (i == 0) {
             s->done = 0;
+            s->used = 0;
             s->epoch = epoch;
             s->step = batch;
         }
@@ -133,8 +193,17 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
     pthread_cond_init(&l->ready, NULL);
     pthread_cond_init(&l->room, NULL);
     for (int i = 0; i < DEPTH && !st; i++) {
-        for (int v = 0; v < spec->views && !st; v++)
-            if (!(l->slot[i].x[v] = spec->alloc ? spec->alloc(spec->user, image * 4 * (size_t)spec->batch) : hpt__alloc_aligned(image * 4 * (size_t)spec->batch))) st = hpt__fail_memory(image * 4 * (size_t)spec->batch);
+        size_t n = (size_t)spec->batch, bytes = image * n * (spec->raw ? 2 : 4);
+        if (spec->raw) {
+            slot *s = &l->slot[i];
+            s->pixels = take(l, bytes);
+            s->cap = s->pixels ? bytes : 0;
+            s->views = take(l, 2 * n * sizeof *s->views);
+            s->spill = hpt__calloc(n, sizeof *s->spill);
+            if (!s->pixels || !s->views || !s->spill) st = hpt__fail_memory(bytes);
+        } else
+            for (int v = 0; v < spec->views && !st; v++)
+                if (!(l->slot[i].x[v] = take(l, bytes))) st = hpt__fail_memory(bytes);
         if (!st && !(l->slot[i].index = hpt__alloc(sizeof(uint64_t) * (size_t)spec->batch))) st = hpt__fail_memory(0);
         l->slot[i].step = UINT64_MAX;
     }
@@ -164,9 +233,12 @@ void hpt__loader_destroy(hpt__loader *l) {
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->threads; i++) pthread_join(l->thread[i], NULL);
     for (int i = 0; i < DEPTH; i++) {
-        for (int v = 0; v < 2; v++)
-            if (l->s.free && l->slot[i].x[v]) l->s.free(l->s.user, l->slot[i].x[v]);
-            else if (!l->s.free) hpt__free(l->slot[i].x[v]);
+        slot *s = &l->slot[i];
+        for (int v = 0; v < 2; v++) give(l, s->x[v]);
+        give(l, s->pixels);
+        give(l, s->views);
+        for (int j = 0; s->spill && j < l->s.batch; j++) hpt__free(s->spill[j]);
+        hpt__free(s->spill);
         hpt__free(l->slot[i].index);
     }
     for (int i = 0; i < PERMS; i++) hpt__free(l->perm[i].p);
@@ -190,10 +262,11 @@ hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms) {
     slot *s = &l->slot[l->taken % DEPTH];
     while (!l->failed && !(s->step == l->taken && s->done == l->s.batch)) pthread_cond_wait(&l->ready, &l->lock);
     hpt_status st = l->failed ? hpt__fail(l->status, "%s", l->text) : HPT_OK;
+    if (!st && l->s.raw) st = gather_spill(l, s);
     if (!st) {
         l->taken++;
         l->holding = 1;         /* this slot is not refilled until the next call */
-        *b = (hpt__batch){{s->x[0], s->x[1]}, s->index, s->epoch};
+        *b = (hpt__batch){{s->x[0], s->x[1]}, s->index, s->epoch, s->pixels, s->used, s->views, &l->table[0][0]};
     }
     pthread_mutex_unlock(&l->lock);
     if (wait_ms) *wait_ms = hpt__now_ms() - t0;

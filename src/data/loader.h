@@ -12,6 +12,7 @@ typedef struct hpt__loader_spec {
     void (*free)(void *user, void *p);
     void *user;
     int views;                          /* 2: query and key; 1 */
+    int raw;                            /* 8-bit pixels and draws instead of views: a device makes them (needs augment.crop) */
     int plain;                          /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
     int resize;
     hpt__augment augment;
@@ -19,7 +20,15 @@ typedef struct hpt__loader_spec {
     float mean[3], std[3];
 } hpt__loader_spec;
 
-typedef struct hpt__batch { const float *view[2]; const uint64_t *index; uint64_t epoch; } hpt__batch;     /* index: in the data set */
+typedef struct hpt__batch {
+    const float *view[2];
+    const uint64_t *index;              /* in the data set */
+    uint64_t epoch;
+    const uint8_t *pixels;              /* raw: what the crops of each image need, one after the other */
+    size_t bytes;
+    const hpt__view *views;             /* raw: batch of the first views, then batch of the second */
+    const float *table;                 /* raw: hpt__normalize_table() */
+} hpt__batch;
 typedef struct hpt__loader hpt__loader;
 
 hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out);

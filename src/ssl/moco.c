@@ -270,10 +270,8 @@ hpt_status hpt__moco_launch(hpt__moco *m) {
     if (!be->host_memory) {
         be->stage(m->dev, lane, m->input[lane], in, input_bytes(m));
         be->await(m->dev, lane);
-        if (m->raw[lane]) {
-            for (int v = 0; v < 2; v++)
-                be->augment(m->dev, m->spec.batch, m->spec.size, m->views_taps[lane], (hpt__view *)m->views[lane] + v * m->spec.batch, m->pixels[lane], m->table, m->view[lane][v], m->augment_scratch);
-        }
+        if (m->raw[lane])
+            be->augment(m->dev, 2 * m->spec.batch, m->spec.size, m->views_taps[lane], m->views[lane], m->pixels[lane], m->table, m->view[lane][0], m->augment_scratch);
     }
     be->leave(m->dev);
     m->staged = 0;
@@ -423,7 +421,8 @@ static hpt_status take_all(hpt__moco *m) {
         if (be->host_memory) m->input_host[l] = m->input[l];
         else {
             m->input_host[l] = take_host(m, input_bytes(m), &st);
-            for (int v = 0; v < 2; v++) m->view[l][v] = take(m, n * image, &st);
+            m->view[l][0] = take(m, 2 * n * image, &st);        /* both views: one launch makes them */
+            m->view[l][1] = st ? NULL : (char *)m->view[l][0] + n * image;
             m->views[l] = take(m, 2 * n * sizeof(hpt__view), &st);
         }
     }
@@ -471,7 +470,7 @@ void hpt__moco_fini(hpt__moco *m) {
     if (!m->be) return;
     m->be->enter(m->dev);
     for (int l = 0; l < HPT__LANES; l++) {
-        void *lane[] = {m->input[l], m->view[l][0], m->view[l][1], m->views[l], m->pixels[l]};
+        void *lane[] = {m->input[l], m->view[l][0], m->views[l], m->pixels[l]};
         if (m->graph[l]) m->be->graph_destroy(m->dev, m->graph[l]);
         for (size_t i = 0; i < sizeof lane / sizeof *lane; i++)
             if (lane[i]) m->be->mem_free(m->dev, lane[i]);

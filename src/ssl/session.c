@@ -65,6 +65,7 @@ static hpt_status start(hpt_session *s) {
     int64_t all = OPT_I(o, batch_size);
     if (all % comm->size) return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)all, comm->size);
     m.batch = (int)(all / comm->size);
+    if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->augment) return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s", s->ctx->be->name);
     m.schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0};
     if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
         uint64_t per = s->ds->count / (uint64_t)all;
@@ -140,6 +141,7 @@ static hpt_status open_loader(hpt_session *s) {
     hpt__augment_from_options(&s->opt, &l.augment);
     memcpy(l.mean, s->mean, sizeof l.mean);
     memcpy(l.std, s->std, sizeof l.std);
+    l.raw = s->moco.be->augment && l.augment.crop && !OPT_IS(&s->opt, augment_on, "cpu");
     if (!s->moco.be->host_memory) {
         l.alloc = pinned_alloc;
         l.free = pinned_free;
@@ -160,7 +162,7 @@ static hpt_status next_batch(hpt_session *s) {
     hpt__batch b;
     hpt_status st = s->loader ? HPT_OK : open_loader(s);
     if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
-    if (!st) st = hpt__moco_stage(m, b.view[0], b.view[1], !m->be->host_memory);
+    if (!st) st = b.views ? hpt__moco_stage_raw(m, b.pixels, b.bytes, b.views, b.table) : hpt__moco_stage(m, b.view[0], b.view[1], !m->be->host_memory);
     if (!st) st = hpt__moco_staged(m);        /* the copy may overlap with a step under way, but ends before the loader refills its memory */
     if (st < 0) close_loader(s);
     return st;

@@ -73,14 +73,14 @@ TEST_LIMIT(cuda_bf16_follows_within_its_rounding, 300) {
     }
     correct();
 }
-static void same_bits(const char *more, const char *order) {
+static void same_bits(const char *more, const char *order, int size) {
     hpt_context *ctx = cuda_with("comm=self");
     char text[200];
     float *ref = NULL;
     for (int k = 0; k < 2; k++) {
         if (k && order) setenv("HPT_EMU_ORDER", order, 1);
         snprintf(text, sizeof text, "steps=20 %s", k ? more : "");
-        hpt_session *s = session(ctx, text, toy_set(ctx, "", 30, 18, 3));
+        hpt_session *s = session(ctx, text, toy_set(ctx, "", 30, size, 3));
         steps(s, 5);
         float *w = weights(s, "q.layer3.0.conv2.weight", W3);
         if (k) CHECK(!memcmp(w, ref, W3 * 4));
@@ -89,8 +89,9 @@ static void same_bits(const char *more, const char *order) {
     }
     correct();
 }
-TEST_LIMIT(cuda_graph_and_plain_launches_give_the_same_bits, 300) { same_bits("cuda_graph=0 workers=3", NULL); }
-TEST_LIMIT(cuda_threads_in_shuffled_order_give_the_same_bits, 300) { same_bits("", "12345"); }
+TEST_LIMIT(cuda_graph_and_plain_launches_give_the_same_bits, 300) { same_bits("cuda_graph=0 workers=3", NULL, 18); }
+TEST_LIMIT(cuda_views_made_on_the_device_are_the_cpus_bit_for_bit, 300) { same_bits("augment_on=cpu workers=2", NULL, 70); }       /* a batch larger than its first memory */
+TEST_LIMIT(cuda_threads_in_shuffled_order_give_the_same_bits, 300) { same_bits("", "12345", 18); }
 
 TEST_LIMIT(cuda_step_allocates_nothing, 300) {
     hpt_context *ctx = cuda_with("comm=self");

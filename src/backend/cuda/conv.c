@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Convolutions through cuDNN 9's graph API (the convolution calls before it are deprecated): one operation a graph, NHWC, float
  * accumulation. Engines come from cuDNN's heuristics; the first few are timed on the device and the fastest is kept, in memory and, if a
- * folder is given, on the disk as cuDNN's own JSON, keyed by card, driver, cuDNN version and the operation. */
+ * folder is given, on the disk as cuDNN's own JSON, keyed by card, driver, cuDNN version and the operation. Where runs must repeat and no
+ * folder keeps the choice, the heuristics' first is taken untimed.
+ *
+ * cuDNN 9.19 has no engine for a convolution with batch-norm statistics (GEN_STATS) in bfloat16, float or TF32, only in half (asked without
+ * a GPU, see tests/cudnn/plans.c): statistics are read by norm.cu. */
 #define _POSIX_C_SOURCE 200809L
 #include "backend/cuda/device.h"
 #include <errno.h>
@@ -310,7 +314,9 @@ hpt_status hpt__conv_choose(hpt__device *dev, const hpt__op_desc *d, hpt__conv_p
     key_of(dev, d, key, sizeof key);
     if (dev->cache_dir[0] && load_plan(dev, key, out)) return HPT_OK;
     HPT_TRY(hpt__conv_candidates(&t, d, (int64_t)1 << 30, c, 6, &n));
-    hpt_status st = n > 1 ? fastest(dev, d, c, n, &best) : HPT_OK;
+    /* a choice by timing that is not kept would differ from run to run */
+    int timed = n > 1 && (!d->deterministic || dev->cache_dir[0]);
+    hpt_status st = timed ? fastest(dev, d, c, n, &best) : HPT_OK;
     for (int i = 0; i < n; i++)
         if (!st && i == best) *out = c[i];
         else hpt__conv_release(&c[i]);
