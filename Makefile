@@ -51,7 +51,7 @@ MPI      ?= $(call have,ompi-c)
 BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
 PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
 DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
-TEST_PACKAGES := python3 g++ binutils
+TEST_PACKAGES := python3 g++ binutils openmpi-bin libopenmpi-dev
 
 # ---- flags ----
 comma    := ,
@@ -96,7 +96,7 @@ MODULE  := $(if $(ONEDNN),$(L)/hpt/libhpt-onednn.so) $(if $(MPI),$(L)/hpt/libhpt
 # the cuda module has no sanitized form: under ASAN=1 the emulated one is tested
 CUDA_SO := $(if $(CUDA),$(if $(OUT),,$(L)/hpt/libhpt-cuda.so))
 BIN     := $(OUT)bin
-EXAMPLES := $(patsubst examples/%.c,$(BIN)/%,$(wildcard examples/0*.c)) $(patsubst examples/%.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
+EXAMPLES := $(patsubst examples/%.c,$(BIN)/%,$(filter-out $(if $(MPI),,examples/07_mpi_gpus.c),$(wildcard examples/0*.c))) $(patsubst examples/%.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
 
 all: need-base lib $(BIN)/hpt $(EXAMPLES)  ## library, module, bin/hpt and the examples
 lib: $(SO) $(L)/libhpt.a $(MODULE) $(CUDA_SO)
@@ -194,6 +194,10 @@ $(BIN)/demo: $(wildcard examples/demo/*.c examples/demo/*.h) $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@ -L$(L) -lhpt $(RPATH) -lpng -ljansson -lm
+$(BIN)/07_mpi_gpus: examples/07_mpi_gpus.c $(SO) include/hpt.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c99 $(OPT) -g $(WARN) $(SAN) -Iinclude $(subst -I,-isystem ,$(shell $(PKG) --cflags-only-I ompi-c 2>/dev/null)) $< -o $@ -L$(L) -lhpt $(RPATH) $(shell $(PKG) --libs ompi-c 2>/dev/null)
 $(BIN)/%: examples/%.c $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -38,7 +38,8 @@ static double now_ms(void) {
 }
 
 static const struct { const char *name, *arch; int blocks[4], bottleneck, small, size, batch, group; int64_t k; } configs[] = {
-    {"rn50-224", "resnet50", {3, 4, 6, 3}, 1, 0, 224, 256, 64, 65536}, {"rn18-224", "resnet18", {2, 2, 2, 2}, 0, 0, 224, 256, 64, 65536}, {"rn18-32", "resnet18", {2, 2, 2, 2}, 0, 1, 32, 512, 128, 4096}};
+    {"rn50-224", "resnet50", {3, 4, 6, 3}, 1, 0, 224, 256, 64, 65536}, {"rn18-224", "resnet18", {2, 2, 2, 2}, 0, 0, 224, 256, 64, 65536}, {"rn18-32", "resnet18", {2, 2, 2, 2}, 0, 1, 32, 512, 128, 4096},
+    {"tiny", "resnet10", {1, 1, 1, 1}, 0, 1, 16, 8, 4, 64}};        /* to try the program itself */
 
 static int bench_step(const char *name, const char *precision, int rounds) {
     size_t c = 0, n = sizeof configs / sizeof *configs;

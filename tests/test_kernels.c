@@ -3,6 +3,7 @@
 #include "backend/backend.h"
 #include "core/context.h"
 #include "kernels/embed.h"
+#include "kernels/heads.h"
 #include "kernels/infonce.h"
 #include "kernels/norm.h"
 #include "nn/plan.h"
@@ -396,4 +397,65 @@ TEST(plan_uses_fast_kernels_and_little_memory) {
     }
     printf("  arena: evaluation %zu KiB, key encoder %zu KiB, training %zu KiB\n", bytes[0] >> 10, bytes[1] >> 10, bytes[2] >> 10);
     CHECK(bytes[1] * 2 < bytes[2]);     /* the key encoder keeps no activations */
+}
+
+TEST(heads_gradients_by_differences) {
+    enum { N = 4, HEADS = 2, C = 5 };
+    double x[N * HEADS * C], g[N * HEADS * C], t[N * HEADS * C], up[N * HEADS], waste[N * HEADS * C], all[N * HEADS * C];
+    const int32_t y[N] = {0, 4, -1, 2};
+    fill_f64(x, N * HEADS * C, 1, 3, 0);
+    fill_f64(t, N * HEADS * C, 2, 0.5f, 0.5f);
+    for (int bce = 0; bce < 2; bce++) {
+        memcpy(g, x, sizeof x);
+        if (bce) hpt__ref_bce_f64(N, HEADS * C, g, t, all);
+        else hpt__ref_softmax_ce_f64(N, HEADS, C, g, y, up);
+        for (int i = 0; i < N * HEADS * C; i++) {
+            double f[2] = {0, 0};
+            for (int s = 0; s < 2; s++) {
+                memcpy(waste, x, sizeof x);
+                waste[i] += s ? -1e-6 : 1e-6;
+                if (bce) hpt__ref_bce_f64(N, HEADS * C, waste, t, all);
+                else hpt__ref_softmax_ce_f64(N, HEADS, C, waste, y, up);
+                if (bce) for (int j = 0; j < N * HEADS * C; j++) f[s] += all[j] / (N * HEADS * C);
+                else for (int j = 0; j < N * HEADS; j++) f[s] += up[j] / N;
+            }
+            CHECK(fabs((f[0] - f[1]) / 2e-6 - g[i]) < 1e-8);
+        }
+    }
+    /* the loss by its definition; a row without a label counts for nothing */
+    memcpy(g, x, sizeof x);
+    hpt__ref_softmax_ce_f64(N, HEADS, C, g, y, up);
+    double sum = 0;
+    for (int c = 0; c < C; c++) sum += exp(x[c]);
+    CHECK(fabs(up[0] - (log(sum) - x[0])) < 1e-12 && up[2 * HEADS] == 0 && g[2 * HEADS * C] == 0);
+    double wide[2] = {800, -800}, target[2] = {0, 1}, loss[2];       /* no overflow far out */
+    hpt__ref_bce_f64(1, 2, wide, target, loss);
+    CHECK(loss[0] == 800 && loss[1] == 800 && wide[0] == 0.5 && wide[1] == -0.5);
+}
+/* moco-v3's optimizer written out once more, naively */
+TEST(lars_by_its_formula) {
+    enum { N = 300 };
+    double p[N], m[N], g[N], q[N], v[N], pp = 0, dd = 0, trust;
+    fill_f64(p, N, 1, 1, 0);
+    fill_f64(m, N, 2, 0.1f, 0);
+    fill_f64(g, N, 3, 0.5f, 0);
+    memcpy(q, p, sizeof p);
+    memcpy(v, m, sizeof m);
+    for (int i = 0; i < N; i++) {
+        double d = g[i] + 1e-3 * p[i];
+        pp += p[i] * p[i];
+        dd += d * d;
+    }
+    double ratio = 0.001 * sqrt(pp) / sqrt(dd);
+    trust = hpt__ref_trust_f64(p, g, N, 1e-3, 0.001);
+    CHECK(fabs(trust - ratio) < 1e-15);
+    hpt__vars vars = {.lr = 0.3};
+    hpt__update u = {.q = q, .m = v, .g = g, .trust = &trust, .rule = HPT__LARS, .momentum = 0.9, .wd = 1e-3};
+    hpt__ref_update_f64(&u, 0, N, &vars, NULL);
+    for (int i = 0; i < N; i++) {
+        double step = 0.9 * m[i] + ratio * (g[i] + 1e-3 * p[i]);
+        CHECK(fabs(v[i] - step) < 1e-15 && fabs(q[i] - (p[i] - 0.3 * step)) < 1e-14);
+    }
+    double zero[N] = {0};
+    CHECK(hpt__ref_trust_f64(zero, g, N, 1e-3, 0.001) == 1 && hpt__ref_trust_f64(p, zero, N, 0, 0.001) == 1);
 }

@@ -309,10 +309,13 @@ hpt_status hpt__moco_finish(hpt__moco *m, int advance, hpt__moco_metrics *out) {
     memset(out, 0, sizeof *out);
     out->lr = m->lr;
     be->enter(m->dev);
-    for (int spin = 0; !be->host_memory && (st = be->poll(m->dev)) == HPT_END; spin++) {
-        if ((st = m->comm->check(m->comm, (hpt__now_ms() - begin) / 1000))) break;
-        if (spin > 100) nanosleep(&(struct timespec){0, 20000}, NULL);
+    /* asleep for most of the time that the last step took, then awake: the device should not wait for the host */
+    while (!be->host_memory && (st = be->poll(m->dev)) == HPT_END) {
+        double waited = hpt__now_ms() - begin;
+        if ((st = m->comm->check(m->comm, waited / 1000))) break;
+        if (waited < 0.8 * m->last_wait || waited > 3 * m->last_wait + 5) nanosleep(&(struct timespec){0, 20000}, NULL);
     }
+    m->last_wait = hpt__now_ms() - begin;
     hpt__outcome o = *m->outcome_host;
     if (!st) {
         out->loss = o.loss;

@@ -42,7 +42,7 @@ typedef struct hpt__moco {
     int lane, staged, warm[HPT__LANES], prepared;
     int64_t ptr, filled;            /* next queue row; rows that came from images */
     uint64_t step;                  /* updates done, left-out ones included */
-    double lr;                      /* of the step launched last */
+    double lr, last_wait;           /* of the step launched last; ms that the host waited for the one before */
 } hpt__moco;
 
 hpt_status hpt__moco_init(hpt__moco *m, const hpt__backend *be, hpt__device *dev, hpt__comm *comm, hpt__net *net, const hpt__moco_spec *spec,
