@@ -2,6 +2,7 @@
  * Semantics: Pillow (ImagingResample, ImageEnhance, convert, BoxBlur), as torchvision's PIL path uses them. */
 #include "data/transform.h"
 #include "core/alloc.h"
+#include "kernels/pixel.h"
 #include <math.h>
 #include <string.h>
 
@@ -111,75 +112,38 @@ hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, i
 
 /* ---- colour ---- */
 
-static inline int luma(const uint8_t *p) { return (p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16; }
-
-/* d + f*(s-d) in float; truncated, clipped when f is outside 0..1 */
-static inline uint8_t blend(int d, int s, float f) {
-    float t = (float)d + f * (float)(s - d);
-    return (uint8_t)(t <= 0 ? 0 : t >= 255 ? 255 : t);
-}
 static void apply_lut(uint8_t *img, size_t n, const uint8_t lut[256]) {
     for (size_t i = 0; i < n; i++) img[i] = lut[img[i]];
 }
 void hpt__brightness(uint8_t *img, size_t pixels, float f) {
     uint8_t lut[256];
-    for (int v = 0; v < 256; v++) lut[v] = blend(0, v, f);
+    for (int v = 0; v < 256; v++) lut[v] = hpt__blend(0, v, f);
     apply_lut(img, pixels * 3, lut);
 }
 void hpt__contrast(uint8_t *img, size_t pixels, float f) {
     uint64_t sum = 0;
     uint8_t lut[256];
-    for (size_t i = 0; i < pixels; i++) sum += (uint64_t)luma(img + 3 * i);
+    for (size_t i = 0; i < pixels; i++) sum += (uint64_t)hpt__luma(img + 3 * i);
     int mean = (int)((double)sum / (double)pixels + 0.5);
-    for (int v = 0; v < 256; v++) lut[v] = blend(mean, v, f);
+    for (int v = 0; v < 256; v++) lut[v] = hpt__blend(mean, v, f);
     apply_lut(img, pixels * 3, lut);
 }
 void hpt__saturation(uint8_t *img, size_t pixels, float f) {
     for (size_t i = 0; i < pixels; i++) {
         uint8_t *p = img + 3 * i;
-        int l = luma(p);
-        p[0] = blend(l, p[0], f);
-        p[1] = blend(l, p[1], f);
-        p[2] = blend(l, p[2], f);
+        int l = hpt__luma(p);
+        p[0] = hpt__blend(l, p[0], f);
+        p[1] = hpt__blend(l, p[1], f);
+        p[2] = hpt__blend(l, p[2], f);
     }
 }
 void hpt__grayscale(uint8_t *img, size_t pixels) {
-    for (size_t i = 0; i < pixels; i++) img[3 * i] = img[3 * i + 1] = img[3 * i + 2] = (uint8_t)luma(img + 3 * i);
+    for (size_t i = 0; i < pixels; i++) img[3 * i] = img[3 * i + 1] = img[3 * i + 2] = (uint8_t)hpt__luma(img + 3 * i);
 }
 
-/* Through 8-bit HSV and back, as Pillow's convert("HSV") does; float and double mix where its source does. */
-static inline void hue_pixel(uint8_t *p, int add) {
-    int r = p[0], g = p[1], b = p[2], max = r > g ? r : g, min = r < g ? r : g;
-    if (b > max) max = b;
-    if (b < min) min = b;
-    if (max == min) return;                 /* gray: saturation 0, hue has no effect */
-    float cr = (float)(max - min), s = cr / (float)max;
-    float rc = (float)(max - r) / cr, gc = (float)(max - g) / cr, bc = (float)(max - b) / cr, h;
-    if (r == max) h = bc - gc;
-    else if (g == max) h = (float)(2.0 + rc - bc);
-    else h = (float)(4.0 + gc - rc);
-    double turn = h / 6.0 + 1.0;            /* 5/6 .. 11/6: fmod(turn, 1) */
-    h = (float)(turn >= 1.0 ? turn - 1.0 : turn);
-    int uh = (int)(h * 255.0), us = (int)(s * 255.0);
-    uh = (uint8_t)((uh > 255 ? 255 : uh) + add);
-    if (us > 255) us = 255;
-    if (!us) {
-        p[0] = p[1] = p[2] = (uint8_t)max;
-        return;
-    }
-    float fh = (float)(uh * 6.0 / 255.0);
-    int i = (int)fh;
-    float f = fh - (float)i, fs = (float)(us / 255.0);
-    int pp = (int)(max * (1.0 - fs) + 0.5), q = (int)(max * (1.0 - fs * f) + 0.5), t = (int)(max * (1.0 - fs * (1.0 - f)) + 0.5);
-    int v = max;
-    static const uint8_t order[6][3] = {{0, 3, 1}, {2, 0, 1}, {1, 0, 3}, {1, 2, 0}, {3, 1, 0}, {0, 1, 2}};
-    int val[4] = {v, pp, q, t};
-    const uint8_t *o = order[i % 6];
-    for (int c = 0; c < 3; c++) p[c] = (uint8_t)(val[o[c]] > 255 ? 255 : val[o[c]]);
-}
 void hpt__hue(uint8_t *img, size_t pixels, double shift) {
     int add = (int)(shift * 255);
-    for (size_t i = 0; i < pixels; i++) hue_pixel(img + 3 * i, add);
+    for (size_t i = 0; i < pixels; i++) hpt__hue_pixel(img + 3 * i, add);
 }
 
 /* ---- blur: three extended box blurs in each direction, 24-bit fixed point ---- */

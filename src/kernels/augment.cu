@@ -4,6 +4,7 @@
  * Compiled without contraction of products and sums: results equal the CPU's bit for bit. */
 #include "kernels/cuda_kernels.h"
 #include "kernels/device.h"
+#include "kernels/pixel.h"
 
 enum { THREADS = 512, BITS = 22 };
 
@@ -36,43 +37,6 @@ HPT_DEVICE void make_taps(int in, int out, int taps, int *table) {
         t[0] = lo;
         t[1] = hi - lo;
     }
-}
-HPT_DEVICE int luma(const uint8_t *p) { return (p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16; }
-HPT_DEVICE uint8_t blend(int d, int s, float f) {
-    float t = (float)d + f * (float)(s - d);
-    return (uint8_t)(t <= 0 ? 0 : t >= 255 ? 255 : t);
-}
-HPT_DEVICE void hue_pixel(uint8_t *p, int add) {
-    int r = p[0], g = p[1], b = p[2], max = r > g ? r : g, min = r < g ? r : g;
-    if (b > max) max = b;
-    if (b < min) min = b;
-    if (max == min) return;
-    float cr = (float)(max - min), s = cr / (float)max, rc = (float)(max - r) / cr, gc = (float)(max - g) / cr, bc = (float)(max - b) / cr, h;
-    if (r == max) h = bc - gc;
-    else if (g == max) h = (float)(2.0 + (double)rc - (double)bc);
-    else h = (float)(4.0 + (double)gc - (double)rc);
-    double turn = (double)h / 6.0 + 1.0;
-    h = (float)(turn >= 1.0 ? turn - 1.0 : turn);
-    int uh = (int)((double)h * 255.0), us = (int)((double)s * 255.0);
-    uh = (uint8_t)((uh > 255 ? 255 : uh) + add);
-    if (us > 255) us = 255;
-    if (!us) {
-        p[0] = p[1] = p[2] = (uint8_t)max;
-        return;
-    }
-    float fh = (float)(uh * 6.0 / 255.0);
-    int i = (int)fh;
-    float f = fh - (float)i, fs = (float)(us / 255.0);
-    int pp = (int)(max * (1.0 - (double)fs) + 0.5), q = (int)(max * (1.0 - (double)(fs * f)) + 0.5), t = (int)(max * (1.0 - (double)fs * (1.0 - (double)f)) + 0.5), v[3];
-    switch (i % 6) {
-    case 0: v[0] = max; v[1] = t; v[2] = pp; break;
-    case 1: v[0] = q; v[1] = max; v[2] = pp; break;
-    case 2: v[0] = pp; v[1] = max; v[2] = t; break;
-    case 3: v[0] = pp; v[1] = q; v[2] = max; break;
-    case 4: v[0] = t; v[1] = pp; v[2] = max; break;
-    default: v[0] = max; v[1] = pp; v[2] = q;
-    }
-    for (int c = 0; c < 3; c++) p[c] = (uint8_t)(v[c] > 255 ? 255 : v[c]);
 }
 /* one box pass along one direction: step = 3 (rows) or 3*size (columns) */
 HPT_DEVICE void box(const uint8_t *in, uint8_t *out, int size, float radius, int down) {
@@ -117,7 +81,7 @@ __global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const h
         int what = v.order[o], mean = 0;
         if (what == 1) {                            /* contrast: the mean luma of the picture as it is now */
             int s = 0;
-            for (int i = tid; i < count; i += THREADS) s += luma(a + 3 * i);
+            for (int i = tid; i < count; i += THREADS) s += hpt__luma(a + 3 * i);
             sum[tid] = s;
             for (int h = THREADS / 2; h > 0; h /= 2) {
                 __syncthreads();
@@ -128,15 +92,15 @@ __global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const h
         }
         for (int i = tid; i < count; i += THREADS) {
             uint8_t *p = a + 3 * i;
-            int l = what == 2 ? luma(p) : what == 1 ? mean : 0;
+            int l = what == 2 ? hpt__luma(p) : what == 1 ? mean : 0;
             float f = what == 0 ? v.brightness : what == 1 ? v.contrast : v.saturation;
-            if (what == 3) hue_pixel(p, v.hue);
-            else if (what >= 0) for (int c = 0; c < 3; c++) p[c] = blend(l, p[c], f);
+            if (what == 3) hpt__hue_pixel(p, v.hue);
+            else if (what >= 0) for (int c = 0; c < 3; c++) p[c] = hpt__blend(l, p[c], f);
         }
         __syncthreads();
     }
     if (v.gray) {
-        for (int i = tid; i < count; i += THREADS) a[3 * i] = a[3 * i + 1] = a[3 * i + 2] = (uint8_t)luma(a + 3 * i);
+        for (int i = tid; i < count; i += THREADS) a[3 * i] = a[3 * i + 1] = a[3 * i + 2] = (uint8_t)hpt__luma(a + 3 * i);
         __syncthreads();
     }
     if (v.blur) {

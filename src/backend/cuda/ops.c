@@ -38,35 +38,34 @@ static void permute(const int64_t s[4], const float *in, float *out, int to_nati
                 else out[plain] = in[native];
             }
 }
-static void no_memory(hpt__device *dev, size_t bytes) {
-    dev->status = HPT_ERR_MEMORY;
-    snprintf(dev->text, sizeof dev->text, "out of memory: %zu bytes for the layout of a weight", bytes);
+/* Room for a weight in the other order; NULL: it needs none, or (ok 0) there is none. */
+static float *reordered(hpt__device *dev, const int64_t shape[4], int *ok) {
+    float *copy = shape[2] ? dev->host->alloc(count_of(shape) * 4) : NULL;
+    *ok = copy || !shape[2];
+    if (!*ok) {
+        dev->status = HPT_ERR_MEMORY;
+        snprintf(dev->text, sizeof dev->text, "out of memory: %zu bytes for the layout of a weight", count_of(shape) * 4);
+    }
+    return copy;
 }
 void hpt__cuda_pack(hpt__device *dev, hpt__dtype t, const int64_t shape[4], const float *plain, void *native) {
-    size_t n = count_of(shape);
-    float *copy = shape[2] ? dev->host->alloc(n * 4) : NULL;
+    int ok;
+    float *copy = reordered(dev, shape, &ok);
     (void)t;
-    if (shape[2] && !copy) {
-        no_memory(dev, n * 4);
-        return;
-    }
+    if (!ok) return;
     if (copy) permute(shape, plain, copy, 1);
-    hpt__cuda_upload(dev, native, copy ? copy : plain, n * 4);
+    hpt__cuda_upload(dev, native, copy ? copy : plain, count_of(shape) * 4);
     if (copy) dev->host->free(copy);
 }
 void hpt__cuda_unpack(hpt__device *dev, hpt__dtype t, const int64_t shape[4], const void *native, float *plain) {
-    size_t n = count_of(shape);
-    float *copy = shape[2] ? dev->host->alloc(n * 4) : NULL;
+    int ok;
+    float *copy = reordered(dev, shape, &ok);
     (void)t;
-    if (shape[2] && !copy) {
-        no_memory(dev, n * 4);
-        return;
-    }
-    hpt__cuda_download(dev, copy ? copy : plain, native, n * 4);
-    if (copy) {
-        permute(shape, copy, plain, 0);
-        dev->host->free(copy);
-    }
+    if (!ok) return;
+    hpt__cuda_download(dev, copy ? copy : plain, native, count_of(shape) * 4);
+    if (!copy) return;
+    permute(shape, copy, plain, 0);
+    dev->host->free(copy);
 }
 
 static int is_conv(hpt__op_kind k) { return k == HPT__OP_CONV || k == HPT__OP_CONV_DATA || k == HPT__OP_CONV_WEIGHTS; }
