@@ -75,7 +75,7 @@ TEST(mpi_four_ranks_equal_one) {
     OK(hpt_model_get_tensor(m[1], "bn1.running_var", b, 16));
     for (int i = 0; i < 16; i++) CHECK(fabsf(a[i] - b[i]) <= 1e-5f * fabsf(a[i]));
 }
-/* Each rank runs under a shell that survives it, so that mpirun does not end the others before they can speak. */
+/* and what rank 0 saved then is taken up again. Each rank runs under a shell that survives it, so that mpirun does not end the others before they can speak. */
 TEST(mpi_a_dead_rank_is_named_within_seconds) {
     char *dir = prepared(), cmd[2000], path[200], text[4000];
     snprintf(path, sizeof path, "%s/rank.sh", dir);
@@ -103,13 +103,23 @@ TEST(mpi_a_dead_rank_is_named_within_seconds) {
         while (access(path, R_OK) && waited++ < 100) usleep(50000);
         if (waited >= 100) FAIL("rank %d still runs 5 seconds after rank 1 was killed", r);
         snprintf(path, sizeof path, "%s/out%d", dir, r);
-        snprintf(cmd, sizeof cmd, "tail -c 300 %s", path);
+        snprintf(cmd, sizeof cmd, "tail -c 500 %s", path);
         f = popen(cmd, "r");
         size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
         text[n] = 0;
         if (f) pclose(f);
+        if (r == 0 && !strstr(text, "saved after step")) FAIL("rank 0 said: %s", text);
         if (!strstr(text, "rank 1 of 3 is gone") || !strstr(text, "HPT_ERR_PEER")) FAIL("rank %d said: %s", r, text);
     }
+    usleep(2500000);                    /* mpirun ends */
+    snprintf(cmd, sizeof cmd, TRAIN "--batch_size 24 --steps 1000000 --out %s/run --resume 2>&1 & p=$!; sleep 2; kill -INT $p; wait $p", dir, dir);
+    char *overwrite = strstr(cmd, "--overwrite");
+    memset(overwrite, ' ', strlen("--overwrite"));
+    f = popen(cmd, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = 0;
+    if (f) pclose(f);
+    if (!strstr(text, "stopped at step")) FAIL("resumed: %s", text);
 }
 TEST(mpi_ranks_that_disagree_are_refused) {
     char *dir = prepared(), cmd[1500], text[2000];

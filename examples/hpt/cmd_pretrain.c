@@ -125,6 +125,14 @@ static int train(cli *c, hpt_model *m, hpt_dataset *ds, const char *out, int res
     hpt_session_get_info(r.s, &info);
     fprintf(r.log, "%s after step %llu, %.1f s, loss %.4f\n", st == HPT_OK ? "done" : text, (unsigned long long)info.step, seconds() - t0, info.loss);
     int stopped = st == HPT_ERR_CANCELLED && interrupted;
+    /* another rank is gone: what this one has is as after the last whole step, unless it lies on a GPU */
+    if (!quiet && st == HPT_ERR_PEER) {
+        char why[1024];
+        snprintf(why, sizeof why, "%s", hpt_last_error());
+        if (hpt_session_save(r.s, checkpoint) == HPT_OK) fprintf(stderr, "hpt pretrain: saved after step %llu; start all ranks again with --resume\n", (unsigned long long)info.step);
+        fprintf(stderr, "hpt: pretrain: %s (%s)\n", why, hpt_status_name(st));
+        return 1;
+    }
     if (!quiet && (st == HPT_OK || stopped)) {
         hpt_status saved = hpt_session_save(r.s, checkpoint);
         if (saved) st = saved, stopped = 0;

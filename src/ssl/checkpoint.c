@@ -165,6 +165,8 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     host_copy h;
     hpt__torch_out t;
     if (m->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint (it exists for parity tests)");
+    if (s->dead && !m->be->host_memory)
+        return hpt__fail(HPT_ERR_STATE, "a step failed half way on the device, so that the weights may be wrong: resume from the last checkpoint (%.800s)", s->dead_text);
     HPT_TRY(host_alloc(&h, net, (m->spec.rule == HPT__ADAMW)));
     size_t queue_bytes = (size_t)m->spec.queue * (size_t)net->arch.dim * 4;
     if (!(h.queue = hpt__alloc(queue_bytes))) {

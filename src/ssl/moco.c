@@ -69,8 +69,10 @@ static hpt_status step(hpt__moco *m, const float *view_q, const float *view_k, c
     be->finite(dev, t, m->grad, m->net->n_params, HPT__BAD_GRAD, o);
 
     /* unless loss or gradient is not finite, the step counts: keys into the queue, q = q - lr*v, k follows */
-    be->enqueue(dev, t, all, d, m->keys, m->queue, m->spec.queue, m->queue_low, &in->vars, o);
-    update(m, &in->vars);
+    if (!st) {
+        be->enqueue(dev, t, all, d, m->keys, m->queue, m->spec.queue, m->queue_low, &in->vars, o);
+        update(m, &in->vars);
+    }
     be->leave(dev);
     return st;
 }
@@ -221,18 +223,23 @@ static hpt_status whole_step(hpt__moco *m, int lane) {
     be->copy(m->dev, m->stats_old_q, m->stats_q, bytes);
     be->copy(m->dev, m->stats_old_k, m->stats_k, bytes);
     be->leave(m->dev);
-    HPT_TRY(step(m, q, k, m->input[lane]));
+    hpt_status st = step(m, q, k, m->input[lane]);
     be->enter(m->dev);
-    hpt_status st = HPT_OK;
-    if (m->comm->size > 1) {        /* each rank saw other images: the mean of their statistics is that of the batch */
+    if (st && be->host_memory) {        /* a rank is gone, say: the state is that of before the step and can be saved */
+        be->copy(m->dev, m->stats_q, m->stats_old_q, bytes);
+        be->copy(m->dev, m->stats_k, m->stats_old_k, bytes);
+    }
+    if (!st && m->comm->size > 1) {        /* each rank saw other images: the mean of their statistics is that of the batch */
         int f64 = m->spec.dtype == HPT__F64;
         st = m->comm->mean_start(m->comm, m->stats_q, m->net->n_stats, f64);
         if (!st) st = m->comm->mean_start(m->comm, m->stats_k, m->net->n_stats, f64);
         if (!st) st = m->comm->mean_wait(m->comm);
     }
-    be->copy_if(m->dev, m->stats_q, m->stats_old_q, bytes, &m->outcome->bad);
-    be->copy_if(m->dev, m->stats_k, m->stats_old_k, bytes, &m->outcome->bad);
-    if (!be->host_memory) be->fetch(m->dev, m->outcome_host, m->outcome, sizeof *m->outcome);
+    if (!st) {
+        be->copy_if(m->dev, m->stats_q, m->stats_old_q, bytes, &m->outcome->bad);
+        be->copy_if(m->dev, m->stats_k, m->stats_old_k, bytes, &m->outcome->bad);
+    }
+    if (!st && !be->host_memory) be->fetch(m->dev, m->outcome_host, m->outcome, sizeof *m->outcome);
     be->leave(m->dev);
     return st;
 }
