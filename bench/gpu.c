@@ -2,6 +2,7 @@
  * bench-gpu step CONFIG PRECISION ROUNDS     whole MoCo-v2 steps on views that are staged as the session stages them
  * bench-gpu kernels ROUNDS                   kernels one by one, with the bytes and flops that their contracts count
  * Prints one line of JSON for each result. Times are CUDA events around 20 launches, the minimum over ROUNDS. */
+#define _POSIX_C_SOURCE 200809L
 #include "backend/backend.h"
 #include "kernels/cuda_kernels.h"
 #include "ssl/moco.h"

@@ -39,7 +39,6 @@ static hpt_status open_comm(hpt_context *c, const hpt__options *o) {
 
 hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out) {
     const hpt__options *o;
-    char why[1024];
     OUT(out);
     HPT_TRY(hpt__config_options(cfg, &o));
     hpt_context *c = hpt__calloc(1, sizeof *c);
@@ -48,7 +47,7 @@ hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out) {
         return hpt__fail_memory(sizeof *c);
     }
     hpt__open open = {(int)OPT_I(o, device), (int)OPT_I(o, threads), OPT_S(o, plan_cache)};
-    hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module, why);
+    hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module);
     c->threads = open.threads;
     if (!st) st = open_comm(c, o);
     if (!st) st = hpt__handle_open(c, HPT__KIND_CONTEXT, context_free);

@@ -139,9 +139,8 @@ typedef struct hpt__backend {
 extern const hpt__backend hpt__backend_reference;
 
 /* registry.c: opens the backend called name ("auto", "cuda", "cpu", "onednn", "reference"), loading its module from dir or beside the library.
- * o->threads 0 becomes the number found. why: what made "auto" pass over cuda, for the log; may be empty. */
-hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module,
-                             char why[1024]);
+ * o->threads 0 becomes the number found. */
+hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module);
 /* dlopen of libhpt-NAME.so from dir or the usual places */
 hpt_status hpt__module_load(const char *name, const char *dir, void **module, char path[4200]);
 extern const hpt__host hpt__host_table;

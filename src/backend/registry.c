@@ -75,15 +75,13 @@ static hpt_status load_and_open(const char *name, const char *dir, const hpt__op
     return st;
 }
 
-hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module, char why[1024]) {
+hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module) {
     int any = !strcmp(name, "auto"), cpu = any || !strcmp(name, "cpu");
     *module = NULL;
-    why[0] = 0;
     if (o->threads < 1) o->threads = processors();
     if (any || !strcmp(name, "cuda")) {
         hpt_status st = load_and_open("cuda", dir, o, backend, dev, module);
         if (st == HPT_OK || !any) return st;
-        snprintf(why, 1024, "%s", hpt__error_text());
     }
     if (cpu || !strcmp(name, "onednn")) {
         hpt_status st = load_and_open("onednn", dir, o, backend, dev, module);

@@ -10,7 +10,6 @@
 #include "kernels/embed.h"
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct inputs { hpt__vars vars; uint32_t perm[]; } inputs;      /* perm[all], then its inverse[all] */
 typedef struct buckets { hpt__moco *m; size_t end; hpt_status status; } buckets;
@@ -320,7 +319,7 @@ hpt_status hpt__moco_finish(hpt__moco *m, int advance, hpt__moco_metrics *out) {
     while (!be->host_memory && (st = be->poll(m->dev)) == HPT_END) {
         double waited = hpt__now_ms() - begin;
         if ((st = m->comm->check(m->comm, waited / 1000))) break;
-        if (waited < 0.8 * m->last_wait || waited > 3 * m->last_wait + 5) nanosleep(&(struct timespec){0, 20000}, NULL);
+        if (waited < 0.8 * m->last_wait || waited > 3 * m->last_wait + 5) hpt__sleep_us(20);
     }
     m->last_wait = hpt__now_ms() - begin;
     hpt__outcome o = *m->outcome_host;
