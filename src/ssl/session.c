@@ -89,6 +89,9 @@ static hpt_status start(hpt_session *s) {
     m.trainable = trainable;
     hpt_status st = hpt__moco_init(&s->moco, s->ctx->be, s->ctx->dev, comm, net, &m, s->model->params, s->model->stats);
     hpt__free(trainable);
+    if (!st && !s->ctx->be->host_memory)
+        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", (hpt__plan_bytes(s->moco.plan_q) + hpt__plan_bytes(s->moco.plan_k)) >> 20, m.batch,
+                 s->ctx->be->mem_left(s->ctx->dev) >> 20);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);

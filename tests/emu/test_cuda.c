@@ -170,6 +170,14 @@ TEST_LIMIT(cuda_features_refresh_and_probe, 300) {
     CHECK(fabs(va - vb) <= 4);
     correct();
 }
+/* an engine that the heuristics praise but that does not run is passed over */
+TEST(cuda_plans_that_fail_are_passed_over) {
+    hpt_context *ctx = cuda_with("comm=self");
+    hpt_fake_fail("cudnnBackendExecute", 0, 3000);
+    hpt_session *s = session(ctx, "steps=4 precision=fp32 conv_algo=auto", toy_set(ctx, "", 30, 18, 3));
+    steps(s, 2);
+    correct();
+}
 TEST(cuda_plans_are_cached) {
     char dir[200], more[300];
     snprintf(dir, sizeof dir, "%s", temp_dir());
@@ -188,6 +196,11 @@ TEST(cuda_plans_are_cached) {
         hpt_context_destroy(ctx);
     }
     CHECK(timed[0] > 0 && timed[1] == 0 && timed[2] == timed[0]);
+    hpt_context *plain = cuda_with("comm=self");       /* without a folder: each is tried once, not timed */
+    long before = hpt_fake_calls("cudaEventElapsedTime");
+    hpt_session_destroy(session(plain, "steps=4", NULL));
+    long tried = hpt_fake_calls("cudaEventElapsedTime") - before;
+    CHECK(tried > 0 && tried < timed[0] / 2);
     correct();
 }
 

@@ -255,9 +255,9 @@ static void save_plan(hpt__device *dev, const char *key, const hpt__conv_plan *p
 
 /* ---- timing ---- */
 
-static cudaError_t time_plan(hpt__device *dev, const hpt__conv_plan *p, void *const buf[4], cudaEvent_t a, cudaEvent_t b, float *best, hpt_status *st) {
+static cudaError_t time_plan(hpt__device *dev, const hpt__conv_plan *p, int runs, void *const buf[4], cudaEvent_t a, cudaEvent_t b, float *best, hpt_status *st) {
     *best = 1e30f;
-    for (int i = 0; i < 4; i++) {       /* the first run loads code */
+    for (int i = 0; i < runs; i++) {    /* the first run loads code */
         float ms;
         cudaError_t e = cudaEventRecord(a, dev->compute);
         if (!e) *st = hpt__conv_execute(dev, p, buf[0], buf[1], buf[2], buf[3]);
@@ -271,8 +271,8 @@ static cudaError_t time_plan(hpt__device *dev, const hpt__conv_plan *p, void *co
     return cudaSuccess;
 }
 
-/* Fastest of the candidates; those that fail to run are passed over, unless all do. */
-static hpt_status fastest(hpt__device *dev, const hpt__op_desc *d, hpt__conv_plan *c, int n, int *best) {
+/* The fastest of the candidates, or (not timed) the first that runs; those that fail to run are passed over, unless all do. */
+static hpt_status pick(hpt__device *dev, const hpt__op_desc *d, hpt__conv_plan *c, int n, int timed, int *best) {
     const hpt__geometry *g = &d->g;
     size_t size = d->dtype == HPT__BF16 ? 2 : 4, bytes[4] = {(size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w * size, (size_t)g->k * (size_t)g->c * (size_t)g->r * (size_t)g->s * size,
                                                              (size_t)g->n * (size_t)g->k * (size_t)g->p * (size_t)g->q * size, 256};
@@ -288,12 +288,12 @@ static hpt_status fastest(hpt__device *dev, const hpt__op_desc *d, hpt__conv_pla
         e = cudaMalloc(&buf[i], bytes[i]);
         if (!e) e = cudaMemsetAsync(buf[i], 0, bytes[i], dev->compute);
     }
-    for (int i = 0; i < n && !e; i++) {
+    for (int i = 0; i < n && !e && (timed || *best < 0); i++) {
         float ms;
         hpt_status ran = HPT_OK;
-        e = time_plan(dev, &c[i], buf, a, b, &ms, &ran);
+        e = time_plan(dev, &c[i], timed ? 4 : 1, buf, a, b, &ms, &ran);
         if (ran) last = ran;
-        else if (!e && ms < shortest) shortest = ms, *best = i;
+        else if (!e && (ms < shortest || *best < 0)) shortest = ms, *best = i;
     }
     if (e == cudaErrorMemoryAllocation) *best = 0;     /* no room for trials: the heuristics' first; the plan's arena will say what it needs */
     else if (e) st = hpt__cuda_fail(dev, e, "timing a convolution");
@@ -315,8 +315,7 @@ hpt_status hpt__conv_choose(hpt__device *dev, const hpt__op_desc *d, hpt__conv_p
     if (dev->cache_dir[0] && load_plan(dev, key, out)) return HPT_OK;
     HPT_TRY(hpt__conv_candidates(&t, d, (int64_t)1 << 30, c, 6, &n));
     /* a choice by timing that is not kept would differ from run to run */
-    int timed = n > 1 && (!d->deterministic || dev->cache_dir[0]);
-    hpt_status st = timed ? fastest(dev, d, c, n, &best) : HPT_OK;
+    hpt_status st = pick(dev, d, c, n, n > 1 && (!d->deterministic || dev->cache_dir[0]), &best);
     for (int i = 0; i < n; i++)
         if (!st && i == best) *out = c[i];
         else hpt__conv_release(&c[i]);
