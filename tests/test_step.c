@@ -112,6 +112,7 @@ TEST(step_resnet18_thin_cuda_bf16) {        /* bfloat16 maps and weights: errors
     if (!(fabs(loss - truth) <= 2e-2 * truth)) FAIL("loss %.6f, PyTorch fp64 %.6f", loss, truth);
 }
 TEST_LIMIT(step_resnet18_cuda_fp32, 300) {
+    if (getenv("HPT_TEST_SLOW")) SKIP("too slow under a sanitizer; the thin networks run the same code");
     run r = start(context("cuda", 1), "moco_rn18", "fp32", 1);
     compare(&r, 1e-6, 2, 1e-5);
 }
