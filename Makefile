@@ -243,8 +243,10 @@ $(BIN)/cudnn-plans: tests/cudnn/plans.c src/backend/cuda/conv.c src/backend/cuda
 CHECK_BUILD = need-base lib $(if $(CUDA),$(if $(OUT),,$(BIN)/cudnn-plans)) $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
 check: packages-test    ## build and run all tests (under 15 minutes on 2 cores)
 	$(Q)$(MAKE) --no-print-directory run-check
+# Tests run two at a time where there are two processors: JOBS=1 for one
+JOBS     ?= $(if $(filter 1,$(shell nproc 2>/dev/null || echo 1)),1,2)
 run-check: $(CHECK_BUILD)
-	$(Q)$(B)/check
+	$(Q)$(B)/check -j $(JOBS)
 check-all:              ## the same, then again under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) --no-print-directory check
 	$(Q)$(MAKE) --no-print-directory check-asan
@@ -333,7 +335,7 @@ install: lib $(BIN)/hpt ## DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR
 	$(Q)ln -sf $(notdir $(SO)) $(DESTDIR)$(LIBDIR)/libhpt.so.$(MAJOR)
 	$(Q)ln -sf libhpt.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libhpt.so
 	$(Q)install -m 644 $(L)/libhpt.a $(DESTDIR)$(LIBDIR)/
-	$(Q)$(if $(MODULE),install -m 755 $(MODULE) $(DESTDIR)$(LIBDIR)/hpt/)
+	$(Q)$(if $(MODULE)$(CUDA_SO),install -m 755 $(MODULE) $(CUDA_SO) $(DESTDIR)$(LIBDIR)/hpt/)
 	$(Q)install -m 755 $(BIN)/hpt $(DESTDIR)$(BINDIR)/
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' \
 	  pkgconfig/hpt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc

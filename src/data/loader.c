@@ -16,6 +16,8 @@ typedef struct slot {
     uint8_t *pixels, **spill;           /* raw: pixels of the batch; spill: those of an image that found no room, by item */
     size_t used, cap;
     hpt__view *views;
+    void *old[40];                      /* memory that was too small; kept to the end, because freeing pinned memory waits for the device */
+    int n_old;
 } slot;
 
 struct hpt__loader {
@@ -108,7 +110,8 @@ static hpt_status gather_spill(hpt__loader *l, slot *s) {
             hpt__free(s->spill[i]);
             s->spill[i] = NULL;
         }
-    give(l, s->pixels);
+    if (s->n_old < 40) s->old[s->n_old++] = s->pixels;
+    else give(l, s->pixels);
     s->pixels = more;
     s->cap = cap;
     return HPT_OK;
@@ -235,6 +238,7 @@ void hpt__loader_destroy(hpt__loader *l) {
     for (int i = 0; i < DEPTH; i++) {
         slot *s = &l->slot[i];
         for (int v = 0; v < 2; v++) give(l, s->x[v]);
+        while (s->n_old) give(l, s->old[--s->n_old]);
         give(l, s->pixels);
         give(l, s->views);
         for (int j = 0; s->spill && j < l->s.batch; j++) hpt__free(s->spill[j]);

@@ -144,13 +144,17 @@ hpt_status hpt__moco_stage(hpt__moco *m, const float *view_q, const float *view_
     return HPT_OK;
 }
 
+/* A step may be under way: nothing here may wait for it (another rank may be gone, and only finish() notices), so the old memory is freed
+ * after that step. */
 static hpt_status grow(hpt__moco *m, void **p, size_t *cap, size_t bytes) {
     if (bytes <= *cap) return HPT_OK;
-    HPT_TRY(m->be->sync(m->dev));
-    m->be->mem_free(m->dev, *p);
-    *cap = bytes + bytes / 4;
-    if ((*p = m->be->mem_alloc(m->dev, *cap))) return HPT_OK;
-    *cap = 0;
+    void *more = m->n_retired < HPT__RETIRED ? m->be->mem_alloc(m->dev, bytes + bytes / 4) : NULL;
+    if (more) {
+        if (*p) m->retired[m->n_retired++] = *p;
+        *p = more;
+        *cap = bytes + bytes / 4;
+        return HPT_OK;
+    }
     return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB of the device for the images of a batch", bytes >> 20);
 }
 
@@ -164,7 +168,8 @@ hpt_status hpt__moco_stage_raw(hpt__moco *m, const uint8_t *pixels, size_t bytes
     if (!st) {
         m->be->stage(m->dev, l, m->pixels[l], pixels, bytes);
         m->be->stage(m->dev, l, m->views[l], views, (size_t)n * sizeof *views);
-        m->be->upload(m->dev, m->table, table, 3 * 256 * 4);
+        if (!m->table_sent) m->be->upload(m->dev, m->table, table, 3 * 256 * 4);     /* before the first step: nothing to wait for */
+        m->table_sent = 1;
         m->views_taps[l] = taps;
         m->raw[l] = m->staged = 1;
     }
@@ -322,6 +327,7 @@ hpt_status hpt__moco_finish(hpt__moco *m, int advance, hpt__moco_metrics *out) {
         if (waited < 0.8 * m->last_wait || waited > 3 * m->last_wait + 5) hpt__sleep_us(20);
     }
     m->last_wait = hpt__now_ms() - begin;
+    while (!st && m->n_retired) m->be->mem_free(m->dev, m->retired[--m->n_retired]);
     hpt__outcome o = *m->outcome_host;
     if (!st) {
         out->loss = o.loss;
@@ -488,6 +494,7 @@ void hpt__moco_fini(hpt__moco *m) {
     if (!m->be->host_memory && m->outcome_host) m->be->host_free(m->dev, m->outcome_host);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]) m->be->mem_free(m->dev, all[i]);
+    while (m->n_retired) m->be->mem_free(m->dev, m->retired[--m->n_retired]);
     m->be->leave(m->dev);
     hpt__plan_destroy(m->plan_q);
     hpt__plan_destroy(m->plan_k);

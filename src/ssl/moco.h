@@ -19,6 +19,7 @@ typedef struct hpt__moco_spec {
 
 typedef struct hpt__moco_metrics { double loss, acc1, acc5, z_std, lr; int applied; } hpt__moco_metrics;
 
+enum { HPT__RETIRED = 8 };
 typedef struct hpt__moco {
     const hpt__backend *be;
     hpt__device *dev;
@@ -35,7 +36,8 @@ typedef struct hpt__moco {
     /* what the host gives and gets; two lanes, so that one fills while the other is computed from */
     void *input[HPT__LANES], *input_host[HPT__LANES], *view[HPT__LANES][2], *table, *views[HPT__LANES], *pixels[HPT__LANES], *augment_scratch;
     size_t pixels_cap[HPT__LANES], augment_cap;
-    int views_taps[HPT__LANES], raw[HPT__LANES];
+    int views_taps[HPT__LANES], raw[HPT__LANES], table_sent, n_retired;
+    void *retired[HPT__RETIRED];    /* memory that a step under way may still read; freed when it is finished */
     const float *source[2];         /* host backends read the views where they are */
     hpt__outcome *outcome, *outcome_host;
     hpt__graph_exec *graph[HPT__LANES];

@@ -159,7 +159,8 @@ static void close_loader(hpt_session *s) {
     s->loader = NULL;
 }
 
-/* The loader's next batch becomes the next step's. A failure closes the loader: a later call starts again at this step. */
+/* The loader's next batch becomes the next step's. After a failure the caller closes the loader (which may wait for a step under way): a
+ * later call starts again at this step. */
 static hpt_status next_batch(hpt_session *s) {
     hpt__moco *m = &s->moco;
     hpt__batch b;
@@ -167,7 +168,6 @@ static hpt_status next_batch(hpt_session *s) {
     if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
     if (!st) st = b.views ? hpt__moco_stage_raw(m, b.pixels, b.bytes, b.views, b.table) : hpt__moco_stage(m, b.view[0], b.view[1], !m->be->host_memory);
     if (!st) st = hpt__moco_staged(m);        /* the copy may overlap with a step under way, but ends before the loader refills its memory */
-    if (st < 0) close_loader(s);
     return st;
 }
 
@@ -184,15 +184,23 @@ static hpt_status run_step(hpt_session *s, const float *view_q, const float *vie
         close_loader(s);
         s->wait = 0;
         HPT_TRY(hpt__moco_stage(m, view_q, view_k, 0));
-    } else if (!s->prefetched) HPT_TRY(next_batch(s));
+    } else if (!s->prefetched) {
+        hpt_status st = next_batch(s);
+        if (st < 0) close_loader(s);
+        if (st) return st;
+    }
     s->prefetched = 0;
     double wait = s->wait;
     HPT_TRY(hpt__moco_launch(m));
+    int failed = 0;
     if (!view_q && !m->be->host_memory && m->step + 1 < m->spec.schedule.total) {
         s->prefetched = next_batch(s) == HPT_OK;        /* a bad image is reported by the step that needs it */
+        failed = !s->prefetched;
     }
     s->wait = wait;
-    return hpt__moco_finish(m, advance, out);
+    hpt_status st = hpt__moco_finish(m, advance, out);
+    if (failed && !st) close_loader(s);
+    return st;
 }
 
 hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {

@@ -93,12 +93,14 @@ TEST_LIMIT(cuda_graph_and_plain_launches_give_the_same_bits, 300) { same_bits("c
 TEST_LIMIT(cuda_views_made_on_the_device_are_the_cpus_bit_for_bit, 300) { same_bits("augment_on=cpu workers=2", NULL, 70); }       /* a batch larger than its first memory */
 TEST_LIMIT(cuda_threads_in_shuffled_order_give_the_same_bits, 300) { same_bits("", "12345", 18); }
 
+/* nor does it ever wait for the whole device: the host polls, so that it notices a rank that is gone */
 TEST_LIMIT(cuda_step_allocates_nothing, 300) {
     hpt_context *ctx = cuda_with("comm=self");
     hpt_session *s = session(ctx, "steps=40", toy_set(ctx, "", 30, 18, 3));
     steps(s, 5);
-    long before = hpt_fake_calls("cudaMalloc") + hpt_fake_calls("cudaHostAlloc"), launches = hpt_fake_calls("cudaGraphLaunch"), live = hpt_fake_live();
+    long before = hpt_fake_calls("cudaMalloc") + hpt_fake_calls("cudaHostAlloc"), launches = hpt_fake_calls("cudaGraphLaunch"), live = hpt_fake_live(), waits = hpt_fake_calls("cudaStreamSynchronize"), frees = hpt_fake_calls("cudaFree") + hpt_fake_calls("cudaFreeHost");
     steps(s, 10);
+    CHECK(hpt_fake_calls("cudaStreamSynchronize") == waits && hpt_fake_calls("cudaFree") + hpt_fake_calls("cudaFreeHost") == frees);
     CHECK(hpt_fake_calls("cudaMalloc") + hpt_fake_calls("cudaHostAlloc") == before && hpt_fake_calls("cudaGraphLaunch") == launches + 10 && hpt_fake_live() == live);
     hpt_session_destroy(s);
     hpt_context_destroy(ctx);
