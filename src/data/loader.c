@@ -99,7 +99,7 @@ static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, 
 /* A batch that was larger than its memory: larger memory, and everything into it. */
 static hpt_status gather_spill(hpt__loader *l, slot *s) {
     if (s->used <= s->cap) return HPT_OK;
-    size_t cap = s->used + s->used / 4;
+    size_t cap = 2 * s->used;
     uint8_t *more = take(l, cap);
     if (!more) return hpt__fail_memory(cap);
     memcpy(more, s->pixels, s->cap);

@@ -148,11 +148,11 @@ hpt_status hpt__moco_stage(hpt__moco *m, const float *view_q, const float *view_
  * after that step. */
 static hpt_status grow(hpt__moco *m, void **p, size_t *cap, size_t bytes) {
     if (bytes <= *cap) return HPT_OK;
-    void *more = m->n_retired < HPT__RETIRED ? m->be->mem_alloc(m->dev, bytes + bytes / 4) : NULL;
+    void *more = m->n_retired < HPT__RETIRED ? m->be->mem_alloc(m->dev, 2 * bytes) : NULL;        /* crops vary from batch to batch */
     if (more) {
         if (*p) m->retired[m->n_retired++] = *p;
         *p = more;
-        *cap = bytes + bytes / 4;
+        *cap = 2 * bytes;
         return HPT_OK;
     }
     return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB of the device for the images of a batch", bytes >> 20);
