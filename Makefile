@@ -255,7 +255,7 @@ check-asan: packages-test   ## the tests under ASan and UBSan
 coverage-cuda:          ## lines of src/backend/cuda that the tests without a GPU run; fails below 90 %
 	$(Q)$(MAKE) --no-print-directory COVER=--coverage measure-coverage
 measure-coverage: $(CHECK_BUILD)
-	$(Q)find $(B)/emu -name '*.gcda' -delete; $(B)/check cuda
+	$(Q)find $(B)/emu -name '*.gcda' -delete; $(B)/check -j $(JOBS) cuda
 	$(Q)tools/coverage-cuda $(B)
 check-layers:           ## no include points upward
 	$(Q)tools/check-layers
