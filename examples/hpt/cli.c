@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include "cli.h"
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -75,12 +76,22 @@ static void note(void *user, int32_t level, const char *text) {
     (void)user;
     fprintf(stderr, "%s: %s\n", level ? "warning" : "note", text);
 }
+/* One of several processes of mpirun, and the user did not choose otherwise: train together, and share this machine's processors (threads that
+ * spin for a processor which another rank holds cost a factor of ten). */
+static void join_ranks(hpt_config *cfg) {
+    const char *ranks = getenv("OMPI_COMM_WORLD_SIZE"), *here = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+    char comm[16] = "", threads[16] = "";
+    if (!ranks || atoi(ranks) < 2) return;
+    hpt_config_get(cfg, "comm", comm, sizeof comm, NULL);
+    hpt_config_get(cfg, "threads", threads, sizeof threads, NULL);
+    if (!strcmp(comm, "self")) hpt_config_set(cfg, "comm", "mpi");
+    cpu_set_t set;
+    long all = sysconf(_SC_NPROCESSORS_ONLN), mine = sched_getaffinity(0, sizeof set, &set) ? all : CPU_COUNT(&set);
+    if (!strcmp(threads, "0") && here && mine == all && atoi(here) > 1)     /* not bound to its own processors by mpirun */
+        hpt_config_set_int(cfg, "threads", mine / atoi(here) > 0 ? mine / atoi(here) : 1);
+}
 int cli_open(cli *c) {
-    /* one of several processes of mpirun, and the user did not choose otherwise */
-    const char *ranks = getenv("OMPI_COMM_WORLD_SIZE");
-    char comm[16] = "";
-    hpt_config_get(c->cfg, "comm", comm, sizeof comm, NULL);
-    if (ranks && atoi(ranks) > 1 && !strcmp(comm, "self")) hpt_config_set(c->cfg, "comm", "mpi");
+    join_ranks(c->cfg);
     hpt_status st = hpt_context_create(c->cfg, &c->ctx);
     if (st) return cli_fail(c->command, st);
     hpt_context_set_log(c->ctx, note, NULL);
