@@ -337,11 +337,11 @@ TEST(cuda_lost_device_is_said) {
 
 /* ---- several ranks over NCCL: threads meet in the stand-in ---- */
 
-typedef struct rank_run { int rank, ranks, graph; char id[300], more[200]; float *q, *queue, loss[6]; hpt_status status; char text[300]; int stop_at; } rank_run;
+typedef struct rank_run { int rank, ranks, graph; char id[300], more[200]; float *q, *queue, loss[6]; hpt_status status; char text[300]; int stop_at, impatient; } rank_run;
 static void *run_rank(void *arg) {
     rank_run *r = arg;
     char text[700];
-    if (r->ranks > 1) snprintf(text, sizeof text, "comm=nccl rank=%d ranks=%d comm_id=%s comm_timeout=3", r->rank, r->ranks, r->id);
+    if (r->ranks > 1) snprintf(text, sizeof text, "comm=nccl rank=%d ranks=%d comm_id=%s comm_timeout=%d", r->rank, r->ranks, r->id, r->impatient ? 3 : 300);
     else snprintf(text, sizeof text, "comm=self");
     hpt_config *c = config(text);
     hpt_context *ctx = NULL;
@@ -403,7 +403,7 @@ TEST_LIMIT(cuda_nccl_two_ranks_equal_one, 300) {
     correct();
 }
 TEST_LIMIT(cuda_nccl_a_rank_that_stops_is_given_up, 120) {
-    rank_run two[2] = {{0}, {.stop_at = 3}};
+    rank_run two[2] = {{.impatient = 1}, {.stop_at = 3, .impatient = 1}};
     run_ranks(two, 2, "steps=20 precision=fp32");
     if (two[0].status != HPT_ERR_PEER) FAIL("%s: %s", hpt_status_name(two[0].status), two[0].text);
     CHECK(strstr(two[0].text, "rank"));
