@@ -8,23 +8,12 @@
 #include "ssl/moco.h"
 #include <cublasLt.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 extern const hpt__backend hpt_backend_cuda;
-static hpt_status host_fail(hpt_status s, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    return s;
-}
-static void *host_alloc(size_t n) { return aligned_alloc(64, (n + 63) / 64 * 64 + 64); }
-static const hpt__host host = {host_fail, host_alloc, free};
 static void ok(hpt_status st) {
     if (st < 0) {
         fprintf(stderr, "%s: %s\n", hpt_status_name(st), hpt_last_error());
@@ -57,7 +46,7 @@ static int bench_step(const char *name, const char *precision, int rounds) {
     double start = now_ms();
     snprintf(a.name, sizeof a.name, "%s", configs[c].arch);
     memcpy(a.blocks, configs[c].blocks, sizeof a.blocks);
-    ok(be->open(&host, &o, &dev));
+    ok(be->open(&hpt__host_table, &o, &dev));
     be->describe(dev, device, sizeof device);
     size_t before = be->mem_left(dev);
     hpt__comm_self(&comm);
@@ -173,7 +162,7 @@ static int bench_kernels(int rounds) {
     u.rule = HPT__ADAMW;
     TIME(ms, rounds, hpt__cuda_update(stream, sms, &u, 0, n, dv, NULL));
     row("adamw + ema + bf16 copies", "28 Mi", ms, 44.0 * (double)n, 0);
-    TIME(ms, rounds, hpt__cuda_ema(stream, sms, f[3], f[4], f[0], n, 0.999, NULL));
+    TIME(ms, rounds, hpt__cuda_ema(stream, sms, f[3], f[4], f[0], n, 0.999));
     row("ema alone", "28 Mi", ms, 12.0 * (double)n, 0);
     hpt__outcome *o = device(sizeof *o);
     TIME(ms, rounds, hpt__cuda_finite(stream, sms, f[0], n, HPT__BAD_GRAD, o));

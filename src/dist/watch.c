@@ -59,7 +59,7 @@ static int read_note(int fd, note *n, int ms) {      /* 1 whole note, 0 closed o
 /* This machine's address as others reach it: the first interface that is up and not the loopback. */
 static void own_address(char text[INET_ADDRSTRLEN]) {
     struct ifaddrs *all = NULL;
-    strcpy(text, "127.0.0.1");
+    snprintf(text, INET_ADDRSTRLEN, "127.0.0.1");
     if (getifaddrs(&all)) return;
     for (struct ifaddrs *i = all; i; i = i->ifa_next)
         if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && (i->ifa_flags & IFF_UP) && !(i->ifa_flags & IFF_LOOPBACK)) {

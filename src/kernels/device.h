@@ -59,7 +59,7 @@ HPT_DEVICE void hpt_cp_async_commit(void) { asm volatile("cp.async.commit_group;
 #define HPT_WARP 32
 #define HPT_FULL 0xffffffffu
 
-HPT_DEVICE float hpt_warp_sum(float v) {
+template <typename T> HPT_DEVICE T hpt_warp_sum(T v) {
     for (int i = 16; i > 0; i >>= 1) v += __shfl_xor_sync(HPT_FULL, v, i);
     return v;
 }

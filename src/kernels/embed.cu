@@ -5,10 +5,6 @@
 
 enum { THREADS = 256, ROWS = THREADS / HPT_WARP };
 
-HPT_DEVICE double warp_sum(double v) {
-    for (int i = 16; i > 0; i >>= 1) v += __shfl_xor_sync(HPT_FULL, v, i);
-    return v;
-}
 static dim3 row_grid(int n) { return dim3((unsigned)((n + ROWS - 1) / ROWS)); }
 
 __global__ void __launch_bounds__(THREADS) k_l2norm(int n, int d, const float *x, float *y, float *norm) {
@@ -18,7 +14,7 @@ __global__ void __launch_bounds__(THREADS) k_l2norm(int n, int d, const float *x
     y += (size_t)row * d;
     double s = 0;
     for (int j = lane; j < d; j += HPT_WARP) s += (double)x[j] * (double)x[j];
-    double len = sqrt(warp_sum(s));
+    double len = sqrt(hpt_warp_sum(s));
     if (len < 1e-12) len = 1e-12;
     if (lane == 0) norm[row] = (float)len;
     for (int j = lane; j < d; j += HPT_WARP) y[j] = (float)((double)x[j] / len);
@@ -36,7 +32,7 @@ __global__ void __launch_bounds__(THREADS) k_l2norm_backward(int n, int d, const
     dx += (size_t)row * d;
     double s = 0, len = (double)norm[row];
     if (len > 1e-12) for (int j = lane; j < d; j += HPT_WARP) s += (double)y[j] * (double)dy[j];
-    s = warp_sum(s);
+    s = hpt_warp_sum(s);
     for (int j = lane; j < d; j += HPT_WARP) dx[j] = (float)(((double)dy[j] - (double)y[j] * s) / len);
 }
 extern "C" cudaError_t hpt__cuda_l2norm_backward(cudaStream_t s, int n, int d, const float *y, const float *norm, const float *dy, float *dx) {
@@ -103,7 +99,7 @@ __global__ void __launch_bounds__(1024) k_spread_columns(int n, int d, const flo
 __global__ void k_spread(int d, const double *deviation, hpt__outcome *o) {
     double s = 0;
     for (int j = (int)threadIdx.x; j < d; j += HPT_WARP) s += deviation[j];
-    s = warp_sum(s);
+    s = hpt_warp_sum(s);
     if (threadIdx.x == 0) o->spread = s / sqrt((double)d);
 }
 extern "C" cudaError_t hpt__cuda_spread(cudaStream_t s, int n, int d, const float *x, hpt__outcome *o, double *scratch) {

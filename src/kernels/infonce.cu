@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(THREADS) k_positive(int n, int d, const float 
     if (row >= n) return;
     double s = 0;
     for (int j = lane; j < d; j += HPT_WARP) s += (double)q[(size_t)row * d + j] * (double)k[(size_t)row * d + j];
-    for (int i = 16; i > 0; i >>= 1) s += __shfl_xor_sync(HPT_FULL, s, i);
+    s = hpt_warp_sum(s);
     if (lane == 0) pos[row] = (float)(s / tau);
 }
 

@@ -83,10 +83,6 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_sums(c
     block_sums<V>(s, ss, channels, &t, part);
 }
 
-HPT_DEVICE double warp_sum(double v) {
-    for (int i = 16; i > 0; i >>= 1) v += __shfl_xor_sync(HPT_FULL, v, i);
-    return v;
-}
 /* One warp a channel. */
 template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const T *x, const float *part, int channels, int groups, int splits, size_t rows, float *mean, float *rstd,
                                                                           float *run_mean, float *run_var, double mom) {
@@ -100,8 +96,8 @@ template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const 
             s += (double)p[0];
             ss += (double)p[1];
         }
-        s = warp_sum(s);
-        ss = warp_sum(ss);
+        s = hpt_warp_sum(s);
+        ss = hpt_warp_sum(ss);
         double shift = (double)hpt_widen(x[(size_t)g * rows * (size_t)channels + (size_t)c]), d = s / m, sq = ss - s * d;
         if (sq < 0) sq = 0;
         double mu = shift + d, var = sq / m;
@@ -190,8 +186,8 @@ __global__ void __launch_bounds__(THREADS) k_grad_finish(const float *part, int 
             s += (double)part[(row * (size_t)splits + (size_t)i) * 2];
             sx += (double)part[(row * (size_t)splits + (size_t)i) * 2 + 1];
         }
-        s = warp_sum(s);
-        sx = warp_sum(sx);
+        s = hpt_warp_sum(s);
+        sx = hpt_warp_sum(sx);
         if (lane == 0) {
             means[row * 2] = (float)(s / (double)rows);
             means[row * 2 + 1] = (float)(sx / (double)rows);

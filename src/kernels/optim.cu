@@ -115,16 +115,14 @@ extern "C" cudaError_t hpt__cuda_trust(cudaStream_t s, const float *p, const flo
     return cudaGetLastError();
 }
 
-__global__ void __launch_bounds__(THREADS) k_ema(float *out, const float *k, const float *q, size_t n, float a, float b, uint16_t *low) {
+__global__ void __launch_bounds__(THREADS) k_ema(float *out, const float *k, const float *q, size_t n, float a, float b) {
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) {
-        float x = hpt_add(hpt_mul(k[i], a), hpt_mul(q[i], b));
-        out[i] = x;
-        if (low) low[i] = hpt_to_bf16(x);
+        out[i] = hpt_add(hpt_mul(k[i], a), hpt_mul(q[i], b));
     }
 }
-extern "C" cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n, double mom, uint16_t *low) {
+extern "C" cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n, double mom) {
     if (!n) return cudaSuccess;
-    HPT_LAUNCH(k_ema, dim3(blocks_for(n * 4, sms)), dim3(THREADS), 0, s, out, k, q, n, (float)mom, (float)(1 - mom), low);
+    HPT_LAUNCH(k_ema, dim3(blocks_for(n * 4, sms)), dim3(THREADS), 0, s, out, k, q, n, (float)mom, (float)(1 - mom));
     return cudaGetLastError();
 }
 

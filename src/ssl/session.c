@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include <math.h>
 #include <string.h>
+#include <xxhash.h>
 
 static void close_loader(hpt_session *s);
 static void session_free(void *p) {
@@ -26,24 +27,18 @@ static void choose_trainable(const hpt__net *net, int bn_only, uint8_t *flag) {
     }
 }
 
-/* FNV-1a. */
-static uint64_t hash(uint64_t h, const void *p, size_t n) {
-    for (const unsigned char *c = p; n--; c++) h = (h ^ *c) * 1099511628211u;
-    return h;
-}
 /* Ranks that train with other options, data or weights would average nonsense: compared once, at the start. */
 static hpt_status same_on_all_ranks(hpt_session *s) {
     static const char *const what[] = {"options", "images", "weights"};
     hpt__comm *c = s->ctx->comm;
-    uint64_t mine[3] = {14695981039346656037u, s->fingerprint, 14695981039346656037u}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
+    uint64_t mine[3] = {0, s->fingerprint, XXH3_64bits(s->model->params, s->model->net.n_params * 4)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
     char text[4100];
     if (!all) return hpt__fail_memory(sizeof mine * (size_t)c->size);
     for (int i = 0; i < HPT__OPT_COUNT; i++)
         if (hpt__options_applies(i, 'P') && i != HPT__OPT_workers) {
             hpt__options_get(&s->opt, hpt__options_key(i), text, sizeof text, NULL);
-            mine[0] = hash(mine[0], text, strlen(text));
+            mine[0] = XXH3_64bits_withSeed(text, strlen(text), mine[0]);
         }
-    mine[2] = hash(mine[2], s->model->params, s->model->net.n_params * 4);
     hpt_status st = c->host_gather(c, mine, all, sizeof mine);
     for (int r = 0; !st && r < c->size; r++)
         for (int i = 0; i < 3; i++)

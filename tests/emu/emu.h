@@ -50,7 +50,6 @@ extern "C" void hpt_emu_allow_shared(const void *kernel, size_t bytes);
 #define __syncthreads() hpt_emu_sync(__FILE__, __LINE__)
 static inline void __syncwarp(uint32_t mask = 0xffffffffu) { char x = 0, all[32]; hpt_emu_exchange(mask, &x, 1, all); }
 template <typename T> static inline T __shfl_xor_sync(uint32_t mask, T v, int lane) { T all[32]; hpt_emu_exchange(mask, &v, sizeof v, all); return all[(hpt_emu_me->lane ^ lane) & 31]; }
-template <typename T> static inline T __shfl_sync(uint32_t mask, T v, int lane) { T all[32]; hpt_emu_exchange(mask, &v, sizeof v, all); return all[lane & 31]; }
 static inline uint32_t __ballot_sync(uint32_t mask, int p) {
     char mine = p != 0, all[32];
     uint32_t r = 0;
@@ -60,9 +59,6 @@ static inline uint32_t __ballot_sync(uint32_t mask, int p) {
 }
 static inline int __any_sync(uint32_t mask, int p) { return __ballot_sync(mask, p) != 0; }
 static inline int atomicOr(int *p, int v) { int old = *p; *p |= v; return old; }
-static inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
-static inline unsigned atomicAdd(unsigned *p, unsigned v) { unsigned old = *p; *p += v; return old; }
-static inline void __threadfence(void) {}
 
 #define HPT_LAUNCH(kernel, grid, block, smem, stream, ...) hpt_emu_launch(stream, #kernel, kernel, grid, block, smem, __VA_ARGS__)
 template <typename... P, typename... A>

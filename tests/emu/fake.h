@@ -15,7 +15,6 @@ void hpt_fake_submit(cudaStream_t s, const char *name, std::function<void()> fn)
 void hpt_fake_submit_until(cudaStream_t s, const char *name, std::function<bool()> fn);     /* asked again until it is true: work that waits for another rank */
 void hpt_fake_error(cudaError_t e);
 bool hpt_fake_fails(const char *call, int *code);                       /* counts the call; true: it must fail */
-bool hpt_fake_capturing(cudaStream_t s);
 void hpt_fake_object(int delta);                                        /* a live handle or descriptor more or fewer */
 void hpt_fake_check_device(const void *p, size_t bytes, size_t align, const char *what);       /* complains unless inside one allocation */
 void hpt_fake_complain(const char *fmt, ...);

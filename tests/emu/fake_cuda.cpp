@@ -168,7 +168,6 @@ void hpt_fake_submit_until(cudaStream_t s, const char *name, std::function<bool(
     if (hpt_fake_fails(name, &code)) { last = (cudaError_t)code; return; }
     submit_until(stream_of(s), fn);
 }
-bool hpt_fake_capturing(cudaStream_t s) { guard g; return (bool)stream_of(s)->capture; }
 /* calls that are forbidden while this thread captures; only one capture at a time is kept track of */
 static thread_local std::shared_ptr<graph> capturing_;
 static bool forbidden(const char *call) {

@@ -8,20 +8,9 @@
 #include "json.h"
 #include "ssl/moco.h"
 #include <math.h>
-#include <stdarg.h>
 
 extern const hpt__backend hpt_backend_cuda;
 
-static hpt_status host_fail(hpt_status s, const char *fmt, ...) {
-    char text[1000];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    return hpt__fail(s, "%s", text);
-}
-static void *host_alloc(size_t n) { return aligned_alloc(64, (n + 63) / 64 * 64 + 64); }
-static const hpt__host host = {host_fail, host_alloc, free};
 static int on_gpu(void) { return getenv("HPT_TEST_GPU") != NULL; }
 
 typedef struct rig { const hpt__backend *be; hpt__device *dev; hpt__comm comm; hpt__net net; hpt__moco m; float *params, *stats; uint8_t *trainable; } rig;
@@ -30,7 +19,7 @@ static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__mo
     hpt__open o = {0, 1, ""};
     memset(r, 0, sizeof *r);
     r->be = be;
-    OK(be->open(&host, &o, &r->dev));
+    OK(be->open(&hpt__host_table, &o, &r->dev));
     hpt__comm_self(&r->comm);
     OK(hpt__net_create(a, &r->net));
     r->params = calloc(r->net.n_params, 4);
@@ -344,7 +333,7 @@ TEST_LIMIT(device_convolutions_of_resnet50, 300) {
     static const int tiny[][5] = {{3, 9, 16, 7, 2}, {16, 6, 32, 3, 2}, {32, 5, 16, 1, 1}, {3, 8, 16, 3, 1}};
     hpt__open o = {0, 1, ""};
     hpt__device *dev;
-    OK(hpt_backend_cuda.open(&host, &o, &dev));
+    OK(hpt_backend_cuda.open(&hpt__host_table, &o, &dev));
     const hpt__dtype types[] = {HPT__F32, HPT__TF32, HPT__BF16};
     int n = on_gpu() ? (int)(sizeof full / sizeof *full) : (int)(sizeof tiny / sizeof *tiny);
     for (int t = 0; t < 3; t++)
@@ -360,7 +349,7 @@ TEST_LIMIT(device_memory_comes_back, 300) {
     size_t left[4];
     hpt__open o = {0, 1, ""};
     hpt__device *dev;
-    OK(hpt_backend_cuda.open(&host, &o, &dev));
+    OK(hpt_backend_cuda.open(&hpt__host_table, &o, &dev));
     for (int i = 0; i < 4; i++) {
         rig r;
         open_rig(&r, &hpt_backend_cuda, &a, curve_spec(HPT__BF16, 9));

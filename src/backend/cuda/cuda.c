@@ -33,7 +33,7 @@ static void enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *ke
 static void spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, hpt__outcome *o, void *scratch) { (void)t; NOTE(hpt__cuda_spread(dev->compute, n, d, x, o, scratch)); }
 static void update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) { (void)t; NOTE(hpt__cuda_update(dev->compute, dev->sms, u, at, n, v, o)); }
 static void trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *out, void *scratch) { (void)t; NOTE(hpt__cuda_trust(dev->compute, p, g, n, wd, eta, out, scratch)); }
-static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) { (void)t; NOTE(hpt__cuda_ema(dev->compute, dev->sms, out, k, q, n, mom, NULL)); }
+static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) { (void)t; NOTE(hpt__cuda_ema(dev->compute, dev->sms, out, k, q, n, mom)); }
 static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) { (void)t; NOTE(hpt__cuda_finite(dev->compute, dev->sms, x, n, bit, o)); }
 static void judge(hpt__device *dev, hpt__outcome *o) { NOTE(hpt__cuda_judge(dev->compute, o)); }
 static void lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { NOTE(hpt__cuda_lower(dev->compute, rows, d, pitch, x, low)); }
