@@ -76,45 +76,55 @@ static hpt_status step(hpt__moco *m, const float *view_q, const float *view_k, c
     return st;
 }
 
+/* Parameters that all train, or all do not: values [at, end) of the flat arrays; each: one tensor alone. */
+typedef struct run { int i, trains; size_t at, end; const hpt__tensor *first; } run;
+static int next_run(const hpt__moco *m, run *r, int each) {
+    const hpt__net *net = m->net;
+    while (r->i < net->n_tensors && hpt__is_stat(&net->tensors[r->i])) r->i++;
+    if (r->i == net->n_tensors) return 0;
+    r->first = &net->tensors[r->i];
+    r->trains = m->trainable[r->i];
+    r->at = r->first->offset;
+    for (int n = 0; r->i < net->n_tensors; r->i++) {
+        const hpt__tensor *t = &net->tensors[r->i];
+        if (hpt__is_stat(t)) continue;
+        if (m->trainable[r->i] != r->trains || (each && n++)) break;
+        r->end = t->offset + (t->count + 15) / 16 * 16;
+    }
+    return 1;
+}
+
 /* SGD with momentum, AdamW or LARS on the trainable ranges (all parameters: one range), and in the same pass the momentum update of the key
  * encoder on all of them: k = k_next; k_next = m*k + (1-m)*q for the step to come. */
 static void update(hpt__moco *m, const hpt__vars *vars) {
-    const hpt__net *net = m->net;
     size_t size = hpt__real_size(m->spec.dtype);
     hpt__update u = {.q = m->q, .k = m->k, .k_next = m->k_next, .m = m->moment1, .v = m->moment2, .g = m->grad, .trust = m->trust, .q_low = m->q_low, .k_low = m->k_low,
                      .momentum = m->spec.momentum, .wd = m->spec.weight_decay, .b1 = m->spec.beta1, .b2 = m->spec.beta2, .eps = m->spec.eps, .ema = m->spec.m};
-    for (int i = 0; i < net->n_tensors;) {
-        const hpt__tensor *first = &net->tensors[i];
-        int trains = m->trainable[i], alone = trains && m->spec.rule == HPT__LARS, used = 0;
-        if (hpt__is_stat(first)) {
-            i++;
-            continue;
-        }
-        size_t at = first->offset, end = at;
-        for (; i < net->n_tensors; i++) {
-            const hpt__tensor *t = &net->tensors[i];
-            if (hpt__is_stat(t)) continue;
-            if (m->trainable[i] != trains || (alone && used++)) break;
-            end = t->offset + (t->count + 15) / 16 * 16;
-        }
-        u.rule = trains ? m->spec.rule : HPT__FROZEN;
+    for (run r = {0}; next_run(m, &r, m->spec.rule == HPT__LARS);) {
+        u.rule = r.trains ? m->spec.rule : HPT__FROZEN;
         u.wd = m->spec.weight_decay;
-        if (alone && first->ndim < 2) {         /* moco-v3: vectors have neither weight decay nor trust */
+        if (u.rule == HPT__LARS && r.first->ndim < 2) {        /* moco-v3: vectors have neither weight decay nor trust */
             u.rule = HPT__SGD;
             u.wd = 0;
-        } else if (alone) m->be->trust(m->dev, m->spec.dtype, (char *)m->q + at * size, (char *)m->grad + at * size, first->count, u.wd, m->spec.trust, m->trust, m->scratch);
-        m->be->update(m->dev, m->spec.dtype, &u, at, end - at, vars, m->outcome);
+        } else if (u.rule == HPT__LARS)
+            m->be->trust(m->dev, m->spec.dtype, (char *)m->q + r.at * size, (char *)m->grad + r.at * size, r.first->count, u.wd, m->spec.trust, m->trust, m->scratch);
+        m->be->update(m->dev, m->spec.dtype, &u, r.at, r.end - r.at, vars, m->outcome);
     }
 }
 
 /* ---- gradient buckets: from the end of the flat array, where backward begins ---- */
 
 enum { BUCKET = 2 << 20 };      /* values: 8 MiB of float */
+/* of what trains: the gradients of the rest are not computed */
 static hpt_status reduce(buckets *b, size_t from) {
-    size_t size = hpt__real_size(b->m->spec.dtype), count = b->end - from;
-    hpt__comm *c = b->m->comm;
+    hpt__moco *m = b->m;
+    size_t size = hpt__real_size(m->spec.dtype);
+    for (run r = {0}; next_run(m, &r, 0);) {
+        size_t lo = r.at > from ? r.at : from, hi = r.end < b->end ? r.end : b->end;
+        if (r.trains && lo < hi) HPT_TRY(m->comm->mean_start(m->comm, (char *)m->grad + lo * size, hi - lo, size == 8));
+    }
     b->end = from;
-    return count ? c->mean_start(c, (char *)b->m->grad + from * size, count, size == 8) : HPT_OK;
+    return HPT_OK;
 }
 static void reduce_ready(void *user, size_t from) {
     buckets *b = user;
