@@ -271,7 +271,7 @@ GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c hand
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:
 	@[ -n "$(CUDA)" ] || { echo "nvcc, cuDNN and NCCL are needed: looked in CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME)"; exit 1; }
-$(B)/check-gpu: $(B)/tests/run.o $(patsubst %.c,$(B)/%.o,$(wildcard tests/gpu/*.c)) $(GPU_OBJ)
+$(B)/check-gpu: $(B)/tests/run.o $(B)/tests/inputs.o $(patsubst %.c,$(B)/%.o,$(wildcard tests/gpu/*.c)) $(GPU_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CXX) -o $@ $^ $(CUDA_LIBS) -ldl -lrt -pthread -lm
 SANITIZER := $(firstword $(wildcard $(CUDA_HOME)/bin/compute-sanitizer))

@@ -3,26 +3,6 @@
 #include "support.h"
 #include <unistd.h>
 
-uint32_t hash_at(uint64_t i, uint64_t seed) {
-    uint64_t x = i + seed * 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return (uint32_t)((x ^ (x >> 31)) >> 32);
-}
-float value_at(uint64_t i, uint64_t seed) { return (float)((double)(hash_at(i, seed) >> 8) / (1 << 23) - 1); }
-void fill_f32(float *x, size_t n, uint64_t seed, float scale, float shift) {
-    for (size_t i = 0; i < n; i++) {
-        float v = value_at(i, seed) * scale;
-        x[i] = v + shift;
-    }
-}
-void fill_f64(double *x, size_t n, uint64_t seed, float scale, float shift) {
-    for (size_t i = 0; i < n; i++) {
-        float v = value_at(i, seed) * scale;
-        v = v + shift;
-        x[i] = v;
-    }
-}
 double signature_error(const double *x, size_t n, json_t *sig) {
     double p[8] = {0}, norm = json_number_value(json_array_get(sig, 0)), sq = 0;
     for (size_t i = 0; i < n; i++) {

@@ -4,14 +4,11 @@
 #define SUPPORT_H
 #include "harness.h"
 #include "hpt.h"
+#include "inputs.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdint.h>
 
-float value_at(uint64_t i, uint64_t seed);
-uint32_t hash_at(uint64_t i, uint64_t seed);
-void fill_f32(float *x, size_t n, uint64_t seed, float scale, float shift);
-void fill_f64(double *x, size_t n, uint64_t seed, float scale, float shift);     /* the same float values */
 /* Estimated ||x - truth|| / ||truth|| from a signature [norm, 8 projections]. */
 double signature_error(const double *x, size_t n, json_t *sig);
 double signature_error_f32(const float *x, size_t n, json_t *sig);

@@ -21,17 +21,6 @@ static size_t blocked(const bench *b, int n, int c, int hw, int i_n, int i_c, in
     (void)n;
     return (((size_t)i_n * (size_t)(c / v) + (size_t)(i_c / v)) * (size_t)hw + (size_t)i_p) * (size_t)v + (size_t)(i_c % v);
 }
-static uint16_t bf16(float f) {
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-static float from_bf16(uint16_t h) {
-    uint32_t u = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
-}
 static void *map_in(const bench *b, const double *x, int n, int c, int hw) {
     void *m = b->c->be->mem_alloc(b->c->dev, (size_t)n * (size_t)c * (size_t)hw * 8 + 64);
     for (int i = 0; i < n; i++)
@@ -39,7 +28,7 @@ static void *map_in(const bench *b, const double *x, int n, int c, int hw) {
             for (int p = 0; p < hw; p++) {
                 size_t at = blocked(b, n, c, hw, i, j, p), from = ((size_t)i * (size_t)c + (size_t)j) * (size_t)hw + (size_t)p;
                 if (b->t == HPT__F64) ((double *)m)[at] = x[from];
-                else if (b->t == HPT__BF16) ((uint16_t *)m)[at] = bf16((float)x[from]);
+                else if (b->t == HPT__BF16) ((uint16_t *)m)[at] = round_bf16((float)x[from]);
                 else ((float *)m)[at] = (float)x[from];
             }
     return m;

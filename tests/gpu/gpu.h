@@ -2,16 +2,11 @@
  * For tests that run on a device or its emulation: memory there and back, noise, comparison. */
 #ifndef TESTS_GPU_H
 #define TESTS_GPU_H
-#include <stddef.h>
-#include <stdint.h>
+#include "inputs.h"
 void *to_device(const void *x, size_t bytes);       /* x NULL: uninitialised; freed by device_free_all() */
 void *to_host(const void *d, size_t bytes);
 void device_free_all(void);
 float *noise(size_t n, uint64_t seed, float scale, float shift);
-uint32_t hash_u32(uint64_t i, uint64_t seed);                       /* the inputs of make_fixtures.py */
-float *noise_u32(size_t n, uint64_t seed, float scale, float shift);
-uint16_t round_bf16(float f);
-float from_bf16(uint16_t h);
 /* fails unless |x - truth| <= tol*(1 + |truth|) everywhere; NaN equals NaN */
 void close_to(const char *what, const float *x, const float *truth, size_t n, double tol);
 #endif

@@ -34,7 +34,7 @@ static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__mo
         else if (t->kind == HPT__RUN_MEAN) scale = 0;
         else if (t->kind == HPT__RUN_VAR) scale = 0, shift = 1;
         else if (t->kind == HPT__NORM_WEIGHT) scale = 0.2f, shift = 1;
-        float *v = noise_u32(t->count, 100 + (uint64_t)i, scale, shift);
+        float *v = noise(t->count, 100 + (uint64_t)i, scale, shift);
         memcpy((hpt__is_stat(t) ? r->stats : r->params) + t->offset, v, t->count * 4);
         free(v);
     }
@@ -83,8 +83,8 @@ static hpt__arch arch_of(const char *name, int width, int small, int dim) {
 }
 static void views(int step, int batch, int size, float **q, float **k) {
     size_t n = (size_t)batch * 3 * (size_t)size * (size_t)size;
-    *q = noise_u32(n, 6000 + 2 * (uint64_t)step, 2, 0);
-    *k = noise_u32(n, 6001 + 2 * (uint64_t)step, 2, 0);
+    *q = noise(n, 6000 + 2 * (uint64_t)step, 2, 0);
+    *k = noise(n, 6001 + 2 * (uint64_t)step, 2, 0);
     for (size_t j = 0; j < n; j++) (*k)[j] = 0.5f * (*k)[j] + 0.5f * (*q)[j];
 }
 static double one_step(rig *r, int i) {
@@ -103,7 +103,7 @@ static double distance_by_signature(const float *x, size_t n, const char *text, 
     char at[200];
     double p[8] = {0}, sq = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t h = hash_u32(i, 77);
+        uint32_t h = hash_at(i, 77);
         for (int k = 0; k < 8; k++) p[k] += h >> k & 1 ? (double)x[i] : -(double)x[i];
     }
     for (int k = 0; k < 8; k++) {
@@ -124,7 +124,7 @@ static void fixture_step(const char *file, hpt__dtype t, double loss_tol, double
     hpt__moco_spec s = {.dtype = t, .batch = batch, .size = (int)json_num(f, "size"), .groups = (int)json_num(f, "groups"), .direct = 1, .deterministic = 1, .graph = 1, .queue = K, .m = 0.99, .t = 0.2,
                         .momentum = 0.9, .weight_decay = 1e-4, .schedule = {json_num(f, "lr"), 0, 10, 0, 0}};
     open_rig(&r, &hpt_backend_cuda, &a, s);
-    float *q = noise_u32((size_t)K * (size_t)dim, 5000, 1, 0);
+    float *q = noise((size_t)K * (size_t)dim, 5000, 1, 0);
     for (int i = 0; i < K; i++) {
         double n = 0;
         for (int j = 0; j < dim; j++) n += (double)q[i * dim + j] * q[i * dim + j];
@@ -290,7 +290,7 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
         }
         double tol = t == HPT__F32 ? 2e-5 : t == HPT__TF32 ? 4e-3 : 1.2e-2, worst = 0, scale = 0;
         for (int s = 0; s < 200; s++) {
-            uint32_t hsh = hash_u32((uint64_t)s, 9 + (uint64_t)kind);
+            uint32_t hsh = hash_at((uint64_t)s, 9 + (uint64_t)kind);
             double sum = 0;
             float have;
             if (kind < 2) {
