@@ -48,8 +48,8 @@ NCCL_HOME ?= $(if $(wildcard $(CUDA_HOME)/include/nccl.h),$(CUDA_HOME),$(call wh
 CUDA_HEADERS := $(shell [ -f $(CUDA_HOME)/include/cuda_runtime_api.h ] && [ -f $(CUDNN_HOME)/include/cudnn.h ] && [ -f $(NCCL_HOME)/include/nccl.h ] && echo 1)
 CUDA     ?= $(and $(CUDA_HEADERS),$(wildcard $(NVCC)))
 MPI      ?= $(call have,ompi-c)
-BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
-PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
+BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call have,inih),$(call header,stb/stb_image.h))
+PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libinih-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
 DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
 TEST_PACKAGES := python3 g++ binutils openmpi-bin libopenmpi-dev
 
@@ -59,7 +59,7 @@ WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prot
 OPT      := $(if $(filter 1,$(DEBUG)),-O0,-O2)
 SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
             $(if $(filter 1,$(TSAN)),-fsanitize=thread)
-DEPS     := zlib jansson libxxhash $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
+DEPS     := zlib jansson libxxhash inih $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
 FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
             -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
             $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) $(if $(ONEDNN),-DHPT_HAVE_ONEDNN) \
@@ -72,12 +72,13 @@ LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-
 
 # ---- sources ----
 SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c handle.c log.c clock.c) \
-       $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c) \
-       $(addprefix src/data/,image_scan.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_open.c loader.c) \
+       $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c) \
+       $(addprefix src/data/,image_scan.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
-       $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) src/eval/linear.c \
-       $(addprefix src/ssl/,moco.c session.c checkpoint.c names.c features.c probe.c) \
-       $(addprefix src/api/,api_config.c api_context.c api_dataset.c api_model.c api_session.c)
+       $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) $(addprefix src/eval/,linear.c metrics.c knn.c similarity.c) \
+       $(addprefix src/ssl/,moco.c session.c checkpoint.c names.c features.c labelled.c probe.c monitor.c finetune.c search.c) \
+       $(addprefix src/api/,api_config.c api_context.c api_dataset.c api_model.c api_session.c api_eval.c) \
+       $(addprefix src/recipe/,read.c expand.c data.c stage.c run.c select.c plot.c report.c api.c)
 REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
 CPU := $(addprefix src/kernels/,norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
 ISAS := base avx2 avx512
@@ -313,6 +314,10 @@ demo: packages-demo     ## hierarchical pretraining on real images, about 9 minu
 	$(Q)$(MAKE) --no-print-directory $(BIN)/demo lib
 	$(Q)$(BIN)/demo
 
+demo-paper: packages-demo-paper   ## the paper's figures 2, 5, 6 and 11 in small, three seeds, about 40 minutes on 2 cores; goes on where it was stopped; report in demo/paper/report.html
+	$(Q)$(MAKE) --no-print-directory $(BIN)/hpt lib
+	$(Q)$(BIN)/hpt run examples/recipes/small-paper.ini
+
 # Packages: installed when this is root on a Debian system, else the line to type. HPT_INSTALL=0 never installs.
 HPT_INSTALL ?= 1
 define packages
@@ -324,6 +329,8 @@ define packages
 endef
 packages-demo:
 	$(call packages,$(PACKAGES) $(DEMO_PACKAGES))
+packages-demo-paper:
+	$(call packages,$(PACKAGES) $(DEMO_PACKAGES) oxygen-icon-theme)
 packages-test:
 	$(call packages,$(PACKAGES) $(TEST_PACKAGES))
 
@@ -347,6 +354,6 @@ help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
-.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo packages-demo packages-test install uninstall clean help
+.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test install uninstall clean help
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -78,6 +78,7 @@ typedef struct hpt_dataset hpt_dataset;
 typedef struct hpt_model hpt_model;
 typedef struct hpt_session hpt_session;
 typedef struct hpt_result hpt_result;
+typedef struct hpt_recipe hpt_recipe;
 
 /* ==== Status ========================================================================================================= */
 
@@ -124,7 +125,7 @@ HPT_API int32_t hpt_has(const char *feature);
 
 /* hpt_config_create - an empty configuration: every option has its default.
  *
- * stage  [in]  "context", "dataset", "model", "pretrain", "refresh-bn", "linear", "embed": only keys of that stage may be set.
+ * stage  [in]  "context", "dataset", "model", "pretrain", "refresh-bn", "linear", "finetune", "knn", "search", "embed": only keys of that stage may be set.
  *              NULL: all keys. One configuration may serve every call of a program.
  * out    [out] the caller's; free with hpt_config_destroy(). Calls that take a configuration copy what they need.
  * HPT_ERR_ARGUMENT  unknown stage, or out is NULL
@@ -202,16 +203,17 @@ HPT_API hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, si
  *   a folder with sub-folders that hold images   classes = sub-folder names, sorted; images searched recursively
  *   a folder with images only                    no labels
  *   *.txt, *.tsv, *.csv, *.lst                   list: one "path [label]" a line; # comments; a path with blanks in "quotes" or
- *                                                followed by a tab; relative to option list_root or the list's folder
+ *                                                followed by a tab; relative to option list_root or the list's folder. A label with
+ *                                                commas (0,1,0) is one value a class: several labels an image (option label_map)
  *   *-idx3-ubyte[.gz], *.idx[.gz]                IDX images; labels from option labels_file, or the sibling *-labels-idx1-ubyte
- *   *.npz                                        array npz_images (N,H,W), (N,H,W,1) or (N,H,W,3) uint8; optional npz_labels
+ *   *.npz                                        array npz_images (N,H,W), (N,H,W,1) or (N,H,W,3) uint8; optional npz_labels (N), or (N,classes)
  *   an image file                                one image
  * Only names and sizes are read here for folders and lists; pixels when they are needed. Formats: JPEG, PNG, BMP, PNM.
- * Options: list_root, labels_file, npz_images, npz_labels, alpha, invert, pad, bad_image, cache, cache_side, cache_mb,
+ * Options: list_root, list_check, label_map, classes, labels_file, npz_images, npz_labels, alpha, invert, pad, bad_image, cache, cache_side, cache_mb,
  * max_pixels, max_file_mb.
  *
- * HPT_ERR_IO      not found or unreadable
- * HPT_ERR_FORMAT  an empty folder; a list line that is wrong (its number is named); a corrupt IDX or npz file
+ * HPT_ERR_IO      not found or unreadable; a file that a list names is missing (the line is named)
+ * HPT_ERR_FORMAT  an empty folder; a list line that is wrong, or its label out of range (its number is named); a corrupt IDX or npz file
  * HPT_ERR_DATA    (later calls) an image that cannot be decoded, with bad_image=error
  * Since 0.1. */
 HPT_API hpt_status hpt_dataset_open(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_dataset **out);
@@ -237,9 +239,22 @@ HPT_API hpt_status hpt_dataset_split(const hpt_dataset *ds, double fraction, uin
 HPT_API hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, hpt_dataset **out,
                                          hpt_dataset **rest);
 
+/* hpt_dataset_few - n labelled images, seeded: one of each class first (with several labels an image: a positive one), the others uniformly
+ * (Reed et al. 2022, 1000 labels). rest: the others; NULL if not wanted. HPT_ERR_ARGUMENT: fewer than the classes, or a class without an
+ * image. Since 0.1. */
+HPT_API hpt_status hpt_dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, hpt_dataset **out, hpt_dataset **rest);
+
+/* hpt_dataset_disjoint - HPT_OK if no image is in both sets: the same file (links count), the same record of a file, the same pixels of
+ * sets from memory. common (may be NULL): how many are. HPT_ERR_ARGUMENT: some are; the text names the first, with list and line. Since 0.1. */
+HPT_API hpt_status hpt_dataset_disjoint(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common);
+
+/* hpt_dataset_identity - a number that changes with the images (names, sizes, times; pixels of sets in memory), their order or labels: a key for
+ * results that are kept. Since 0.1. */
+HPT_API hpt_status hpt_dataset_identity(const hpt_dataset *ds, uint64_t *hash);
+
 typedef struct hpt_dataset_info {
     uint32_t struct_size;
-    int32_t labelled;       /* 1 if every image has a label */
+    int32_t labelled;       /* 0 no, 1 every image has a label, 2 every image has several (one 0 or 1 a class) */
     uint64_t count;
     uint32_t classes;       /* 0 without labels */
     uint32_t bad_images;    /* distinct images found unreadable so far (bad_image=skip) */
@@ -250,6 +265,8 @@ HPT_API hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info 
  * name of a class (folder name; else its number). hpt_dataset_bad_image - name of the i-th unreadable image met (first 16);
  * HPT_END past the last. Since 0.1. */
 HPT_API hpt_status hpt_dataset_label(const hpt_dataset *ds, uint64_t i, int32_t *label);
+/* hpt_dataset_targets - the labels of image i where labelled is 2: count = classes values of 0 and 1. Since 0.1. */
+HPT_API hpt_status hpt_dataset_targets(const hpt_dataset *ds, uint64_t i, uint8_t *targets, uint32_t count);
 HPT_API hpt_status hpt_dataset_name(const hpt_dataset *ds, uint64_t i, char *buf, size_t size, size_t *needed);
 HPT_API hpt_status hpt_dataset_class_name(const hpt_dataset *ds, uint32_t c, char *buf, size_t size, size_t *needed);
 HPT_API hpt_status hpt_dataset_bad_image(const hpt_dataset *ds, uint32_t i, char *buf, size_t size, size_t *needed);
@@ -286,6 +303,9 @@ HPT_API hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt
 HPT_API hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_model **out,
                                   hpt_result **report);
 HPT_API void hpt_model_destroy(hpt_model *model);
+
+/* hpt_model_clone - a model of its own with the same weights. Since 0.1. */
+HPT_API hpt_status hpt_model_clone(const hpt_model *model, hpt_model **out);
 
 /* hpt_model_save - write the weights, atomically (temporary file, fsync, rename).
  * format [in] "torchvision" {backbone names, readable by torch.load(weights_only=True)}, "moco" {state_dict with
@@ -334,19 +354,38 @@ HPT_API hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const h
 HPT_API hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size,
                                              float *out);
 
+typedef struct hpt_layer_info {
+    uint32_t struct_size;
+    uint32_t channels, height, width;   /* of its output; height and width 1 for vectors */
+    char name[48];                      /* torchvision's module: "conv1", "layer2.0.bn1", "layer2.0" (end of a block), "avgpool", "fc.0" */
+} hpt_layer_info;
+
+/* hpt_model_layer_info - list the layers for images of image_size pixels, index 0, 1, ... until HPT_END. Since 0.1. */
+HPT_API hpt_status hpt_model_layer_info(const hpt_model *model, uint32_t index, uint32_t image_size, hpt_layer_info *info);
+
+/* hpt_model_activations - output of one layer for every image, evaluation mode, before any ReLU that follows it; images as in
+ * hpt_model_features(). layer: a name of hpt_model_layer_info(), or "layer4" for its last block. Option act_pool: none (default) writes
+ * (count, channels, height, width), average (count, channels). out_count: all values. Since 0.1. */
+HPT_API hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, const char *layer, float *out,
+                                         uint64_t out_count);
+
 /* hpt_model_refresh_bn - the paper's Base strategy: forward passes over ds in training mode that replace only the running mean and
  * variance of batch norm. refresh_mode=cumulative: exact average over one pass (default); ema: momentum 0.1. Plain images, no
  * augmentation. Options: image_size, batch_size, bn_group, refresh_mode, refresh_images. result may be NULL. Since 0.1. */
 HPT_API hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result);
 
 /* hpt_model_linear - linear probe on frozen features with the paper's recipe: batch 512, SGD momentum 0.9, no weight decay, learning
- * rates probe_lr side by side, 5000 steps, x0.1 at 1/3 and 2/3, evaluated every 100 steps on val; the learning rate and
- * evaluation point best on val (ties: the earlier) are scored once on test. probe_augment=1 trains on random crops and flips as the
+ * rates probe_lr (and schedules probe_schedule) side by side, 5000 steps, x0.1 at 1/3 and 2/3, evaluated every 100 steps on val; the
+ * learning rate, schedule and evaluation point best on val (ties: the earlier) are scored once on test. Images with one label: softmax, top-1 and
+ * top-5. With several: one sigmoid a class, AUROC of each class (ties averaged) and their mean; classes with only one kind of image in a set
+ * are left out and named (option auroc_undefined). probe_augment=1 trains on random crops and flips as the
  * paper does; 0 (default) on the central crop, each feature computed once.
  *
  * val  NULL: a class-balanced fifth of train is held out (at least one image a class).   test  NULL: no test score.
- * result [out] numbers: val_top1, test_top1 (percent), best_lr, best_step, classes; text: JSON of everything.
- * HPT_ERR_ARGUMENT  a set without labels, or val/test with a class that train does not have
+ * result [out] numbers: val_score and test_score (percent: top-1, or 100 * mean AUROC), val_top1, test_top1, test_top5 or val_auroc, test_auroc,
+ *              best_lr, best_step, classes; JSON of everything; with probe_keep=1 the array test_logits (test images, classes).
+ * HPT_ERR_ARGUMENT  a set without labels, a label that train does not have, a class without a training image (option empty_classes),
+ *                   images that two of the sets share (option overlap): list and line are named, nothing was trained
  * Since 0.1. */
 HPT_API hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test,
                                     const hpt_config *cfg, hpt_result **result);
@@ -358,6 +397,23 @@ HPT_API hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, 
                                        const float *train, const int32_t *train_labels, uint64_t n_train,
                                        const float *val, const int32_t *val_labels, uint64_t n_val,
                                        const float *test, const int32_t *test_labels, uint64_t n_test, hpt_result **result);
+
+/* hpt_model_knn - weighted nearest neighbours on frozen features (Wu et al. 2018): each of the knn_k training images nearest by cosine votes
+ * exp(similarity / knn_t) for its label(s). result [out] numbers: knn_score, knn_top1, knn_top5 or knn_auroc. Since 0.1. */
+HPT_API hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, hpt_result **result);
+
+/* hpt_model_finetune - few-label finetuning of the whole network and a linear classifier (Reed et al. 2022, table 4): every learning rate of
+ * ft_lr with every length of ft_length; classifier at ft_head_factor times the rate, x0.1 at 1/3 and 2/3, ft_batch images an update
+ * computed in parts of ft_micro. The point of the grid and the evaluation best on val are scored once on test. Options train_only and
+ * freeze choose what trains.
+ *
+ * val   NULL: a class-balanced fifth of train.   test  NULL: no test score.
+ * tuned [out] NULL allowed: a new model with the weights that were chosen; the given one stays as it is.
+ * result [out] numbers: val_score, test_score, val_top1, test_top1, test_top5 (or _auroc), best_lr, best_step, classes; JSON with every run;
+ *              arrays head_weight (classes, feature_dim), head_bias (classes), and with probe_keep=1 test_logits.
+ * Errors as hpt_model_linear(); HPT_ERR_NUMERIC if every rate diverges. Since 0.1. */
+HPT_API hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt_config *cfg,
+                                      hpt_model **tuned, hpt_result **result);
 
 /* ==== Training sessions ============================================================================================== */
 
@@ -375,7 +431,10 @@ typedef struct hpt_step_info {
     double wait_ms;         /* waiting for images */
     double step_ms;         /* the whole step, waiting included */
     uint32_t skipped;       /* updates left out because of non-finite values, so far (on_nonfinite=skip) */
-    uint32_t reserved;
+    int32_t stopped;        /* 1: the monitor ended the run (monitor_patience); further steps give HPT_END */
+    double monitor;         /* last kNN score of the monitor, percent; NaN before the first, 0 without a monitor */
+    double monitor_best;    /* best so far, and the steps of both */
+    uint64_t monitor_step, monitor_best_step;
 } hpt_step_info;
 
 /* hpt_session_create - MoCo-v2 pretraining of model on ds. The model's weights are copied in; the model receives the trained weights at
@@ -391,6 +450,11 @@ typedef struct hpt_step_info {
 HPT_API hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model, hpt_dataset *ds,
                                       hpt_session **out);
 HPT_API void hpt_session_destroy(hpt_session *s);
+
+/* hpt_session_monitor - watch the run by kNN scores of val on train (labelled) every monitor_every steps and at the end; before the first step
+ * and before resume. monitor_patience scores in a row without a new best end the run; with monitor_restore the model gets the weights of the best
+ * score. The labels serve no other purpose. Scoring copies the weights into the model. Since 0.1. */
+HPT_API hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);
 
 /* hpt_session_step - run one optimisation step on the next batch and wait for it.
  *
@@ -442,6 +506,121 @@ HPT_API hpt_status hpt_session_get_info(const hpt_session *s, hpt_step_info *inf
 HPT_API hpt_status hpt_session_get_tensor(hpt_session *s, const char *name, float *data, uint64_t count);
 HPT_API hpt_status hpt_session_set_tensor(hpt_session *s, const char *name, const float *data, uint64_t count);
 
+/* ==== Choosing a source ============================================================================================== */
+
+/* hpt_source_search - task-aware source selection (Reed et al. 2022, 3.3): pretrain a copy of base on each candidate (stage pretrain of the
+ * options), probe it on the target's train (stage linear), rank on the target's val. No test image is involved.
+ *
+ * search_mode=halving drops the worse half at each rung (steps/4, steps/2 with search_rungs=2); full (default) gives every candidate all steps
+ * and reports what halving would have chosen and cost. Before anything is trained the candidates are ranked by nearness: mean cosine
+ * similarity of the target's images to their 10 nearest of the candidate, by features of base; search_prerank=n trains the n nearest alone.
+ * fn      called after each step of each candidate; non-zero stops with HPT_ERR_CANCELLED. NULL allowed.
+ * winner  [out] a new model: base after pretraining on the best source
+ * result  [out] numbers: winner_index, val_score, cost_steps; JSON: candidates with score, rank, cost and nearness, halving
+ * With search_dir an interrupted search goes on where it stopped (search_save_every steps are lost at most). Since 0.1. */
+HPT_API hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model *base, hpt_dataset *const *sources,
+                                     const char *const *names, uint32_t count, hpt_dataset *train, hpt_dataset *val, hpt_step_fn fn,
+                                     void *user, hpt_model **winner, hpt_result **result);
+
+/* ==== Comparing representations and scores ============================================================================ */
+
+/* hpt_rv2 - similarity of two representations of the same n images (modified RV coefficient, Smilde et al. 2009): x (n,p), y (n,q) row by
+ * row, any width; columns are centred. -1..1; 1 for equal up to rotation and scale. HPT_ERR_NUMERIC if one is constant. Since 0.1. */
+HPT_API hpt_status hpt_rv2(const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n, double *rv2);
+
+/* hpt_error_iou - of the images that prediction a or b gets wrong, the share that both get wrong; 1 if neither errs. Since 0.1. */
+HPT_API hpt_status hpt_error_iou(const int32_t *a, const int32_t *b, const int32_t *labels, uint64_t n, double *iou);
+
+/* hpt_welch - Welch's t-test of two groups with unequal variances: t, degrees of freedom, two-sided p. At least 2 values each. Since 0.1. */
+HPT_API hpt_status hpt_welch(const double *a, uint64_t na, const double *b, uint64_t nb, double *t, double *dof, double *p);
+
+/* hpt_auroc - area under the ROC curve of n scores, truth 0 or 1, ties averaged. HPT_ERR_NUMERIC: all of one kind. Since 0.1. */
+HPT_API hpt_status hpt_auroc(const float *scores, const uint8_t *truth, uint64_t n, double *area);
+
+/* ==== Known data sets ================================================================================================ */
+
+typedef struct hpt_set_info {
+    uint32_t struct_size;
+    uint32_t classes;
+    int32_t several;            /* 1: several labels an image, scored by AUROC; 0: one, by top-1 */
+    uint32_t reserved;
+    uint64_t images[3];         /* train, val, test as the paper has them; 0: not published */
+    float mean[3], std[3];      /* of the pixels, 0..1 */
+    char name[32];              /* "resisc" */
+    char title[64];
+    char split[160];            /* how train, val and test come about */
+    char layout[320];           /* files of the original download, below the root folder */
+    char remarks[320];          /* where paper, code and download disagree */
+} hpt_set_info;
+
+/* hpt_set_describe - the 16 data sets of Reed et al. 2022 (table 5), index 0, 1, ... until HPT_END. Since 0.1. */
+HPT_API hpt_status hpt_set_describe(uint32_t index, hpt_set_info *info);
+
+/* hpt_dataset_named - a split of a known data set from its original download, labels and all: no list has to be written.
+ *
+ * name   [in]  one of hpt_set_describe(), or the path of a descriptor file (*.ini, docs/datasets.md) for a set of your own
+ * root   [in]  the folder of the download; NULL: the one that the descriptor file names
+ * split  [in]  "train", "val", "test", or "train+val" (what pretraining may see)
+ * Where the download has no validation set, a seeded fifth of its training images (option data_seed) is it.
+ * HPT_ERR_IO, HPT_ERR_FORMAT: files that are missing or wrong, with their names. Since 0.1. */
+HPT_API hpt_status hpt_dataset_named(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root, const char *split,
+                                     hpt_dataset **out);
+
+/* hpt_dataset_check - opens all splits and compares images, classes and overlaps with the descriptor, before anything trains.
+ * result [out] JSON: name, root, splits with count and expected, classes, problems (a list of sentences); number: problem_count. Set also
+ * when HPT_ERR_MISMATCH is returned, which means that there are problems. Since 0.1. */
+HPT_API hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root, hpt_result **result);
+
+/* ==== Recipes ========================================================================================================= */
+
+/* A recipe is an INI file with a section for each stage (docs/recipes.md): data, pretrain, refresh-bn, search, linear, knn, finetune,
+ * similarity; and for what is reported: table, plot, finding. Stages name each other and sweep over values and seeds. */
+
+typedef struct hpt_recipe_progress {
+    uint32_t struct_size;
+    int32_t event;              /* HPT_RECIPE_BEGIN, _STEP, _END of a stage */
+    uint32_t done, stages;      /* stages of the recipe */
+    uint64_t step, steps;       /* of this stage */
+    double seconds_left;        /* estimated, of the whole recipe */
+    char name[128];             /* "hpt steps=500 seed 1" */
+} hpt_recipe_progress;
+#define HPT_RECIPE_BEGIN 0
+#define HPT_RECIPE_STEP 1
+#define HPT_RECIPE_END 2
+
+/* hpt_recipe_fn - called one at a time, but from worker threads of the library with jobs > 1; non-zero stops the recipe: stages under way save a
+ * checkpoint first. It must not call the recipe, throw or longjmp. */
+typedef int32_t (*hpt_recipe_fn)(void *user, const hpt_recipe_progress *p);
+
+/* hpt_recipe_open - read a recipe and check every section, key and value.
+ *
+ * cfg   [in]  NULL or options of stage context that go before the recipe's (backend, threads, ...)
+ * out_dir [in] NULL: the recipe's own "out"
+ * HPT_ERR_IO, HPT_ERR_FORMAT: file and line are named. Since 0.1. */
+HPT_API hpt_status hpt_recipe_open(const hpt_config *cfg, const char *path, const char *out_dir, hpt_recipe **out);
+HPT_API void hpt_recipe_destroy(hpt_recipe *r);
+
+/* hpt_recipe_set - override a line before plan or run: key "section.key" ("recipe.seeds", "hpt.steps", "target.path"). Since 0.1. */
+HPT_API hpt_status hpt_recipe_set(hpt_recipe *r, const char *key, const char *value);
+
+/* hpt_recipe_set_log - notes and warnings of the stages. Since 0.1. */
+HPT_API hpt_status hpt_recipe_set_log(hpt_recipe *r, hpt_log_fn fn, void *user);
+
+/* hpt_recipe_plan - opens all data and checks it (labels, classes, splits and sources that share images: list and line are named), finds what is done
+ * already, and estimates the rest, from finished stages of the same network or by timing three small steps. result [out] JSON: stages (name, state,
+ * steps, images, seconds); numbers: to_do, steps_left, seconds_left. Nothing is trained. Since 0.1. */
+HPT_API hpt_status hpt_recipe_plan(hpt_recipe *r, hpt_result **result);
+
+/* hpt_recipe_run - the plan, then every stage whose result is not there. Results are kept under a key of the stage's full configuration, its
+ * inputs and the library's version; an interrupted stage goes on from its last checkpoint (save_every). Ends with the report.
+ * result [out] NULL allowed; the JSON of results.json
+ * HPT_ERR_CANCELLED  stopped by fn; a later run goes on
+ * HPT_ERR_STATE      another process runs a recipe in the same folder. Since 0.1. */
+HPT_API hpt_status hpt_recipe_run(hpt_recipe *r, hpt_recipe_fn fn, void *user, hpt_result **result);
+
+/* hpt_recipe_report - results.json, results.csv and report.html (self-contained) from the stages that are done. Since 0.1. */
+HPT_API hpt_status hpt_recipe_report(hpt_recipe *r, hpt_result **result);
+
 /* ==== Files and results ============================================================================================== */
 
 /* hpt_file_info - what a checkpoint holds, without loading it: container, producer, tensors with shapes and types, step, options.
@@ -451,6 +630,9 @@ HPT_API hpt_status hpt_file_info(const char *path, hpt_result **result);
 /* hpt_result_number - one top-level number by name; HPT_ERR_ARGUMENT if there is none. hpt_result_json - everything as JSON. Since 0.1. */
 HPT_API hpt_status hpt_result_number(const hpt_result *r, const char *name, double *value);
 HPT_API hpt_status hpt_result_json(const hpt_result *r, char *buf, size_t size, size_t *needed);
+/* hpt_result_array - copies a named float array of the result; count must be its length. out NULL: only the length, to needed (may be NULL
+ * otherwise). HPT_ERR_ARGUMENT: no such array. Since 0.1. */
+HPT_API hpt_status hpt_result_array(const hpt_result *r, const char *name, float *out, uint64_t count, uint64_t *needed);
 HPT_API void hpt_result_destroy(hpt_result *r);
 
 #ifdef __cplusplus

@@ -166,7 +166,7 @@ TEST_LIMIT(command_line, 240) {
     CHECK(sh("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12", b, set_, dir) == 1 && strstr(output, "--resume"));
     RUN("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12 --resume", b, set_, dir);     /* done already: fine */
     RUN("%s/hpt refresh-bn --data %s --init %s/run/exported/backbone.pth --out %s/fresh.pth --image_size 16", b, set_, dir, dir);
-    RUN("%s/hpt linear --train %s --test %s --init %s/fresh.pth --image_size 16 --probe_steps 60 --probe_eval_every 20 --probe_scale standard", b, set_, set_, dir);
+    RUN("%s/hpt linear --train %s --test %s --init %s/fresh.pth --image_size 16 --probe_steps 60 --probe_eval_every 20 --probe_scale standard --overlap allow", b, set_, set_, dir);
     CHECK(strstr(output, "top-1"));
     RUN("%s/hpt linear --train %s --per-class 5 --init %s/fresh.pth --image_size 16 --probe_steps 20 --json", b, set_, dir);
     CHECK(strstr(output, "\"val_top1\""));

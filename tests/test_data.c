@@ -249,10 +249,13 @@ TEST(folders_lists_and_labels) {
     uint8_t rgb[16 * 16 * 3];
     for (uint64_t i = 0; i < 3; i++) OK(hpt_dataset_image(ds, NULL, i, 16, rgb));
     hpt_dataset_destroy(ds);
+    hpt_config *unchecked = config("list_check=0");
+    write_file(dir, "gone.txt", "cls/zebra/1.png 4\ncls/zebra/gone.png 4\n", 41);
+    FAILS(HPT_ERR_IO, "line 2", hpt_dataset_open(ctx, NULL, sub(dir, "gone.txt"), &ds));
     write_file(dir, "bad.txt", "a.png 1\nb.png x\n", 16);
-    FAILS(HPT_ERR_FORMAT, "line 2", hpt_dataset_open(ctx, NULL, sub(dir, "bad.txt"), &ds));
+    FAILS(HPT_ERR_FORMAT, "line 2", hpt_dataset_open(ctx, unchecked, sub(dir, "bad.txt"), &ds));
     write_file(dir, "mix.txt", "a.png 1\nb.png\n", 14);
-    FAILS(HPT_ERR_FORMAT, "some lines have a label", hpt_dataset_open(ctx, NULL, sub(dir, "mix.txt"), &ds));
+    FAILS(HPT_ERR_FORMAT, "some lines have a label", hpt_dataset_open(ctx, unchecked, sub(dir, "mix.txt"), &ds));
     OK(hpt_dataset_open(ctx, NULL, "tests/fixtures/files/small.npz", &ds));
     OK(hpt_dataset_get_info(ds, &info));
     CHECK(info.count == 2 && info.classes == 2);

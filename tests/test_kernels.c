@@ -396,16 +396,16 @@ TEST(heads_gradients_by_differences) {
     fill_f64(t, N * HEADS * C, 2, 0.5f, 0.5f);
     for (int bce = 0; bce < 2; bce++) {
         memcpy(g, x, sizeof x);
-        if (bce) hpt__ref_bce_f64(N, HEADS * C, g, t, all);
+        if (bce) hpt__ref_bce_f64(N, HEADS, C, g, t, all);
         else hpt__ref_softmax_ce_f64(N, HEADS, C, g, y, up);
         for (int i = 0; i < N * HEADS * C; i++) {
             double f[2] = {0, 0};
             for (int s = 0; s < 2; s++) {
                 memcpy(waste, x, sizeof x);
                 waste[i] += s ? -1e-6 : 1e-6;
-                if (bce) hpt__ref_bce_f64(N, HEADS * C, waste, t, all);
+                if (bce) hpt__ref_bce_f64(N, HEADS, C, waste, t, all);
                 else hpt__ref_softmax_ce_f64(N, HEADS, C, waste, y, up);
-                if (bce) for (int j = 0; j < N * HEADS * C; j++) f[s] += all[j] / (N * HEADS * C);
+                if (bce) for (int j = 0; j < N * HEADS * C; j++) f[s] += all[j] / (N * C);
                 else for (int j = 0; j < N * HEADS; j++) f[s] += up[j] / N;
             }
             CHECK(fabs((f[0] - f[1]) / 2e-6 - g[i]) < 1e-8);
@@ -418,7 +418,7 @@ TEST(heads_gradients_by_differences) {
     for (int c = 0; c < C; c++) sum += exp(x[c]);
     CHECK(fabs(up[0] - (log(sum) - x[0])) < 1e-12 && up[2 * HEADS] == 0 && g[2 * HEADS * C] == 0);
     double wide[2] = {800, -800}, target[2] = {0, 1}, loss[2];       /* no overflow far out */
-    hpt__ref_bce_f64(1, 2, wide, target, loss);
+    hpt__ref_bce_f64(1, 1, 2, wide, target, loss);
     CHECK(loss[0] == 800 && loss[1] == 800 && wide[0] == 0.5 && wide[1] == -0.5);
 }
 /* moco-v3's optimizer written out once more, naively */

@@ -427,6 +427,8 @@ TEST(probe_on_images_with_and_without_augmentation) {
     CHECK(acc > 80);        /* the patterns differ plainly; random features tell them apart */
     OK(hpt_config_set(c, "probe_augment", "1"));
     FAILS(HPT_ERR_ARGUMENT, "validation set", hpt_model_linear(m, a, NULL, b, c, &r));
+    FAILS(HPT_ERR_ARGUMENT, "share 30 images", hpt_model_linear(m, a, b, b, c, &r));
+    OK(hpt_config_set(c, "overlap", "allow"));
     OK(hpt_model_linear(m, a, b, b, c, &r));
     OK(hpt_result_number(r, "test_top1", &acc));
     CHECK(acc > 60);

@@ -21,7 +21,7 @@ int cli_fail(const char *what, hpt_status st) {
 static void help(const cli *c) {
     hpt_option_info o = {.struct_size = sizeof o};
     printf("%s\n\n", c->about);
-    for (const cli_arg *a = c->args; a->name; a++) printf("  --%s%s%-*s %s\n", a->name, a->flag ? "" : " ", (int)(22 - strlen(a->name)), a->flag ? "" : a->value_name, a->doc);
+    for (const cli_arg *a = c->args; a->name; a++) printf("  --%s%s%-*s %s\n", a->name, a->flag == 1 ? "" : " ", (int)(22 - strlen(a->name)), a->flag == 1 ? "" : a->value_name, a->doc);
     if (!c->stage) return;
     static const char *const stages[] = {"context", "dataset", NULL};
     printf("\nOptions of the library (default; range):\n");
@@ -49,14 +49,21 @@ int cli_parse(cli *c, int argc, char **argv) {
         snprintf(key, sizeof key, "%.*s", eq ? (int)(eq - a - 2) : 100, a + 2);
         for (cli_arg *k = c->args; k->name; k++)
             if (!strcmp(k->name, key)) own = k;
-        if (own && own->flag) {
+        if (own && own->flag == 1) {
             own->value = "1";
             continue;
         }
         const char *value = eq ? eq + 1 : i + 1 < argc ? argv[++i] : NULL;
         if (!value) return fprintf(stderr, "hpt %s: --%s needs a value\n", c->command, key), 3;
+        if (own && own->flag == 2 && own->value) {      /* given again: one a line */
+            char *joined = malloc(strlen(own->value) + strlen(value) + 2);
+            if (!joined) return 2;
+            sprintf(joined, "%s\n%s", own->value, value);
+            own->value = joined;
+            continue;
+        }
         if (own) {
-            own->value = value;
+            own->value = own->flag == 2 ? strdup(value) : value;
             continue;
         }
         for (char *p = key; *p; p++)

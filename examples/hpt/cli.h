@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* Arguments of a command: its own (--data PATH, --json) and options of the library (--moco_k 4096), which go into cfg. */
-typedef struct cli_arg { const char *name, *value_name, *doc; const char *value; int flag; } cli_arg;   /* value: set by cli_parse */
+typedef struct cli_arg { const char *name, *value_name, *doc; const char *value; int flag; } cli_arg;   /* value: set by cli_parse; flag: 1 takes none, 2 may come again (one a line) */
 typedef struct cli {
     const char *command, *stage;    /* stage: whose options are taken; NULL none */
     const char *about;
@@ -40,4 +40,10 @@ int cmd_embed(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_options(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_finetune(int argc, char **argv);
+int cmd_knn(int argc, char **argv);
+int cmd_search(int argc, char **argv);
+int cmd_similarity(int argc, char **argv);
+int cmd_dataset(int argc, char **argv);
 #endif

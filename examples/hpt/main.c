@@ -4,8 +4,14 @@
 
 static const struct { const char *name; int (*run)(int, char **); const char *doc; } commands[] = {
     {"pretrain", cmd_pretrain, "MoCo-v2 pretraining on a folder of images, from a file or from scratch; all weights or batch norm only"},
+    {"run", cmd_run, "a recipe: stages, choices, evaluations, report; --plan shows what it will cost"},
     {"refresh-bn", cmd_refresh_bn, "replace a model's batch-norm statistics by those of a data set"},
     {"linear", cmd_linear, "linear probe on frozen features"},
+    {"knn", cmd_knn, "nearest neighbours on frozen features"},
+    {"finetune", cmd_finetune, "few-label finetuning of the whole network"},
+    {"search", cmd_search, "which source to pretrain on before the target"},
+    {"similarity", cmd_similarity, "how alike two models are on a set of images"},
+    {"dataset", cmd_dataset, "known data sets: list, check a download, count"},
     {"embed", cmd_embed, "features of every image as CSV or npy"},
     {"info", cmd_info, "what a checkpoint holds"},
     {"export", cmd_export, "write a model in another layout"},

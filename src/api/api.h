@@ -7,9 +7,12 @@
 #include <jansson.h>
 
 struct hpt_config { hpt__handle handle; hpt__options o; };
-struct hpt_result { hpt__handle handle; json_t *json; };
+typedef struct hpt__array_out { const char *name; float *x; uint64_t count; } hpt__array_out;
+enum { HPT__RESULT_ARRAYS = 4 };
+struct hpt_result { hpt__handle handle; json_t *json; hpt__array_out array[HPT__RESULT_ARRAYS]; };
 
 hpt_status hpt__result_new(json_t *json, hpt_result **out);        /* takes over json, also on failure */
+void hpt__result_add(hpt_result *r, const char *name, float *x, uint64_t count);       /* takes over x; name is static text */
 hpt_status hpt__text_out(const char *text, char *buf, size_t size, size_t *needed);
 /* Copies min(have, the caller's struct_size) bytes of from, keeping the caller's struct_size. */
 hpt_status hpt__struct_out(void *to, const void *from, size_t have, const char *name);

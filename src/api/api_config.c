@@ -70,7 +70,7 @@ static void config_free(void *p) {
 static hpt_status stage_of(const char *stage, char *letter) {
     *letter = 0;
     if (!stage || (*letter = hpt__options_stage(stage))) return HPT_OK;
-    return hpt__fail(HPT_ERR_ARGUMENT, "stage '%.40s' is none of context, dataset, model, pretrain, refresh-bn, linear, embed", stage);
+    return hpt__fail(HPT_ERR_ARGUMENT, "stage '%.40s' is none of context, dataset, model, pretrain, refresh-bn, linear, finetune, knn, search, embed", stage);
 }
 
 hpt_status hpt_config_create(const char *stage, hpt_config **out) {
@@ -150,7 +150,30 @@ hpt_status hpt_config_describe(const char *stage, uint32_t index, hpt_option_inf
 static void result_free(void *p) {
     hpt_result *r = p;
     json_decref(r->json);
+    for (int i = 0; i < HPT__RESULT_ARRAYS; i++) hpt__free(r->array[i].x);
     hpt__free(r);
+}
+void hpt__result_add(hpt_result *r, const char *name, float *x, uint64_t count) {
+    for (int i = 0; i < HPT__RESULT_ARRAYS; i++)
+        if (!r->array[i].name) {
+            r->array[i] = (hpt__array_out){name, x, count};
+            return;
+        }
+    hpt__free(x);
+}
+hpt_status hpt_result_array(const hpt_result *r, const char *name, float *out, uint64_t count, uint64_t *needed) {
+    CHECK(r, RESULT);
+    NOT_NULL(name);
+    for (int i = 0; i < HPT__RESULT_ARRAYS; i++) {
+        const hpt__array_out *a = &r->array[i];
+        if (!a->name || strcmp(a->name, name)) continue;
+        if (needed) *needed = a->count;
+        if (!out) return needed ? HPT_OK : hpt__fail(HPT_ERR_ARGUMENT, "out and needed are NULL");
+        if (count != a->count) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %llu values, not %llu", name, (unsigned long long)a->count, (unsigned long long)count);
+        memcpy(out, a->x, (size_t)count * 4);
+        return HPT_OK;
+    }
+    return hpt__fail(HPT_ERR_ARGUMENT, "the result has no array '%.60s'", name);
 }
 hpt_status hpt__result_new(json_t *json, hpt_result **out) {
     hpt_result *r = json ? hpt__calloc(1, sizeof *r) : NULL;

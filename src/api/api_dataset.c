@@ -2,7 +2,9 @@
 #include "api/api.h"
 #include "core/alloc.h"
 #include "data/dataset.h"
+#include "data/known.h"
 #include <math.h>
+#include <stdarg.h>
 #include <string.h>
 
 static hpt_status wrap(hpt_context *ctx, hpt__source *src, hpt_dataset **out) {
@@ -53,6 +55,85 @@ hpt_status hpt_dataset_from_memory(hpt_context *ctx, const hpt_config *cfg, cons
     }
     return wrap(ctx, src, out);
 }
+
+/* ---- known sets ---- */
+
+hpt_status hpt_set_describe(uint32_t index, hpt_set_info *info) {
+    hpt__known k;
+    hpt_status st = hpt__known_index(index, &k);
+    return st ? st : hpt__struct_out(info, &k.info, sizeof k.info, "info");
+}
+hpt_status hpt_dataset_named(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root, const char *split, hpt_dataset **out) {
+    const hpt__options *o;
+    hpt__known k;
+    hpt__source *src;
+    OUT(out);
+    CHECK(ctx, CONTEXT);
+    NOT_NULL(name);
+    NOT_NULL(split);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__known_find(name, &k));
+    HPT_TRY(hpt__known_open(&k, o, root, split, &src));
+    return wrap(ctx, src, out);
+}
+
+static void problem(json_t *list, const char *fmt, ...) {
+    char text[700];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    json_array_append_new(list, json_string(text));
+}
+/* One split against the table; *ds stays open for the overlaps. */
+static hpt_status check_split(hpt_context *ctx, const hpt__options *o, const hpt__known *k, const char *root, int part, hpt_dataset **ds, json_t *splits, json_t *problems) {
+    static const char *const names[3] = {"train", "val", "test"};
+    hpt__source *src;
+    uint64_t want = k->info.images[part];
+    hpt_status st = hpt__known_open(k, o, root, names[part], &src);
+    if (!st) st = wrap(ctx, src, ds);
+    if (st == HPT_ERR_MEMORY) return st;
+    if (st) {
+        problem(problems, "%s: %.600s", names[part], hpt_last_error());
+        return HPT_OK;
+    }
+    uint64_t n = (*ds)->count, far = n > want ? n - want : want - n;
+    json_array_append_new(splits, json_pack("{s:s,s:I,s:I,s:i}", "split", names[part], "images", (json_int_t)n, "expected", (json_int_t)want, "classes", (int)(*ds)->src->classes));
+    if (want && (k->exact ? far > 0 : far * 50 > want)) problem(problems, "%s: %llu images, %llu are expected%s", names[part], (unsigned long long)n, (unsigned long long)want, k->exact ? "" : " (within 2 %)");
+    if (k->info.classes && (*ds)->src->classes != k->info.classes) problem(problems, "%s: %u classes, %u are expected", names[part], (*ds)->src->classes, k->info.classes);
+    if (hpt__dataset_labelled(*ds) != (k->info.several ? 2 : 1) && (k->reader != HPT__READ_OWN || k->info.classes)) problem(problems, "%s: %s labels an image, %s expected", names[part], hpt__dataset_labelled(*ds) == 2 ? "several" : hpt__dataset_labelled(*ds) ? "one" : "no", k->info.several ? "several are" : "one is");
+    if (part == 0 && hpt__dataset_all_classes(*ds, names[0])) problem(problems, "%.600s", hpt_last_error());
+    return HPT_OK;
+}
+hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root, hpt_result **result) {
+    const hpt__options *o;
+    hpt__known k;
+    hpt_dataset *ds[3] = {NULL, NULL, NULL};
+    OUT(result);
+    CHECK(ctx, CONTEXT);
+    NOT_NULL(name);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__known_find(name, &k));
+    json_t *splits = json_array(), *problems = json_array();
+    hpt_status st = HPT_OK;
+    for (int i = 0; i < 3 && !st; i++)
+        if (k.reader != HPT__READ_OWN || i == 0 || *k.file[i] || i == 1) st = check_split(ctx, o, &k, root, i, &ds[i], splits, problems);
+    for (int i = 0; i < 3 && !st; i++) {
+        hpt_dataset *a = ds[i], *b = ds[(i + 1) % 3];
+        if (a && b && hpt_dataset_disjoint(a, b, NULL)) problem(problems, "%.600s", hpt_last_error());
+    }
+    for (int i = 0; i < 3; i++) hpt_dataset_destroy(ds[i]);
+    size_t n = json_array_size(problems);
+    char first[600];
+    snprintf(first, sizeof first, "%s", n ? json_string_value(json_array_get(problems, 0)) : "");
+    json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:i,s:o,s:o}", "name", k.info.name, "title", k.info.title, "root", root ? root : k.root, "problem_count", (json_int_t)n, "classes", (int)k.info.classes, "splits", splits,
+                          "problems", problems);
+    if (!j) return hpt__fail_memory(64);
+    hpt_status made = hpt__result_new(j, result);
+    if (st || made) return st ? st : made;
+    return n ? hpt__fail(HPT_ERR_MISMATCH, "%s: %zu problem%s, first: %s", k.info.name, n, n > 1 ? "s" : "", first) : HPT_OK;
+}
+
 void hpt_dataset_destroy(hpt_dataset *ds) { hpt__handle_close(ds, HPT__KIND_DATASET); }
 
 static hpt_status part(const hpt_dataset *ds, const uint64_t *index, uint64_t count, hpt_dataset **out) {
@@ -101,10 +182,37 @@ hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t see
     return two_parts(ds, index, n, out, rest);
 }
 
+hpt_status hpt_dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, hpt_dataset **out, hpt_dataset **rest) {
+    uint64_t *index;
+    OUT(out);
+    if (rest) *rest = NULL;
+    CHECK(ds, DATASET);
+    HPT_TRY(hpt__dataset_few(ds, n, seed, &index));
+    return two_parts(ds, index, n, out, rest);
+}
+hpt_status hpt_dataset_disjoint(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common) {
+    uint64_t n, first[2];
+    char x[420], y[420];
+    if (common) *common = 0;
+    CHECK(a, DATASET);
+    CHECK(b, DATASET);
+    HPT_TRY(hpt__dataset_overlap(a, b, &n, first, NULL));
+    if (common) *common = n;
+    if (!n) return HPT_OK;
+    hpt__dataset_where(a, first[0], x, sizeof x);
+    hpt__dataset_where(b, first[1], y, sizeof y);
+    return hpt__fail(HPT_ERR_ARGUMENT, "the sets share %llu images, first %s and %s", (unsigned long long)n, x, y);
+}
+hpt_status hpt_dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
+    CHECK(ds, DATASET);
+    NOT_NULL(hash);
+    return hpt__dataset_identity(ds, hash);
+}
+
 hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info) {
     CHECK(ds, DATASET);
     pthread_mutex_lock(&ds->src->lock);
-    hpt_dataset_info full = {0, ds->src->label != NULL, ds->count, ds->src->classes, (uint32_t)ds->src->bad_count};
+    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)ds->src->bad_count};
     pthread_mutex_unlock(&ds->src->lock);
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
@@ -116,6 +224,15 @@ hpt_status hpt_dataset_label(const hpt_dataset *ds, uint64_t i, int32_t *label) 
     HPT_TRY(in_range(ds, i));
     NOT_NULL(label);
     *label = hpt__dataset_label(ds, i);
+    return HPT_OK;
+}
+hpt_status hpt_dataset_targets(const hpt_dataset *ds, uint64_t i, uint8_t *targets, uint32_t count) {
+    HPT_TRY(in_range(ds, i));
+    NOT_NULL(targets);
+    const uint8_t *t = hpt__dataset_targets(ds, i);
+    if (!t) return hpt__fail(HPT_ERR_ARGUMENT, "the data set has not several labels an image");
+    if (count != ds->src->classes) return hpt__fail(HPT_ERR_ARGUMENT, "%u targets, the set has %u classes", count, ds->src->classes);
+    memcpy(targets, t, count);
     return HPT_OK;
 }
 hpt_status hpt_dataset_name(const hpt_dataset *ds, uint64_t i, char *buf, size_t size, size_t *needed) {

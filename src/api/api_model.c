@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/api.h"
 #include "data/dataset.h"
+#include "nn/graph.h"
 #include "ssl/checkpoint.h"
 #include "ssl/features.h"
 #include "ssl/names.h"
-#include "ssl/probe.h"
+#include "ssl/search.h"
 #include <string.h>
 
 hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model **out) {
@@ -50,6 +51,11 @@ hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *p
     }
     hpt__tensorfile_close(&f);
     return st;
+}
+hpt_status hpt_model_clone(const hpt_model *model, hpt_model **out) {
+    OUT(out);
+    CHECK(model, MODEL);
+    return hpt__model_clone(model, out);
 }
 void hpt_model_destroy(hpt_model *model) { hpt__handle_close(model, HPT__KIND_MODEL); }
 
@@ -132,6 +138,37 @@ hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, co
     return hpt__features_pixels(model, o, x, n, size, out);
 }
 
+hpt_status hpt_model_layer_info(const hpt_model *model, uint32_t index, uint32_t image_size, hpt_layer_info *info) {
+    hpt__graph g;
+    hpt_layer_info full;
+    CHECK(model, MODEL);
+    if (image_size < 8 || image_size > 4096) return hpt__fail(HPT_ERR_ARGUMENT, "image_size %u is outside 8..4096", image_size);
+    HPT_TRY(hpt__graph_resnet(&g, &model->net.arch, (int)image_size, 1));
+    hpt_status st = HPT_END;
+    for (int i = 0; i < g.n_nodes; i++) {
+        const hpt__node *n = &g.nodes[i];
+        if (!n->name[0] || index-- > 0) continue;
+        memset(&full, 0, sizeof full);
+        full.channels = (uint32_t)n->c;
+        full.height = (uint32_t)n->h;
+        full.width = (uint32_t)n->w;
+        snprintf(full.name, sizeof full.name, "%s", n->name);
+        st = hpt__struct_out(info, &full, sizeof full, "info");
+        break;
+    }
+    hpt__graph_fini(&g);
+    return st;
+}
+hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, const char *layer, float *out, uint64_t out_count) {
+    const hpt__options *o;
+    CHECK(model, MODEL);
+    CHECK(ds, DATASET);
+    NOT_NULL(layer);
+    NOT_NULL(out);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    return hpt__activations(model, ds, o, layer, OPT_IS(o, act_pool, "average"), out, out_count);
+}
+
 hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result) {
     const hpt__options *o;
     uint64_t images = 0;
@@ -141,42 +178,6 @@ hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_con
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__refresh_bn(model, ds, o, &images));
     return result ? hpt__result_new(json_pack("{s:I, s:s}", "images", (json_int_t)images, "mode", OPT_S(o, refresh_mode)), result) : HPT_OK;
-}
-
-static hpt_status finish(hpt_status st, json_t *j, hpt_result **result) {
-    if (st) {
-        json_decref(j);
-        return st;
-    }
-    return hpt__result_new(j, result);
-}
-hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt_config *cfg, hpt_result **result) {
-    const hpt__options *o;
-    OUT(result);
-    CHECK(model, MODEL);
-    CHECK(train, DATASET);
-    if (val) CHECK(val, DATASET);
-    if (test) CHECK(test, DATASET);
-    HPT_TRY(hpt__config_options(cfg, &o));
-    json_t *j = json_object();
-    if (!j) return hpt__fail_memory(64);
-    return finish(hpt__model_linear(model, train, val, test, o, j), j, result);
-}
-hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t dim, uint32_t classes, const float *train, const int32_t *train_labels,
-                               uint64_t n_train, const float *val, const int32_t *val_labels, uint64_t n_val, const float *test,
-                               const int32_t *test_labels, uint64_t n_test, hpt_result **result) {
-    const hpt__options *o;
-    OUT(result);
-    CHECK(ctx, CONTEXT);
-    HPT_TRY(hpt__config_options(cfg, &o));
-    if ((n_train && (!train || !train_labels)) || (n_val && (!val || !val_labels)) || (n_test && (!test || !test_labels)))
-        return hpt__fail(HPT_ERR_ARGUMENT, "features or labels are NULL");
-    if (!dim || dim > 1u << 20 || classes > 1u << 20) return hpt__fail(HPT_ERR_ARGUMENT, "%u features, %u classes", dim, classes);
-    json_t *j = json_object();
-    if (!j) return hpt__fail_memory(64);
-    hpt_status st = hpt__features_linear(ctx, o, (int)dim, (int)classes, (hpt__labelled){train, train_labels, n_train},
-                                         (hpt__labelled){val, val_labels, n_val}, (hpt__labelled){test, test_labels, n_test}, j);
-    return finish(st, j, result);
 }
 
 hpt_status hpt_file_info(const char *path, hpt_result **result) {

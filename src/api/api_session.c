@@ -28,6 +28,12 @@ hpt_status hpt_session_step_images(hpt_session *s, const float *view_q, const fl
     NOT_NULL(view_k);
     return finish(s, hpt__session_step(s, view_q, view_k), info);
 }
+hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val) {
+    CHECK(s, SESSION);
+    CHECK(train, DATASET);
+    CHECK(val, DATASET);
+    return hpt__session_monitor(s, train, val);
+}
 hpt_status hpt_session_run(hpt_session *s, hpt_step_fn fn, void *user) {
     CHECK(s, SESSION);
     return hpt__session_run(s, fn, user);

@@ -16,7 +16,7 @@
 #include "kernels/augment.h"
 #include "kernels/optim.h"
 
-#define HPT__BACKEND_API 2
+#define HPT__BACKEND_API 3
 typedef enum hpt__dtype { HPT__F32, HPT__BF16, HPT__F64, HPT__TF32 } hpt__dtype;   /* of feature maps; TF32: float maps, products rounded to 10 bits */
 
 typedef enum hpt__op_kind {
@@ -32,6 +32,7 @@ typedef enum hpt__op_kind {
     HPT__OP_AVERAGE,        /* x -> y: real (N,C) */
     HPT__OP_AVERAGE_GRAD,   /* dy: real (N,C) -> dx */
     HPT__OP_LINEAR,         /* x (N,C), w (K,C), b -> y (N,K); geometry.relu */
+    HPT__OP_OUTPUT,         /* x -> y: real (N,C,H,W) */
     HPT__OP_LINEAR_GRAD     /* x, y, w, dy (in, out: masked if relu) -> dx (or NULL), dw, db */
 } hpt__op_kind;
 
@@ -128,7 +129,9 @@ typedef struct hpt__backend {
     void (*finite)(hpt__device *, hpt__dtype, const void *x, size_t n, int32_t bit, hpt__outcome *o);      /* o->bad |= bit if one is not */
     void (*judge)(hpt__device *, hpt__outcome *o);                                                          /* bad |= HPT__BAD_LOSS likewise */
     void (*lower)(hpt__device *, size_t rows, size_t d, size_t pitch, const void *x, void *low);            /* float -> bfloat16, zero beyond d */
-    void (*softmax_ce)(hpt__device *, int n, int heads, int classes, float *logits, const int32_t *label);  /* kernels/heads.h */
+    /* kernels/heads.h; loss may be NULL */
+    void (*softmax_ce)(hpt__device *, int n, int heads, int classes, float *logits, const int32_t *label, float *loss);
+    void (*bce)(hpt__device *, int n, int heads, int classes, float *logits, const float *target, float *loss);
     void (*sum_rows)(hpt__device *, int n, int d, const float *x, float *out);
     void (*add_bias)(hpt__device *, int n, int d, const float *b, float *y);
     /* views from 8-bit images: kernels/augment.h; NULL: images come augmented from the host */

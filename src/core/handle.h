@@ -6,7 +6,7 @@
 #include "core/status.h"
 #include <stdatomic.h>
 
-enum { HPT__KIND_CONFIG = 1, HPT__KIND_CONTEXT, HPT__KIND_DATASET, HPT__KIND_MODEL, HPT__KIND_SESSION, HPT__KIND_RESULT };
+enum { HPT__KIND_CONFIG = 1, HPT__KIND_CONTEXT, HPT__KIND_DATASET, HPT__KIND_MODEL, HPT__KIND_SESSION, HPT__KIND_RESULT, HPT__KIND_RECIPE };
 
 typedef struct hpt__handle {
     _Atomic int refs;

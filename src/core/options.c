@@ -23,7 +23,8 @@ static const row table[HPT__OPT_COUNT] = {
 };
 
 static const struct { char letter; const char *name; } stage_names[] = {
-    {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"}, {'E', "embed"}};
+    {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"}, {'F', "finetune"},
+    {'K', "knn"}, {'S', "search"}, {'E', "embed"}};
 #define STAGES ((int)(sizeof stage_names / sizeof *stage_names))
 
 char hpt__options_stage(const char *name) {
@@ -32,7 +33,10 @@ char hpt__options_stage(const char *name) {
     return 0;
 }
 
-int hpt__options_applies(int opt, char stage) { return !stage || strchr(table[opt].stages, stage) != NULL; }
+int hpt__options_applies(int opt, char stage) {
+    const char *s = table[opt].stages;
+    return !stage || strchr(s, stage) || (stage == 'S' && (strchr(s, 'P') || strchr(s, 'L')));     /* a search pretrains and probes */
+}
 const char *hpt__options_key(int opt) { return table[opt].key; }
 int hpt__options_type(int opt) { return table[opt].type; }
 
@@ -169,7 +173,7 @@ hpt_status hpt__options_get(const hpt__options *o, const char *key, char *buf, s
 }
 
 /* Text that describe() hands out, until the next call on the thread. */
-static _Thread_local char def_text[32], range_text[80], stages_text[96];
+static _Thread_local char def_text[32], range_text[80], stages_text[128];
 
 hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *info) {
     for (int i = 0; i < HPT__OPT_COUNT; i++) {

@@ -5,8 +5,6 @@
 #include "io/file.h"
 #include <math.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **out) {
     hpt__source *s = hpt__calloc(1, sizeof *s);
@@ -43,6 +41,9 @@ void hpt__source_release(hpt__source *s) {
     hpt__free(s->pixels);
     hpt__free(s->title);
     hpt__free(s->label);
+    hpt__free(s->multi);
+    hpt__free(s->list);
+    hpt__free(s->line);
     hpt__free(s->bad);
     pthread_mutex_destroy(&s->lock);
     hpt__free(s);
@@ -77,10 +78,20 @@ hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *
 }
 
 int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i) { return ds->src->label ? ds->src->label[ds->index[i]] : -1; }
+const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i) { return ds->src->multi ? ds->src->multi + ds->index[i] * ds->src->classes : NULL; }
+int hpt__dataset_labelled(const hpt_dataset *ds) { return ds->src->multi ? 2 : ds->src->label != NULL; }
 void hpt__dataset_name(const hpt_dataset *ds, uint64_t i, char *text, size_t size) {
     uint64_t k = ds->index[i];
     if (ds->src->path) snprintf(text, size, "%s", ds->src->path[k]);
     else snprintf(text, size, "%s#%llu", ds->src->title ? ds->src->title : "memory", (unsigned long long)k);
+}
+
+void hpt__dataset_where(const hpt_dataset *ds, uint64_t i, char *text, size_t size) {
+    const hpt__source *s = ds->src;
+    char name[400];
+    hpt__dataset_name(ds, i, name, sizeof name);
+    if (s->list && s->line) snprintf(text, size, "%.300s, line %u (%.300s)", s->list, s->line[ds->index[i]], name);
+    else snprintf(text, size, "%.390s", name);
 }
 
 /* ---- one image ---- */
@@ -226,6 +237,12 @@ hpt_status hpt__dataset_stats(hpt_dataset *ds) {
     int n = ds->ctx->threads < 64 ? ds->ctx->threads : 64, started = 0;
     double total[6] = {0};
     if (ds->has_stats) return HPT_OK;
+    if (ds->src->given_stats) {
+        memcpy(ds->mean, ds->src->mean, sizeof ds->mean);
+        memcpy(ds->std, ds->src->std, sizeof ds->std);
+        ds->has_stats = 1;
+        return HPT_OK;
+    }
     if (!(j.sum = hpt__calloc((size_t)ds->count, sizeof *j.sum))) return hpt__fail_memory((size_t)ds->count * 48);
     pthread_mutex_init(&j.lock, NULL);
     while (started < n - 1 && !pthread_create(&t[started], NULL, stats_worker, &j)) started++;
@@ -262,66 +279,4 @@ hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, fl
     for (int c = 0; c < 3; c++)
         if (!(std[c] > 0)) return hpt__fail(HPT_ERR_OPTION, "option 'pixel_std': must be positive");
     return HPT_OK;
-}
-
-uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {
-    uint64_t h = XXH3_64bits(ds->index, sizeof *ds->index * (size_t)ds->count);
-    const hpt__source *s = ds->src;
-    for (uint64_t i = 0; i < ds->count; i++) {
-        uint64_t k = ds->index[i];
-        if (s->path) {      /* file names, not folders: a data set may move */
-            const char *slash = strrchr(s->path[k], '/'), *name = slash ? slash + 1 : s->path[k];
-            h = XXH3_64bits_withSeed(name, strlen(name), h);
-        } else {
-            size_t bytes = (size_t)s->w * (size_t)s->h * (size_t)s->channels;
-            h = XXH3_64bits_withSeed(s->pixels + k * bytes, bytes, h);
-        }
-    }
-    return h;
-}
-
-/* ---- parts ---- */
-
-hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index) {
-    if (ds->count > 0xffffffffu) return hpt__fail(HPT_ERR_UNSUPPORTED, "more than 2^32 images");
-    uint32_t n = (uint32_t)ds->count, *p = hpt__alloc(sizeof *p * (n + 1ull));
-    *index = hpt__alloc(sizeof **index * (n + 1ull));
-    if (!p || !*index) {
-        hpt__free(p);
-        hpt__free(*index);
-        return hpt__fail_memory(sizeof *p * n);
-    }
-    hpt__rng r;
-    hpt__rng_init(&r, seed, HPT__RNG_SPLIT, 0, 0);
-    hpt__rng_permutation(&r, p, n);
-    for (uint32_t i = 0; i < n; i++) (*index)[i] = ds->index[p[i]];
-    hpt__free(p);
-    return HPT_OK;
-}
-
-hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken) {
-    uint64_t *order;
-    uint32_t classes = ds->src->classes;
-    if (!ds->src->label || !k) return hpt__fail(HPT_ERR_ARGUMENT, ds->src->label ? "k is 0" : "the data set has no labels");
-    HPT_TRY(hpt__dataset_order(ds, seed, &order));
-    uint32_t *got = hpt__calloc(classes + 1ull, sizeof *got);
-    *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));
-    hpt_status st = got && *index ? HPT_OK : hpt__fail_memory((size_t)ds->count * 8);
-    uint64_t a = 0, b = ds->count;
-    for (uint64_t i = 0; i < ds->count && !st; i++) {
-        int32_t label = ds->src->label[order[i]];
-        if (label >= 0 && got[label] < k) {
-            got[label]++;
-            (*index)[a++] = order[i];
-        } else (*index)[--b] = order[i];
-    }
-    for (uint32_t c = 0; c < classes && !st; c++)
-        if (got[c] < k)
-            st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has only %u images, %u were asked for",
-                           ds->src->class_name ? ds->src->class_name[c] : "(unnamed)", got[c], k);
-    hpt__free(order);
-    hpt__free(got);
-    if (st) hpt__free(*index);
-    *taken = a;
-    return st;
 }

@@ -15,10 +15,15 @@ typedef struct hpt__source {
     int w, h, channels, pad, invert;
     char *title;                        /* names pixel images: "title#i" */
     int32_t *label;                     /* n, or NULL */
+    uint8_t *multi;                     /* multi-label: (n,classes) of 0 and 1, or NULL; label is NULL then */
+    char *list;                         /* list file that named the images, or NULL */
+    uint32_t *line;                     /* and the line of each */
     uint32_t classes;
     char **class_name;                  /* or NULL */
     hpt__image_limits limits;
     int skip_bad, cache_side;
+    int given_stats;                    /* mean and std of a known set, for every part of it */
+    float mean[3], std[3];
     _Atomic(uint8_t *) *cache;          /* n entries: int32 w, h, then pixels; NULL without cache=memory */
     _Atomic uint64_t cache_left;
     pthread_mutex_t lock;               /* of the following */
@@ -45,12 +50,25 @@ hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *
 /* Image i, valid until the next call with this work. With bad_image=skip an unreadable image is replaced by the next readable one. */
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view);
 int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i);
+const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i);        /* multi-label: classes values; else NULL */
+int hpt__dataset_labelled(const hpt_dataset *ds);                               /* 0 no, 1 one label an image, 2 multi-label */
 void hpt__dataset_name(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
 hpt_status hpt__dataset_stats(hpt_dataset *ds);
 uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds);
+/* The same with labels and, for files, their sizes and times: what a result that is kept depends on. */
+hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash);
+/* Images of a that b holds too: the same file (through links too), or the same record. first: index in a and b of one of them. in_b: a flag for
+ * each image of a, or NULL. */
+hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2], uint8_t *in_b);
+/* "train.txt, line 12 (cats/1.jpg)" */
+void hpt__dataset_where(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
+/* Every class has an image (multi-label: a positive one): what a classifier needs to train. */
+hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what);
 /* mean and std of options pixel_mean and pixel_std, or the set's own. */
 hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, float mean[3], float std[3]);
 /* Seeded disjoint parts (first: round(fraction*count)); k of each class and the rest: index lists for hpt__dataset_new, freed by the caller. */
 hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index);
 hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken);
+/* n images: one of each class first (multi-label: a positive one), the others uniformly (Reed et al. 2022, 1000 labels). */
+hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index);
 #endif

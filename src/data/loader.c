@@ -60,7 +60,7 @@ static uint64_t image_of(hpt__loader *l, uint64_t step, uint64_t i, uint64_t *ep
         *epoch = 0;
         return step * b + i;
     }
-    uint64_t per = n / b, pos = per ? step % per * b + i : (step * b + i) % n;
+    uint64_t per = l->s.stream ? 0 : n / b, pos = per ? step % per * b + i : (step * b + i) % n;
     *epoch = per ? step / per : (step * b + i) / n;
     return permutation(l, *epoch)[pos];
 }

@@ -12,6 +12,7 @@ typedef struct hpt__loader_spec {
     void (*free)(void *user, void *p);
     void *user;
     int views;                          /* 2: query and key; 1 */
+    int stream;                         /* epochs follow each other without a gap; else the rest of an epoch that fills no batch is dropped */
     int raw;                            /* 8-bit pixels and draws instead of views: a device makes them (needs augment.crop) */
     int plain;                          /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
     int resize;

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_HEADS = 8 };
+enum { MAX_HEADS = 24, MAX_RATES = 8 };
 
 typedef struct state {
     const hpt__probe *p;
@@ -16,10 +16,12 @@ typedef struct state {
     hpt__device *dev;
     int heads, rows, dim, classes, batch;
     double lr[MAX_HEADS], sent[MAX_HEADS], mom;      /* sent: rates that d.vars holds */
-    float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *best_w, *best_b, *scale, *shift;
+    const char *schedule[MAX_HEADS];
+    float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *targets, *best_w, *best_b, *scale, *shift;
     int32_t *y;
+    uint64_t *rows_of;              /* images of a batch: their numbers in train */
     uint32_t *order;
-    struct { float *w, *b, *vw, *vb, *gw, *gb, *logits, *x; int32_t *y; hpt__vars *vars; } d;      /* on the device; the same arrays where it is the host */
+    struct { float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *targets; int32_t *y; hpt__vars *vars; } d;      /* on the device; the same arrays where it is the host */
 } state;
 
 /* Feature scaling is part of the probe: fitted on train, applied to every set through the same vectors. */
@@ -62,24 +64,40 @@ static hpt_status forward(state *s, int n, const float *w, const float *b) {
     return HPT_OK;
 }
 
-/* Number of right answers of each head on a set. */
-static hpt_status score(state *s, const char *how, const hpt__labelled *set, const float *w, const float *b, uint64_t right[MAX_HEADS]) {
-    memset(right, 0, sizeof(uint64_t) * MAX_HEADS);
-    for (uint64_t at = 0; at < set->n; at += (uint64_t)s->batch) {
+static hpt__truth truth(const state *s, const hpt__labelled *set) { return (hpt__truth){set->y, set->multi, set->n, s->classes}; }
+
+/* What a set scores: with one label the share of right answers, counted as batches pass; with several, AUROC needs all logits. out: of each head.
+ * keep (n,classes): logits of head `kept` alone. */
+static hpt_status score(state *s, const char *how, const hpt__labelled *set, const float *w, const float *b, int zero, double out[MAX_HEADS], float *keep, int kept) {
+    uint64_t right[MAX_HEADS] = {0};
+    size_t rows = (size_t)s->rows, c = (size_t)s->classes;
+    float *all = set->y || keep ? NULL : hpt__alloc(sizeof *all * (size_t)set->n * rows);
+    if (!set->y && !keep && !all) return hpt__fail_memory(sizeof *all * (size_t)set->n * rows);
+    hpt_status st = HPT_OK;
+    for (uint64_t at = 0; at < set->n && !st; at += (uint64_t)s->batch) {
         int n = set->n - at < (uint64_t)s->batch ? (int)(set->n - at) : s->batch;
         for (int i = 0; i < n; i++) scaled_row(s, how, set->x + (at + (uint64_t)i) * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
-        HPT_TRY(forward(s, n, w, b));
-        pull(s, s->logits, s->d.logits, sizeof(float) * (size_t)n * (size_t)s->rows);
-        for (int i = 0; i < n; i++)
-            for (int h = 0; h < s->heads; h++) {
-                const float *l = s->logits + (size_t)i * (size_t)s->rows + (size_t)h * (size_t)s->classes;
-                int best = 0;
-                for (int c = 1; c < s->classes; c++)
-                    if (l[c] > l[best]) best = c;
-                right[h] += best == set->y[at + (uint64_t)i] && isfinite(l[best]);
+        if ((st = forward(s, n, w, b))) break;
+        pull(s, s->logits, s->d.logits, sizeof(float) * (size_t)n * rows);
+        if (all) memcpy(all + at * rows, s->logits, sizeof *all * (size_t)n * rows);
+        for (int i = 0; i < n; i++) {
+            const float *l = s->logits + (size_t)i * rows;
+            if (keep) memcpy(keep + (at + (uint64_t)i) * c, l + (size_t)kept * c, sizeof *keep * c);
+            for (int h = 0; h < s->heads && set->y; h++) {
+                int one, five;
+                hpt__top(l + (size_t)h * c, s->classes, set->y[at + (uint64_t)i], &one, &five);
+                right[h] += (uint64_t)one;
             }
+        }
     }
-    return HPT_OK;
+    hpt__truth t = truth(s, set);
+    for (int h = 0; h < s->heads && !st && out; h++) {
+        hpt__score sc = {0};
+        if (all) st = hpt__score_logits(all + (size_t)h * c, rows, &t, zero, &sc, NULL);
+        out[h] = all ? sc.main : 100.0 * (double)right[h] / (double)set->n;
+    }
+    hpt__free(all);
+    return st;
 }
 
 /* Row indices of a step: epochs in seeded random order follow each other without a gap. */
@@ -95,21 +113,39 @@ static void draw_batch(state *s, const char *how, uint64_t seed, uint64_t step, 
         }
         uint32_t row = s->order[at % n];
         scaled_row(s, how, s->p->train.x + (uint64_t)row * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
-        s->y[i] = s->p->train.y[row];
+        s->rows_of[i] = row;
     }
 }
 
-/* One update of every head: mean softmax cross-entropy, SGD with momentum, no weight decay. */
-static hpt_status train_step(state *s, double factor) {
+double hpt__supervised_factor(const char *schedule, uint64_t t, uint64_t steps) {
+    if (!strcmp(schedule, "constant")) return 1;
+    if (!strcmp(schedule, "cosine")) return 0.5 * (1 + cos(3.14159265358979323846 * (double)t / (double)steps));
+    return t < steps / 3 ? 1 : t < 2 * steps / 3 ? 0.1 : 0.01;
+}
+
+/* One update of every head: mean softmax or binary cross-entropy, SGD with momentum, no weight decay. */
+static hpt_status train_step(state *s, uint64_t step, uint64_t steps) {
+    const hpt__labelled *train = &s->p->train;
+    size_t c = (size_t)s->classes;
     HPT_TRY(forward(s, s->batch, s->d.w, s->d.b));
-    push(s, s->d.y, s->y, sizeof(int32_t) * (size_t)s->batch);
-    s->be->softmax_ce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.y);
+    for (int i = 0; i < s->batch; i++) {
+        uint64_t row = s->rows_of[i];
+        if (train->y) s->y[i] = train->y[row];
+        else for (size_t j = 0; j < c; j++) s->targets[(size_t)i * c + j] = train->multi[row * c + j];
+    }
+    if (train->y) {
+        push(s, s->d.y, s->y, sizeof(int32_t) * (size_t)s->batch);
+        s->be->softmax_ce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.y, NULL);
+    } else {
+        push(s, s->d.targets, s->targets, sizeof(float) * (size_t)s->batch * c);
+        s->be->bce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.targets, NULL);
+    }
     s->be->sum_rows(s->dev, s->batch, s->rows, s->d.logits, s->d.gb);
     HPT_TRY(s->be->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->d.logits, s->rows, s->d.x, s->dim, 0, s->d.gw, s->dim));
     hpt__update w = {.q = s->d.w, .m = s->d.vw, .g = s->d.gw, .rule = HPT__SGD, .momentum = s->mom}, b = {.q = s->d.b, .m = s->d.vb, .g = s->d.gb, .rule = HPT__SGD, .momentum = s->mom};
     for (int h = 0; h < s->heads; h++) {
         size_t wide = (size_t)s->classes * (size_t)s->dim;
-        hpt__vars v = {.lr = s->lr[h] * factor};
+        hpt__vars v = {.lr = s->lr[h] * hpt__supervised_factor(s->schedule[h], step, steps)};
         if (v.lr != s->sent[h]) s->be->upload(s->dev, s->d.vars + h, &v, sizeof v);
         s->sent[h] = v.lr;
         s->be->update(s->dev, HPT__F32, &w, (size_t)h * wide, wide, s->d.vars + h, NULL);
@@ -126,12 +162,12 @@ hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_
         hpt__rng r;
         hpt__rng_init(&r, seed, HPT__RNG_PROBE, 1ull << 40, 1);
         hpt__rng_permutation(&r, order, (uint32_t)n);
-        for (uint64_t i = 0; i < n; i++) size[y[i]]++;
+        for (uint64_t i = 0; i < n && y; i++) size[y[i]]++;
         for (int c = 0; c < classes; c++) size[c] = size[c] < 2 ? 0 : (size[c] + 4) / 5;
         memset(val, 0, (size_t)n);
         for (uint64_t i = 0; i < n; i++)
-            if (size[y[order[i]]]) {
-                size[y[order[i]]]--;
+            if (y ? size[y[order[i]]] : held < (n + 4) / 5) {
+                if (y) size[y[order[i]]]--;
                 val[order[i]] = 1;
                 held++;
             }
@@ -148,7 +184,8 @@ static hpt_status on_device(state *s) {
     const struct { void **device; void *host; size_t bytes; } all[] = {
         {(void **)&s->d.w, s->w, wide * 4}, {(void **)&s->d.b, s->b, rows * 4}, {(void **)&s->d.vw, s->vw, wide * 4}, {(void **)&s->d.vb, s->vb, rows * 4},
         {(void **)&s->d.gw, s->gw, wide * 4}, {(void **)&s->d.gb, s->gb, rows * 4}, {(void **)&s->d.logits, s->logits, (size_t)s->batch * rows * 4},
-        {(void **)&s->d.x, s->x, (size_t)s->batch * (size_t)s->dim * 4}, {(void **)&s->d.y, s->y, (size_t)s->batch * 4}};
+        {(void **)&s->d.x, s->x, (size_t)s->batch * (size_t)s->dim * 4}, {(void **)&s->d.y, s->y, (size_t)s->batch * 4},
+        {(void **)&s->d.targets, s->targets, (size_t)s->batch * (size_t)s->classes * 4}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         *all[i].device = s->be->host_memory ? all[i].host : s->be->mem_alloc(s->dev, all[i].bytes);
         if (!*all[i].device) return hpt__fail(HPT_ERR_MEMORY, "out of device memory for the probe: %zu MiB", all[i].bytes >> 20);
@@ -158,14 +195,14 @@ static hpt_status on_device(state *s) {
     return HPT_OK;
 }
 static void off_device(state *s) {
-    void *all[] = {s->d.w, s->d.b, s->d.vw, s->d.vb, s->d.gw, s->d.gb, s->d.logits, s->d.x, s->d.y};
+    void *all[] = {s->d.w, s->d.b, s->d.vw, s->d.vb, s->d.gw, s->d.gb, s->d.logits, s->d.x, s->d.y, s->d.targets};
     for (size_t i = 0; !s->be->host_memory && i < sizeof all / sizeof *all; i++)
         if (all[i]) s->be->mem_free(s->dev, all[i]);
     if (s->d.vars) s->be->mem_free(s->dev, s->d.vars);
 }
 
 static void state_free(state *s) {
-    void *all[] = {s->w, s->b, s->vw, s->vb, s->gw, s->gb, s->logits, s->x, s->best_w, s->best_b, s->scale, s->shift, s->y, s->order};
+    void *all[] = {s->w, s->b, s->vw, s->vb, s->gw, s->gb, s->logits, s->x, s->best_w, s->best_b, s->scale, s->shift, s->y, s->order, s->targets, s->rows_of};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) hpt__free(all[i]);
 }
 
@@ -175,8 +212,12 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     char scale_name[16];
     snprintf(scale_name, sizeof scale_name, "%s", how);
     uint64_t steps = (uint64_t)OPT_I(o, probe_steps), every = (uint64_t)OPT_I(o, probe_eval_every), seed = (uint64_t)OPT_I(o, seed), epoch = UINT64_MAX;
-    uint64_t best = 0, best_step = 0, right[MAX_HEADS];
-    int best_head = 0, seen = 0;
+    uint64_t best_step = 0;
+    double best = 0, got[MAX_HEADS];
+    int best_head = 0, seen = 0, zero = OPT_IS(o, auroc_undefined, "zero");
+    const char *metric = p->train.y ? "top1" : "auroc";
+    char key[32];
+    hpt__score sc;
     hpt__rng r;
     hpt__rng_init(&r, seed, HPT__RNG_HEAD, 0, 0);
     for (size_t i = 0; i < (size_t)s->classes * (size_t)s->dim; i++) {
@@ -186,33 +227,37 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     push(s, s->d.w, s->w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
     fit_scale(s, scale_name);
     json_t *curve = json_array();
+    snprintf(key, sizeof key, "val_%s", metric);
     for (uint64_t t = 0; t < steps; t++) {
-        double factor = t < steps / 3 ? 1 : t < 2 * steps / 3 ? 0.1 : 0.01;
         if (p->next) {
-            HPT_TRY_GOTO(seen, p->next(p->next_ctx, t, s->x, s->y), failed);
+            HPT_TRY_GOTO(seen, p->next(p->next_ctx, t, s->x, s->rows_of), failed);
             for (int i = 0; i < s->batch; i++) scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
             seen = 0;
         } else draw_batch(s, scale_name, seed, t, &epoch);
-        HPT_TRY_GOTO(seen, train_step(s, factor), failed);
+        HPT_TRY_GOTO(seen, train_step(s, t, steps), failed);
         if ((t + 1) % every && t + 1 < steps) continue;
-        HPT_TRY_GOTO(seen, score(s, scale_name, &p->val, s->d.w, s->d.b, right), failed);
+        HPT_TRY_GOTO(seen, score(s, scale_name, &p->val, s->d.w, s->d.b, zero, got, NULL, 0), failed);
         json_t *row = json_array();
         for (int h = 0; h < s->heads; h++) {
-            json_array_append_new(row, json_real(100.0 * (double)right[h] / (double)p->val.n));
-            if (right[h] > best || best_step == 0) {
-                best = right[h];
+            json_array_append_new(row, json_real(got[h]));
+            if (got[h] > best || best_step == 0) {
+                best = got[h];
                 best_step = t + 1;
                 best_head = h;
                 s->be->download(s->dev, s->best_w, s->d.w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
                 s->be->download(s->dev, s->best_b, s->d.b, sizeof(float) * (size_t)s->rows);
             }
         }
-        json_array_append_new(curve, json_pack("{s:I, s:o}", "step", (json_int_t)t + 1, "val_top1", row));
+        json_array_append_new(curve, json_pack("{s:I, s:o}", "step", (json_int_t)t + 1, key, row));
     }
-    json_t *rates = json_array();
-    for (int h = 0; h < s->heads; h++) json_array_append_new(rates, json_real(s->lr[h]));
-    json_object_set_new(result, "val_top1", json_real(100.0 * (double)best / (double)p->val.n));
+    json_t *rates = json_array(), *schedules = json_array();
+    for (int h = 0; h < s->heads; h++) json_array_append_new(rates, json_real(s->lr[h])), json_array_append_new(schedules, json_string(s->schedule[h]));
+    json_object_set_new(result, "metric", json_string(metric));
+    json_object_set_new(result, key, json_real(best));
+    json_object_set_new(result, "val_score", json_real(best));
     json_object_set_new(result, "best_lr", json_real(s->lr[best_head]));
+    json_object_set_new(result, "best_schedule", json_string(s->schedule[best_head]));
+    json_object_set_new(result, "schedule", schedules);
     json_object_set_new(result, "best_step", json_integer((json_int_t)best_step));
     json_object_set_new(result, "classes", json_integer(s->classes));
     json_object_set_new(result, "train_images", json_integer((json_int_t)p->train.n));
@@ -223,8 +268,13 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     if (p->test.n) {        /* once, with the choice made */
         s->be->upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
         s->be->upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);
-        HPT_TRY(score(s, scale_name, &p->test, s->d.w, s->d.b, right));
-        json_object_set_new(result, "test_top1", json_real(100.0 * (double)right[best_head] / (double)p->test.n));
+        float *logits = p->test_logits ? p->test_logits : hpt__alloc(sizeof *logits * (size_t)p->test.n * (size_t)s->classes);
+        hpt__truth t = truth(s, &p->test);
+        seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, best_head) : hpt__fail_memory((size_t)p->test.n);
+        if (!seen) seen = hpt__score_report(result, "test", logits, (size_t)s->classes, &t, zero, &sc);
+        if (!seen) json_object_set_new(result, "test_score", json_real(sc.main));
+        if (logits != p->test_logits) hpt__free(logits);
+        return seen;
     }
     return HPT_OK;
 failed:
@@ -234,8 +284,23 @@ failed:
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result) {
     state s = {.p = p, .be = p->ctx->be, .dev = p->ctx->dev, .dim = p->dim, .classes = p->classes, .mom = OPT_F(o, probe_momentum)};
-    s.heads = hpt__number_list(OPT_S(o, probe_lr), s.lr, MAX_HEADS);
-    if (s.heads < 1) return hpt__fail(HPT_ERR_OPTION, "option 'probe_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(o, probe_lr), MAX_HEADS);
+    double rate[MAX_RATES];
+    int rates = hpt__number_list(OPT_S(o, probe_lr), rate, MAX_RATES);
+    if (rates < 1) return hpt__fail(HPT_ERR_OPTION, "option 'probe_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(o, probe_lr), MAX_RATES);
+    static const char *const known[] = {"step", "cosine", "constant"};
+    for (const char *q = OPT_S(o, probe_schedule); *q;) {
+        size_t n = strcspn(q, ",");
+        const char *name = NULL;
+        for (int i = 0; i < 3; i++)
+            if (strlen(known[i]) == n && !memcmp(known[i], q, n)) name = known[i];
+        if (!name || s.heads + rates > MAX_HEADS) return hpt__fail(HPT_ERR_OPTION, "option 'probe_schedule': '%.60s' is not a list of step, cosine, constant", OPT_S(o, probe_schedule));
+        for (int i = 0; i < rates; i++) {
+            s.schedule[s.heads] = name;
+            s.lr[s.heads++] = rate[i];
+        }
+        q += n + (q[n] == ',');
+    }
+    if (!s.heads) return hpt__fail(HPT_ERR_OPTION, "option 'probe_schedule' is empty");
     s.rows = s.heads * s.classes;
     s.batch = p->next ? p->batch : (int)OPT_I(o, probe_batch);
     if (!p->next && (uint64_t)s.batch > p->train.n) s.batch = (int)p->train.n;
@@ -244,8 +309,9 @@ hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t 
     s.gw = hpt__calloc(wide, 4); s.gb = hpt__calloc(rows, 4); s.best_w = hpt__calloc(wide, 4); s.best_b = hpt__calloc(rows, 4);
     s.scale = hpt__calloc(dim, 4); s.shift = hpt__calloc(dim, 4);
     s.logits = hpt__calloc((size_t)s.batch * rows, 4); s.x = hpt__calloc((size_t)s.batch * dim, 4); s.y = hpt__calloc((size_t)s.batch, 4);
+    s.targets = hpt__calloc((size_t)s.batch * (size_t)s.classes, 4); s.rows_of = hpt__calloc((size_t)s.batch, sizeof *s.rows_of);
     s.order = hpt__calloc((size_t)p->train.n + 1, 4);
-    hpt_status st = s.w && s.b && s.vw && s.vb && s.gw && s.gb && s.best_w && s.best_b && s.scale && s.shift && s.logits && s.x && s.y && s.order
+    hpt_status st = s.w && s.b && s.vw && s.vb && s.gw && s.gb && s.best_w && s.best_b && s.scale && s.shift && s.logits && s.x && s.y && s.order && s.targets && s.rows_of
                         ? HPT_OK : hpt__fail_memory(wide * 4);
     s.be->enter(s.dev);
     if (!st) st = on_device(&s);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Linear probe: softmax regression on frozen features, several learning rates in one pass over the data (Reed et al. 2022, separability).
- * Everything is chosen on the validation set; the test set is scored once, at the end. */
+ * Linear probe on frozen features, several learning rates and schedules in one pass over the data (Reed et al. 2022, separability): softmax
+ * regression, or with several labels an image one logistic regression a class. Everything is chosen on the validation set; the test set
+ * is scored once, at the end. */
 #ifndef HPT__LINEAR_H
 #define HPT__LINEAR_H
 #include "core/context.h"
 #include "core/options.h"
-#include <jansson.h>
+#include "eval/metrics.h"
 
-typedef struct hpt__labelled { const float *x; const int32_t *y; uint64_t n; } hpt__labelled;      /* x (n,dim) */
+typedef struct hpt__labelled { const float *x; const int32_t *y; uint64_t n; const uint8_t *multi; } hpt__labelled;      /* x (n,dim); y, or multi (n,classes) */
 
-/* Where a training batch comes from; NULL: rows of train in a seeded random order. Fills x (batch,dim) and y. */
-typedef hpt_status (*hpt__probe_batch)(void *ctx, uint64_t step, float *x, int32_t *y);
+/* Where a training batch comes from; NULL: rows of train in a seeded random order. Fills x (batch,dim) and the images' numbers in train. */
+typedef hpt_status (*hpt__probe_batch)(void *ctx, uint64_t step, float *x, uint64_t *index);
 
 typedef struct hpt__probe {
     hpt_context *ctx;
@@ -19,9 +20,12 @@ typedef struct hpt__probe {
     hpt__probe_batch next;
     void *next_ctx;
     int batch;                          /* with next */
+    float *test_logits;                 /* (test.n,classes) of the head that was chosen, or NULL */
 } hpt__probe;
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result);
+/* Factor of the learning rate: "step" (x0.1 at 1/3 and 2/3), "cosine", "constant". */
+double hpt__supervised_factor(const char *schedule, uint64_t step, uint64_t steps);
 /* Class-balanced fifth (at least one of a class with two or more) as validation: flags val[i]. */
 hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_t seed, uint8_t *val);
 #endif

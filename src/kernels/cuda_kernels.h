@@ -22,6 +22,7 @@ static inline int hpt__cuda_channels(int c, int bf16) { return bf16 ? (c + 7) / 
 
 /* images (N,C,H,W) float -> map */
 cudaError_t hpt__cuda_input(cudaStream_t s, int bf16, int n, int c, int h, int w, const float *x, void *y);
+cudaError_t hpt__cuda_output(cudaStream_t s, int bf16, int n, int c, int h, int w, const void *x, float *y);       /* map -> (n,c,h,w) */
 /* weights (k, window, c) of one type <-> (k, window, cp) padded with zeros */
 cudaError_t hpt__cuda_pad_weights(cudaStream_t s, int bf16, int rows, int c, int cp, const void *in, void *out);
 cudaError_t hpt__cuda_unpad_weights(cudaStream_t s, int rows, int c, int cp, const float *in, float *out);
@@ -80,7 +81,7 @@ cudaError_t hpt__cuda_judge(cudaStream_t s, hpt__outcome *o);
 
 /* heads */
 cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, int classes, float *logits, const int32_t *label, float *loss);
-cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int classes, float *logits, const float *target, float *loss);
+cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target, float *loss);
 
 /* augment: views of a batch from 8-bit images, one block each */
 size_t hpt__cuda_augment_scratch(int views, int size, int taps);    /* taps: largest hpt__view_taps() */

@@ -24,15 +24,16 @@ extern "C" cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, in
     return cudaGetLastError();
 }
 
-__global__ void __launch_bounds__(THREADS) k_bce(size_t count, int n, int classes, float *logits, const float *target, float *loss) {
+__global__ void __launch_bounds__(THREADS) k_bce(size_t count, int n, int heads, int classes, float *logits, const float *target, float *loss) {
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (size_t)gridDim.x * THREADS) {
-        float x = logits[i], t = target[i], e = expf(-fabsf(x));
+        size_t row = i / ((size_t)heads * (size_t)classes);
+        float x = logits[i], t = target[row * (size_t)classes + i % (size_t)classes], e = expf(-fabsf(x));
         if (loss) loss[i] = (x > 0 ? x : 0) - x * t + log1pf(e);
         logits[i] = ((x >= 0 ? 1 : e) / (1 + e) - t) / (float)n / (float)classes;
     }
 }
-extern "C" cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int classes, float *logits, const float *target, float *loss) {
-    size_t count = (size_t)n * (size_t)classes, b = (count + THREADS - 1) / THREADS;
-    HPT_LAUNCH(k_bce, dim3((unsigned)(b > 4096 ? 4096 : b)), dim3(THREADS), 0, s, count, n, classes, logits, target, loss);
+extern "C" cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target, float *loss) {
+    size_t count = (size_t)n * (size_t)heads * (size_t)classes, b = (count + THREADS - 1) / THREADS;
+    HPT_LAUNCH(k_bce, dim3((unsigned)(b > 4096 ? 4096 : b)), dim3(THREADS), 0, s, count, n, heads, classes, logits, target, loss);
     return cudaGetLastError();
 }

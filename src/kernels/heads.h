@@ -3,7 +3,7 @@
  *
  *   softmax_ce  for each head h: p = softmax(logits of h); loss[n][h] = -log p[label[n]];  logits = (p - onehot(label[n])) / N
  *               label outside 0..classes-1: the row counts for nothing (loss 0, gradient 0)
- *   bce         loss[n][c] = max(x,0) - x*t + log1p(exp(-|x|)), t = target in 0..1 (torch.nn.BCEWithLogitsLoss);
+ *   bce         target (N,classes), the same for each head: loss[n][h][c] = max(x,0) - x*t + log1p(exp(-|x|)), t = target in 0..1 (torch.nn.BCEWithLogitsLoss);
  *               logits = (sigmoid(x) - t) / (N*classes)
  * loss is written (=) and may be NULL. Sums in double in the reference, float on a device. Deterministic. */
 #ifndef HPT__HEADS_H
@@ -11,7 +11,7 @@
 #include "kernels/real.h"
 #define HPT__DECL(T, x_) \
     void hpt__ref_softmax_ce_##x_(int n, int heads, int classes, T *logits, const int32_t *label, T *loss); \
-    void hpt__ref_bce_##x_(int n, int classes, T *logits, const T *target, T *loss);
+    void hpt__ref_bce_##x_(int n, int heads, int classes, T *logits, const T *target, T *loss);
 HPT__BOTH(HPT__DECL)
 #undef HPT__DECL
 #endif

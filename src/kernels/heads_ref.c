@@ -16,9 +16,10 @@ void REF(softmax_ce)(int n, int heads, int classes, real *logits, const int32_t 
         }
 }
 
-void REF(bce)(int n, int classes, real *logits, const real *target, real *loss) {
-    for (size_t i = 0; i < (size_t)n * (size_t)classes; i++) {
-        double x = logits[i], t = target[i];
+void REF(bce)(int n, int heads, int classes, real *logits, const real *target, real *loss) {
+    size_t cols = (size_t)heads * (size_t)classes;
+    for (size_t i = 0; i < (size_t)n * cols; i++) {
+        double x = logits[i], t = target[i / cols * (size_t)classes + i % (size_t)classes];
         if (loss) loss[i] = (real)((x > 0 ? x : 0) - x * t + log1p(exp(-fabs(x))));
         logits[i] = (real)((1 / (1 + exp(-x)) - t) / n / classes);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pooling and the way in, on (N,H,W,C) maps. The backward of max pooling gathers (each input looks at the windows that cover it), so
+ * Pooling, and the way in and out, on (N,H,W,C) maps. The backward of max pooling gathers (each input looks at the windows that cover it), so
  * that no atomics are needed and sums have a fixed order. */
 #include "kernels/cuda_kernels.h"
 #include "kernels/device.h"
@@ -25,6 +25,22 @@ extern "C" cudaError_t hpt__cuda_input(cudaStream_t s, int bf16, int n, int c, i
     int vecs = hpt__cuda_channels(c, bf16) / (bf16 ? 8 : 4);
     if (bf16) HPT_LAUNCH((k_input<uint16_t, 8>), grid_for(pixels * (size_t)vecs), dim3(THREADS), 0, s, pixels, hw, c, vecs, x, (uint16_t *)y);
     else HPT_LAUNCH((k_input<float, 4>), grid_for(pixels * (size_t)vecs), dim3(THREADS), 0, s, pixels, hw, c, vecs, x, (float *)y);
+    return cudaGetLastError();
+}
+
+template <typename T> __global__ void __launch_bounds__(THREADS) k_output(size_t count, size_t hw, int c, int pitch, const T *x, float *y) {
+    EACH(i, count) {
+        size_t at = i % hw, k = i / hw % (size_t)c, n = i / hw / (size_t)c;
+        float v[1];
+        hpt_load<T, 1>(x + (n * hw + at) * (size_t)pitch + k, v);
+        y[i] = v[0];
+    }
+}
+extern "C" cudaError_t hpt__cuda_output(cudaStream_t s, int bf16, int n, int c, int h, int w, const void *x, float *y) {
+    size_t hw = (size_t)h * (size_t)w, count = (size_t)n * (size_t)c * hw;
+    int pitch = hpt__cuda_channels(c, bf16);
+    if (bf16) HPT_LAUNCH((k_output<uint16_t>), grid_for(count), dim3(THREADS), 0, s, count, hw, c, pitch, (const uint16_t *)x, y);
+    else HPT_LAUNCH((k_output<float>), grid_for(count), dim3(THREADS), 0, s, count, hw, c, pitch, (const float *)x, y);
     return cudaGetLastError();
 }
 

@@ -50,6 +50,7 @@ static int conv(hpt__graph *g, int in, int k, int window, int stride, const char
     hpt__node n = {.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = k, .h = (x.h + 2 * pad - window) / stride + 1,
                    .w = (x.w + 2 * pad - window) / stride + 1, .window = window, .stride = stride, .pad = pad};
     n.tensor = add_tensor(g, HPT__CONV_WEIGHT, k, x.c, window, ".weight", name);
+    snprintf(n.name, sizeof n.name, "%s", name);
     return add_node(g, n);
 }
 static int norm(hpt__graph *g, int in, const char *name) {
@@ -57,6 +58,7 @@ static int norm(hpt__graph *g, int in, const char *name) {
     hpt__node n = g->nodes[in];
     n.kind = HPT__NODE_NORM;
     n.in = in;
+    snprintf(n.name, sizeof n.name, "%s", name);
     n.tensor = add_tensor(g, HPT__NORM_WEIGHT, n.c, 0, 0, ".weight", name);
     add_tensor(g, HPT__NORM_BIAS, n.c, 0, 0, ".bias", name);
     add_tensor(g, HPT__RUN_MEAN, n.c, 0, 0, ".running_mean", name);
@@ -67,6 +69,7 @@ static int relu(hpt__graph *g, int in) {
     if (g->status) return 0;
     hpt__node n = g->nodes[in];
     n.kind = HPT__NODE_RELU;
+    n.name[0] = 0;
     n.in = in;
     n.residual = -1;
     return add_node(g, n);
@@ -75,6 +78,7 @@ static int add(hpt__graph *g, int in, int other) {
     if (g->status) return 0;
     hpt__node n = g->nodes[in];
     n.kind = HPT__NODE_ADD;
+    n.name[0] = 0;
     n.in = in;
     n.residual = other;
     return add_node(g, n);
@@ -82,6 +86,7 @@ static int add(hpt__graph *g, int in, int other) {
 static int linear(hpt__graph *g, int in, int k, const char *name) {
     if (g->status) return 0;
     hpt__node n = {.kind = HPT__NODE_LINEAR, .in = in, .residual = -1, .c = k, .h = 1, .w = 1};
+    snprintf(n.name, sizeof n.name, "%s", name);
     n.tensor = add_tensor(g, HPT__LINEAR_WEIGHT, k, g->nodes[in].c, 0, ".weight", name);
     add_tensor(g, HPT__LINEAR_BIAS, k, 0, 0, ".bias", name);
     return add_node(g, n);
@@ -108,7 +113,9 @@ static int block(hpt__graph *g, const hpt__arch *a, int x, int planes, int strid
     }
     if (g->status) return 0;
     if (stride != 1 || g->nodes[x].c != out) shortcut = conv_norm(g, x, out, 1, stride, prefix, "downsample.0", "downsample.1");
-    return relu(g, add(g, y, shortcut));
+    x = relu(g, add(g, y, shortcut));
+    if (!g->status) snprintf(g->nodes[x].name, sizeof g->nodes[x].name, "%.*s", (int)strlen(prefix) - 1, prefix);
+    return x;
 }
 
 hpt_status hpt__graph_resnet(hpt__graph *g, const hpt__arch *a, int size, int head) {
@@ -119,7 +126,7 @@ hpt_status hpt__graph_resnet(hpt__graph *g, const hpt__arch *a, int size, int he
     if (!a->small_stem && !g->status) {
         hpt__node n = g->nodes[x];
         x = add_node(g, (hpt__node){.kind = HPT__NODE_MAXPOOL, .in = x, .residual = -1, .c = n.c, .h = (n.h - 1) / 2 + 1,
-                                    .w = (n.w - 1) / 2 + 1, .window = 3, .stride = 2, .pad = 1});
+                                    .w = (n.w - 1) / 2 + 1, .window = 3, .stride = 2, .pad = 1, .name = "maxpool"});
     }
     for (int layer = 0; layer < 4; layer++)
         for (int b = 0; b < a->blocks[layer]; b++) {
@@ -127,7 +134,7 @@ hpt_status hpt__graph_resnet(hpt__graph *g, const hpt__arch *a, int size, int he
             snprintf(prefix, sizeof prefix, "layer%d.%d.", layer + 1, b);
             x = block(g, a, x, a->width << layer, layer > 0 && b == 0 ? 2 : 1, prefix);
         }
-    if (!g->status) x = add_node(g, (hpt__node){.kind = HPT__NODE_AVERAGE, .in = x, .residual = -1, .c = g->nodes[x].c, .h = 1, .w = 1});
+    if (!g->status) x = add_node(g, (hpt__node){.kind = HPT__NODE_AVERAGE, .in = x, .residual = -1, .c = g->nodes[x].c, .h = 1, .w = 1, .name = "avgpool"});
     g->head = 1;
     if (head && !g->status) {
         int d = g->nodes[x].c;
@@ -137,6 +144,21 @@ hpt_status hpt__graph_resnet(hpt__graph *g, const hpt__arch *a, int size, int he
     hpt_status st = g->status;
     if (st) hpt__graph_fini(g);
     return st;
+}
+
+hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool) {
+    int found = -1;
+    size_t len = strlen(name);
+    for (int i = 0; i < g->n_nodes; i++) {
+        const char *is = g->nodes[i].name;
+        if (!strcmp(is, name) || (!strncmp(is, name, len) && is[len] == '.' && !strncmp(name, "layer", 5) && !strchr(is + len + 1, '.'))) found = i;
+    }
+    if (found < 0) return hpt__fail(HPT_ERR_ARGUMENT, "no layer is called '%.60s' (hpt_model_layer_info lists them)", name);
+    g->n_nodes = found + 1;
+    hpt__node n = g->nodes[found];
+    if (pool && n.kind != HPT__NODE_AVERAGE && n.kind != HPT__NODE_LINEAR)
+        add_node(g, (hpt__node){.kind = HPT__NODE_AVERAGE, .in = found, .residual = -1, .c = n.c, .h = 1, .w = 1, .name = "avgpool"});
+    return g->status;
 }
 
 /* The fused layer takes the place of the last node of its chain, where the residual is known to have run. */

@@ -13,6 +13,7 @@ typedef struct hpt__node {
     int in, residual;               /* node indices, -1 = none; ADD: in + residual */
     int c, h, w;                    /* output map; AVERAGE and LINEAR: (c) alone, h = w = 1 */
     int window, stride, pad, relu;
+    char name[40];                  /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
     int tensor;                     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
 } hpt__node;
 
@@ -26,6 +27,8 @@ typedef struct hpt__graph {
 
 /* ResNet (He et al. 2016, torchvision's v1.5: stride in the 3x3) for size x size images; head: with the projection head. */
 hpt_status hpt__graph_resnet(hpt__graph *g, const hpt__arch *a, int size, int head);
+/* Cuts the graph, before fusing, behind the layer called name ("layer4" is its last block); pool: and averages its map. HPT_ERR_ARGUMENT: no such. */
+hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool);
 void hpt__graph_fuse(hpt__graph *g);
 void hpt__graph_fini(hpt__graph *g);
 #endif

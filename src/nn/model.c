@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "nn/model.h"
 #include "core/alloc.h"
+#include <fnmatch.h>
 #include <string.h>
 
 static void model_free(void *p) {
@@ -65,4 +66,35 @@ hpt_status hpt__bn_groups(const hpt__options *o, int batch, int *groups) {
     if (batch % g) return hpt__fail(HPT_ERR_OPTION, "option 'bn_group': %lld does not divide batch_size %d", (long long)g, batch);
     *groups = (int)(batch / g);
     return HPT_OK;
+}
+
+/* Clears flag where the name matches (or, with only, does not match) one of the patterns. */
+static hpt_status apply_patterns(const hpt__net *net, const char *key, const char *patterns, int only, uint8_t *flag) {
+    uint8_t *hit = hpt__calloc((size_t)net->n_tensors, 1);
+    char one[128];
+    hpt_status st = hit ? HPT_OK : hpt__fail_memory((size_t)net->n_tensors);
+    for (const char *p = patterns; *p && !st;) {
+        size_t n = strcspn(p, ","), found = 0;
+        snprintf(one, sizeof one, "%.*s", (int)(n < 120 ? n : 120), p + strspn(p, " "));
+        for (int i = 0; i < net->n_tensors; i++)
+            if (!fnmatch(one, net->tensors[i].name, 0)) hit[i] = 1, found++;
+        if (!found) st = hpt__fail(HPT_ERR_OPTION, "option '%s': no tensor is called '%s'", key, one);
+        p += n + (p[n] == ',');
+    }
+    for (int i = 0; i < net->n_tensors && !st; i++)
+        if (hit[i] != only) flag[i] = 0;
+    hpt__free(hit);
+    return st;
+}
+hpt_status hpt__choose_trainable(const hpt__net *net, const hpt__options *o, int bn_only, uint8_t *flag) {
+    int any = 0;
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        int norm = t->kind == HPT__NORM_WEIGHT || t->kind == HPT__NORM_BIAS;
+        flag[i] = !hpt__is_stat(t) && (!bn_only || norm || t->head);
+    }
+    if (*OPT_S(o, train_only)) HPT_TRY(apply_patterns(net, "train_only", OPT_S(o, train_only), 1, flag));
+    if (*OPT_S(o, freeze)) HPT_TRY(apply_patterns(net, "freeze", OPT_S(o, freeze), 0, flag));
+    for (int i = 0; i < net->n_tensors; i++) any |= flag[i];
+    return any ? HPT_OK : hpt__fail(HPT_ERR_OPTION, "options train, train_only and freeze leave nothing to train");
 }

@@ -21,6 +21,9 @@ void hpt__weights_upload(const hpt__backend *be, hpt__device *dev, hpt__dtype t,
 void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__net *net, const void *native, float *plain, int stats);
 /* Type of feature maps for option precision. */
 hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t);
+/* Which tensors train: all, or (Reed et al. 2022, HPT-BN) batch-norm weights and biases and the whole head; of those the ones that options
+ * train_only and freeze leave. A pattern that matches nothing is an error. */
+hpt_status hpt__choose_trainable(const hpt__net *net, const hpt__options *o, int bn_only, uint8_t *flag);
 /* Batch-norm groups of a batch: option bn_group, which must divide it unless larger or 0. */
 hpt_status hpt__bn_groups(const hpt__options *o, int batch, int *groups);
 #endif

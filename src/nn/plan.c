@@ -29,6 +29,7 @@ struct hpt__plan {
     char *arena;
     size_t arena_bytes, scratch_at;
     place output;
+    size_t width;
 };
 
 /* What the compiler knows of a node while it works. */
@@ -270,6 +271,18 @@ static hpt_status no_memory(const hpt__plan *p) {
     return hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the activations of a batch of %d, %zu MiB free; a smaller batch_size needs less", need, p->spec.batch, left >> 20);
 }
 
+/* The caller reads plain values: rows as they are, a feature map converted. */
+static void way_out(compiler *c, int last) {
+    const hpt__node *n = &c->g.nodes[last];
+    hpt__plan *p = c->p;
+    p->width = (size_t)n->c * (size_t)n->h * (size_t)n->w;
+    if (n->kind == HPT__NODE_AVERAGE || n->kind == HPT__NODE_LINEAR) return;
+    int y = new_buffer(c, (size_t)p->spec.batch * p->width * real_size(p));
+    if (c->status) return;
+    emit(c, HPT__OP_OUTPUT, (hpt__geometry){.n = p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w, .groups = 1}, (step){.x = p->output, .y = arena(y)});
+    p->output = arena(y);
+}
+
 hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out) {
     compiler c = {.net = net};
     *out = NULL;
@@ -280,7 +293,8 @@ hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt_
     p->spec = *spec;
     c.p = p;
     be->enter(dev);
-    c.status = hpt__graph_resnet(&c.g, &net->arch, spec->size, spec->head);
+    c.status = hpt__graph_resnet(&c.g, &net->arch, spec->size, spec->head || spec->layer);
+    if (!c.status && spec->layer) c.status = hpt__graph_cut(&c.g, spec->layer, spec->pool);
     if (!c.status && !(c.s = hpt__calloc((size_t)c.g.n_nodes, sizeof *c.s))) c.status = hpt__fail_memory(0);
     if (c.status) goto done;
     hpt__graph_fuse(&c.g);
@@ -291,8 +305,10 @@ hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt_
             last = i;
         }
     if (c.status) goto done;
-    p->n_forward = p->n_steps;
     p->output = arena(c.s[last].y);
+    way_out(&c, last);
+    if (c.status) goto done;
+    p->n_forward = p->n_steps;
     if (spec->mode == HPT__TRAIN) {
         for (int i = 0; i < c.g.n_nodes; i++) {
             const hpt__node *n = &c.g.nodes[i];
@@ -333,6 +349,7 @@ void hpt__plan_destroy(hpt__plan *p) {
     hpt__free(p);
 }
 
+size_t hpt__plan_width(const hpt__plan *p) { return p->width; }
 size_t hpt__plan_bytes(const hpt__plan *p) { return p->arena_bytes; }
 
 static void *resolve(const hpt__plan *p, place at, char *const base[BASES]) {

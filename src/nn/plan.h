@@ -19,6 +19,8 @@ typedef struct hpt__plan_spec {
     int groups;                 /* batch-norm groups; divides batch */
     int head;                   /* output = head's (batch, dim), else features (batch, feature_dim); type real */
     int direct, deterministic;  /* no Winograd; the same bits every run */
+    const char *layer;          /* EVAL: the output is this layer's, real (batch,C,H,W); NULL: features, or the head's */
+    int pool;                   /* layer: averaged over the map, (batch,C) */
     const uint8_t *trainable;   /* TRAIN: one flag per tensor of the net; gradients of the others are not computed */
 } hpt__plan_spec;
 
@@ -31,6 +33,7 @@ size_t hpt__plan_bytes(const hpt__plan *p);
  * output stays valid until the next forward. */
 hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, void *stats, const float *images, double bn_momentum);
 const void *hpt__plan_output(const hpt__plan *p);
+size_t hpt__plan_width(const hpt__plan *p);     /* values of the output for each image */
 /* After forward: grads (=) for trainable tensors; dout (batch, dim) real, overwritten. ready, if not NULL, is called as backward proceeds: all
  * gradients at offsets from `from` (values) on are queued. */
 hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low, void *grads, void *dout, void (*ready)(void *user, size_t from), void *user);

@@ -4,6 +4,7 @@
  * and beside it "hpt": {format, version, step, config, ...} with all that a bit-identical continuation needs. */
 #include "ssl/checkpoint.h"
 #include "core/alloc.h"
+#include "core/number.h"
 #include "io/safetensors.h"
 #include "io/torch_write.h"
 #include "ssl/names.h"
@@ -84,7 +85,7 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
 /* Options that must be equal for a resumed run; workers and the like may differ. */
 static int must_match(int opt) {
     static const int free_to_change[] = {HPT__OPT_workers, HPT__OPT_threads, HPT__OPT_cache, HPT__OPT_cache_mb, HPT__OPT_carry_head, HPT__OPT_on_nonfinite,
-                                         HPT__OPT_cuda_graph, HPT__OPT_augment_on};
+                                         HPT__OPT_cuda_graph, HPT__OPT_augment_on, HPT__OPT_alarm};
     for (size_t i = 0; i < sizeof free_to_change / sizeof *free_to_change; i++)
         if (opt == free_to_change[i]) return 0;
     return hpt__options_applies(opt, 'P');
@@ -159,6 +160,28 @@ static void put_optimizer(hpt__torch_out *t, hpt_session *s, const host_copy *h)
     hpt__tw_end_dict(t);
 }
 
+/* Scores so far and the weights of the best. */
+static void put_monitor(hpt__torch_out *t, const hpt_session *s, const int64_t *batches) {
+    const hpt__monitor *w = &s->monitor;
+    const struct { const char *key; double v; } all[] = {{"score", w->score}, {"best", w->best}, {"at", (double)w->at}, {"best_at", (double)w->best_at}, {"misses", (double)w->misses}, {"stopped", w->stopped}};
+    char key[32], text[40];
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        snprintf(key, sizeof key, "monitor_%s", all[i].key);
+        hpt__number_print(all[i].v, text, sizeof text);
+        hpt__tw_str(t, key);
+        hpt__tw_str(t, text);
+    }
+    hpt__tw_str(t, "monitor_weights");
+    hpt__tw_dict(t, 0);
+    put_net(t, s->moco.net, "", w->params, w->stats, batches, 1);
+    hpt__tw_end_dict(t);
+}
+static double meta_number(const hpt__tensorfile *f, const char *name) {
+    const char *text = json_string_value(json_object_get(f->meta, name));
+    double v = 0;
+    return text && hpt__number_parse(text, &v) ? v : 0;
+}
+
 hpt_status hpt__session_save(hpt_session *s, const char *path) {
     hpt__moco *m = &s->moco;
     const hpt__net *net = m->net;
@@ -216,6 +239,7 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     snprintf(text, sizeof text, "%016llx", (unsigned long long)s->fingerprint);
     hpt__tw_str(&t, "data"); hpt__tw_str(&t, text);
     put_arch(&t, &net->arch);
+    if (s->monitor.best_at) put_monitor(&t, s, &batches);
     hpt__tw_str(&t, "config");
     hpt__tw_dict(&t, 0);
     for (int i = 0; i < HPT__OPT_COUNT; i++)
@@ -326,6 +350,17 @@ static hpt_status resume_from(hpt_session *s, const hpt__tensorfile *f) {
     if (!st) st = read_net(f, "state_dict/module.encoder_q.", net, h.q, h.sq);
     if (!st) st = read_net(f, "state_dict/module.encoder_k.", net, h.k, h.sk);
     if (!st) st = read_optimizer(f, s, &h, (uint64_t)step);
+    int watched = s->monitor.train && meta_number(f, "hpt/monitor_best_at") > 0;
+    if (!st && watched) st = read_net(f, "hpt/monitor_weights/", net, s->monitor.params, s->monitor.stats);
+    if (!st && watched) {
+        hpt__monitor *w = &s->monitor;
+        w->score = s->info.monitor = meta_number(f, "hpt/monitor_score");
+        w->best = s->info.monitor_best = meta_number(f, "hpt/monitor_best");
+        w->at = s->info.monitor_step = (uint64_t)meta_number(f, "hpt/monitor_at");
+        w->best_at = s->info.monitor_best_step = (uint64_t)meta_number(f, "hpt/monitor_best_at");
+        w->misses = (uint64_t)meta_number(f, "hpt/monitor_misses");
+        w->stopped = s->info.stopped = meta_number(f, "hpt/monitor_stopped") > 0;
+    }
     if (!st) {              /* all is read and fits: only now does the session change */
         set_queue(s, f, keys, ptr);
         m->be->enter(m->dev);
@@ -358,7 +393,10 @@ hpt_status hpt__session_resume(hpt_session *s, const char *path) {
     hpt_status st = resume_from(s, &f);
     hpt__tensorfile_close(&f);
     if (st) return hpt__fail_context(st, "%.400s", path);
-    return s->moco.step == s->moco.spec.schedule.total ? hpt__session_sync(s) : HPT_OK;
+    if (s->moco.step < s->moco.spec.schedule.total && !s->monitor.stopped) return HPT_OK;
+    HPT_TRY(hpt__session_sync(s));
+    if (s->monitor.train && OPT_I(&s->opt, monitor_restore)) hpt__monitor_restore(&s->monitor, s->model);
+    return HPT_OK;
 }
 
 hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int queue) {

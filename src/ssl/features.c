@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups) {
+hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups, const char *layer, int pool) {
     hpt_context *c = m->ctx;
     memset(e, 0, sizeof *e);
     e->m = m;
@@ -21,7 +21,7 @@ hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *
     if (!be->host_memory) e->images = be->mem_alloc(c->dev, (size_t)batch * image);
     be->leave(c->dev);
     hpt_status st = e->params && e->stats && (!low || e->low) && (be->host_memory || e->images) ? HPT_OK : hpt__fail_memory(m->net.n_params * size_of);
-    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1};
+    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .layer = layer, .pool = pool};
     if (!st) st = hpt__plan_create(be, c->dev, &m->net, &s, &e->plan);
     if (!st) {
         be->enter(c->dev);
@@ -57,7 +57,7 @@ hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) 
     hpt_context *c = e->m->ctx;
     HPT_TRY(hpt__encoder_forward(e, x, 0));
     const void *y = hpt__plan_output(e->plan);
-    size_t count = (size_t)n * (size_t)e->m->net.feature_dim;
+    size_t count = (size_t)n * hpt__plan_width(e->plan);
     hpt_status st = HPT_OK;
     c->be->enter(c->dev);
     if (e->dtype == HPT__F64) for (size_t i = 0; i < count; i++) out[i] = (float)((const double *)y)[i];
@@ -68,7 +68,7 @@ hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) 
 }
 
 /* Plain images in order, short edge to image_size/0.875 or image_size. */
-static hpt_status plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__loader **l) {
+hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__loader **l) {
     hpt__loader_spec s = {.ds = ds, .batch = batch, .size = (int)OPT_I(o, image_size), .workers = (int)OPT_I(o, workers), .views = 1, .plain = 1,
                           .steps = batches};
     s.resize = OPT_IS(o, eval_crop, "full") ? s.size : (int)lrint(s.size / 0.875);
@@ -76,27 +76,33 @@ static hpt_status plain_loader(hpt_dataset *ds, const hpt__options *o, int batch
     return hpt__loader_create(&s, l);
 }
 
-hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out) {
+hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, float *out, uint64_t count) {
     hpt__encoder e;
     hpt__loader *l = NULL;
     int64_t b = OPT_I(o, batch_size);
     int batch = (int)((uint64_t)b < ds->count ? b : (int64_t)ds->count);
-    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1));
-    hpt_status st = plain_loader(ds, o, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, &l);
+    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1, layer, pool));
+    size_t width = hpt__plan_width(e.plan);
+    hpt_status st = count == ds->count * width ? HPT_OK
+                    : hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
+    if (!st) st = hpt__plain_loader(ds, o, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, &l);
     for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
         hpt__batch x;
         int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
         st = hpt__loader_next(l, &x, NULL);
-        if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * (uint64_t)m->net.feature_dim);
+        if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * width);
     }
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
     return st;
 }
+hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out) {
+    return hpt__activations(m, ds, o, NULL, 0, out, ds->count * (uint64_t)m->net.feature_dim);
+}
 
 hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out) {
     hpt__encoder e;
-    HPT_TRY(hpt__encoder_open(&e, m, o, (int)n, (int)size, HPT__EVAL, 1));
+    HPT_TRY(hpt__encoder_open(&e, m, o, (int)n, (int)size, HPT__EVAL, 1, NULL, 0));
     hpt_status st = hpt__encoder_run(&e, x, (int)n, out);
     hpt__encoder_close(&e);
     return st;
@@ -112,8 +118,8 @@ hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o,
     if (group < 1 || group > batch) group = batch;
     batch -= batch % group;                                 /* whole groups only; the rest of the set is left out */
     uint64_t batches = n / (uint64_t)batch;
-    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__FORWARD, batch / group));
-    hpt_status st = plain_loader(ds, o, batch, batches, &l);
+    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__FORWARD, batch / group, NULL, 0));
+    hpt_status st = hpt__plain_loader(ds, o, batch, batches, &l);
     int ema = OPT_IS(o, refresh_mode, "ema");
     for (uint64_t i = 0; !st && i < batches; i++) {
         hpt__batch x;

@@ -7,13 +7,17 @@
 
 /* A model on its device, in evaluation mode (or statistics mode), for batches of one size. */
 typedef struct hpt__encoder { hpt_model *m; hpt__dtype dtype; hpt__plan *plan; void *params, *low, *stats, *images; int batch, size; } hpt__encoder;
-hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups);
+hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups, const char *layer, int pool);
 void hpt__encoder_close(hpt__encoder *e);
-/* x (batch,3,size,size) in host memory -> the first n rows of features, or (forward) only new running statistics */
+/* x (batch,3,size,size) in host memory -> the first n rows of features (or of the layer's values), or (forward) only new running statistics */
 hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momentum);
 hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out);
 
+/* Plain images in order: short edge to image_size/0.875 or image_size (option eval_crop), central crop; the last batch zero-filled. */
+hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__loader **l);
 hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out);
+/* The same for any layer: count must be images * values of the layer. */
+hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, float *out, uint64_t count);
 hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out);
 /* Reed et al. 2022, Base: only running means and variances change. images: how many were used. */
 hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images);

@@ -11,20 +11,12 @@ static void session_free(void *p) {
     hpt_session *s = p;
     if (s->moco.be) close_loader(s);
     hpt__moco_fini(&s->moco);
+    hpt__monitor_close(&s->monitor);
     hpt__options_fini(&s->opt);
     hpt__release(s->ds);
     hpt__release(s->model);
     hpt__release(s->ctx);
     hpt__free(s);
-}
-
-/* Which tensors train: all, or (Reed et al. 2022, HPT-BN) batch-norm weights and biases and the whole head. */
-static void choose_trainable(const hpt__net *net, int bn_only, uint8_t *flag) {
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *t = &net->tensors[i];
-        int norm = t->kind == HPT__NORM_WEIGHT || t->kind == HPT__NORM_BIAS;
-        flag[i] = !hpt__is_stat(t) && (!bn_only || norm || t->head);
-    }
 }
 
 /* Ranks that train with other options, data or weights would average nonsense: compared once, at the start. */
@@ -80,9 +72,9 @@ static hpt_status start(hpt_session *s) {
     }
     uint8_t *trainable = hpt__alloc((size_t)net->n_tensors);
     if (!trainable) return hpt__fail_memory((size_t)net->n_tensors);
-    choose_trainable(net, OPT_IS(o, train, "bn"), trainable);
     m.trainable = trainable;
-    hpt_status st = hpt__moco_init(&s->moco, s->ctx->be, s->ctx->dev, comm, net, &m, s->model->params, s->model->stats);
+    hpt_status st = hpt__choose_trainable(net, o, OPT_IS(o, train, "bn"), trainable);
+    if (!st) st = hpt__moco_init(&s->moco, s->ctx->be, s->ctx->dev, comm, net, &m, s->model->params, s->model->stats);
     hpt__free(trainable);
     if (!st && !s->ctx->be->host_memory)
         hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", (hpt__plan_bytes(s->moco.plan_q) + hpt__plan_bytes(s->moco.plan_k)) >> 20, m.batch,
@@ -198,12 +190,42 @@ static hpt_status run_step(hpt_session *s, const float *view_q, const float *vie
     return st;
 }
 
+/* After a step: a score where one is due; at the end, the best weights if there were scores. */
+static hpt_status watch(hpt_session *s) {
+    hpt__moco *m = &s->moco;
+    hpt__monitor *w = &s->monitor;
+    int end = m->step == m->spec.schedule.total;
+    if (w->train && (end || m->step % w->every == 0)) {
+        HPT_TRY(hpt__session_sync(s));
+        HPT_TRY(hpt__monitor_score(w, s->model, &s->opt, m->step));
+        s->info.monitor = w->score;
+        s->info.monitor_step = w->at;
+        s->info.monitor_best = w->best;
+        s->info.monitor_best_step = w->best_at;
+        s->info.stopped = w->stopped;
+        end |= w->stopped;
+    }
+    if (!end) return HPT_OK;
+    HPT_TRY(hpt__session_sync(s));
+    if (w->train && OPT_I(&s->opt, monitor_restore)) hpt__monitor_restore(w, s->model);
+    return HPT_OK;
+}
+
+hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val) {
+    if (s->monitor.train) return hpt__fail(HPT_ERR_STATE, "the session has a monitor already");
+    if (s->moco.step) return hpt__fail(HPT_ERR_STATE, "the session has already run; the monitor comes before the first step and before resume");
+    hpt_status st = hpt__monitor_open(&s->monitor, s->model, train, val, &s->opt, s->ctx->comm->size);
+    if (st) hpt__monitor_close(&s->monitor);
+    else s->info.monitor = s->info.monitor_best = NAN;
+    return st;
+}
+
 hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
     hpt__moco *m = &s->moco;
     hpt__moco_metrics out = {0};
     double t0 = hpt__now_ms();
     if (s->dead) return hpt__fail(HPT_ERR_STATE, "an earlier step failed: %.900s", s->dead_text);
-    if (m->step >= m->spec.schedule.total) return HPT_END;
+    if (m->step >= m->spec.schedule.total || s->monitor.stopped) return HPT_END;
     if (!view_q && !s->ds) return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
     int skip = OPT_IS(&s->opt, on_nonfinite, "skip"), ask = OPT_IS(&s->opt, on_nonfinite, "callback");
     uint64_t before = m->step;
@@ -230,12 +252,8 @@ hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *v
     if (st) return st;
     i->step = m->step;
     s->synced = 0;
-    if (!s->warned_collapse && m->step > 50 && out.z_std < 0.1) {
-        s->warned_collapse = 1;
-        hpt__log(s->ctx, 1, "step %llu: z_std is %.3f (1 = spread, 0 = all embeddings alike): the representation is collapsing; a lower lr or stronger augmentation may help",
-                 (unsigned long long)m->step, out.z_std);
-    }
-    return m->step == m->spec.schedule.total ? hpt__session_sync(s) : HPT_OK;
+    if ((st = hpt__monitor_alarm(&s->monitor, s->ctx, &s->opt, i, m->filled == m->spec.queue))) return die(s, st);
+    return watch(s);
 }
 
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {

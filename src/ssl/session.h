@@ -4,6 +4,7 @@
 #define HPT__SESSION_H
 #include "data/loader.h"
 #include "ssl/moco.h"
+#include "ssl/monitor.h"
 
 struct hpt_session {
     hpt__handle handle;
@@ -17,7 +18,8 @@ struct hpt_session {
     uint64_t fingerprint;       /* of the data set */
     hpt_step_info info;
     _Atomic int cancel;
-    int warned_collapse, synced;
+    hpt__monitor monitor;
+    int synced;
     double wait;                /* for the images that are staged */
     int prefetched;             /* the loader's next batch is staged already */
     uint32_t skipped;
@@ -29,6 +31,7 @@ hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *
 hpt_status hpt__session_step(hpt_session *s, const float *q, const float *k);      /* NULL: from the loader */
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user);
 hpt_status hpt__session_sync(hpt_session *s);
+hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);
 hpt_status hpt__session_save(hpt_session *s, const char *path);                    /* checkpoint.c */
 hpt_status hpt__session_resume(hpt_session *s, const char *path);
 /* Key encoder and queue of an earlier stage (options carry_*) instead of fresh ones. */

@@ -158,7 +158,7 @@ TEST_LIMIT(cuda_features_refresh_and_probe, 300) {
     OK(hpt_model_features(m, toy_set(ctx, "", 27, 18, 3), c, fa, 27 * 128));
     OK(hpt_model_features(r, toy_set(slow, "", 27, 18, 3), c, fb, 27 * 128));
     for (int i = 0; i < 27 * 128; i++) if (!(fabsf(fa[i] - fb[i]) <= 1e-4f * (1 + fabsf(fb[i])))) FAIL("feature %d: %g, reference %g", i, fa[i], fb[i]);
-    hpt_config *p = config("image_size=16 probe_steps=60 probe_eval_every=20 probe_batch=16 batch_size=16 precision=fp32 seed=1");
+    hpt_config *p = config("image_size=16 probe_steps=60 probe_eval_every=20 probe_batch=16 batch_size=16 precision=fp32 seed=1 overlap=allow");
     hpt_result *ra, *rb;
     double va, vb;
     OK(hpt_model_linear(m, toy_set(ctx, "", 60, 18, 3), toy_set(ctx, "", 30, 18, 3), NULL, p, &ra));
@@ -166,6 +166,30 @@ TEST_LIMIT(cuda_features_refresh_and_probe, 300) {
     OK(hpt_result_number(ra, "val_top1", &va));
     OK(hpt_result_number(rb, "val_top1", &vb));
     CHECK(fabs(va - vb) <= 4);
+    correct();
+}
+TEST_LIMIT(cuda_activations_neighbours_and_finetuning, 300) {
+    hpt_context *ctx[2] = {cuda_with("comm=self"), context("reference", 1)};
+    float *map[2], *head[2];
+    double knn[2], tuned[2];
+    for (int k = 0; k < 2; k++) {
+        hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=16 batch_size=10 precision=fp32 eval_crop=full seed=3 overlap=allow knn_k=5 ft_batch=8 ft_micro=4 ft_lr=0.01 ft_length=3 ft_eval_every=3");
+        hpt_dataset *train = toy_set(ctx[k], "", 24, 16, 3), *val = toy_set(ctx[k], "", 12, 16, 3);
+        hpt_model *m;
+        hpt_result *r;
+        OK(hpt_model_create(ctx[k], c, &m));
+        map[k] = malloc(12 * 32 * 64 * 4);
+        head[k] = malloc(3 * 128 * 4);
+        OK(hpt_model_activations(m, val, c, "layer2.0.conv1", map[k], 12 * 32 * 64));
+        OK(hpt_model_knn(m, train, val, c, &r));
+        OK(hpt_result_number(r, "knn_score", &knn[k]));
+        OK(hpt_model_finetune(m, train, val, NULL, c, NULL, &r));       /* two parts an update */
+        OK(hpt_result_array(r, "head_weight", head[k], 3 * 128, NULL));
+        OK(hpt_result_number(r, "val_score", &tuned[k]));
+    }
+    for (int i = 0; i < 12 * 32 * 64; i++) if (!(fabsf(map[0][i] - map[1][i]) <= 1e-4f * (1 + fabsf(map[1][i])))) FAIL("value %d: %g, reference %g", i, map[0][i], map[1][i]);
+    CHECK(knn[0] == knn[1] && fabs(tuned[0] - tuned[1]) < 9);
+    for (int i = 0; i < 3 * 128; i++) if (!(fabsf(head[0][i] - head[1][i]) <= 2e-3f)) FAIL("head %d: %g, reference %g", i, head[0][i], head[1][i]);
     correct();
 }
 /* an engine that the heuristics praise but that does not run is passed over */

@@ -287,8 +287,8 @@ TEST(cuda_heads) {
             RUN(hpt__cuda_softmax_ce(0, n, heads, classes, gx, to_device(y, (size_t)n * 4), gl));
             close_to("softmax gradient", to_host(gx, c * 4), x, c, 2e-6);
             close_to("softmax loss", to_host(gl, (size_t)n * (size_t)heads * 4), loss, (size_t)n * (size_t)heads, 2e-6);
-            hpt__ref_bce_f32(n, heads * classes, x2, t, loss);
-            RUN(hpt__cuda_bce(0, n, heads * classes, bx, to_device(t, c * 4), gl));
+            hpt__ref_bce_f32(n, heads, classes, x2, t, loss);
+            RUN(hpt__cuda_bce(0, n, heads, classes, bx, to_device(t, c * 4), gl));
             close_to("bce gradient", to_host(bx, c * 4), x2, c, 2e-6);
             close_to("bce loss", to_host(gl, c * 4), loss, c, 2e-6);
             device_free_all();

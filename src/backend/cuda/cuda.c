@@ -37,7 +37,8 @@ static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const 
 static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) { (void)t; NOTE(hpt__cuda_finite(dev->compute, dev->sms, x, n, bit, o)); }
 static void judge(hpt__device *dev, hpt__outcome *o) { NOTE(hpt__cuda_judge(dev->compute, o)); }
 static void lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { NOTE(hpt__cuda_lower(dev->compute, rows, d, pitch, x, low)); }
-static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label) { NOTE(hpt__cuda_softmax_ce(dev->compute, n, heads, classes, logits, label, NULL)); }
+static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label, float *loss) { NOTE(hpt__cuda_softmax_ce(dev->compute, n, heads, classes, logits, label, loss)); }
+static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) { NOTE(hpt__cuda_bce(dev->compute, n, heads, classes, logits, target, loss)); }
 static void sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { NOTE(hpt__cuda_bias_backward(dev->compute, n, d, 0, NULL, (float *)(uintptr_t)x, out)); }
 static void add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { NOTE(hpt__cuda_add_bias(dev->compute, n, d, 0, b, y)); }
 static size_t augment_scratch(hpt__device *dev, int views, int size, int taps) { (void)dev; return hpt__cuda_augment_scratch(views, size, taps); }
@@ -53,5 +54,5 @@ const hpt__backend hpt_backend_cuda = {
     .graph_launch = hpt__cuda_graph_launch, .graph_destroy = hpt__cuda_graph_destroy, .comm_open = hpt__nccl_open, .comm_id = hpt__nccl_id, .act_bytes = hpt__cuda_act_bytes, .pack = hpt__cuda_pack,
     .unpack = hpt__cuda_unpack, .op_create = hpt__cuda_op_create, .op_scratch = hpt__cuda_op_scratch, .op_run = hpt__cuda_op_run, .op_destroy = hpt__cuda_op_destroy, .op_name = hpt__cuda_op_name, .gemm = gemm,
     .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad, .gather = gather, .enqueue = enqueue, .spread = spread, .update = update,
-    .trust = trust, .ema = ema, .finite = finite, .judge = judge, .lower = lower, .softmax_ce = softmax_ce, .sum_rows = sum_rows, .add_bias = add_bias, .augment_scratch = augment_scratch, .augment = augment,
+    .trust = trust, .ema = ema, .finite = finite, .judge = judge, .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias, .augment_scratch = augment_scratch, .augment = augment,
 };

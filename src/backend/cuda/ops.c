@@ -146,6 +146,7 @@ hpt_status hpt__cuda_op_run(hpt__op *op, const hpt__op_args *a) {
     HPT_TRY(hpt__cuda_report(dev));
     switch (op->d.kind) {
     case HPT__OP_INPUT: CUDA_TRY(dev, hpt__cuda_input(s, op->bf16, g->n, g->c, g->h, g->w, a->x, a->y)); return HPT_OK;
+    case HPT__OP_OUTPUT: CUDA_TRY(dev, hpt__cuda_output(s, op->bf16, g->n, g->c, g->h, g->w, a->x, a->y)); return HPT_OK;
     case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: return run_conv(op, a);
     case HPT__OP_NORM: CUDA_TRY(dev, hpt__cuda_norm_train(s, &norm)); return HPT_OK;
     case HPT__OP_NORM_EVAL: CUDA_TRY(dev, hpt__cuda_norm_eval(s, &norm)); return HPT_OK;

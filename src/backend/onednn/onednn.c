@@ -402,6 +402,18 @@ static void to_bf16(const float *x, uint16_t *y, size_t n) {
     }
 }
 
+static void output(const hpt__device *dev, const hpt__geometry *g, int bf16, const void *x, float *y) {
+    size_t hw = (size_t)g->h * (size_t)g->w, c = (size_t)g->c, b = c % (size_t)dev->cpu->block ? 1 : (size_t)dev->cpu->block;
+    for (size_t n = 0; n < (size_t)g->n; n++)
+        for (size_t k = 0; k < c; k++)
+            for (size_t at = 0; at < hw; at++) {
+                size_t from = ((n * (c / b) + k / b) * hw + at) * b + k % b;
+                uint32_t u = bf16 ? (uint32_t)((const uint16_t *)x)[from] << 16 : 0;
+                if (bf16) memcpy(y + (n * c + k) * hw + at, &u, 4);
+                else y[(n * c + k) * hw + at] = ((const float *)x)[from];
+            }
+}
+
 static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
@@ -416,6 +428,7 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
         if (bf16) to_bf16(a->x, a->y, (size_t)g->n * g->c * g->h * g->w);
         else memcpy(a->y, a->x, (size_t)g->n * g->c * g->h * g->w * 4);
         return HPT_OK;
+    case HPT__OP_OUTPUT: output(dev, g, bf16, a->x, a->y); return HPT_OK;
     case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: return run_conv(op, a);
     case HPT__OP_NORM: hpt__team_run(norm_forward_job, &j); return HPT_OK;
     case HPT__OP_NORM_EVAL: hpt__team_run(norm_eval_job, &j); return HPT_OK;
@@ -520,9 +533,13 @@ static void judge(hpt__device *dev, hpt__outcome *o) {
 }
 static int queue_pitch(hpt__device *dev, hpt__dtype t, int d) { (void)dev; (void)t; (void)d; return 0; }
 static void lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { (void)dev; (void)rows; (void)d; (void)pitch; (void)x; (void)low; }
-static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label) {
+static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label, float *loss) {
     (void)dev;
-    hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, NULL);
+    hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, loss);
+}
+static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
+    (void)dev;
+    hpt__ref_bce_f32(n, heads, classes, logits, target, loss);
 }
 static void sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { (void)dev; hpt__ref_sum_rows_f32(n, d, x, out); }
 static void add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { (void)dev; hpt__ref_add_bias_f32(n, d, b, 0, y); }
@@ -591,5 +608,5 @@ const hpt__backend hpt_backend_onednn = {
     .op_create = op_create, .op_scratch = op_scratch, .op_run = op_run, .op_destroy = op_destroy, .op_name = op_name, .gemm = gemm,
     .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad,
     .gather = gather, .enqueue = enqueue, .spread = spread, .update = update, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
-    .lower = lower, .softmax_ce = softmax_ce, .sum_rows = sum_rows, .add_bias = add_bias,
+    .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias,
 };

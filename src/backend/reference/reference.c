@@ -80,6 +80,7 @@ static void run_##X(const hpt__op *op, const hpt__op_args *a) { \
         const float *x = a->x; T *y = a->y; \
         for (size_t i = 0, m = (size_t)g->n * g->c * g->h * g->w; i < m; i++) y[i] = x[i]; \
         break; } \
+    case HPT__OP_OUTPUT: memcpy(a->y, a->x, sizeof(T) * (size_t)g->n * g->c * g->h * g->w); break; \
     case HPT__OP_CONV: hpt__ref_conv_forward_##X(g, a->x, a->w, a->y, a->scratch); break; \
     case HPT__OP_CONV_DATA: hpt__ref_conv_backward_data_##X(g, a->dy, a->w, a->dx, a->scratch); break; \
     case HPT__OP_CONV_WEIGHTS: hpt__ref_conv_backward_weights_##X(g, a->x, a->dy, a->dw); break; \
@@ -176,9 +177,13 @@ static void ref_judge(hpt__device *dev, hpt__outcome *o) {
     if (!isfinite(o->loss)) o->bad |= HPT__BAD_LOSS;
 }
 static void ref_lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { (void)dev; (void)rows; (void)d; (void)pitch; (void)x; (void)low; }
-static void ref_softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label) {
+static void ref_softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label, float *loss) {
     (void)dev;
-    hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, NULL);
+    hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, loss);
+}
+static void ref_bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
+    (void)dev;
+    hpt__ref_bce_f32(n, heads, classes, logits, target, loss);
 }
 static void ref_sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { (void)dev; hpt__ref_sum_rows_f32(n, d, x, out); }
 static void ref_add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { (void)dev; hpt__ref_add_bias_f32(n, d, b, 0, y); }
@@ -191,5 +196,5 @@ const hpt__backend hpt__backend_reference = {
     .op_destroy = ref_op_destroy, .op_name = ref_op_name, .gemm = ref_gemm, .queue_pitch = ref_queue_pitch, .infonce = ref_infonce,
     .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm, .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue,
     .spread = ref_spread, .update = ref_update, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
-    .softmax_ce = ref_softmax_ce, .sum_rows = ref_sum_rows, .add_bias = ref_add_bias,
+    .softmax_ce = ref_softmax_ce, .bce = ref_bce, .sum_rows = ref_sum_rows, .add_bias = ref_add_bias,
 };

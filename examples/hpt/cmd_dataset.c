@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * hpt dataset: the known sets, and whether a download is complete. */
+#include "cli.h"
+#include <stdlib.h>
+#include <string.h>
+
+static int list_sets(const char *only) {
+    hpt_set_info s = {.struct_size = sizeof s};
+    int found = 0;
+    if (!only) printf("%-16s %-38s %7s %-7s %9s %9s %9s\n", "name", "title", "classes", "metric", "train", "val", "test");
+    for (uint32_t i = 0; hpt_set_describe(i, &s) == HPT_OK; i++) {
+        if (!only) printf("%-16s %-38s %7u %-7s %9llu %9llu %9llu\n", s.name, s.title, s.classes, s.several ? "auroc" : "top-1", (unsigned long long)s.images[0], (unsigned long long)s.images[1], (unsigned long long)s.images[2]);
+        else if (!strcmp(s.name, only)) {
+            printf("%s: %s\nclasses  %u, %s\nimages   train %llu, val %llu, test %llu\nsplit    %s\nfiles    %s\nmean     %g,%g,%g\nstd      %g,%g,%g\nremarks  %s\n", s.name, s.title, s.classes, s.several ? "several an image (AUROC)" : "one an image (top-1)",
+                   (unsigned long long)s.images[0], (unsigned long long)s.images[1], (unsigned long long)s.images[2], s.split, s.layout, (double)s.mean[0], (double)s.mean[1], (double)s.mean[2], (double)s.std[0],
+                   (double)s.std[1], (double)s.std[2], s.remarks);
+            found = 1;
+        }
+    }
+    if (only && !found) return fprintf(stderr, "hpt dataset: no set is called '%s'; `hpt dataset list` shows them\n", only), 2;
+    return 0;
+}
+
+int cmd_dataset(int argc, char **argv) {
+    cli_arg args[] = {{"json", "", "print the check as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    cli c = {.command = "dataset", .stage = "dataset", .args = args, .about = "hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT]\nThe paper's data sets as their original downloads, or a descriptor file of your own."};
+    if (argc < 2 || !strcmp(argv[1], "list")) return list_sets(NULL);
+    if (!strcmp(argv[1], "show") && argc == 3) return list_sets(argv[2]);
+    if (strcmp(argv[1], "check") && strcmp(argv[1], "--help")) return fprintf(stderr, "usage: hpt dataset list | show NAME | check NAME [ROOT]\n"), 2;
+    hpt_result *r = NULL;
+    int rc = cli_parse(&c, argc - 1, argv + 1);
+    if (rc) return rc - 1;
+    if (!c.n_positional) return fprintf(stderr, "usage: hpt dataset check NAME [ROOT]\n"), 2;
+    if ((rc = cli_open(&c))) return rc;
+    hpt_status st = hpt_dataset_check(c.ctx, c.cfg, c.positional[0], c.n_positional > 1 ? c.positional[1] : NULL, &r);
+    char *text = r ? cli_json(r) : NULL;
+    if (text) printf("%s\n", text);
+    free(text);
+    if (st) rc = cli_fail("dataset check", st);
+    else printf("complete\n");
+    hpt_result_destroy(r);
+    cli_close(&c);
+    return rc;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ * hpt knn, finetune, search, similarity. */
+#define _POSIX_C_SOURCE 200809L
+#include "cli.h"
+#include <stdlib.h>
+#include <string.h>
+
+static int print_result(const cli *c, const hpt_result *r, const char *what) {
+    double val = 0, test = 0;
+    char *text = cli_json(r);
+    if (cli_value(c, "json")) printf("%s\n", text ? text : "");
+    else {
+        int has_val = !hpt_result_number(r, "val_score", &val), has_test = !hpt_result_number(r, "test_score", &test) || !hpt_result_number(r, "knn_score", &test);
+        printf("%s:", what);
+        if (has_test) printf(" %.2f %% on test", test);
+        if (has_val) printf("%s %.2f %% on validation", has_test ? "," : "", val);
+        printf("\n");
+    }
+    free(text);
+    return 0;
+}
+static hpt_status open_sets(cli *c, const char *const *names, int n, hpt_dataset **set) {
+    hpt_status st = HPT_OK;
+    for (int i = 0; i < n && !st; i++)
+        if (cli_value(c, names[i])) st = hpt_dataset_open(c->ctx, c->cfg, cli_value(c, names[i]), &set[i]);
+    return st;
+}
+
+int cmd_knn(int argc, char **argv) {
+    cli_arg args[] = {{"train", "PATH", "labelled images that vote", NULL, 0}, {"test", "PATH", "labelled images to score", NULL, 0}, {"init", "FILE", "model (else random weights)", NULL, 0},
+                      {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    static const char *const names[2] = {"train", "test"};
+    cli c = {.command = "knn", .stage = "knn", .args = args, .about = "hpt knn --train PATH --test PATH --init FILE\nWeighted nearest neighbours on frozen features; nothing is trained."};
+    hpt_model *m = NULL;
+    hpt_dataset *set[2] = {NULL, NULL};
+    hpt_result *r = NULL;
+    int rc = cli_parse(&c, argc, argv);
+    if (rc) return rc - 1;
+    if (!cli_value(&c, "train") || !cli_value(&c, "test")) return fprintf(stderr, "hpt knn: --train and --test are needed\n"), 2;
+    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    hpt_status st = open_sets(&c, names, 2, set);
+    if (!st) st = hpt_model_knn(m, set[0], set[1], c.cfg, &r);
+    rc = st ? cli_fail("knn", st) : print_result(&c, r, "nearest neighbours");
+    hpt_result_destroy(r);
+    for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
+    hpt_model_destroy(m);
+    cli_close(&c);
+    return rc;
+}
+
+int cmd_finetune(int argc, char **argv) {
+    cli_arg args[] = {{"train", "PATH", "labelled images to learn from", NULL, 0}, {"val", "PATH", "to choose on (else a fifth of train)", NULL, 0}, {"test", "PATH", "scored once at the end", NULL, 0},
+                      {"init", "FILE", "model (else random weights)", NULL, 0}, {"out", "FILE", "write the tuned backbone", NULL, 0},
+                      {"labels", "N", "use only N images, every class among them", NULL, 0}, {"per-class", "K", "use only K images of each class", NULL, 0},
+                      {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    static const char *const names[3] = {"train", "val", "test"};
+    cli c = {.command = "finetune", .stage = "finetune", .args = args, .about = "hpt finetune --train PATH [--labels 1000] [--val PATH] [--test PATH] --init FILE\nFew-label finetuning; everything is chosen on validation images."};
+    hpt_model *m = NULL, *tuned = NULL;
+    hpt_dataset *set[3] = {NULL, NULL, NULL}, *few = NULL;
+    hpt_result *r = NULL;
+    char seed[32] = "0";
+    int rc = cli_parse(&c, argc, argv);
+    if (rc) return rc - 1;
+    if (!cli_value(&c, "train")) return fprintf(stderr, "hpt finetune: --train is needed\n"), 2;
+    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    hpt_status st = open_sets(&c, names, 3, set);
+    hpt_config_get(c.cfg, "seed", seed, sizeof seed, NULL);
+    if (!st && cli_value(&c, "labels")) st = hpt_dataset_few(set[0], strtoull(cli_value(&c, "labels"), NULL, 10), strtoull(seed, NULL, 10), &few, NULL);
+    else if (!st && cli_value(&c, "per-class")) st = hpt_dataset_per_class(set[0], (uint32_t)strtoul(cli_value(&c, "per-class"), NULL, 10), strtoull(seed, NULL, 10), &few, NULL);
+    if (!st) st = hpt_model_finetune(m, few ? few : set[0], set[1], set[2], c.cfg, &tuned, &r);
+    if (!st && cli_value(&c, "out")) st = hpt_model_save(tuned, cli_value(&c, "out"), NULL);
+    rc = st ? cli_fail("finetune", st) : print_result(&c, r, "finetuned");
+    hpt_result_destroy(r);
+    hpt_dataset_destroy(few);
+    for (int i = 0; i < 3; i++) hpt_dataset_destroy(set[i]);
+    hpt_model_destroy(tuned);
+    hpt_model_destroy(m);
+    cli_close(&c);
+    return rc;
+}
+
+static int32_t search_step(void *user, const hpt_step_info *i) {
+    progress *p = user;
+    char text[80];
+    snprintf(text, sizeof text, "step %llu of a source, loss %.3f", (unsigned long long)i->step, i->loss);
+    progress_show(p, ++p->first, text);
+    return 0;
+}
+int cmd_search(int argc, char **argv) {
+    cli_arg args[] = {{"sources", "PATH,PATH", "candidate sources", NULL, 0}, {"train", "PATH", "the target's labelled training images", NULL, 0}, {"val", "PATH", "the target's validation images: candidates are ranked on them", NULL, 0},
+                      {"init", "FILE", "base model", NULL, 0}, {"out", "FILE", "write the winner's backbone", NULL, 0}, {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    static const char *const names[2] = {"train", "val"};
+    cli c = {.command = "search", .stage = "search", .args = args, .about = "hpt search --sources A,B,C --train PATH --val PATH --init BASE [--out FILE]\nPretrain on each source on top of the base, probe on the target, take the best."};
+    hpt_model *m = NULL, *winner = NULL;
+    hpt_dataset *set[2] = {NULL, NULL}, *source[64] = {NULL};
+    const char *name[64];
+    char *copy = NULL;
+    hpt_result *r = NULL;
+    uint32_t n = 0;
+    double score = 0, index = 0;
+    int rc = cli_parse(&c, argc, argv);
+    if (rc) return rc - 1;
+    if (!cli_value(&c, "sources") || !cli_value(&c, "train") || !cli_value(&c, "val")) return fprintf(stderr, "hpt search: --sources, --train and --val are needed\n"), 2;
+    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    hpt_status st = open_sets(&c, names, 2, set);
+    copy = strdup(cli_value(&c, "sources"));
+    for (char *p = copy ? strtok(copy, ",") : NULL; p && n < 64 && !st; p = strtok(NULL, ",")) {
+        name[n] = p;
+        st = hpt_dataset_open(c.ctx, c.cfg, p, &source[n]);
+        n += !st;
+    }
+    char steps[32] = "0";
+    hpt_config_get(c.cfg, "steps", steps, sizeof steps, NULL);
+    progress bar;
+    progress_begin(&bar, 0, strtoull(steps, NULL, 10) * n);
+    if (!st) st = hpt_source_search(c.ctx, c.cfg, m, source, name, n, set[0], set[1], search_step, &bar, &winner, &r);
+    progress_end(&bar);
+    if (!st && cli_value(&c, "out")) st = hpt_model_save(winner, cli_value(&c, "out"), NULL);
+    if (st) rc = cli_fail("search", st);
+    else {
+        char *text = cli_json(r);
+        hpt_result_number(r, "val_score", &score);
+        hpt_result_number(r, "winner_index", &index);
+        if (cli_value(&c, "json")) printf("%s\n", text ? text : "");
+        else printf("%s: %.2f %% on validation\n", name[(int)index], score);
+        free(text);
+    }
+    hpt_result_destroy(r);
+    for (uint32_t i = 0; i < n; i++) hpt_dataset_destroy(source[i]);
+    for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
+    free(copy);
+    hpt_model_destroy(winner);
+    hpt_model_destroy(m);
+    cli_close(&c);
+    return rc;
+}
+
+static hpt_status layer_values(cli *c, hpt_model *m, hpt_dataset *ds, const char *layer, uint64_t images, float **x, uint64_t *width) {
+    hpt_layer_info l = {.struct_size = sizeof l};
+    char size[16] = "224", pool[16] = "";
+    hpt_status st;
+    hpt_config_get(c->cfg, "image_size", size, sizeof size, NULL);
+    hpt_config_get(c->cfg, "act_pool", pool, sizeof pool, NULL);
+    for (uint32_t i = 0; (st = hpt_model_layer_info(m, i, (uint32_t)atoi(size), &l)) == HPT_OK; i++)
+        if (!strcmp(l.name, layer)) break;
+    if (st < 0) return st;
+    *width = st == HPT_END ? 0 : !strcmp(pool, "average") ? l.channels : (uint64_t)l.channels * l.height * l.width;
+    if (!(*x = malloc((size_t)(images * *width) * 4 + 4))) return HPT_ERR_MEMORY;
+    return hpt_model_activations(m, ds, c->cfg, layer, *x, images * *width);
+}
+int cmd_similarity(int argc, char **argv) {
+    cli_arg args[] = {{"data", "PATH", "images to compare on", NULL, 0}, {"layer", "NAME", "layer (avgpool); `--layers` lists them", NULL, 0}, {"layers", "", "list the layers of the first model", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    cli c = {.command = "similarity", .stage = "embed", .args = args, .about = "hpt similarity FILE FILE --data PATH [--layer layer4 --act_pool average]\nRV2 of two models' activations on the same images: 1 alike, 0 unrelated."};
+    hpt_model *m[2] = {NULL, NULL};
+    hpt_dataset *ds = NULL;
+    hpt_dataset_info info = {.struct_size = sizeof info};
+    hpt_layer_info l = {.struct_size = sizeof l};
+    float *x[2] = {NULL, NULL};
+    uint64_t width[2] = {0, 0};
+    double rv2 = 0;
+    hpt_status st = HPT_OK;
+    int rc = cli_parse(&c, argc, argv), list;
+    if (rc) return rc - 1;
+    list = cli_value(&c, "layers") != NULL;
+    if (c.n_positional < (list ? 1 : 2) || (!list && !cli_value(&c, "data"))) return fprintf(stderr, "hpt similarity: two models and --data are needed\n"), 2;
+    const char *layer = cli_value(&c, "layer") ? cli_value(&c, "layer") : "avgpool";
+    if ((rc = cli_open(&c))) return rc;
+    for (int i = 0; i < (list ? 1 : 2); i++)
+        if ((rc = cli_model(&c, c.positional[i], &m[i]))) return rc;
+    if (list) {
+        char size[16] = "224";
+        hpt_config_get(c.cfg, "image_size", size, sizeof size, NULL);
+        for (uint32_t i = 0; hpt_model_layer_info(m[0], i, (uint32_t)atoi(size), &l) == HPT_OK; i++) printf("%-24s %u x %u x %u\n", l.name, l.channels, l.height, l.width);
+    } else {
+        st = hpt_dataset_open(c.ctx, c.cfg, cli_value(&c, "data"), &ds);
+        if (!st) st = hpt_dataset_get_info(ds, &info);
+        for (int i = 0; i < 2 && !st; i++) st = layer_values(&c, m[i], ds, layer, info.count, &x[i], &width[i]);
+        if (!st) st = hpt_rv2(x[0], width[0], x[1], width[1], info.count, &rv2);
+        if (st) rc = cli_fail("similarity", st);
+        else printf("RV2 of %s over %llu images: %.4f\n", layer, (unsigned long long)info.count, rv2);
+    }
+    for (int i = 0; i < 2; i++) {
+        free(x[i]);
+        hpt_model_destroy(m[i]);
+    }
+    hpt_dataset_destroy(ds);
+    cli_close(&c);
+    return rc;
+}

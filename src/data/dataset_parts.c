@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ * Parts of a data set, and what two sets have in common. */
+#define _GNU_SOURCE
+#include "data/dataset.h"
+#include "core/alloc.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {
+    uint64_t h = XXH3_64bits(ds->index, sizeof *ds->index * (size_t)ds->count);
+    const hpt__source *s = ds->src;
+    for (uint64_t i = 0; i < ds->count; i++) {
+        uint64_t k = ds->index[i];
+        if (s->path) {      /* file names, not folders: a data set may move */
+            const char *slash = strrchr(s->path[k], '/'), *name = slash ? slash + 1 : s->path[k];
+            h = XXH3_64bits_withSeed(name, strlen(name), h);
+        } else {
+            size_t bytes = (size_t)s->w * (size_t)s->h * (size_t)s->channels;
+            h = XXH3_64bits_withSeed(s->pixels + k * bytes, bytes, h);
+        }
+    }
+    return h;
+}
+
+hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
+    const hpt__source *s = ds->src;
+    uint64_t h = hpt__dataset_fingerprint(ds) ^ (uint64_t)s->pad << 8 ^ (uint64_t)s->invert << 16 ^ (uint64_t)s->cache_side << 24 ^ s->limits.alpha;
+    for (uint64_t i = 0; i < ds->count; i++) {
+        uint64_t k = ds->index[i];
+        if (s->label) h = XXH3_64bits_withSeed(&s->label[k], sizeof *s->label, h);
+        if (s->multi) h = XXH3_64bits_withSeed(s->multi + k * s->classes, s->classes, h);
+        struct stat st;
+        if (!s->path) continue;
+        if (stat(s->path[k], &st)) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[k]);
+        int64_t about[2] = {(int64_t)st.st_size, (int64_t)st.st_mtime};
+        h = XXH3_64bits_withSeed(about, sizeof about, h);
+    }
+    *hash = h;
+    return HPT_OK;
+}
+
+/* ---- overlap: sorted keys of both sets, walked together ---- */
+
+typedef struct key { uint64_t a, b, at; } key;
+static int key_order(const void *x, const void *y) {
+    const key *p = x, *q = y;
+    return p->a != q->a ? (p->a < q->a ? -1 : 1) : p->b != q->b ? (p->b < q->b ? -1 : 1) : p->at < q->at ? -1 : p->at > q->at;
+}
+/* A file is its device and number, so that links count; pixels of a file are that file and the record; other pixels are their bytes. */
+static hpt_status keys_of(const hpt_dataset *ds, key **out) {
+    const hpt__source *s = ds->src;
+    struct stat st;
+    uint64_t title = 0;
+    key *k = *out = hpt__alloc(sizeof *k * (size_t)(ds->count + 1));
+    if (!k) return hpt__fail_memory(sizeof *k * (size_t)ds->count);
+    if (s->title && !stat(s->title, &st)) title = XXH3_64bits_withSeed(&st.st_ino, sizeof st.st_ino, (uint64_t)st.st_dev) | 1;
+    for (uint64_t i = 0; i < ds->count; i++) {
+        uint64_t at = ds->index[i];
+        k[i].at = i;
+        if (s->path) {
+            if (stat(s->path[at], &st)) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[at]);
+            k[i].a = (uint64_t)st.st_ino;
+            k[i].b = (uint64_t)st.st_dev;
+        } else if (title) {
+            k[i].a = title;
+            k[i].b = at;
+        } else {
+            size_t bytes = (size_t)s->w * (size_t)s->h * (size_t)s->channels;
+            k[i].a = XXH3_64bits(s->pixels + at * bytes, bytes);
+            k[i].b = XXH3_64bits_withSeed(s->pixels + at * bytes, bytes, 1);
+        }
+    }
+    qsort(k, (size_t)ds->count, sizeof *k, key_order);
+    return HPT_OK;
+}
+
+hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2], uint8_t *in_b) {
+    key *x = NULL, *y = NULL;
+    *common = 0;
+    if (in_b) memset(in_b, 0, (size_t)a->count);
+    hpt_status st = keys_of(a, &x);
+    if (!st) st = keys_of(b, &y);
+    for (uint64_t i = 0, j = 0; !st && i < a->count && j < b->count;) {
+        int less = x[i].a != y[j].a ? (x[i].a < y[j].a ? -1 : 1) : x[i].b != y[j].b ? (x[i].b < y[j].b ? -1 : 1) : 0;
+        if (!less && !(*common)++) {
+            first[0] = x[i].at;
+            first[1] = y[j].at;
+        }
+        if (!less && in_b) in_b[x[i].at] = 1;
+        i += less <= 0;
+        j += less > 0;
+    }
+    hpt__free(x);
+    hpt__free(y);
+    return st;
+}
+
+/* ---- classes ---- */
+
+static const char *class_name(const hpt__source *s, uint32_t c, char text[16]) {
+    snprintf(text, 16, "%u", c);
+    return s->class_name ? s->class_name[c] : text;
+}
+hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what) {
+    const hpt__source *s = ds->src;
+    uint8_t *seen = hpt__calloc(s->classes + 1ull, 1);
+    char text[16];
+    hpt_status st = seen ? HPT_OK : hpt__fail_memory(s->classes);
+    for (uint64_t i = 0; i < ds->count && !st; i++) {
+        if (s->label) seen[s->label[ds->index[i]]] = 1;
+        for (uint32_t c = 0; s->multi && c < s->classes; c++) seen[c] |= hpt__dataset_targets(ds, i)[c];
+    }
+    for (uint32_t c = 0; c < s->classes && !st; c++)
+        if (!seen[c])
+            st = hpt__fail(HPT_ERR_ARGUMENT, "%s%s%.300s: class %s has no image to train on (option empty_classes=allow lets that pass)", what, s->list ? ": " : "", s->list ? s->list : "",
+                           class_name(s, c, text));
+    hpt__free(seen);
+    return st;
+}
+
+/* ---- parts ---- */
+
+hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index) {
+    if (ds->count > 0xffffffffu) return hpt__fail(HPT_ERR_UNSUPPORTED, "more than 2^32 images");
+    uint32_t n = (uint32_t)ds->count, *p = hpt__alloc(sizeof *p * (n + 1ull));
+    *index = hpt__alloc(sizeof **index * (n + 1ull));
+    if (!p || !*index) {
+        hpt__free(p);
+        hpt__free(*index);
+        return hpt__fail_memory(sizeof *p * n);
+    }
+    hpt__rng r;
+    hpt__rng_init(&r, seed, HPT__RNG_SPLIT, 0, 0);
+    hpt__rng_permutation(&r, p, n);
+    for (uint32_t i = 0; i < n; i++) (*index)[i] = ds->index[p[i]];
+    hpt__free(p);
+    return HPT_OK;
+}
+
+hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken) {
+    uint64_t *order;
+    uint32_t classes = ds->src->classes;
+    if (!ds->src->label || !k)
+        return hpt__fail(HPT_ERR_ARGUMENT, ds->src->label ? "k is 0" : ds->src->multi ? "images with several labels have no k of each class; take a number of images" : "the data set has no labels");
+    HPT_TRY(hpt__dataset_order(ds, seed, &order));
+    uint32_t *got = hpt__calloc(classes + 1ull, sizeof *got);
+    *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));
+    hpt_status st = got && *index ? HPT_OK : hpt__fail_memory((size_t)ds->count * 8);
+    uint64_t a = 0, b = ds->count;
+    for (uint64_t i = 0; i < ds->count && !st; i++) {
+        int32_t label = ds->src->label[order[i]];
+        if (label >= 0 && got[label] < k) {
+            got[label]++;
+            (*index)[a++] = order[i];
+        } else (*index)[--b] = order[i];
+    }
+    for (uint32_t c = 0; c < classes && !st; c++)
+        if (got[c] < k)
+            st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has only %u images, %u were asked for",
+                           ds->src->class_name ? ds->src->class_name[c] : "(unnamed)", got[c], k);
+    hpt__free(order);
+    hpt__free(got);
+    if (st) hpt__free(*index);
+    *taken = a;
+    return st;
+}
+
+hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index) {
+    const hpt__source *s = ds->src;
+    uint64_t *order, taken = 0;
+    char text[16];
+    if (!hpt__dataset_labelled(ds)) return hpt__fail(HPT_ERR_ARGUMENT, "the data set has no labels");
+    if (n < s->classes || n > ds->count)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%llu images: at least one of each of %u classes, at most all %llu", (unsigned long long)n, s->classes, (unsigned long long)ds->count);
+    HPT_TRY(hpt__dataset_order(ds, seed, &order));
+    uint8_t *have = hpt__calloc(s->classes + 1ull, 1), *used = hpt__calloc((size_t)ds->count + 1, 1);
+    *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));
+    hpt_status st = have && used && *index ? HPT_OK : hpt__fail_memory((size_t)ds->count * 8);
+    for (uint64_t i = 0; i < ds->count && !st && taken < n; i++) {
+        const uint8_t *m = s->multi ? s->multi + order[i] * s->classes : NULL;
+        int fresh = 0;
+        for (uint32_t c = 0; c < s->classes; c++)
+            if (!have[c] && (m ? m[c] : (uint32_t)s->label[order[i]] == c)) fresh = have[c] = 1;
+        if (fresh) {
+            used[i] = 1;
+            (*index)[taken++] = order[i];
+        }
+    }
+    for (uint32_t c = 0; c < s->classes && !st; c++)
+        if (!have[c]) st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has no image", class_name(s, c, text));
+    for (uint64_t i = 0; i < ds->count && !st && taken < n; i++)
+        if (!used[i]) {
+            used[i] = 1;
+            (*index)[taken++] = order[i];
+        }
+    for (uint64_t i = 0; i < ds->count && !st; i++)     /* the others follow */
+        if (!used[i]) (*index)[taken++] = order[i];
+    hpt__free(order);
+    hpt__free(have);
+    hpt__free(used);
+    if (st) {
+        hpt__free(*index);
+        *index = NULL;
+    }
+    return st;
+}

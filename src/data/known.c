@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+#include "data/known.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include "core/rng.h"
+#include <ini.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SET(name, title, reader, classes, several, train, val, test, exact, m0, m1, m2, s0, s1, s2, split, layout, remarks) \
+    {{sizeof(hpt_set_info), classes, several, 0, {train, val, test}, {m0##f, m1##f, m2##f}, {s0##f, s1##f, s2##f}, name, title, split, layout, remarks}, HPT__READ_##reader, exact, "", {"", "", ""}, ""},
+static const hpt__known table[] = {
+#include "data/known.def"
+};
+enum { SETS = sizeof table / sizeof *table };
+
+hpt_status hpt__known_index(uint32_t i, hpt__known *out) {
+    if (i >= SETS) return HPT_END;
+    *out = table[i];
+    return HPT_OK;
+}
+
+/* ---- descriptor files: [dataset] name, classes, labels, root, train, val, test, ... ---- */
+
+typedef struct own { hpt__known *k; hpt_status st; const char *path; } own;
+static int own_line(void *user, const char *section, const char *key, const char *value) {
+    own *w = user;
+    hpt__known *k = w->k;
+    double v[3];
+    static const char *const files[] = {"train", "val", "test"};
+    if (w->st) return 0;
+    if (strcmp(section, "dataset")) w->st = hpt__fail(HPT_ERR_FORMAT, "%.600s: a section [%.40s]; only [dataset] is known", w->path, section);
+    else if (!strcmp(key, "name")) snprintf(k->info.name, sizeof k->info.name, "%.31s", value);
+    else if (!strcmp(key, "title")) snprintf(k->info.title, sizeof k->info.title, "%.63s", value);
+    else if (!strcmp(key, "root")) snprintf(k->root, sizeof k->root, "%s", value);
+    else if (!strcmp(key, "label_map")) snprintf(k->label_map, sizeof k->label_map, "%s", value);
+    else if (!strcmp(key, "labels") && (!strcmp(value, "one") || !strcmp(value, "several"))) k->info.several = *value == 's';
+    else if (!strcmp(key, "classes") && hpt__number_parse(value, v) && v[0] >= 1 && v[0] <= 1e6) k->info.classes = (uint32_t)v[0];
+    else if (!strcmp(key, "images") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.images[i] = (uint64_t)v[i];
+    else if (!strcmp(key, "mean") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.mean[i] = (float)v[i];
+    else if (!strcmp(key, "std") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.std[i] = (float)v[i];
+    else {
+        for (int i = 0; i < 3; i++)
+            if (!strcmp(key, files[i])) {
+                snprintf(k->file[i], sizeof k->file[i], "%s", value);
+                return 1;
+            }
+        w->st = hpt__fail(HPT_ERR_FORMAT, "%.600s: '%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, images, mean, std (three numbers)",
+                          w->path, key, value);
+    }
+    return !w->st;
+}
+static hpt_status own_set(const char *path, hpt__known *out) {
+    own w = {out, HPT_OK, path};
+    memset(out, 0, sizeof *out);
+    out->reader = HPT__READ_OWN;
+    out->exact = 1;
+    out->info.struct_size = sizeof out->info;
+    int at = ini_parse(path, own_line, &w);
+    if (w.st) return w.st;
+    if (at == -1) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", path);
+    if (at) return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %d: neither [section] nor key = value", path, at);
+    if (!*out->file[0]) return hpt__fail(HPT_ERR_FORMAT, "%.600s: a line 'train = ...' is missing", path);
+    if (!*out->root) {          /* beside the file */
+        const char *slash = strrchr(path, '/');
+        snprintf(out->root, sizeof out->root, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    }
+    return HPT_OK;
+}
+
+hpt_status hpt__known_find(const char *name, hpt__known *out) {
+    size_t n = strlen(name);
+    for (int i = 0; i < SETS; i++)
+        if (!strcmp(table[i].info.name, name)) {
+            *out = table[i];
+            return HPT_OK;
+        }
+    if (n > 4 && !strcmp(name + n - 4, ".ini")) return own_set(name, out);
+    char all[400] = "";
+    for (int i = 0; i < SETS; i++) snprintf(all + strlen(all), sizeof all - strlen(all), " %s", table[i].info.name);
+    return hpt__fail(HPT_ERR_ARGUMENT, "no data set is called '%.60s'; there are%s, and descriptor files (*.ini)", name, all);
+}
+
+/* ---- splits ---- */
+
+/* Keeps the entries whose rank in a seeded order lies in [from, to) of the whole. */
+static hpt_status keep_share(hpt__collection *c, uint64_t seed, double from, double to) {
+    uint32_t n = (uint32_t)c->n, *order = hpt__alloc(sizeof *order * (n + 1ull));
+    if (!order) return hpt__fail_memory(sizeof *order * n);
+    hpt__rng r;
+    hpt__rng_init(&r, seed, HPT__RNG_SPLIT, 1, 0);
+    hpt__rng_permutation(&r, order, n);
+    uint64_t lo = (uint64_t)(from * n + 0.5), hi = (uint64_t)(to * n + 0.5), kept = 0;
+    uint8_t *flag = hpt__calloc(n + 1ull, 1);
+    if (!flag) {
+        hpt__free(order);
+        return hpt__fail_memory(n);
+    }
+    for (uint64_t i = lo; i < hi && i < n; i++) flag[order[i]] = 1;
+    for (uint64_t i = 0; i < n; i++) {      /* in the order of collecting */
+        if (flag[i]) c->f[kept++] = c->f[i];
+        else hpt__free(c->f[i].path);
+    }
+    c->n = kept;
+    hpt__free(order);
+    hpt__free(flag);
+    return HPT_OK;
+}
+
+/* A descriptor file's own part: a folder or a list. */
+static hpt_status own_part(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c) {
+    char path[8200];
+    struct stat s;
+    hpt__options opt;
+    if (!*k->file[part]) return HPT_OK;
+    if (k->file[part][0] == '/') snprintf(path, sizeof path, "%s", k->file[part]);
+    else snprintf(path, sizeof path, "%s/%s", root, k->file[part]);
+    if (stat(path, &s)) return hpt__fail(HPT_ERR_IO, "%.800s: no such file or folder", path);
+    if (S_ISDIR(s.st_mode)) return hpt__collect_folder(c, path);
+    HPT_TRY(hpt__options_copy(&opt, o));
+    hpt_status st = *k->label_map ? hpt__options_set(&opt, "label_map", k->label_map) : HPT_OK;
+    if (!st) st = hpt__options_set(&opt, "list_root", root);
+    if (!st) st = hpt__collect_list(c, &opt, path);
+    hpt__options_fini(&opt);
+    return st;
+}
+static hpt_status read_part(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c) {
+    return k->reader == HPT__READ_OWN ? own_part(k, o, root, part, c) : hpt__read_part(k, o, root, part, c);
+}
+/* Appends b to a; both have the same classes. */
+static hpt_status append(hpt__collection *a, hpt__collection *b) {
+    if (a->n && b->n && (a->classes != b->classes || !a->multi != !b->multi)) return hpt__fail(HPT_ERR_FORMAT, "train has %u classes, val has %u", a->classes, b->classes);
+    for (uint64_t i = 0; i < b->n; i++) {
+        char *path = b->f[i].path;
+        b->f[i].path = NULL;
+        HPT_TRY(hpt__collect(a, path, b->f[i].label, b->multi ? b->multi + (uint64_t)b->f[i].row * b->classes : NULL, b->f[i].line));
+    }
+    hpt__free(a->list);         /* lines of two lists */
+    a->list = NULL;
+    return HPT_OK;
+}
+
+static hpt_status collect_split(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c) {
+    uint64_t seed = (uint64_t)OPT_I(o, data_seed);
+    char meta[4200];
+    struct stat s;
+    snprintf(meta, sizeof meta, "%s/meta/train.txt", root);
+    int given = k->reader == HPT__READ_LISTS || k->reader == HPT__READ_FLOWERS || (k->reader == HPT__READ_OWN && *k->file[1]) || (k->reader != HPT__READ_OWN && !stat(meta, &s));
+    if (given) return read_part(k, o, root, part, c);
+    if (k->reader == HPT__READ_FOLDERS) {       /* 60:20:20 of one folder */
+        static const double cut[4] = {0, 0.6, 0.8, 1};
+        HPT_TRY(read_part(k, o, root, 0, c));
+        return keep_share(c, seed, cut[part], cut[part + 1]);
+    }
+    if (k->reader == HPT__READ_COCO) {          /* official val halved */
+        HPT_TRY(read_part(k, o, root, part ? 1 : 0, c));
+        return part ? keep_share(c, seed, part == 1 ? 0 : 0.5, part == 1 ? 0.5 : 1) : HPT_OK;
+    }
+    if (part == 2) return read_part(k, o, root, 2, c);
+    double val = k->reader == HPT__READ_BDD ? 1.0 / 7 : 0.2;
+    HPT_TRY(read_part(k, o, root, 0, c));
+    return part ? keep_share(c, seed, 0, val) : keep_share(c, seed, val, 1);
+}
+
+hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split, hpt__source **out) {
+    hpt__collection c = {0}, more = {0};
+    const char *at = root && *root ? root : *k->root ? k->root : ".";
+    hpt_status st = HPT_OK;
+    *out = NULL;
+    if (!strcmp(split, "train") || !strcmp(split, "train+val")) st = collect_split(k, o, at, 0, &c);
+    else if (!strcmp(split, "val")) st = collect_split(k, o, at, 1, &c);
+    else if (!strcmp(split, "test")) st = collect_split(k, o, at, 2, &c);
+    else return hpt__fail(HPT_ERR_ARGUMENT, "split '%.40s' is none of train, val, test, train+val", split);
+    if (!st && !strcmp(split, "train+val")) {
+        st = collect_split(k, o, at, 1, &more);
+        if (!st) st = append(&c, &more);
+    }
+    if (!st && !c.n) st = hpt__fail(HPT_ERR_FORMAT, "%s has no %s images in %.600s", k->info.name, split, at);
+    if (!st && k->info.classes && c.classes > k->info.classes) st = hpt__fail(HPT_ERR_FORMAT, "%s, %s: a label up to %u, the set has %u classes", k->info.name, split, c.classes - 1, k->info.classes);
+    if (!st && k->info.classes && !c.multi && !c.cls) c.classes = k->info.classes;       /* a list need not name the last class */
+    if (!st) st = hpt__collection_source(o, &c, out);
+    if (!st && k->info.std[0] > 0) {
+        (*out)->given_stats = 1;
+        memcpy((*out)->mean, k->info.mean, sizeof k->info.mean);
+        memcpy((*out)->std, k->info.std, sizeof k->info.std);
+    }
+    hpt__collection_fini(&c);
+    hpt__collection_fini(&more);
+    return st;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT
+ * Data instances: a path or a known set, then names kept and dropped, copies and blank images left out, then a part. And the checks that must
+ * hold before anything trains. */
+#include "recipe/recipe.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include "ssl/labelled.h"
+#include <fnmatch.h>
+#include <math.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static hpt_status at_line(const hpt_recipe *r, const hpt__instance *in, const char *key, hpt_status st) {
+    const hpt__section *s = &r->sections[in->section];
+    const hpt__line *l = hpt__section_line(s, key);
+    return hpt__fail_context(st, "%.300s, line %d: [%s %s]", l ? l->file : s->file, l ? l->line : s->line, hpt__kinds[s->kind].word, s->name);
+}
+static hpt_status bad(const hpt_recipe *r, const hpt__instance *in, const char *key, const char *text) {
+    return at_line(r, in, key, hpt__fail(HPT_ERR_FORMAT, "%s", text));
+}
+
+static int matches(const char *patterns, const char *name) {
+    char item[512];
+    for (int i = 0; hpt__list_item(patterns, i, ',', item, sizeof item); i++)
+        if (*item && !fnmatch(item, name, 0)) return 1;
+    return 0;
+}
+
+/* Replaces *ds by a part of it. */
+static hpt_status narrow(hpt_dataset **ds, const uint64_t *index, uint64_t n) {
+    hpt_dataset *part;
+    HPT_TRY(hpt_dataset_subset(*ds, index, n, &part));
+    hpt_dataset_destroy(*ds);
+    *ds = part;
+    return HPT_OK;
+}
+
+static hpt_status by_names(hpt_dataset **ds, const char *keep, const char *drop) {
+    hpt_dataset_info info = {.struct_size = sizeof info};
+    char name[4200];
+    uint64_t n = 0;
+    HPT_TRY(hpt_dataset_get_info(*ds, &info));
+    uint64_t *index = hpt__alloc(sizeof *index * (size_t)(info.count + 1));
+    hpt_status st = index ? HPT_OK : hpt__fail_memory((size_t)info.count * 8);
+    for (uint64_t i = 0; i < info.count && !st; i++) {
+        st = hpt_dataset_name(*ds, i, name, sizeof name, NULL);
+        if (!st && (!keep || matches(keep, name)) && !(drop && matches(drop, name))) index[n++] = i;
+    }
+    if (!st) st = narrow(ds, index, n);
+    hpt__free(index);
+    return st;
+}
+
+static hpt_status leave_out(hpt_dataset **ds, const hpt_dataset *those) {
+    uint64_t n = (*ds)->count, kept = 0, common, first[2];
+    uint64_t *index = hpt__alloc(sizeof *index * (size_t)(n + 1));
+    uint8_t *flag = hpt__alloc((size_t)n + 1);
+    hpt_status st = index && flag ? hpt__dataset_overlap(*ds, those, &common, first, flag) : hpt__fail_memory((size_t)n * 8);
+    for (uint64_t i = 0; i < n && !st; i++)
+        if (!flag[i]) index[kept++] = i;
+    if (!st) st = narrow(ds, index, kept);
+    hpt__free(index);
+    hpt__free(flag);
+    return st;
+}
+
+/* Every picture once, and none that is of one colour: drawings come as links, placeholders and many copies. Compared at 32 x 32 pixels. */
+static hpt_status uniques(hpt_dataset **ds) {
+    enum { SIDE = 32 };
+    hpt_dataset_info info = {.struct_size = sizeof info};
+    uint8_t rgb[SIDE * SIDE * 3];
+    hpt_config *c = NULL;
+    float mean[3], std[3];
+    HPT_TRY(hpt_dataset_get_info(*ds, &info));
+    HPT_TRY(hpt_dataset_stats(*ds, mean, std));     /* decodes everything once, on all processors */
+    size_t slots = 64;
+    while (slots < 4 * (size_t)info.count) slots *= 2;
+    uint64_t *index = hpt__alloc(sizeof *index * (size_t)(info.count + 1)), *table = hpt__calloc(slots, sizeof *table), n = 0;
+    hpt_status st = index && table ? hpt_config_create(NULL, &c) : hpt__fail_memory(slots * 8);
+    if (!st) st = hpt_config_set(c, "eval_crop", "full");
+    for (uint64_t i = 0; i < info.count && !st; i++) {
+        double s = 0, ss = 0;
+        if ((st = hpt_dataset_image(*ds, c, i, SIDE, rgb))) break;
+        for (int p = 0; p < SIDE * SIDE * 3; p++) {
+            s += rgb[p];
+            ss += (double)rgb[p] * rgb[p];
+        }
+        s /= sizeof rgb;
+        if (sqrt(fmax(0, ss / sizeof rgb - s * s)) <= 4) continue;
+        uint64_t h = XXH3_64bits(rgb, sizeof rgb) | 1;
+        size_t at = (size_t)h & (slots - 1);
+        while (table[at] && table[at] != h) at = (at + 1) & (slots - 1);
+        if (table[at]) continue;
+        table[at] = h;
+        index[n++] = i;
+    }
+    if (!st) st = narrow(ds, index, n);
+    hpt_config_destroy(c);
+    hpt__free(index);
+    hpt__free(table);
+    return st;
+}
+
+/* images, fraction, per_class or few; part=rest takes the others. */
+static hpt_status take_part(const hpt_recipe *r, const hpt__instance *in, hpt_dataset **ds) {
+    static const char *const ways[] = {"per_class", "few", "fraction", "images"};
+    const char *way = NULL, *text = NULL, *part = hpt__instance_value(r, in, "part");
+    double v, seed = 0;
+    hpt_dataset_info info = {.struct_size = sizeof info};
+    for (int i = 0; i < 4; i++) {
+        const char *t = hpt__instance_value(r, in, ways[i]);
+        if (t && way) return bad(r, in, ways[i], "only one of per_class, few, fraction and images can be there");
+        if (t) way = ways[i], text = t;
+    }
+    if (part && strcmp(part, "taken") && strcmp(part, "rest")) return bad(r, in, "part", "part is neither taken nor rest");
+    if (!way) return part ? bad(r, in, "part", "part belongs to per_class, few, fraction or images") : HPT_OK;
+    const char *s = hpt__instance_value(r, in, "split_seed");
+    if (s && !strcmp(s, "run")) seed = (double)in->seed;
+    else if (s && (!hpt__number_parse(s, &seed) || seed < 0)) return bad(r, in, "split_seed", "split_seed is neither a number nor run");
+    if (!hpt__number_parse(text, &v) || v <= 0) return bad(r, in, way, "not a positive number");
+    HPT_TRY(hpt_dataset_get_info(*ds, &info));
+    hpt_dataset *taken = NULL, *rest = NULL;
+    int want_rest = part && !strcmp(part, "rest");
+    hpt_status st;
+    if (!strcmp(way, "fraction") && v >= 1) return want_rest ? bad(r, in, way, "nothing is left of fraction = 1") : HPT_OK;
+    if (!strcmp(way, "images") && v >= (double)info.count) return want_rest ? bad(r, in, way, "nothing is left") : HPT_OK;
+    if (!strcmp(way, "per_class")) st = hpt_dataset_per_class(*ds, (uint32_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
+    else if (!strcmp(way, "few")) st = hpt_dataset_few(*ds, (uint64_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
+    else st = hpt_dataset_split(*ds, !strcmp(way, "fraction") ? v : v / (double)info.count, (uint64_t)seed, &taken, &rest);
+    if (st) return at_line(r, in, way, st);
+    hpt_dataset_destroy(*ds);
+    *ds = want_rest ? rest : taken;
+    if (!want_rest && rest) hpt_dataset_destroy(rest);
+    if (want_rest) hpt_dataset_destroy(taken);
+    return HPT_OK;
+}
+
+static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
+    hpt_config *c = NULL;
+    hpt_status st;
+    if (in->opened) return HPT_OK;
+    in->opened = 1;
+    const char *v = hpt__instance_value(r, in, "path"), *key = "path";
+    int from = hpt__instance_input(in, "from", 0), beside = hpt__instance_input(in, "set_of", 0), without = hpt__instance_input(in, "without", 0);
+    if (from >= 0) {
+        key = "from";
+        if (v || hpt__instance_value(r, in, "set")) return bad(r, in, "from", "from goes with neither path nor set");
+        hpt__instance *p = &r->instances[in->input[from].instance];
+        HPT_TRY(open_instance(r, p));
+        hpt_dataset_info info = {.struct_size = sizeof info};
+        st = hpt_dataset_get_info(p->ds, &info);
+        uint64_t *all = hpt__alloc(sizeof *all * (size_t)(info.count + 1));
+        if (!st && !all) st = hpt__fail_memory((size_t)info.count * 8);
+        for (uint64_t i = 0; !st && i < info.count; i++) all[i] = i;
+        if (!st) st = hpt_dataset_subset(p->ds, all, info.count, &in->ds);
+        hpt__free(all);
+        if (!st && p->set && !(in->set = hpt__strdup(p->set))) st = hpt__fail_memory(64);
+    } else {
+        char path[4096];
+        st = hpt__instance_config(r, in, &c);
+        if (!st && v) {
+            snprintf(path, sizeof path, "%s", v);
+            st = hpt_dataset_open(r->ctx, c, path, &in->ds);
+        } else if (!st && (beside >= 0 || (v = hpt__instance_value(r, in, "set")))) {
+            const hpt__instance *of = beside >= 0 ? &r->instances[in->input[beside].instance] : in;      /* another split of the set that it names */
+            key = beside >= 0 ? "set_of" : "set";
+            char set[256], root[4096], split[64];
+            if (beside >= 0 && !(v = hpt__instance_value(r, of, "set"))) return bad(r, in, "set_of", "names no section with a set");
+            snprintf(set, sizeof set, "%s", v);
+            v = hpt__instance_value(r, of, "root");
+            const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
+            if (v) snprintf(root, sizeof root, "%s", v);
+            else snprintf(root, sizeof root, "%.3800s/%s", hpt__section_value(top, "data_root", "data"), set);
+            v = hpt__instance_value(r, in, "split");
+            snprintf(split, sizeof split, "%s", v ? v : "train+val");
+            st = hpt_dataset_named(r->ctx, c, set, root, split, &in->ds);
+            if (!st && !(in->set = hpt__strdup(set))) st = hpt__fail_memory(64);
+        } else if (!st) st = hpt__fail(HPT_ERR_FORMAT, "needs path, set or from");
+        hpt_config_destroy(c);
+    }
+    if (st) return at_line(r, in, key, st);
+    char keep[1024] = "", drop[1024] = "";
+    if ((v = hpt__instance_value(r, in, "keep_names"))) snprintf(keep, sizeof keep, "%s", v);
+    if ((v = hpt__instance_value(r, in, "drop_names"))) snprintf(drop, sizeof drop, "%s", v);
+    if (*keep || *drop) st = by_names(&in->ds, *keep ? keep : NULL, *drop ? drop : NULL);
+    if (st) return at_line(r, in, *keep ? "keep_names" : "drop_names", st);
+    if (without >= 0) {
+        hpt__instance *p = &r->instances[in->input[without].instance];
+        HPT_TRY(open_instance(r, p));
+        st = leave_out(&in->ds, p->ds);
+        if (st) return at_line(r, in, "without", st);
+    }
+    v = hpt__instance_value(r, in, "unique");
+    if (v && !strcmp(v, "1")) st = uniques(&in->ds);
+    if (st) return at_line(r, in, "unique", st);
+    HPT_TRY(take_part(r, in, &in->ds));
+    uint64_t id;
+    HPT_TRY(hpt_dataset_identity(in->ds, &id));
+    in->key = id;
+    hpt_dataset_info info = {.struct_size = sizeof info};
+    HPT_TRY(hpt_dataset_get_info(in->ds, &info));
+    in->images = info.count;
+    return HPT_OK;
+}
+
+/* ---- checks ---- */
+
+typedef struct pair { int a, b; } pair;
+typedef struct pairs { pair *p; int n; } pairs;
+static int seen(pairs *l, int a, int b, hpt_status *st) {
+    for (int i = 0; i < l->n; i++)
+        if (l->p[i].a == a && l->p[i].b == b) return 1;
+    pair *more = l->n % 64 ? l->p : hpt__realloc(l->p, sizeof *more * (size_t)(l->n + 64));
+    if (!more) {
+        *st = hpt__fail_memory(64);
+        return 1;
+    }
+    l->p = more;
+    l->p[l->n++] = (pair){a, b};
+    return 0;
+}
+
+/* No image of the test split may be in anything that the model was made from. */
+static hpt_status sources_apart(hpt_recipe *r, int stage, int test, const hpt__instance *eval, pairs *done) {
+    const hpt__instance *in = &r->instances[stage];
+    hpt_status st = HPT_OK;
+    for (int i = 0; i < in->n_input && !st; i++) {
+        int other = in->input[i].instance;
+        int data = r->sections[r->instances[other].section].kind == HPT__S_DATA;
+        const char *key = in->input[i].key;
+        if (data && !strcmp(key, "test")) continue;         /* of an evaluation that was chosen from, or a finetuned model */
+        if (!data) {
+            st = sources_apart(r, other, test, eval, done);
+            continue;
+        }
+        if (seen(done, other, test, &st) || st) continue;
+        st = hpt_dataset_disjoint(r->instances[other].ds, r->instances[test].ds, NULL);
+        if (st) st = at_line(r, in, key, hpt__fail_context(st, "'%s' is also in the test set '%s' of [%s]", r->sections[r->instances[other].section].name, r->sections[r->instances[test].section].name,
+                                                           r->sections[eval->section].name));
+    }
+    return st;
+}
+
+static hpt_status check_evaluation(hpt_recipe *r, int at, pairs *done) {
+    hpt__instance *in = &r->instances[at];
+    int id[3];
+    hpt_dataset *ds[3];
+    hpt_config *c;
+    hpt_status st;
+    for (int i = 0; i < 3; i++) {
+        int k = hpt__instance_input(in, hpt__set_names[i], 0);
+        id[i] = k < 0 ? -1 : in->input[k].instance;
+        ds[i] = k < 0 ? NULL : r->instances[id[i]].ds;
+    }
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    int allow = hpt__opt_is(&c->o, HPT__OPT_overlap, "allow");
+    st = HPT_OK;
+    if (!(seen(done, id[0], id[1], &st) & seen(done, id[0], id[2], &st)) && !st) {
+        hpt__sets s;
+        st = hpt__sets_open(&s, ds[0], ds[1], ds[2], &c->o);
+        if (!st) hpt__sets_close(&s);
+        if (st) st = at_line(r, in, "train", st);
+    }
+    hpt_config_destroy(c);
+    for (int i = 0; i < in->n_input && !st && !allow && id[2] >= 0; i++)
+        if (!strcmp(in->input[i].key, "model")) st = sources_apart(r, in->input[i].instance, id[2], in, done);
+    return st;
+}
+
+hpt_status hpt__recipe_data(hpt_recipe *r) {
+    pairs done = {NULL, 0};
+    hpt_status st = HPT_OK;
+    for (int i = 0; i < r->n_instances && !st; i++)
+        if (r->instances[i].section >= 0 && r->sections[r->instances[i].section].kind == HPT__S_DATA) st = open_instance(r, &r->instances[i]);
+    for (int i = 0; i < r->n_instances && !st; i++) {
+        if (r->instances[i].section < 0) continue;
+        hpt__section_kind k = r->sections[r->instances[i].section].kind;
+        if (k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE || k == HPT__S_SEARCH) st = check_evaluation(r, i, &done);
+    }
+    hpt__free(done.p);
+    return st;
+}

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT
+ * Sections to instances. A stage has one instance for each seed, each combination of the instances that it refers to, and each combination of
+ * its own sweeps; a variable that two of its inputs share must have one value in both. */
+#include "recipe/recipe.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_INSTANCES = 100000 };
+
+/* ---- looking things up ---- */
+
+static const char *last_part(const char *id) {
+    const char *dot = strchr(id, '.');
+    return dot ? dot + 1 : id;
+}
+const char *hpt__instance_var(const hpt__instance *in, const char *key) {
+    for (int i = 0; i < in->n_vars; i++)
+        if (!strcmp(in->vars[i].id, key)) return in->vars[i].value;
+    for (int i = 0; i < in->n_vars; i++)
+        if (!strcmp(last_part(in->vars[i].id), key)) return in->vars[i].value;
+    return NULL;
+}
+const char *hpt__instance_value(const hpt_recipe *r, const hpt__instance *in, const char *key) {
+    const hpt__section *s = &r->sections[in->section];
+    char id[160];
+    static _Thread_local char found[512];
+    snprintf(id, sizeof id, "%s.%s", s->name, key);
+    for (int i = 0; i < in->n_vars; i++)
+        if (!strcmp(in->vars[i].id, id)) return in->vars[i].value;
+    snprintf(id, sizeof id, "%s.variant", s->name);
+    for (int i = 0; i < in->n_vars; i++) {      /* "aug_gray=0 aug_jitter=0" of the variant's line */
+        char line[96], item[512];
+        if (strcmp(in->vars[i].id, id)) continue;
+        snprintf(line, sizeof line, "variant.%.80s", in->vars[i].value);
+        const char *pairs = hpt__section_value(s, line, "");
+        for (int j = 0; hpt__list_item(pairs, j, ' ', item, sizeof item); j++) {
+            char *eq = strchr(item, '=');
+            if (!eq) continue;
+            *eq = 0;
+            if (strcmp(item, key)) continue;
+            snprintf(found, sizeof found, "%s", eq + 1);
+            return found;
+        }
+    }
+    return hpt__section_value(s, key, NULL);
+}
+int hpt__instance_input(const hpt__instance *in, const char *key, int from) {
+    for (int i = from; i < in->n_input; i++)
+        if (!strcmp(in->input[i].key, key)) return i;
+    return -1;
+}
+
+static void ref_name(const char *ref, char name[128]) {
+    size_t n = strcspn(ref, "[ ");
+    snprintf(name, 128, "%.*s", (int)(n < 127 ? n : 127), ref);
+}
+int hpt__ref_section(const hpt_recipe *r, const char *ref) {
+    char name[128];
+    ref_name(ref, name);
+    return hpt__section_find(r, name);
+}
+int hpt__ref_matches(const hpt_recipe *r, const char *ref, const hpt__instance *in) {
+    char name[128], item[256], filter[512];
+    ref_name(ref, name);
+    if (strcmp(r->sections[in->section].name, name)) return 0;
+    const char *open = strchr(ref, '['), *close = open ? strchr(open, ']') : NULL;
+    if (!open || !close) return 1;
+    snprintf(filter, sizeof filter, "%.*s", (int)(close - open - 1), open + 1);
+    for (int i = 0; hpt__list_item(filter, i, ',', item, sizeof item); i++) {
+        char *eq = strchr(item, '=');
+        if (!eq) continue;
+        *eq = 0;
+        const char *v = hpt__instance_var(in, item);
+        double a, b;
+        if (!v) return 0;
+        if (strcmp(v, eq + 1) && !(hpt__number_parse(v, &a) && hpt__number_parse(eq + 1, &b) && a == b)) return 0;
+    }
+    return 1;
+}
+
+/* ---- building ---- */
+
+static hpt_status copy_vars(hpt__instance *in, const hpt__instance *from, int *conflict) {
+    *conflict = 0;
+    for (int i = 0; i < from->n_vars; i++) {
+        int have = -1;
+        for (int j = 0; j < in->n_vars; j++)
+            if (!strcmp(in->vars[j].id, from->vars[i].id)) have = j;
+        if (have >= 0) {
+            if (strcmp(in->vars[have].value, from->vars[i].value)) *conflict = 1;
+            continue;
+        }
+        hpt__var *more = hpt__realloc(in->vars, sizeof *more * (size_t)(in->n_vars + 1));
+        if (!more) return hpt__fail_memory(64);
+        in->vars = more;
+        in->vars[in->n_vars] = (hpt__var){hpt__strdup(from->vars[i].id), hpt__strdup(from->vars[i].value)};
+        in->n_vars++;
+        if (!in->vars[in->n_vars - 1].id || !in->vars[in->n_vars - 1].value) return hpt__fail_memory(64);
+    }
+    return HPT_OK;
+}
+static hpt_status add_var(hpt__instance *in, const char *section, const char *key, const char *value) {
+    char id[160];
+    hpt__var v = {id, (char *)(uintptr_t)value};
+    hpt__instance one = {.vars = &v, .n_vars = 1};
+    int conflict;
+    snprintf(id, sizeof id, "%.70s.%.80s", section, key);
+    return copy_vars(in, &one, &conflict);
+}
+static void instance_fini(hpt__instance *in) {
+    for (int i = 0; i < in->n_vars; i++) {
+        hpt__free(in->vars[i].id);
+        hpt__free(in->vars[i].value);
+    }
+    hpt__free(in->vars);
+    hpt__free(in->input);
+    hpt__free(in->file);
+    memset(in, 0, sizeof *in);
+}
+static hpt_status copy_instance(hpt__instance *to, const hpt__instance *from) {
+    int conflict;
+    *to = (hpt__instance){.section = from->section, .seed = from->seed};
+    HPT_TRY(copy_vars(to, from, &conflict));
+    if (from->file && !(to->file = hpt__strdup(from->file))) return hpt__fail_memory(64);
+    if (!from->n_input) return HPT_OK;
+    if (!(to->input = hpt__alloc(sizeof *to->input * (size_t)from->n_input))) return hpt__fail_memory(64);
+    memcpy(to->input, from->input, sizeof *to->input * (size_t)from->n_input);
+    to->n_input = from->n_input;
+    return HPT_OK;
+}
+static hpt_status add_input(hpt__instance *in, const char *key, int instance) {
+    hpt__input *more = hpt__realloc(in->input, sizeof *more * (size_t)(in->n_input + 1));
+    if (!more) return hpt__fail_memory(64);
+    in->input = more;
+    in->input[in->n_input++] = (hpt__input){key, instance};
+    return HPT_OK;
+}
+static hpt_status push(hpt_recipe *r, hpt__instance *in) {
+    if (r->n_instances >= MAX_INSTANCES) return hpt__fail(HPT_ERR_FORMAT, "%.300s: more than %d stages", r->path, MAX_INSTANCES);
+    if (r->n_instances == r->cap_instances) {
+        int cap = r->cap_instances ? 2 * r->cap_instances : 256;
+        hpt__instance *more = hpt__realloc(r->instances, sizeof *more * (size_t)cap);
+        if (!more) return hpt__fail_memory(sizeof *more * (size_t)cap);
+        r->instances = more;
+        r->cap_instances = cap;
+    }
+    r->instances[r->n_instances++] = *in;
+    memset(in, 0, sizeof *in);
+    return HPT_OK;
+}
+
+/* Does an instance of a referred section belong to this seed? One without seeds, or with other seeds than ours, serves all with its first. */
+static int seed_fits(const hpt_recipe *r, const hpt__section *s, const hpt__instance *p, int64_t seed) {
+    if (p->seed < 0 || p->seed == seed) return 1;
+    for (int i = s->first; i < s->first + s->count; i++)
+        if (r->instances[i].seed == seed) return 0;
+    return p->seed == r->instances[s->first].seed;
+}
+
+static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from);
+
+typedef struct builder { hpt_recipe *r; int section; const char *ref_keys[8]; int n_refs; } builder;
+
+static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line);
+
+static hpt_status expand_refs(builder *b, hpt__instance *in, int ref);
+
+/* Equal in every variable but those called over? */
+static int equal_but(const hpt__instance *a, const hpt__instance *b, const char *over) {
+    if (a->n_vars != b->n_vars || a->section != b->section) return 0;
+    for (int i = 0; i < a->n_vars; i++) {
+        const char *v = hpt__instance_var(b, a->vars[i].id);
+        if (!v || (strcmp(v, a->vars[i].value) && strcmp(last_part(a->vars[i].id), over) && strcmp(a->vars[i].id, over))) return 0;
+    }
+    return 1;
+}
+/* One instance for each group of evaluations that differ in the variable "over" alone; its inputs are the group. */
+static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hpt__line *l, const char *text) {
+    hpt_recipe *r = b->r;
+    const char *over = hpt__section_value(&r->sections[b->section], "over", "");
+    int target = hpt__ref_section(r, text);
+    if (target < 0) return hpt__line_fail(l, "there is no section called '%.60s'", text);
+    hpt__section_kind kind = r->sections[target].kind;
+    if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE) return hpt__line_fail(l, "'of' wants an evaluation, '%.60s' is [%s]", text, hpt__kinds[kind].word);
+    HPT_TRY(expand_section(r, target, l));
+    int first = r->sections[target].first, end = first + r->sections[target].count;
+    for (int i = first; i < end; i++) {
+        const hpt__section *t = &r->sections[target];
+        hpt__instance next;
+        int fresh = hpt__ref_matches(r, text, &r->instances[i]) && seed_fits(r, t, &r->instances[i], in->seed), conflict = 0;
+        for (int j = first; j < i && fresh; j++) fresh = r->instances[j].seed != r->instances[i].seed || !hpt__ref_matches(r, text, &r->instances[j]) || !equal_but(&r->instances[i], &r->instances[j], over);
+        if (!fresh) continue;
+        hpt_status st = copy_instance(&next, in);
+        for (int k = 0; k < r->instances[i].n_vars && !st; k++) {
+            hpt__instance one = {.vars = &r->instances[i].vars[k], .n_vars = 1};
+            if (strcmp(last_part(one.vars->id), over) && strcmp(one.vars->id, over)) st = copy_vars(&next, &one, &conflict);
+        }
+        for (int j = i; j < end && !st; j++)
+            if (r->instances[j].seed == r->instances[i].seed && hpt__ref_matches(r, text, &r->instances[j]) && equal_but(&r->instances[i], &r->instances[j], over)) st = add_input(&next, "of", j);
+        if (!st && !conflict) st = expand_refs(b, &next, ref + 1);
+        instance_fini(&next);
+        HPT_TRY(st);
+    }
+    return HPT_OK;
+}
+
+/* The reference of key number ref: each matching instance in turn (product), or all of them (group). */
+static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
+    hpt_recipe *r = b->r;
+    hpt__section *s = &r->sections[b->section];
+    if (ref == b->n_refs) return expand_sweeps(b, in, 0);
+    const char *key = b->ref_keys[ref];
+    const char *value = hpt__instance_value(r, in, key);
+    const hpt__line *l = hpt__section_line(s, key);
+    char item[512], id[96];
+    if (!l) {
+        snprintf(id, sizeof id, "sweep.%.80s", key);
+        l = hpt__section_line(s, id);
+    }
+    if (!value || !*value || !strcmp(value, "random") || !strcmp(value, "none")) return expand_refs(b, in, ref + 1);
+    int group = hpt__word_in(hpt__kinds[s->kind].lists, key);
+    char text[2048];
+    snprintf(text, sizeof text, "%s", value);
+    if (!group) {
+        int target = hpt__ref_section(r, text);
+        hpt_status st = HPT_OK;
+        if (target < 0) {           /* a file with weights */
+            if (strcmp(key, "init") && strcmp(key, "model")) return hpt__line_fail(l, "there is no section called '%.60s'", text);
+            if (!strchr(text, '.') && !strchr(text, '/')) return hpt__line_fail(l, "'%.60s' is neither a section nor a file", text);
+            if (!(in->file = hpt__strdup(text))) return hpt__fail_memory(64);
+            return expand_refs(b, in, ref + 1);
+        }
+        hpt__section *t = &r->sections[target];
+        int wants_data = strcmp(key, "init") && strcmp(key, "model");
+        if (wants_data != (t->kind == HPT__S_DATA)) return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, wants_data ? "a [data] section" : "a stage with a model", text, hpt__kinds[t->kind].word);
+        if (!wants_data && t->kind != HPT__S_PRETRAIN && t->kind != HPT__S_REFRESH && t->kind != HPT__S_SEARCH && t->kind != HPT__S_CHOOSE && t->kind != HPT__S_FINETUNE) return hpt__line_fail(l, "[%s %s] makes no model", hpt__kinds[t->kind].word, t->name);
+        HPT_TRY(expand_section(r, target, l));
+        t = &r->sections[target];
+        for (int i = t->first, n = t->first + t->count; i < n && !st; i++) {
+            hpt__instance next;
+            int conflict;
+            if (!hpt__ref_matches(r, text, &r->instances[i]) || (in->seed >= 0 && !seed_fits(r, t, &r->instances[i], in->seed))) continue;
+            if (in->seed < 0 && r->instances[i].seed >= 0 && r->instances[i].seed != r->instances[t->first].seed) continue;
+            st = copy_instance(&next, in);
+            if (!st) st = copy_vars(&next, &r->instances[i], &conflict);
+            if (!st) st = add_input(&next, key, i);
+            if (!st && !conflict) st = expand_refs(b, &next, ref + 1);
+            instance_fini(&next);
+        }
+        return st;
+    }
+    if (s->kind == HPT__S_CHOOSE) return expand_choice(b, in, ref, l, text);
+    for (int k = 0; hpt__list_item(text, k, ',', item, sizeof item); k++) {
+        int target = hpt__ref_section(r, item), found = 0;
+        if (target < 0) return hpt__line_fail(l, "there is no section called '%.60s'", item);
+        int data = !strcmp(key, "sources");
+        if (data != (r->sections[target].kind == HPT__S_DATA)) return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, data ? "[data] sections" : "stages", item, hpt__kinds[r->sections[target].kind].word);
+        HPT_TRY(expand_section(r, target, l));
+        const hpt__section *t = &r->sections[target];
+        for (int i = t->first; i < t->first + t->count; i++)
+            if (hpt__ref_matches(r, item, &r->instances[i]) && (!data || seed_fits(r, t, &r->instances[i], in->seed))) {
+                HPT_TRY(add_input(in, key, i));
+                found = 1;
+            }
+        if (!found) return hpt__line_fail(l, "nothing matches '%.100s'", item);
+    }
+    return expand_refs(b, in, ref + 1);
+}
+
+/* Own sweeps, line by line: "sweep.KEY = a, b", and all "variant.NAME" lines together. Swept references were chosen before. */
+static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line) {
+    hpt_recipe *r = b->r;
+    hpt__section *s = &r->sections[b->section];
+    char item[512];
+    for (; line < s->n; line++) {
+        const char *key = s->lines[line].key;
+        if (strncmp(key, "sweep.", 6) || hpt__word_in(hpt__kinds[s->kind].refs, key + 6)) continue;
+        hpt_status st = HPT_OK;
+        for (int i = 0; hpt__list_item(s->lines[line].value, i, ',', item, sizeof item) && !st; i++) {
+            hpt__instance next;
+            st = copy_instance(&next, in);
+            if (!st) st = add_var(&next, s->name, key + 6, item);
+            if (!st) st = expand_sweeps(b, &next, line + 1);
+            instance_fini(&next);
+        }
+        return st;
+    }
+    hpt__instance done;
+    HPT_TRY(copy_instance(&done, in));
+    hpt_status st = push(r, &done);
+    if (st) instance_fini(&done);
+    return st;
+}
+/* Variants, then swept references ("sweep.data = a, b"), come first: they decide what is referred to. */
+static hpt_status expand_variants(builder *b, hpt__instance *in, int line, int variant_done) {
+    hpt_recipe *r = b->r;
+    hpt__section *s = &r->sections[b->section];
+    char item[512];
+    hpt_status st = HPT_OK;
+    int any = 0;
+    for (int i = 0; i < s->n && !variant_done && !st; i++) {
+        if (strncmp(s->lines[i].key, "variant.", 8)) continue;
+        hpt__instance next;
+        any = 1;
+        st = copy_instance(&next, in);
+        if (!st) st = add_var(&next, s->name, "variant", s->lines[i].key + 8);
+        if (!st) st = expand_variants(b, &next, 0, 1);
+        instance_fini(&next);
+    }
+    if (any || st) return st;
+    for (; line < s->n; line++) {
+        const char *key = s->lines[line].key;
+        if (strncmp(key, "sweep.", 6) || !hpt__word_in(hpt__kinds[s->kind].refs, key + 6)) continue;
+        for (int i = 0; hpt__list_item(s->lines[line].value, i, ',', item, sizeof item) && !st; i++) {
+            hpt__instance next;
+            st = copy_instance(&next, in);
+            if (!st) st = add_var(&next, s->name, key + 6, item);
+            if (!st) st = expand_variants(b, &next, line + 1, 1);
+            instance_fini(&next);
+        }
+        return st;
+    }
+    return expand_refs(b, in, 0);
+}
+
+static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
+    hpt__section *s = &r->sections[at];
+    builder b = {r, at, {0}, 0};
+    char word[64];
+    static const char *const known[] = {"init", "data", "monitor_train", "monitor_val", "sources", "train", "val", "test", "model", "of", "from", "without", "set_of"};
+    if (s->expanded == 2) return HPT_OK;
+    if (s->expanded == 1) return hpt__line_fail(from, "the stages go round in a circle: '%s' needs itself", s->name);
+    s->expanded = 1;
+    for (int i = 0; hpt__list_item(hpt__kinds[s->kind].refs, i, ' ', word, sizeof word); i++)
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            if (!strcmp(known[k], word)) b.ref_keys[b.n_refs++] = known[k];
+    /* what is referred to comes first in the list of instances */
+    int before = r->n_instances;
+    for (int round = 0; round < 2; round++) {
+        const hpt__line *own = hpt__section_line(s, s->kind == HPT__S_DATA ? "split_seed" : "seeds");
+        int per_seed = s->kind == HPT__S_DATA ? own && !strcmp(own->value, "run") : s->kind != HPT__S_SIMILARITY;
+        before = r->n_instances;
+        hpt_status st = HPT_OK;
+        for (int i = 0; i < (per_seed ? r->n_seeds : 1) && !st; i++) {
+            char item[32];
+            double v;
+            hpt__instance in = {.section = at, .seed = per_seed ? r->seeds[i] : -1};
+            if (own && s->kind != HPT__S_DATA) {
+                if (!hpt__list_item(own->value, i, ',', item, sizeof item)) break;
+                if (!hpt__number_parse(item, &v) || v < 0) return hpt__line_fail(own, "'%.40s' is not a seed", item);
+                in.seed = (int64_t)v;
+            }
+            st = expand_variants(&b, &in, 0, 0);
+            instance_fini(&in);
+        }
+        if (st) return st;
+        s = &r->sections[at];
+        /* the first round expanded what is referred to between ours; the second finds all of it there, so ours are together */
+        if (round == 0) {
+            int mixed = 0;
+            for (int i = before; i < r->n_instances; i++) mixed |= r->instances[i].section != at;
+            if (!mixed) break;
+            for (int i = before; i < r->n_instances; i++)
+                if (r->instances[i].section == at) r->instances[i].section = -1;        /* dropped below */
+        }
+    }
+    s->first = before;
+    s->count = r->n_instances - before;
+    s->expanded = 2;
+    hpt__line here = {.line = s->line, .file = s->file};
+    if (!s->count) return hpt__line_fail(&here, "[%s %s] matches nothing: no combination of what it refers to fits together", hpt__kinds[s->kind].word, s->name);
+    return HPT_OK;
+}
+
+hpt_status hpt__recipe_expand(hpt_recipe *r) {
+    const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
+    const char *seeds = hpt__section_value(top, "seeds", "0");
+    char item[64];
+    double v;
+    for (int i = 0; hpt__list_item(seeds, i, ',', item, sizeof item); i++) {
+        int64_t *more = hpt__realloc(r->seeds, sizeof *more * (size_t)(i + 1));
+        if (!more) return hpt__fail_memory(64);
+        r->seeds = more;
+        if (!hpt__number_parse(item, &v) || v < 0 || v > 1e15) return hpt__line_fail(hpt__section_line(top, "seeds"), "'%.40s' is not a seed", item);
+        r->seeds[r->n_seeds++] = (int64_t)v;
+    }
+    hpt__line here = {.line = 1, .file = r->path};
+    int stages = 0;
+    for (int i = 0; i < r->n_sections; i++)
+        if (r->sections[i].kind >= HPT__S_PRETRAIN && r->sections[i].kind <= HPT__S_SIMILARITY) {
+            HPT_TRY(expand_section(r, i, &here));
+            stages++;
+        }
+    return stages ? HPT_OK : hpt__line_fail(&here, "there is no stage: a section [pretrain NAME], [linear NAME], ...");
+}
+
+/* ---- options ---- */
+
+hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hpt_config **out) {
+    const hpt__section *s = &r->sections[in->section], *common = hpt__section_only(r, HPT__S_OPTIONS);
+    const hpt__kind *k = &hpt__kinds[s->kind];
+    char letter = k->stage ? hpt__options_stage(k->stage) : 0, text[4100];
+    hpt_config *c;
+    if (!k->stage) return hpt_config_create(NULL, out);
+    HPT_TRY(hpt_config_create(k->stage, out));
+    c = *out;
+    hpt_status st = HPT_OK;
+    for (int i = 0; common && i < common->n && !st; i++) {
+        int opt;
+        if (!hpt__options_get(&c->o, common->lines[i].key, text, sizeof text, &opt) && hpt__options_applies(opt, letter)) st = hpt_config_set(c, common->lines[i].key, common->lines[i].value);
+    }
+    for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
+        const char *v = hpt__options_applies(i, letter) && !hpt__word_in(k->own, hpt__options_key(i)) ? hpt__instance_value(r, in, hpt__options_key(i)) : NULL;
+        if (v) st = hpt_config_set(c, hpt__options_key(i), v);
+    }
+    if (!st && in->seed >= 0 && hpt__options_applies(HPT__OPT_seed, letter)) st = hpt_config_set_int(c, "seed", OPT_I(&c->o, seed) + in->seed);
+    if (st) {
+        hpt_config_destroy(c);
+        *out = NULL;
+    }
+    return st;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ * The object behind hpt_recipe. A recipe is an INI file of sections "[kind name]"; each expands to instances, one for each seed and each
+ * combination of the values that it and what it refers to sweep over. Instances form a graph. This folder works through hpt.h like any host
+ * program, so that everything a recipe does can be done by calls.
+ *   read.c    file -> sections, with their lines          expand.c  sections -> instances; cycles and unknown names
+ *   data.c    opens data instances and checks them         stage.c   runs one instance
+ *   run.c     the graph: what is done, workers, plan       report.c  tables, sentences, results.*; plot.c its figures; select.c their numbers */
+#ifndef HPT__RECIPE_H
+#define HPT__RECIPE_H
+#include "api/api.h"
+#include <pthread.h>
+
+typedef struct hpt__line { char *key, *value; int line; const char *file; } hpt__line;
+typedef enum hpt__section_kind { HPT__S_RECIPE, HPT__S_OPTIONS, HPT__S_TEMPLATE, HPT__S_DATA, HPT__S_PRETRAIN, HPT__S_REFRESH, HPT__S_SEARCH, HPT__S_CHOOSE, HPT__S_LINEAR, HPT__S_KNN, HPT__S_FINETUNE,
+                                 HPT__S_SIMILARITY, HPT__S_TABLE, HPT__S_PLOT, HPT__S_FINDING, HPT__S_KINDS } hpt__section_kind;
+typedef struct hpt__section {
+    hpt__section_kind kind;
+    char *name;
+    hpt__line *lines;
+    int n, line;
+    const char *file;
+    int expanded;                   /* 0 no, 1 under way, 2 done */
+    int first, count;               /* its instances, in recipe.order */
+} hpt__section;
+
+/* What a kind of section looks like. */
+typedef struct hpt__kind {
+    const char *word, *stage;       /* stage whose options it takes; NULL none */
+    const char *own;                /* " key key ": keys of its own */
+    const char *refs;               /* " key key ": those that name sections, in the order of hpt__instance.input */
+    const char *lists;              /* refs that take all that match as one group */
+    const char *needed;             /* must be there */
+} hpt__kind;
+extern const hpt__kind hpt__kinds[HPT__S_KINDS];
+
+typedef struct hpt__var { char *id, *value; } hpt__var;        /* id: "section.key" */
+typedef struct hpt__input { const char *key; int instance; } hpt__input;
+typedef struct hpt__instance {
+    int section;
+    int64_t seed;                   /* -1: the same for all seeds */
+    hpt__var *vars;
+    int n_vars;
+    hpt__input *input;
+    int n_input;
+    char *file;                     /* init or model from a file */
+    /* data */
+    hpt_dataset *ds;
+    char *set;                      /* name of its descriptor, or NULL */
+    int opened;
+    /* stages */
+    char *name, *dir;               /* shown; folder of its files */
+    uint64_t key, steps, images;    /* key: of everything that the result depends on; cost in updates, and in images looked at */
+    double estimate;                /* seconds */
+    int state;                      /* HPT__I_* */
+    json_t *result;
+} hpt__instance;
+enum { HPT__I_TODO, HPT__I_PART, HPT__I_RUNNING, HPT__I_DONE };
+
+struct hpt_recipe {
+    hpt__handle handle;
+    hpt_config *base;               /* context options of the caller, or NULL */
+    char *path, *out;
+    char **files;                   /* names that lines refer to */
+    int n_files;
+    hpt__section *sections;
+    int n_sections;
+    hpt__instance *instances;
+    int n_instances, cap_instances;
+    int64_t *seeds;
+    int n_seeds, jobs, prepared;
+    hpt_context *ctx;               /* data sets, plan */
+    char backend[160];
+    /* a run */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    hpt_recipe_fn fn;
+    void *user;
+    int stop, running;
+    hpt_status status;
+    char text[1024];
+    double started, spent, total;   /* seconds: begun at, estimated of what this run has done, estimated of all it must do */
+};
+
+/* read.c */
+hpt_status hpt__recipe_read(hpt_recipe *r, const char *path, int depth);
+hpt_status hpt__recipe_check(hpt_recipe *r);                                    /* kinds, keys, templates, after all lines are there */
+hpt_status hpt__section_set(hpt_recipe *r, hpt__section *s, const char *key, const char *value, int line, const char *file);
+const hpt__line *hpt__section_line(const hpt__section *s, const char *key);     /* NULL: not there */
+const char *hpt__section_value(const hpt__section *s, const char *key, const char *missing);
+int hpt__section_find(const hpt_recipe *r, const char *name);                   /* data or stage section; -1 */
+hpt__section *hpt__section_only(const hpt_recipe *r, hpt__section_kind kind);   /* the first of a kind, or NULL */
+int hpt__word_in(const char *words, const char *word);                          /* " a b c " */
+hpt_status hpt__line_fail(const hpt__line *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));     /* HPT_ERR_FORMAT with file and line */
+/* The i-th part of a list, trimmed; 0 past the end. */
+int hpt__list_item(const char *list, int i, char separator, char *out, size_t size);
+
+/* expand.c */
+hpt_status hpt__recipe_expand(hpt_recipe *r);
+/* Value of a key of an instance: swept, then written, then NULL. */
+const char *hpt__instance_value(const hpt_recipe *r, const hpt__instance *in, const char *key);
+const char *hpt__instance_var(const hpt__instance *in, const char *key);        /* by id or by its last part; NULL */
+int hpt__instance_input(const hpt__instance *in, const char *key, int from);    /* index of an input with this key at or after from, or -1 */
+/* "name", "name[key=value,key=value]" -> section and whether an instance matches */
+int hpt__ref_section(const hpt_recipe *r, const char *ref);
+int hpt__ref_matches(const hpt_recipe *r, const char *ref, const hpt__instance *in);
+hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hpt_config **out);
+
+/* data.c */
+hpt_status hpt__recipe_data(hpt_recipe *r);         /* opens every data instance in use, and checks them against each other */
+
+/* stage.c */
+typedef hpt_status (*hpt__stage_step)(void *user, uint64_t step, uint64_t steps);      /* HPT_ERR_CANCELLED to stop */
+hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt__stage_step fn, void *user);
+hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in);       /* steps and images */
+hpt_status hpt__json_write(const char *path, json_t *j);
+hpt_status hpt__make_dir(const char *path);         /* with its parents */
+
+/* run.c */
+hpt_status hpt__recipe_prepare(hpt_recipe *r);      /* expand, open data, keys, what is done */
+hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out);
+hpt_status hpt__recipe_run(hpt_recipe *r);
+
+/* report.c, plot.c */
+hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results);
+typedef struct hpt__text { char *p; size_t n, cap; int failed; } hpt__text;
+void hpt__put(hpt__text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void hpt__put_html(hpt__text *t, const char *s);    /* escaped */
+void hpt__plot(const hpt_recipe *r, const hpt__section *s, hpt__text *out);
+#endif

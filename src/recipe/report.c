@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT
+ * results.json, results.csv and report.html from what is done. Every sentence is computed from the numbers. */
+#include "recipe/select.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include "io/file.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_GROUPS = 2048, MAX_COLUMNS = 24 };
+
+void hpt__put(hpt__text *t, const char *fmt, ...) {
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    if (n >= 0 && t->n + (size_t)n + 1 > t->cap) {
+        size_t cap = 2 * (t->n + (size_t)n + 4096);
+        char *p = hpt__realloc(t->p, cap);
+        if (p) {
+            t->p = p;
+            t->cap = cap;
+        } else t->failed = 1;
+    }
+    if (n >= 0 && !t->failed) t->n += (size_t)vsnprintf(t->p + t->n, t->cap - t->n, fmt, again);
+    va_end(again);
+}
+void hpt__put_html(hpt__text *t, const char *s) {
+    for (; s && *s; s++) {
+        if (*s == '<') hpt__put(t, "&lt;");
+        else if (*s == '>') hpt__put(t, "&gt;");
+        else if (*s == '&') hpt__put(t, "&amp;");
+        else if (*s == '"') hpt__put(t, "&quot;");
+        else hpt__put(t, "%c", *s);
+    }
+}
+static hpt_status write_text(const char *path, hpt__text *t) {
+    hpt__writer w;
+    if (t->failed) return hpt__fail_memory(t->cap);
+    HPT_TRY(hpt__writer_open(&w, path));
+    hpt__writer_put(&w, t->p ? t->p : "", t->n);
+    return hpt__writer_commit(&w);
+}
+
+/* ---- sentences ---- */
+
+static void verdict(const char *expect, double margin, const hpt__comparison *c, char *out, size_t size) {
+    double over = c->difference;
+    char sure[80];
+    if (!c->n) {
+        snprintf(out, size, "not known yet");
+        return;
+    }
+    if (c->n == 1) snprintf(sure, sizeof sure, "one seed: no test");
+    else if (c->p < 0.0005) snprintf(sure, sizeof sure, "p < 0.001, paired t-test over %d seeds", c->n);
+    else snprintf(sure, sizeof sure, "p = %.3f, paired t-test over %d seeds", c->p, c->n);
+    int certain = c->n > 1 && c->p < 0.05;
+    if (!strcmp(expect, "not-less")) {
+        if (over >= -margin) snprintf(out, size, "appears: %s (%s)", over >= 0 ? "not behind" : "behind by no more than the margin", sure);
+        else snprintf(out, size, "%s (%s)", certain ? "does not appear: it is behind" : "does not appear in the means, and the seeds do not settle it", sure);
+    } else if (!strcmp(expect, "equal")) {
+        snprintf(out, size, "%s (%s)", fabs(over) <= margin ? "appears: within the margin" : certain ? "does not appear" : "does not appear in the means, and the seeds do not settle it", sure);
+    } else if (over > margin) snprintf(out, size, "%s (%s)", certain ? "appears" : "points that way, not settled", sure);
+    else snprintf(out, size, "%s (%s)", certain && over < 0 ? "does not appear: the opposite does" : "does not appear", sure);
+}
+
+static json_t *findings(const hpt_recipe *r, hpt__text *html) {
+    json_t *list = json_array();
+    char text[240];
+    int any = 0;
+    for (int i = 0; i < r->n_sections; i++) {
+        const hpt__section *s = &r->sections[i];
+        hpt__comparison c;
+        double margin = 0;
+        if (s->kind != HPT__S_FINDING) continue;
+        const char *left = hpt__section_value(s, "left", ""), *right = hpt__section_value(s, "right", ""), *value = hpt__section_value(s, "value", "test_score");
+        hpt__number_parse(hpt__section_value(s, "margin", "0"), &margin);
+        hpt__compare(r, left, right, value, &c);
+        verdict(hpt__section_value(s, "expect", "greater"), margin, &c, text, sizeof text);
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s,s:f,s:f,s:f,s:f,s:i,s:o}", "name", s->name, "claim", hpt__section_value(s, "claim", ""), "left", left, "right", right, "verdict", text,
+                                              "left_mean", c.left, "right_mean", c.right, "difference", c.difference, "sd", c.sd, "seeds", c.n, "p", c.p == c.p ? json_real(c.p) : json_null()));
+        if (!any++) hpt__put(html, "<h2>What the numbers say</h2>\n<ul>\n");
+        hpt__put(html, "<li><b>");
+        hpt__put_html(html, hpt__section_value(s, "claim", ""));
+        hpt__put(html, "</b>");
+        if (hpt__section_line(s, "paper")) {
+            hpt__put(html, " <small>(");
+            hpt__put_html(html, hpt__section_value(s, "paper", ""));
+            hpt__put(html, ")</small>");
+        }
+        hpt__put(html, ": ");
+        hpt__put_html(html, text);
+        if (c.n) {
+            hpt__put(html, ". <small>");
+            hpt__put_html(html, left);
+            hpt__put(html, " %.2f, ", c.left);
+            hpt__put_html(html, right);
+            hpt__put(html, " %.2f, difference %+.2f &plusmn; %.2f.</small>", c.right, c.difference, c.sd);
+        }
+        hpt__put(html, "</li>\n");
+    }
+    if (any) hpt__put(html, "</ul>\n");
+    return list;
+}
+
+/* ---- tables ---- */
+
+/* "label" and every variable but the column's. */
+static void row_name(const hpt_recipe *r, const hpt__instance *in, const char *column, char *out, size_t size) {
+    size_t at = (size_t)snprintf(out, size, "%s", hpt__section_label(&r->sections[in->section]));
+    for (int i = 0; i < in->n_vars && at < size; i++) {
+        const char *last = strchr(in->vars[i].id, '.') + 1;
+        if (column && (!strcmp(last, column) || !strcmp(in->vars[i].id, column))) continue;
+        at += (size_t)snprintf(out + at, size - at, ", %s=%s", last, in->vars[i].value);
+    }
+}
+static void cell(const hpt_recipe *r, const hpt__instance *in, const char *value, hpt__text *html) {
+    hpt__value v = {value, NULL, NULL, NULL};
+    hpt__mean m = hpt__over_seeds(r, in, &v);
+    const char *where;
+    double paper = hpt__paper_number(r, in, &where);
+    if (!m.n) hpt__put(html, "<td>-");
+    else if (m.n == 1) hpt__put(html, "<td>%.2f", m.mean);
+    else hpt__put(html, "<td>%.2f &plusmn; %.2f", m.mean, m.sd);
+    if (paper == paper) hpt__put(html, " <small>(paper %.1f, %s)</small>", paper, where);
+}
+static void table(const hpt_recipe *r, const hpt__section *s, const char *stages, hpt__text *html) {
+    int group[MAX_GROUPS], n = hpt__groups(r, stages, group, MAX_GROUPS), columns = 0;
+    const char *column = s ? hpt__section_value(s, "columns", NULL) : NULL, *value = s ? hpt__section_value(s, "value", "test_score") : "test_score";
+    const char *head[MAX_COLUMNS];
+    char name[256], done[MAX_GROUPS];
+    memset(done, 0, sizeof done);
+    for (int i = 0; i < n && column; i++) {
+        const char *v = hpt__instance_var(&r->instances[group[i]], column);
+        int fresh = v != NULL && columns < MAX_COLUMNS;
+        for (int k = 0; k < columns && fresh; k++) fresh = strcmp(head[k], v);
+        if (fresh) head[columns++] = v;
+    }
+    hpt__put(html, "<h3>");
+    hpt__put_html(html, s ? hpt__section_value(s, "title", s->name) : "All evaluations");
+    hpt__put(html, "</h3>\n");
+    if (s && hpt__section_line(s, "about")) {
+        hpt__put(html, "<p>");
+        hpt__put_html(html, hpt__section_value(s, "about", ""));
+        hpt__put(html, "</p>\n");
+    }
+    hpt__put(html, "<table><tr><th>stage");
+    for (int k = 0; k < columns; k++) {
+        hpt__put(html, "<th>");
+        hpt__put_html(html, column);
+        hpt__put(html, "=");
+        hpt__put_html(html, head[k]);
+    }
+    if (!columns) {
+        hpt__put(html, "<th>");
+        hpt__put_html(html, value);
+        if (!s) hpt__put(html, "<th>val_score");
+    }
+    hpt__put(html, "</tr>\n");
+    for (int i = 0; i < n; i++) {
+        const hpt__instance *in = &r->instances[group[i]];
+        if (done[i]) continue;
+        char mine[256];
+        row_name(r, in, column, mine, sizeof mine);
+        hpt__put(html, "<tr><td>");
+        hpt__put_html(html, mine);
+        if (!columns) {
+            cell(r, in, value, html);
+            if (!s) cell(r, in, "val_score", html);
+        }
+        for (int k = 0; k < columns; k++) {
+            const hpt__instance *hit = NULL;
+            for (int j = i; j < n; j++) {
+                const hpt__instance *o = &r->instances[group[j]];
+                const char *v = hpt__instance_var(o, column);
+                row_name(r, o, column, name, sizeof name);
+                if (strcmp(name, mine) || (v && strcmp(v, head[k]))) continue;
+                if (!hit) hit = o;
+                done[j] = 1;
+            }
+            if (hit) cell(r, hit, value, html);
+            else hpt__put(html, "<td>");
+        }
+        hpt__put(html, "</tr>\n");
+    }
+    hpt__put(html, "</table>\n");
+}
+
+/* ---- searches and similarities ---- */
+
+static void searches(const hpt_recipe *r, hpt__text *html) {
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        if (in->section < 0 || r->sections[in->section].kind != HPT__S_SEARCH || !in->result) continue;
+        json_t *list = json_object_get(in->result, "candidates"), *c, *h = json_object_get(in->result, "halving");
+        size_t at;
+        hpt__put(html, "<h3>Choice of a source: ");
+        hpt__put_html(html, in->name);
+        hpt__put(html, "</h3>\n<table><tr><th>candidate<th>images<th>steps<th>val score<th>rank<th>nearness<th>nearness rank<th>at the rungs<th>seconds</tr>\n");
+        json_array_foreach(list, at, c) {
+            hpt__put(html, "<tr><td>");
+            hpt__put_html(html, json_string_value(json_object_get(c, "name")));
+            hpt__put(html, "<td>%lld<td>%lld<td>%.2f<td>%lld<td>%.3f<td>%lld<td>", (long long)json_integer_value(json_object_get(c, "images")), (long long)json_integer_value(json_object_get(c, "steps")),
+                     json_number_value(json_object_get(c, "val_score")), (long long)json_integer_value(json_object_get(c, "rank")), json_number_value(json_object_get(c, "nearness")),
+                     (long long)json_integer_value(json_object_get(c, "nearness_rank")));
+            size_t k;
+            json_t *rung;
+            json_array_foreach(json_object_get(c, "rungs"), k, rung) hpt__put(html, "%s%lld: %.2f", k ? ", " : "", (long long)json_integer_value(json_object_get(rung, "step")), json_number_value(json_object_get(rung, "val_score")));
+            hpt__put(html, "<td>%.0f</tr>\n", json_number_value(json_object_get(c, "seconds")));
+        }
+        hpt__put(html, "</table>\n<p>Taken: <b>");
+        hpt__put_html(html, json_string_value(json_object_get(in->result, "winner")));
+        hpt__put(html, "</b>, after %lld steps in all. ", (long long)json_integer_value(json_object_get(in->result, "cost_steps")));
+        if (h) {
+            hpt__put(html, "Successive halving would have taken ");
+            hpt__put_html(html, json_string_value(json_object_get(h, "winner")));
+            hpt__put(html, " after %lld steps. ", (long long)json_integer_value(json_object_get(h, "cost_steps")));
+        }
+        hpt__put(html, "The nearest to the target by features of the base model, before any training, is ");
+        hpt__put_html(html, json_string_value(json_object_get(in->result, "nearest")));
+        hpt__put(html, ".</p>\n");
+    }
+}
+static void choices(const hpt_recipe *r, hpt__text *html) {
+    int any = 0;
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        const char *chosen = json_string_value(json_object_get(in->result, "chosen"));
+        if (!chosen) continue;
+        hpt__put(html, any++ ? "<br>\n" : "<h3>Chosen by validation</h3>\n<p>");
+        hpt__put_html(html, in->name);
+        hpt__put(html, ": ");
+        hpt__put_html(html, chosen);
+        hpt__put(html, " (%.2f)", json_number_value(json_object_get(in->result, "val_score")));
+    }
+    if (any) hpt__put(html, "</p>\n");
+}
+static void welches(const hpt_recipe *r, hpt__text *html) {
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        json_t *w = json_object_get(in->result, "welch");
+        if (!w) continue;
+        hpt__put(html, "<p>");
+        hpt__put_html(html, hpt__section_label(&r->sections[in->section]));
+        hpt__put(html, ": pairs with the same %s %.3f (%lld pairs), with different ones %.3f (%lld pairs); Welch's t = %.2f, %.1f degrees of freedom, p = %.2g. Pairs share models, so they are not independent.</p>\n",
+                 json_string_value(json_object_get(w, "group")), json_number_value(json_object_get(w, "same_mean")), (long long)json_integer_value(json_object_get(w, "same_pairs")),
+                 json_number_value(json_object_get(w, "different_mean")), (long long)json_integer_value(json_object_get(w, "different_pairs")), json_number_value(json_object_get(w, "t")),
+                 json_number_value(json_object_get(w, "dof")), json_number_value(json_object_get(w, "p")));
+    }
+}
+
+/* ---- files ---- */
+
+static void csv_cell(hpt__text *t, const char *s) {
+    hpt__put(t, "\"");
+    for (; s && *s; s++) hpt__put(t, *s == '"' ? "\"\"" : "%c", *s);
+    hpt__put(t, "\"");
+}
+static hpt_status write_csv(const hpt_recipe *r) {
+    static const char *const numbers[] = {"val_score", "test_score", "test_top5", "best_lr", "steps", "loss", "images", "seconds"};
+    hpt__text t = {0};
+    char path[4200], text[40];
+    hpt__put(&t, "stage,kind,seed,variables,key");
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) hpt__put(&t, ",%s", numbers[k]);
+    hpt__put(&t, "\n");
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        if (!in->result) continue;
+        csv_cell(&t, r->sections[in->section].name);
+        hpt__put(&t, ",%s,%lld,", hpt__kinds[r->sections[in->section].kind].word, (long long)in->seed);
+        hpt__text vars = {0};
+        for (int k = 0; k < in->n_vars; k++) hpt__put(&vars, "%s%s=%s", k ? " " : "", in->vars[k].id, in->vars[k].value);
+        csv_cell(&t, vars.p);
+        hpt__free(vars.p);
+        hpt__put(&t, ",%016llx", (unsigned long long)in->key);
+        for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+            double v = hpt__instance_number(in, numbers[k]);
+            text[0] = 0;
+            if (v == v) hpt__number_print(v, text, sizeof text);
+            hpt__put(&t, ",%s", text);
+        }
+        hpt__put(&t, "\n");
+    }
+    snprintf(path, sizeof path, "%s/results.csv", r->out);
+    hpt_status st = write_text(path, &t);
+    hpt__free(t.p);
+    return st;
+}
+
+static void all_stages(const hpt_recipe *r, hpt__text *html) {
+    double seconds = 0, steps = 0;
+    int n = 0;
+    hpt__put(html, "<details><summary>Every stage</summary><table><tr><th>stage<th>kind<th>steps<th>seconds<th>val<th>test<th>key</tr>\n");
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        if (in->section < 0 || !in->name) continue;
+        double s = hpt__instance_number(in, "seconds"), v = hpt__instance_number(in, "val_score"), t = hpt__instance_number(in, "test_score");
+        hpt__put(html, "<tr><td>");
+        hpt__put_html(html, in->name);
+        hpt__put(html, "<td>%s<td>%llu", hpt__kinds[r->sections[in->section].kind].word, (unsigned long long)in->steps);
+        if (s == s) hpt__put(html, "<td>%.0f", s);
+        else hpt__put(html, "<td>not done");
+        hpt__put(html, v == v ? "<td>%.2f" : "<td>", v);
+        hpt__put(html, t == t ? "<td>%.2f" : "<td>", t);
+        hpt__put(html, "<td><code>%016llx</code></tr>\n", (unsigned long long)in->key);
+        if (s == s) seconds += s, steps += (double)in->steps, n++;
+    }
+    hpt__put(html, "</table></details>\n<p>%d stages done, %.0f optimizer steps, %.0f seconds of work (%d at a time).</p>\n", n, steps, seconds, r->jobs);
+}
+
+hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
+    const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
+    hpt__text html = {0}, say = {0};
+    char path[4200], stages[4096] = "";
+    HPT_TRY(hpt__make_dir(r->out));
+    const char *title = hpt__section_value(top, "title", hpt__section_value(top, "name", r->path));
+    json_t *all = json_object(), *list = json_array(), *found = findings(r, &say);
+    json_object_set_new(all, "recipe", json_string(hpt__section_value(top, "name", r->path)));
+    json_object_set_new(all, "title", json_string(title));
+    json_object_set_new(all, "libhpt", json_string(hpt_version_string()));
+    json_object_set_new(all, "backend", json_string(r->backend));
+    json_object_set_new(all, "findings", found);
+    for (int i = 0; i < r->n_instances; i++)
+        if (r->instances[i].result) json_array_append(list, r->instances[i].result);
+    json_object_set_new(all, "stages", list);
+    json_object_set_new(all, "stage_count", json_integer((json_int_t)json_array_size(list)));
+
+    hpt__put(&html, "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
+    hpt__put_html(&html, title);
+    hpt__put(&html, "</title><style>body{font:15px/1.45 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}table{border-collapse:collapse;margin:.6em 0}td,th{padding:3px 12px;border-bottom:1px solid #ddd;"
+             "text-align:right}td:first-child,th:first-child{text-align:left}small{color:#555}li{margin:.4em 0}</style></head><body>\n<h1>");
+    hpt__put_html(&html, title);
+    hpt__put(&html, "</h1>\n<p>");
+    hpt__put_html(&html, hpt__section_value(top, "about", ""));
+    hpt__put(&html, "</p>\n<p>libhpt %s, ", hpt_version_string());
+    hpt__put_html(&html, r->backend);
+    hpt__put(&html, "; seeds");
+    for (int i = 0; i < r->n_seeds; i++) hpt__put(&html, " %lld", (long long)r->seeds[i]);
+    hpt__put(&html, ". Scores are percent on test images (top-1, or 100 times the mean AUROC): mean and standard deviation over seeds. Everything that was chosen was chosen on validation images.</p>\n");
+    if (say.p) hpt__put(&html, "%s", say.p);
+    hpt__put(&html, "<h2>Tables</h2>\n");
+    int tables = 0;
+    for (int i = 0; i < r->n_sections; i++) {
+        const hpt__section *s = &r->sections[i];
+        if (s->kind == HPT__S_TABLE) table(r, s, hpt__section_value(s, "stages", ""), &html), tables++;
+        if (s->kind == HPT__S_LINEAR || s->kind == HPT__S_KNN || s->kind == HPT__S_FINETUNE)
+            snprintf(stages + strlen(stages), sizeof stages - strlen(stages), "%s%s", *stages ? ", " : "", s->name);
+    }
+    if (!tables && *stages) table(r, NULL, stages, &html);
+    searches(r, &html);
+    choices(r, &html);
+    int plots = 0;
+    for (int i = 0; i < r->n_sections; i++) {
+        const hpt__section *s = &r->sections[i];
+        if (s->kind != HPT__S_PLOT) continue;
+        if (!plots++) hpt__put(&html, "<h2>Figures</h2>\n");
+        hpt__put(&html, "<h3>");
+        hpt__put_html(&html, hpt__section_value(s, "title", s->name));
+        hpt__put(&html, "</h3>\n");
+        if (hpt__section_line(s, "about")) {
+            hpt__put(&html, "<p>");
+            hpt__put_html(&html, hpt__section_value(s, "about", ""));
+            hpt__put(&html, "</p>\n");
+        }
+        hpt__plot(r, s, &html);
+    }
+    welches(r, &html);
+    all_stages(r, &html);
+    hpt__put(&html, "</body></html>\n");
+
+    snprintf(path, sizeof path, "%s/report.html", r->out);
+    hpt_status st = write_text(path, &html);
+    snprintf(path, sizeof path, "%s/results.json", r->out);
+    if (!st) st = hpt__json_write(path, all);
+    if (!st) st = write_csv(r);
+    hpt__free(html.p);
+    hpt__free(say.p);
+    if (st) json_decref(all);
+    else *results = all;
+    return st;
+}

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT
+ * The graph of instances: keys, what is done already, the plan, and the workers that run what is left. */
+#define _GNU_SOURCE
+#include "recipe/recipe.h"
+#include "backend/backend.h"
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "core/context.h"
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static int is_stage(const hpt_recipe *r, const hpt__instance *in) {
+    return in->section >= 0 && r->sections[in->section].kind >= HPT__S_PRETRAIN && r->sections[in->section].kind <= HPT__S_SIMILARITY;
+}
+
+/* ---- keys: everything that a result depends on ---- */
+
+static hpt_status file_hash(const char *path, uint64_t *h) {
+    FILE *f = fopen(path, "rb");
+    uint8_t *buf = hpt__alloc(1 << 20);
+    XXH3_state_t *s = XXH3_createState();
+    size_t n;
+    hpt_status st = !f ? hpt__fail(HPT_ERR_IO, "%.800s: no such file", path) : !buf || !s ? hpt__fail_memory(1 << 20) : HPT_OK;
+    if (!st) XXH3_64bits_reset(s);
+    while (!st && (n = fread(buf, 1, 1 << 20, f)) > 0) XXH3_64bits_update(s, buf, n);
+    if (!st && ferror(f)) st = hpt__fail(HPT_ERR_IO, "%.800s: cannot be read", path);
+    if (!st) *h = XXH3_64bits_digest(s);
+    if (f) fclose(f);
+    XXH3_freeState(s);
+    hpt__free(buf);
+    return st;
+}
+static void mix(uint64_t *h, const char *text) { *h = XXH3_64bits_withSeed(text, strlen(text) + 1, *h); }
+
+static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
+    const hpt__section *s = &r->sections[in->section];
+    hpt_config *c;
+    size_t n = 0;
+    uint64_t h = 0, f = 0;
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    hpt_status st = HPT_OK;
+    if (hpt__kinds[s->kind].stage && hpt__options_applies(HPT__OPT_workers, hpt__options_stage(hpt__kinds[s->kind].stage))) st = hpt_config_set(c, "workers", "0");       /* changes no result */
+    const char *stage = hpt__kinds[s->kind].stage ? hpt__kinds[s->kind].stage : "context";
+    hpt_config_json(c, stage, NULL, 0, &n);
+    char *text = hpt__alloc(n + 1), word[64];
+    if (!text) st = hpt__fail_memory(n);
+    if (!st) st = hpt_config_json(c, stage, text, n + 1, NULL);
+    if (!st) {
+        mix(&h, hpt_version_string());
+        mix(&h, r->ctx->be->name);
+        mix(&h, hpt__kinds[s->kind].word);
+        mix(&h, text);
+        h = XXH3_64bits_withSeed(&in->seed, sizeof in->seed, h);
+        static const char *const own[] = {"metric", "layer", "group", "over", "by"};
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+            const char *v = s->kind == HPT__S_SIMILARITY || s->kind == HPT__S_CHOOSE ? hpt__instance_value(r, in, own[i]) : NULL;
+            mix(&h, v ? v : "");
+        }
+        for (int i = 0; i < in->n_input; i++) {
+            mix(&h, in->input[i].key);
+            h = XXH3_64bits_withSeed(&r->instances[in->input[i].instance].key, sizeof h, h);
+        }
+    }
+    if (!st && in->file) {
+        st = file_hash(in->file, &f);
+        if (st) {
+            const hpt__line *l = hpt__section_line(s, hpt__section_line(s, "init") ? "init" : "model");
+            st = hpt__fail_context(st, "%.300s, line %d", s->file, l ? l->line : s->line);
+        }
+        h = XXH3_64bits_withSeed(&f, sizeof f, h);
+    }
+    in->key = h;
+    hpt__free(text);
+    hpt_config_destroy(c);
+    /* "hpt steps=500 seed 1" and a folder that a person can recognise */
+    char name[512], dir[256];
+    int at = snprintf(name, sizeof name, "%s", s->name);
+    for (int i = 0; i < in->n_vars; i++) at += snprintf(name + at, at < 500 ? sizeof name - (size_t)at : 0, " %s=%.60s", strncmp(in->vars[i].id, s->name, strlen(s->name)) ? in->vars[i].id : strchr(in->vars[i].id, '.') + 1, in->vars[i].value);
+    if (in->seed >= 0 && at < 480) snprintf(name + at, sizeof name - (size_t)at, " seed %lld", (long long)in->seed);
+    snprintf(dir, sizeof dir, "%.100s", name);
+    for (char *p = dir; *p; p++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.=-+", *p)) *p = '_';
+    word[0] = 0;
+    snprintf(word, sizeof word, "%016llx", (unsigned long long)h);
+    in->name = hpt__strdup(name);
+    in->dir = hpt__alloc(strlen(r->out) + strlen(dir) + 40);
+    if (!in->name || !in->dir) return hpt__fail_memory(256);
+    sprintf(in->dir, "%s/stages/%s-%s", r->out, dir, word);
+    return st;
+}
+
+static void look(hpt__instance *in) {
+    char path[4200];
+    struct stat sb;
+    snprintf(path, sizeof path, "%s/result.json", in->dir);
+    json_t *j = json_load_file(path, 0, NULL);
+    if (j) {
+        in->result = j;
+        in->state = HPT__I_DONE;
+        return;
+    }
+    snprintf(path, sizeof path, "%s/checkpoint.pth.tar", in->dir);
+    in->state = !stat(path, &sb) ? HPT__I_PART : HPT__I_TODO;
+    snprintf(path, sizeof path, "%s/search/search.json", in->dir);
+    if (!stat(path, &sb)) in->state = HPT__I_PART;
+}
+
+hpt_status hpt__recipe_prepare(hpt_recipe *r) {
+    const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
+    hpt_config *c = NULL;
+    if (r->prepared) return HPT_OK;
+    HPT_TRY(hpt__recipe_check(r));
+    if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
+    HPT_TRY(hpt__recipe_expand(r));
+    const char *jobs = hpt__section_value(top, "jobs", "1");
+    r->jobs = atoi(jobs);
+    if (r->jobs < 1 || r->jobs > 64) return hpt__line_fail(hpt__section_line(top, "jobs"), "jobs is outside 1..64");
+    /* context options: the recipe's, then the caller's */
+    HPT_TRY(hpt_config_create(NULL, &c));
+    hpt_status st = HPT_OK;
+    for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
+        if (!hpt__options_applies(i, 'C')) continue;
+        const char *v = hpt__section_value(top, hpt__options_key(i), NULL);
+        char text[4100];
+        if (r->base && r->base->o.v[i].set && !hpt_config_get(r->base, hpt__options_key(i), text, sizeof text, NULL)) v = text;
+        if (v) st = hpt_config_set(c, hpt__options_key(i), v);
+    }
+    if (!st && !OPT_IS(&c->o, comm, "self")) st = hpt__fail(HPT_ERR_UNSUPPORTED, "a recipe runs in one process: comm=%s is for hpt pretrain", OPT_S(&c->o, comm));
+    if (!st) st = hpt_context_create(c, &r->ctx);
+    hpt_config_destroy(c);
+    if (!st) st = hpt_context_describe(r->ctx, r->backend, sizeof r->backend, NULL);
+    if (!st) st = hpt__recipe_data(r);
+    for (int i = 0; i < r->n_instances && !st; i++) {       /* inputs stand before what uses them */
+        if (!is_stage(r, &r->instances[i])) continue;
+        st = hpt__stage_cost(r, &r->instances[i]);
+        if (!st) st = make_key(r, &r->instances[i]);
+        if (!st) look(&r->instances[i]);
+    }
+    if (r->jobs > r->ctx->threads) r->jobs = r->ctx->threads;
+    r->prepared = !st;
+    return st;
+}
+
+/* ---- estimated time: seconds for an image's forward pass, by kind of network, from results that are there or from a few steps ---- */
+
+typedef struct speed { char what[200]; double images, seconds; } speed;
+enum { MAX_SPEEDS = 64 };
+
+static hpt_status network(const hpt_recipe *r, const hpt__instance *in, char *what, size_t size) {
+    hpt_config *c;
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    const hpt__options *o = &c->o;
+    snprintf(what, size, "%s/%lld/%s/%lld/%s", OPT_S(o, arch), (long long)OPT_I(o, width), OPT_S(o, stem), (long long)OPT_I(o, image_size), OPT_S(o, precision));
+    hpt_config_destroy(c);
+    return HPT_OK;
+}
+/* A fresh network, at most 32 images, three steps of which the last two count. */
+static hpt_status measure(hpt_recipe *r, const hpt__instance *in, hpt_context *ctx, speed *s) {
+    hpt_config *c = NULL;
+    hpt_model *m = NULL;
+    hpt_session *session = NULL;
+    int d = hpt__instance_input(in, "data", 0);
+    hpt_dataset *ds = d < 0 ? NULL : r->instances[in->input[d].instance].ds, *part = NULL;
+    hpt_status st = ds ? hpt__instance_config(r, in, &c) : HPT_END;
+    uint64_t first[64], n = d < 0 ? 0 : r->instances[in->input[d].instance].images;
+    if (n > 64) n = 64;
+    for (uint64_t i = 0; i < n; i++) first[i] = i;
+    int64_t batch = st ? 0 : OPT_I(&c->o, batch_size) < 32 ? OPT_I(&c->o, batch_size) : 32;
+    if (!st) st = hpt_config_set_int(c, "batch_size", batch);
+    if (!st) st = hpt_config_set(c, "bn_group", "0");
+    if (!st) st = hpt_config_set(c, "carry_key", "0");
+    if (!st) st = hpt_config_set(c, "carry_queue", "0");
+    if (!st) st = hpt_config_set_int(c, "steps", 3);
+    if (!st) st = hpt_dataset_subset(ds, first, n, &part);
+    if (!st) st = hpt_model_create(ctx, c, &m);
+    if (!st) st = hpt_session_create(ctx, c, m, part, &session);
+    if (!st) st = hpt_session_step(session, NULL);
+    double t0 = hpt__now_ms();
+    if (!st) st = hpt_session_step(session, NULL);
+    if (!st) st = hpt_session_step(session, NULL);
+    if (!st) {
+        s->seconds = (hpt__now_ms() - t0) / 1000;
+        s->images = 2 * 4 * (double)batch;
+    }
+    hpt_session_destroy(session);
+    hpt_model_destroy(m);
+    hpt_dataset_destroy(part);
+    hpt_config_destroy(c);
+    return st == HPT_END ? HPT_OK : st;
+}
+
+static hpt_config *worker_config(const hpt_recipe *r) {
+    hpt_config *c = NULL;
+    char text[4100];
+    const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
+    hpt_status st = hpt_config_create(NULL, &c);
+    for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
+        if (!hpt__options_applies(i, 'C')) continue;
+        const char *v = hpt__section_value(top, hpt__options_key(i), NULL);
+        if (r->base && r->base->o.v[i].set && !hpt_config_get(r->base, hpt__options_key(i), text, sizeof text, NULL)) v = text;
+        if (v) st = hpt_config_set(c, hpt__options_key(i), v);
+    }
+    if (!st) st = hpt_config_set_int(c, "threads", r->ctx->threads / r->jobs > 0 ? r->ctx->threads / r->jobs : 1);
+    if (st) {
+        hpt_config_destroy(c);
+        return NULL;
+    }
+    return c;
+}
+
+static hpt_status estimate(hpt_recipe *r) {
+    speed all[MAX_SPEEDS];
+    int n = 0;
+    char what[200];
+    hpt_context *ctx = NULL;
+    hpt_status st = HPT_OK;
+    for (int round = 0; round < 3 && !st; round++)      /* results; measurements for the rest; estimates */
+        for (int i = 0; i < r->n_instances && !st; i++) {
+            hpt__instance *in = &r->instances[i];
+            if (!is_stage(r, in)) continue;
+            if ((st = network(r, in, what, sizeof what))) break;
+            int k = 0, pretrain = r->sections[in->section].kind == HPT__S_PRETRAIN;
+            while (k < n && strcmp(all[k].what, what)) k++;
+            if (round == 2) {
+                double rate = k < n && all[k].images > 0 ? all[k].seconds / all[k].images : 0;
+                for (int j = 0; !rate && j < n; j++)        /* evaluation options may name the network less fully */
+                    if (all[j].images > 0) rate = all[j].seconds / all[j].images;
+                in->estimate = in->state == HPT__I_DONE ? 0 : rate * (double)in->images;
+                continue;
+            }
+            if (round == 0 && (!pretrain || in->state != HPT__I_DONE)) continue;
+            if (round == 1 && (!pretrain || in->state == HPT__I_DONE || k < n)) continue;
+            if (k == n && n == MAX_SPEEDS) continue;
+            if (k == n) {
+                memset(&all[n], 0, sizeof all[n]);
+                memcpy(all[n++].what, what, sizeof what);
+            }
+            if (round == 0) {
+                double seconds = json_number_value(json_object_get(in->result, "seconds")), images = json_number_value(json_object_get(in->result, "images"));
+                all[k].seconds += seconds;
+                all[k].images += images;
+            } else {
+                if (!ctx) {
+                    hpt_config *c = worker_config(r);
+                    st = c ? hpt_context_create(c, &ctx) : hpt__fail_memory(64);
+                    hpt_config_destroy(c);
+                }
+                if (!st) st = measure(r, in, ctx, &all[k]);
+            }
+        }
+    hpt_context_destroy(ctx);
+    return st;
+}
+
+hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
+    static const char *const words[] = {"to do", "begun", "running", "done"};
+    HPT_TRY(hpt__recipe_prepare(r));
+    HPT_TRY(estimate(r));
+    json_t *list = json_array();
+    double seconds = 0, steps = 0, left = 0;
+    int todo = 0, all = 0;
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        if (!is_stage(r, in)) continue;
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:f}", "name", in->name, "section", r->sections[in->section].name, "kind", hpt__kinds[r->sections[in->section].kind].word, "state",
+                                              words[in->state], "steps", (json_int_t)in->steps, "images", (json_int_t)in->images, "seconds", in->estimate));
+        all++;
+        steps += (double)in->steps;
+        if (in->state == HPT__I_DONE) continue;
+        todo++;
+        left += (double)in->steps;
+        seconds += in->estimate;
+    }
+    json_object_set_new(out, "stages", list);
+    json_object_set_new(out, "stage_count", json_integer(all));
+    json_object_set_new(out, "to_do", json_integer(todo));
+    json_object_set_new(out, "total_steps", json_real(steps));
+    json_object_set_new(out, "steps_left", json_real(left));
+    json_object_set_new(out, "seconds_left", json_real(seconds / r->jobs));
+    json_object_set_new(out, "jobs", json_integer(r->jobs));
+    json_object_set_new(out, "backend", json_string(r->backend));
+    json_object_set_new(out, "out", json_string(r->out));
+    return HPT_OK;
+}
+
+/* ---- workers ---- */
+
+typedef struct worker { hpt_recipe *r; hpt_context *ctx; hpt__instance *in; double share; pthread_t thread; } worker;
+
+static void count(const hpt_recipe *r, int *done, int *all) {
+    *done = *all = 0;
+    for (int i = 0; i < r->n_instances; i++) {
+        if (!is_stage(r, &r->instances[i])) continue;
+        ++*all;
+        *done += r->instances[i].state == HPT__I_DONE;
+    }
+}
+/* With the lock. Non-zero from the host: stop. */
+static void show(worker *w, int32_t event, uint64_t step, uint64_t steps) {
+    hpt_recipe *r = w->r;
+    hpt_recipe_progress p = {.struct_size = sizeof p, .event = event, .step = step, .steps = steps};
+    int done, all;
+    if (!r->fn) return;
+    count(r, &done, &all);
+    p.done = (uint32_t)done;
+    p.stages = (uint32_t)all;
+    double worked = r->spent, passed = (hpt__now_ms() - r->started) / 1000;
+    p.seconds_left = worked > 0 ? passed * (r->total - worked) / worked : r->total / r->jobs;
+    if (p.seconds_left < 0) p.seconds_left = 0;
+    snprintf(p.name, sizeof p.name, "%s", w->in->name);
+    if (r->fn(r->user, &p)) r->stop = 1;
+}
+static hpt_status on_step(void *user, uint64_t step, uint64_t steps) {
+    worker *w = user;
+    pthread_mutex_lock(&w->r->lock);
+    double share = w->in->estimate * (steps ? (double)step / (double)steps : 0);
+    if (share > w->share) {
+        w->r->spent += share - w->share;
+        w->share = share;
+    }
+    show(w, HPT_RECIPE_STEP, step, steps);
+    int stop = w->r->stop;
+    pthread_mutex_unlock(&w->r->lock);
+    return stop ? hpt__fail(HPT_ERR_CANCELLED, "stopped") : HPT_OK;
+}
+
+/* The first instance whose inputs are done, or NULL; waiting: others may still become ready. */
+static hpt__instance *next(hpt_recipe *r, int *waiting) {
+    *waiting = 0;
+    for (int i = 0; i < r->n_instances; i++) {
+        hpt__instance *in = &r->instances[i];
+        if (!is_stage(r, in) || in->state == HPT__I_DONE) continue;
+        if (in->state == HPT__I_RUNNING) {
+            *waiting = 1;
+            continue;
+        }
+        int ready = 1;
+        for (int k = 0; k < in->n_input; k++) {
+            const hpt__instance *d = &r->instances[in->input[k].instance];
+            ready &= !is_stage(r, d) || d->state == HPT__I_DONE;
+        }
+        if (ready) return in;
+    }
+    return NULL;
+}
+
+static void *work(void *arg) {
+    worker *w = arg;
+    hpt_recipe *r = w->r;
+    pthread_mutex_lock(&r->lock);
+    while (!r->stop) {
+        int waiting;
+        hpt__instance *in = next(r, &waiting);
+        if (!in && !waiting) break;
+        if (!in) {
+            pthread_cond_wait(&r->changed, &r->lock);
+            continue;
+        }
+        in->state = HPT__I_RUNNING;
+        w->in = in;
+        w->share = 0;
+        show(w, HPT_RECIPE_BEGIN, 0, in->steps);
+        pthread_mutex_unlock(&r->lock);
+        hpt_status st = hpt__stage_run(r, w->ctx, in, on_step, w);
+        pthread_mutex_lock(&r->lock);
+        in->state = st ? HPT__I_TODO : HPT__I_DONE;
+        if (st && (!r->status || r->status == HPT_ERR_CANCELLED)) {
+            r->status = st;
+            snprintf(r->text, sizeof r->text, "%s", hpt__error_text());
+        }
+        if (st) r->stop = 1;
+        else {
+            r->spent += in->estimate - w->share;
+            show(w, HPT_RECIPE_END, in->steps, in->steps);
+        }
+        pthread_cond_broadcast(&r->changed);
+    }
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+static void forward_log(void *user, int32_t level, const char *text) {
+    hpt_recipe *r = user;
+    if (!r->ctx || !r->ctx->log) return;
+    pthread_mutex_lock(&r->lock);
+    r->ctx->log(r->ctx->log_user, level, text);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static hpt_status run_workers(hpt_recipe *r) {
+    worker w[64];
+    int started = 0;
+    hpt_config *c = worker_config(r);
+    hpt_status st = c ? HPT_OK : hpt__fail_memory(64);
+    memset(w, 0, sizeof w);
+    for (int i = 0; i < r->jobs && !st; i++) {
+        w[i].r = r;
+        if (r->jobs == 1) w[i].ctx = r->ctx;
+        else st = hpt_context_create(c, &w[i].ctx);
+        if (!st && r->jobs > 1) st = hpt_context_set_log(w[i].ctx, forward_log, r);
+    }
+    if (!st && r->jobs == 1) work(&w[0]);
+    else
+        for (; started < r->jobs && !st; started++)
+            if (pthread_create(&w[started].thread, NULL, work, &w[started])) {
+                if (started) break;
+                st = hpt__fail(HPT_ERR_MEMORY, "cannot start a thread for stages");
+            }
+    for (int i = 0; i < started; i++) pthread_join(w[i].thread, NULL);
+    for (int i = 0; i < r->jobs && r->jobs > 1; i++) hpt_context_destroy(w[i].ctx);
+    hpt_config_destroy(c);
+    return st;
+}
+
+hpt_status hpt__recipe_run(hpt_recipe *r) {
+    char path[4200];
+    HPT_TRY(hpt__recipe_prepare(r));
+    HPT_TRY(hpt__make_dir(r->out));
+    snprintf(path, sizeof path, "%s/.lock", r->out);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return hpt__fail(HPT_ERR_IO, "%.800s: cannot be written", path);
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        close(fd);
+        return hpt__fail(HPT_ERR_STATE, "%.800s: another process runs a recipe there", r->out);
+    }
+    for (int i = 0; i < r->n_instances; i++)        /* another process may have gone on meanwhile */
+        if (is_stage(r, &r->instances[i]) && r->instances[i].state != HPT__I_DONE) look(&r->instances[i]);
+    hpt_status st = estimate(r);
+    r->stop = 0;
+    r->status = HPT_OK;
+    r->started = hpt__now_ms();
+    r->spent = r->total = 0;
+    for (int i = 0; i < r->n_instances; i++)
+        if (is_stage(r, &r->instances[i]) && r->instances[i].state != HPT__I_DONE) r->total += r->instances[i].estimate;
+    if (!st) st = run_workers(r);
+    if (!st && r->status) st = hpt__fail(r->status, "%s", r->text);
+    int done, all;
+    count(r, &done, &all);
+    if (!st && done < all) st = hpt__fail(HPT_ERR_CANCELLED, "stopped with %d of %d stages done", done, all);
+    close(fd);
+    return st;
+}

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT
+ * One instance: its model from the stage before, its data, the call of hpt.h that does the work, and its files: model.safetensors, result.json
+ * (written last: there means done), and while it trains checkpoint.pth.tar. */
+#include "recipe/recipe.h"
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "core/number.h"
+#include "io/file.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+hpt_status hpt__make_dir(const char *path) {
+    char part[4096];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *p = part + 1;; p++) {
+        if (*p && *p != '/') continue;
+        char was = *p;
+        *p = 0;
+        if (mkdir(part, 0777) && errno != EEXIST) return hpt__fail(HPT_ERR_IO, "%.800s: cannot make the folder (%s)", part, strerror(errno));
+        *p = was;
+        if (!was) return HPT_OK;
+    }
+}
+hpt_status hpt__json_write(const char *path, json_t *j) {
+    hpt__writer w;
+    char *text = json_dumps(j, JSON_INDENT(1));
+    if (!text) return hpt__fail_memory(4096);
+    hpt_status st = hpt__writer_open(&w, path);
+    if (!st) {
+        hpt__writer_put(&w, text, strlen(text));
+        hpt__writer_put(&w, "\n", 1);
+        st = hpt__writer_commit(&w);
+    }
+    free(text);
+    return st;
+}
+static void file_in(const hpt__instance *in, const char *name, char path[4200]) { snprintf(path, 4200, "%s/%s", in->dir, name); }
+
+/* The r-th input with this key as an instance, or NULL. */
+static hpt__instance *input(const hpt_recipe *r, const hpt__instance *in, const char *key) {
+    int i = hpt__instance_input(in, key, 0);
+    return i < 0 ? NULL : &r->instances[in->input[i].instance];
+}
+/* A handle of this worker's own on a data set: pixels are shared. NULL where there is none. */
+static hpt_status data(const hpt_recipe *r, const hpt__instance *in, const char *key, hpt_dataset **out) {
+    const hpt__instance *d = input(r, in, key);
+    *out = NULL;
+    if (!d) return HPT_OK;
+    uint64_t *all = hpt__alloc(sizeof *all * (size_t)(d->images + 1));
+    if (!all) return hpt__fail_memory((size_t)d->images * 8);
+    for (uint64_t i = 0; i < d->images; i++) all[i] = i;
+    hpt_status st = hpt_dataset_subset(d->ds, all, d->images, out);
+    hpt__free(all);
+    return st;
+}
+static hpt_status model(const hpt_recipe *r, hpt_context *ctx, const hpt_config *c, const hpt__instance *in, const char *key, hpt_model **out) {
+    const hpt__instance *from = input(r, in, key);
+    char path[4200];
+    if (from) {
+        file_in(from, "model.safetensors", path);
+        return hpt_model_load(ctx, c, path, out, NULL);
+    }
+    return in->file ? hpt_model_load(ctx, c, in->file, out, NULL) : hpt_model_create(ctx, c, out);
+}
+
+/* Does a later stage take key encoder or queue from this one's checkpoint? */
+static int carried(const hpt_recipe *r, const hpt__instance *in) {
+    int me = (int)(in - r->instances);
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *c = &r->instances[i];
+        if (c->section < 0 || r->sections[c->section].kind != HPT__S_PRETRAIN) continue;
+        int at = hpt__instance_input(c, "init", 0);
+        const char *k = hpt__instance_value(r, c, "carry_key");
+        int yes = k && !strcmp(k, "1");
+        k = hpt__instance_value(r, c, "carry_queue");
+        yes |= k && !strcmp(k, "1");
+        if (at >= 0 && c->input[at].instance == me && yes) return 1;
+    }
+    return 0;
+}
+
+static uint64_t save_every(const hpt_recipe *r, const hpt__instance *in) {
+    const char *v = hpt__instance_value(r, in, "save_every");
+    double x;
+    if (!v) v = hpt__section_value(hpt__section_only(r, HPT__S_RECIPE), "save_every", "500");
+    return hpt__number_parse(v, &x) && x >= 1 ? (uint64_t)x : 500;
+}
+
+typedef struct teller { hpt__stage_step fn; void *user; hpt_status st; uint64_t done, total; } teller;
+static int32_t tell(void *user, const hpt_step_info *i) {
+    teller *t = user;
+    (void)i;
+    t->st = t->fn(t->user, ++t->done, t->total);
+    return t->st != HPT_OK;
+}
+
+static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
+    char checkpoint[4200], path[4200];
+    hpt_model *m = NULL;
+    hpt_dataset *ds = NULL, *train = NULL, *val = NULL;
+    hpt_session *s = NULL;
+    struct stat sb;
+    hpt_step_info info = {.struct_size = sizeof info};
+    uint64_t every = save_every(r, in);
+    file_in(in, "checkpoint.pth.tar", checkpoint);
+    const hpt__instance *before = input(r, in, "init");
+    hpt_status st = HPT_OK;
+    if (before && (OPT_I(&c->o, carry_key) || OPT_I(&c->o, carry_queue))) {
+        file_in(before, "checkpoint.pth.tar", path);
+        st = hpt_config_set(c, "carry_from", path);
+    }
+    if (!st) st = model(r, ctx, c, in, "init", &m);
+    if (!st) st = data(r, in, "data", &ds);
+    if (!st) st = data(r, in, "monitor_train", &train);
+    if (!st) st = data(r, in, "monitor_val", &val);
+    if (!st) st = hpt_session_create(ctx, c, m, ds, &s);
+    if (!st && train && val) st = hpt_session_monitor(s, train, val);
+    if (!st && !stat(checkpoint, &sb)) st = hpt_session_resume(s, checkpoint);
+    if (!st) st = hpt_session_get_info(s, &info);
+    json_t *curve = json_array();
+    uint64_t stride = in->steps / 60 + 1;
+    while (!st && info.step < in->steps) {
+        st = hpt_session_step(s, &info);
+        if (st == HPT_END) {
+            st = HPT_OK;
+            break;
+        }
+        if (st) break;
+        if (info.step % stride == 0 || info.step == in->steps) json_array_append_new(curve, json_pack("[I,f]", (json_int_t)info.step, info.loss == info.loss ? info.loss : 0));
+        if (info.step % every == 0 && info.step < in->steps) st = hpt_session_save(s, checkpoint);
+        if (!st && (st = fn(user, info.step, in->steps))) {        /* stopped: nothing is lost */
+            char why[512];
+            snprintf(why, sizeof why, "%.500s", hpt_last_error());
+            hpt_status saved = hpt_session_save(s, checkpoint);
+            st = saved ? saved : hpt__fail(st, "%s", why);
+        }
+        if (info.stopped) break;
+    }
+    if (!st && carried(r, in)) st = hpt_session_save(s, checkpoint);
+    else if (!st) remove(checkpoint);
+    file_in(in, "model.safetensors", path);
+    if (!st) st = hpt_model_save(m, path, NULL);
+    if (!st) {
+        json_object_set_new(out, "steps", json_integer((json_int_t)info.step));
+        json_object_set_new(out, "loss", json_real(info.loss == info.loss ? info.loss : -1));
+        json_object_set_new(out, "chance", json_real(info.chance));
+        json_object_set_new(out, "contrast_acc1", json_real(info.acc1));
+        json_object_set_new(out, "z_std", json_real(info.z_std));
+        json_object_set(out, "curve", curve);
+        if (train && val) {
+            json_object_set_new(out, "monitor", json_real(info.monitor));
+            json_object_set_new(out, "monitor_best", json_real(info.monitor_best));
+            json_object_set_new(out, "monitor_best_step", json_integer((json_int_t)info.monitor_best_step));
+        }
+    }
+    json_decref(curve);
+    hpt_session_destroy(s);
+    hpt_model_destroy(m);
+    hpt_dataset_destroy(ds);
+    hpt_dataset_destroy(train);
+    hpt_dataset_destroy(val);
+    return st;
+}
+
+static hpt_status refresh(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c) {
+    char path[4200];
+    hpt_model *m = NULL;
+    hpt_dataset *ds = NULL;
+    hpt_status st = model(r, ctx, c, in, "init", &m);
+    if (!st) st = data(r, in, "data", &ds);
+    if (!st) st = hpt_model_refresh_bn(m, ds, c, NULL);
+    file_in(in, "model.safetensors", path);
+    if (!st) st = hpt_model_save(m, path, NULL);
+    hpt_model_destroy(m);
+    hpt_dataset_destroy(ds);
+    return st;
+}
+
+/* JSON of a result into out. */
+static void merge(json_t *out, hpt_result *res) {
+    if (res) json_object_update(out, res->json);
+    hpt_result_destroy(res);
+}
+
+static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
+    char path[4200];
+    hpt_model *m = NULL, *winner = NULL;
+    hpt_dataset *source[256] = {NULL}, *train = NULL, *val = NULL;
+    const char *name[256];
+    hpt_result *res = NULL;
+    uint32_t n = 0;
+    teller t = {fn, user, HPT_OK, 0, in->steps};
+    file_in(in, "search", path);
+    hpt_status st = hpt_config_set(c, "search_dir", path);
+    if (!st) st = hpt_config_set_int(c, "search_save_every", (int64_t)save_every(r, in));
+    if (!st) st = model(r, ctx, c, in, "init", &m);
+    if (!st) st = data(r, in, "train", &train);
+    if (!st) st = data(r, in, "val", &val);
+    for (int i = 0; i < in->n_input && !st && n < 255; i++) {
+        if (strcmp(in->input[i].key, "sources")) continue;
+        const hpt__instance *d = &r->instances[in->input[i].instance];
+        hpt__input one = {"x", in->input[i].instance};
+        hpt__instance holder = {.section = in->section, .input = &one, .n_input = 1};
+        name[n] = r->sections[d->section].name;
+        st = data(r, &holder, "x", &source[n]);
+        n += !st;
+    }
+    if (!st) st = hpt_source_search(ctx, c, m, source, name, n, train, val, tell, &t, &winner, &res);
+    if (st == HPT_ERR_CANCELLED && t.st) st = t.st;
+    file_in(in, "model.safetensors", path);
+    if (!st) st = hpt_model_save(winner, path, NULL);
+    if (!st) merge(out, res);
+    hpt_model_destroy(winner);
+    hpt_model_destroy(m);
+    hpt_dataset_destroy(train);
+    hpt_dataset_destroy(val);
+    for (uint32_t i = 0; i < n; i++) hpt_dataset_destroy(source[i]);
+    return st;
+}
+
+/* Raw float32 beside the result, for stages that compare predictions. */
+static hpt_status keep_logits(const hpt__instance *in, const hpt_result *res) {
+    char path[4200];
+    uint64_t n = 0;
+    if (hpt_result_array(res, "test_logits", NULL, 0, &n)) return HPT_OK;
+    float *x = hpt__alloc((size_t)n * 4);
+    if (!x) return hpt__fail_memory((size_t)n * 4);
+    hpt__writer w;
+    file_in(in, "test_logits.f32", path);
+    hpt_status st = hpt_result_array(res, "test_logits", x, n, NULL);
+    if (!st) st = hpt__writer_open(&w, path);
+    if (!st) {
+        hpt__writer_put(&w, x, (size_t)n * 4);
+        st = hpt__writer_commit(&w);
+    }
+    hpt__free(x);
+    return st;
+}
+
+static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, json_t *out) {
+    hpt__section_kind kind = r->sections[in->section].kind;
+    char path[4200];
+    hpt_model *m = NULL, *tuned = NULL;
+    hpt_dataset *train = NULL, *val = NULL, *test = NULL;
+    hpt_result *res = NULL;
+    hpt_status st = model(r, ctx, c, in, "model", &m);
+    if (!st) st = data(r, in, "train", &train);
+    if (!st) st = data(r, in, "val", &val);
+    if (!st) st = data(r, in, "test", &test);
+    if (!st && kind == HPT__S_LINEAR) st = hpt_model_linear(m, train, val, test, c, &res);
+    else if (!st && kind == HPT__S_FINETUNE) {
+        st = hpt_model_finetune(m, train, val, test, c, &tuned, &res);
+        file_in(in, "model.safetensors", path);
+        if (!st) st = hpt_model_save(tuned, path, NULL);
+    } else if (!st) {        /* nothing is chosen here: both sets are scored */
+        static const char *const names[2] = {"val_score", "test_score"};
+        for (int i = 0; i < 2 && !st; i++) {
+            double score = 0;
+            if (!(i ? test : val)) continue;
+            st = hpt_model_knn(m, train, i ? test : val, c, &res);
+            if (!st) st = hpt_result_number(res, "knn_score", &score);
+            if (!st) json_object_set_new(out, names[i], json_real(score));
+            hpt_result_destroy(res);
+            res = NULL;
+        }
+    }
+    if (!st && res) st = keep_logits(in, res);
+    if (!st && res) {
+        merge(out, res);
+        json_object_del(out, "curve");
+    } else hpt_result_destroy(res);
+    hpt_model_destroy(m);
+    hpt_model_destroy(tuned);
+    hpt_dataset_destroy(train);
+    hpt_dataset_destroy(val);
+    hpt_dataset_destroy(test);
+    return st;
+}
+
+/* The evaluation with the best validation score (ties: the first); its model goes on. */
+static hpt_status choose(hpt_recipe *r, hpt__instance *in, json_t *out) {
+    const char *by = hpt__instance_value(r, in, "by");
+    char path[4200];
+    const hpt__instance *best = NULL;
+    double top = 0;
+    json_t *all = json_array();
+    for (int i = 0; i < in->n_input; i++) {
+        const hpt__instance *e = &r->instances[in->input[i].instance];
+        double v = json_number_value(json_object_get(e->result, by ? by : "val_score"));
+        json_array_append_new(all, json_pack("{s:s,s:f}", "name", e->name, "val_score", v));
+        if (!best || v > top) best = e, top = v;
+    }
+    json_object_set_new(out, "candidates", all);
+    json_object_set_new(out, "chosen", json_string(best->name));
+    json_object_set_new(out, "val_score", json_real(top));
+    const hpt__instance *from = input(r, best, "model");
+    hpt__bytes b;
+    hpt__writer w;
+    if (!from) return hpt__fail(HPT_ERR_FORMAT, "[%s]: '%s' has no stage as its model", r->sections[in->section].name, best->name);
+    file_in(from, "model.safetensors", path);
+    HPT_TRY(hpt__file_read(path, 1ull << 34, &b));
+    file_in(in, "model.safetensors", path);
+    hpt_status st = hpt__writer_open(&w, path);
+    if (!st) {
+        hpt__writer_put(&w, b.p, b.n);
+        st = hpt__writer_commit(&w);
+    }
+    hpt__free(b.p);
+    return st;
+}
+
+/* ---- similarity of every pair ---- */
+
+static hpt_status activations(hpt_recipe *r, hpt_context *ctx, hpt_config *c, const hpt__instance *in, const hpt__instance *of, const char *layer, hpt_dataset *ds, uint64_t n, float **x, uint64_t *width) {
+    char path[4200];
+    hpt_model *m = NULL;
+    hpt_layer_info l = {.struct_size = sizeof l};
+    (void)r;
+    file_in(of, "model.safetensors", path);
+    HPT_TRY(hpt_model_load(ctx, c, path, &m, NULL));
+    hpt_status st = HPT_END;
+    uint32_t size = (uint32_t)OPT_I(&c->o, image_size);
+    for (uint32_t i = 0; (st = hpt_model_layer_info(m, i, size, &l)) == HPT_OK; i++)
+        if (!strcmp(l.name, layer)) break;
+    if (st == HPT_END) st = hpt__fail(HPT_ERR_ARGUMENT, "[%s]: the network has no layer '%.60s'", r->sections[in->section].name, layer);
+    *width = st ? 0 : OPT_IS(&c->o, act_pool, "average") ? l.channels : (uint64_t)l.channels * l.height * l.width;
+    if (!st && !(*x = hpt__alloc((size_t)(n * *width) * 4))) st = hpt__fail_memory((size_t)(n * *width) * 4);
+    if (!st) st = hpt_model_activations(m, ds, c, layer, *x, n * *width);
+    hpt_model_destroy(m);
+    return st;
+}
+static hpt_status logits(const hpt__instance *of, const hpt_recipe *r, float **x, uint64_t *width, uint64_t *n) {
+    char path[4200];
+    hpt__bytes b;
+    file_in(of, "test_logits.f32", path);
+    const hpt__instance *test = input(r, of, "test");
+    if (!test) return hpt__fail(HPT_ERR_FORMAT, "[%s] has no test set", r->sections[of->section].name);
+    hpt_status st = hpt__file_read(path, 1ull << 34, &b);
+    if (st) return hpt__fail_context(st, "the linear stage needs probe_keep = 1");
+    *x = (float *)(void *)b.p;
+    *n = test->images;
+    *width = b.n / 4 / test->images;
+    return b.n == *width * *n * 4 && *width ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "%.800s: not as many values as images x classes", path);
+}
+static hpt_status predictions(const hpt_recipe *r, const hpt__instance *of, const float *x, uint64_t width, uint64_t n, int32_t **p, int32_t **label) {
+    const hpt__instance *test = input(r, of, "test");
+    *p = hpt__alloc(sizeof **p * (size_t)n);
+    if (!*p || (!*label && !(*label = hpt__alloc(sizeof **label * (size_t)n)))) return hpt__fail_memory((size_t)n * 4);
+    for (uint64_t i = 0; i < n; i++) {
+        (*p)[i] = 0;
+        for (uint64_t c = 1; c < width; c++)
+            if (x[i * width + c] > x[i * width + (uint64_t)(*p)[i]]) (*p)[i] = (int32_t)c;
+        HPT_TRY(hpt_dataset_label(test->ds, i, &(*label)[i]));
+    }
+    return HPT_OK;
+}
+
+static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
+    const char *v = hpt__instance_value(r, in, "metric");
+    char metric[32], layer[64], group[96] = "";
+    snprintf(metric, sizeof metric, "%s", v);
+    v = hpt__instance_value(r, in, "layer");
+    snprintf(layer, sizeof layer, "%s", v ? v : "avgpool");
+    if ((v = hpt__instance_value(r, in, "group"))) snprintf(group, sizeof group, "%s", v);
+    int iou = !strcmp(metric, "iou"), linear = iou || !strcmp(metric, "rv2-linear"), n = 0;
+    if (!linear && strcmp(metric, "rv2")) return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric is none of rv2, rv2-linear, iou", r->sections[in->section].name);
+    int *of = hpt__calloc((size_t)in->n_input + 1, sizeof *of);
+    float **x = hpt__calloc((size_t)in->n_input + 1, sizeof *x);
+    int32_t **p = hpt__calloc((size_t)in->n_input + 1, sizeof *p), *label = NULL;
+    uint64_t *width = hpt__calloc((size_t)in->n_input + 1, sizeof *width), images = 0;
+    double *same = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *same), *other = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *other);
+    hpt_dataset *ds = NULL;
+    json_t *matrix = json_array(), *names = json_array();
+    hpt_status st = of && x && p && width && same && other ? HPT_OK : hpt__fail_memory(64);
+    if (!st && !linear) st = data(r, in, "data", &ds);
+    if (!st && !linear && !ds) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: metric rv2 needs data", r->sections[in->section].name);
+    if (ds) images = input(r, in, "data")->images;
+    for (int i = 0; i < in->n_input && !st; i++)
+        if (!strcmp(in->input[i].key, "of")) of[n++] = in->input[i].instance;
+    for (int i = 0; i < n && !st; i++) {
+        const hpt__instance *o = &r->instances[of[i]];
+        uint64_t count = images;
+        st = linear ? logits(o, r, &x[i], &width[i], &count) : activations(r, ctx, c, in, o, layer, ds, images, &x[i], &width[i]);
+        if (!st && linear && i && count != images) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: its stages have test sets of different sizes", r->sections[in->section].name);
+        images = count;
+        if (!st && iou) st = predictions(r, o, x[i], width[i], images, &p[i], &label);
+        json_array_append_new(names, json_string(o->name));
+        if (!st) st = fn(user, (uint64_t)i + 1, (uint64_t)n);
+    }
+    uint64_t n_same = 0, n_other = 0;
+    for (int i = 0; i < n && !st; i++) {
+        json_t *row = json_array();
+        for (int j = 0; j < n && !st; j++) {
+            double s = 1;
+            if (j < i) s = json_number_value(json_array_get(json_array_get(matrix, (size_t)j), (size_t)i));
+            else if (iou) st = hpt_error_iou(p[i], p[j], label, images, &s);
+            else if (i != j) st = hpt_rv2(x[i], width[i], x[j], width[j], images, &s);
+            json_array_append_new(row, json_real(s));
+            if (j <= i || !*group || st) continue;
+            const char *a = hpt__instance_var(&r->instances[of[i]], group), *b = hpt__instance_var(&r->instances[of[j]], group);
+            if (a && b && !strcmp(a, b)) same[n_same++] = s;
+            else other[n_other++] = s;
+        }
+        json_array_append_new(matrix, row);
+    }
+    if (!st && *group && n_same > 1 && n_other > 1) {
+        double t, dof, pv, ms = 0, mo = 0;
+        for (uint64_t i = 0; i < n_same; i++) ms += same[i] / (double)n_same;
+        for (uint64_t i = 0; i < n_other; i++) mo += other[i] / (double)n_other;
+        if (!hpt_welch(same, n_same, other, n_other, &t, &dof, &pv))
+            json_object_set_new(out, "welch", json_pack("{s:s,s:f,s:f,s:I,s:I,s:f,s:f,s:f}", "group", group, "same_mean", ms, "different_mean", mo, "same_pairs", (json_int_t)n_same, "different_pairs",
+                                                        (json_int_t)n_other, "t", t, "dof", dof, "p", pv));
+    }
+    json_object_set_new(out, "metric", json_string(metric));
+    json_object_set_new(out, "names", names);
+    json_object_set_new(out, "matrix", matrix);
+    json_object_set_new(out, "images_compared", json_integer((json_int_t)images));
+    for (int i = 0; i < n; i++) {
+        if (x) hpt__free(x[i]);
+        if (p) hpt__free(p[i]);
+    }
+    hpt__free(of); hpt__free(x); hpt__free(p); hpt__free(label); hpt__free(width); hpt__free(same); hpt__free(other);
+    hpt_dataset_destroy(ds);
+    return st;
+}
+
+/* ---- any instance ---- */
+
+hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt__stage_step fn, void *user) {
+    hpt_config *c = NULL;
+    char path[4200], key[24];
+    json_t *out = json_object();
+    double t0 = hpt__now_ms();
+    hpt_status st = hpt__make_dir(in->dir);
+    if (!st) st = hpt__instance_config(r, in, &c);
+    if (!st) switch (r->sections[in->section].kind) {
+        case HPT__S_PRETRAIN: st = pretrain(r, ctx, in, c, fn, user, out); break;
+        case HPT__S_REFRESH: st = refresh(r, ctx, in, c); break;
+        case HPT__S_SEARCH: st = search(r, ctx, in, c, fn, user, out); break;
+        case HPT__S_CHOOSE: st = choose(r, in, out); break;
+        case HPT__S_SIMILARITY: st = similarity(r, ctx, in, c, fn, user, out); break;
+        default: st = evaluate(r, ctx, in, c, out);
+        }
+    if (!st) {
+        json_t *vars = json_object(), *config = NULL;
+        size_t n = 0;
+        for (int i = 0; i < in->n_vars; i++) json_object_set_new(vars, in->vars[i].id, json_string(in->vars[i].value));
+        snprintf(key, sizeof key, "%016llx", (unsigned long long)in->key);
+        hpt_config_json(c, NULL, NULL, 0, &n);
+        char *text = hpt__alloc(n + 1);
+        if (text && hpt__kinds[r->sections[in->section].kind].stage && !hpt_config_json(c, hpt__kinds[r->sections[in->section].kind].stage, text, n + 1, NULL)) config = json_loads(text, 0, NULL);
+        hpt__free(text);
+        json_t *all = json_pack("{s:s,s:s,s:s,s:I,s:o,s:f,s:I,s:s,s:o?}", "stage", r->sections[in->section].name, "kind", hpt__kinds[r->sections[in->section].kind].word, "key", key, "seed",
+                                (json_int_t)in->seed, "vars", vars, "seconds", (hpt__now_ms() - t0) / 1000, "images", (json_int_t)in->images, "libhpt", hpt_version_string(), "config", config);
+        json_object_update(all, out);
+        file_in(in, "result.json", path);
+        st = hpt__json_write(path, all);
+        in->result = all;
+    }
+    json_decref(out);
+    hpt_config_destroy(c);
+    return st ? hpt__fail_context(st, "stage %.100s", in->name) : HPT_OK;
+}
+
+/* Updates, and images that pass through the network: a forward pass is 1, with backward 3. */
+hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in) {
+    hpt_config *c;
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    const hpt__options *o = &c->o;
+    uint64_t step = 4 * (uint64_t)OPT_I(o, batch_size), steps = (uint64_t)OPT_I(o, steps), sets = 0, sources = 0, of = 0, rungs = (uint64_t)OPT_I(o, search_rungs) + 1;
+    for (int i = 0; i < in->n_input; i++) {
+        const hpt__instance *d = &r->instances[in->input[i].instance];
+        if (r->sections[d->section].kind == HPT__S_DATA && strcmp(in->input[i].key, "sources")) sets += d->images;
+        sources += !strcmp(in->input[i].key, "sources");
+        of += !strcmp(in->input[i].key, "of");
+    }
+    switch (r->sections[in->section].kind) {
+    case HPT__S_PRETRAIN: in->steps = steps; in->images = steps * step; break;
+    case HPT__S_SEARCH: in->steps = sources * steps; in->images = sources * (steps * step + rungs * sets); break;
+    case HPT__S_FINETUNE: {
+        const hpt__instance *train = input(r, in, "train"), *val = input(r, in, "val");
+        uint64_t batch = (uint64_t)OPT_I(o, ft_batch), updates = 0;
+        char item[32];
+        double lr[8], v;
+        int rates = hpt__number_list(OPT_S(o, ft_lr), lr, 8);
+        for (int i = 0; hpt__list_item(OPT_S(o, ft_length), i, ',', item, sizeof item); i++) {
+            size_t n = strlen(item);
+            int epochs = n && item[n - 1] == 'e';
+            if (epochs) item[n - 1] = 0;
+            if (hpt__number_parse(item, &v) && v > 0) updates += (uint64_t)v * (epochs ? (train->images + batch - 1) / batch : 1);
+        }
+        in->steps = updates * (uint64_t)(rates > 0 ? rates : 1);
+        in->images = in->steps * batch * 3 + (val ? val->images : 0) * in->steps / (uint64_t)OPT_I(o, ft_eval_every);
+        break; }
+    case HPT__S_LINEAR: in->steps = 0; in->images = sets + (OPT_I(o, probe_augment) ? (uint64_t)OPT_I(o, probe_steps) * (uint64_t)OPT_I(o, probe_batch) : 0); break;
+    case HPT__S_SIMILARITY: in->steps = 0; in->images = of * sets; break;
+    default: in->steps = 0; in->images = sets;
+    }
+    hpt_config_destroy(c);
+    return HPT_OK;
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ * One update is step(), in order. Gradients of ft_batch/ft_micro parts are averaged before it, so the schedule counts updates. */
+#include "ssl/finetune.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include "core/rng.h"
+#include "eval/linear.h"
+#include "ssl/features.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_LIST = 8 };
+
+typedef struct tuner {
+    hpt_model *m;
+    const hpt__backend *be;
+    hpt__device *dev;
+    const hpt__options *o;
+    const hpt__sets *sets;
+    hpt__dtype dtype;
+    hpt__plan *train, *eval;
+    uint8_t *trainable;
+    int micro, parts, dim, classes, size;
+    size_t n_head;                      /* classes * dim */
+    /* device: network, its gradient and the mean over the parts, momentum; classifier w (classes,dim) and b (classes) lie one after the other */
+    float *q, *stats, *grad, *mean, *mom, *head, *head_grad, *head_mean, *head_mom, *logits, *loss, *df, *images, *targets;
+    int32_t *y;
+    void *low;
+    hpt__vars *vars;                    /* [0] backbone, [1] classifier */
+    float *host_logits, *host_loss, *host_targets, *head0;
+    int32_t *host_y;
+} tuner;
+
+static void upload(tuner *t, void *to, const void *from, size_t bytes) { t->be->upload(t->dev, to, from, bytes); }
+
+static hpt_status classify(tuner *t, const float *features) {
+    HPT_TRY(t->be->gemm(t->dev, HPT__F32, 0, 1, t->micro, t->classes, t->dim, 1, features, t->dim, t->head, t->dim, 0, t->logits, t->classes));
+    t->be->add_bias(t->dev, t->micro, t->classes, t->head + t->n_head, t->logits);
+    return HPT_OK;
+}
+
+/* Forward and backward of one part; its gradients enter the mean. */
+static hpt_status part(tuner *t, const hpt__batch *b, int i) {
+    const hpt__truth *truth = &t->sets->truth[0];
+    size_t c = (size_t)t->classes, n = (size_t)t->micro;
+    const float *x = b->view[0];
+    for (size_t j = 0; j < n; j++)
+        if (truth->y) t->host_y[j] = truth->y[b->index[j]];
+        else for (size_t k = 0; k < c; k++) t->host_targets[j * c + k] = truth->multi[b->index[j] * c + k];
+    t->be->enter(t->dev);
+    if (t->images) upload(t, t->images, x, n * 12 * (size_t)t->size * (size_t)t->size), x = t->images;
+    if (truth->y) upload(t, t->y, t->host_y, n * 4);
+    else upload(t, t->targets, t->host_targets, n * c * 4);
+    t->be->leave(t->dev);
+    HPT_TRY(hpt__plan_forward(t->train, t->q, t->low, t->stats, x, 0.1));
+    const float *f = hpt__plan_output(t->train);
+    t->be->enter(t->dev);
+    hpt_status st = classify(t, f);
+    if (truth->y) t->be->softmax_ce(t->dev, t->micro, 1, t->classes, t->logits, t->y, t->loss);
+    else t->be->bce(t->dev, t->micro, 1, t->classes, t->logits, t->targets, t->loss);
+    if (!st) st = t->be->gemm(t->dev, HPT__F32, 1, 0, t->classes, t->dim, t->micro, 1, t->logits, t->classes, f, t->dim, 0, t->head_grad, t->dim);
+    t->be->sum_rows(t->dev, t->micro, t->classes, t->logits, t->head_grad + t->n_head);
+    if (!st) st = t->be->gemm(t->dev, HPT__F32, 0, 0, t->micro, t->dim, t->classes, 1, t->logits, t->classes, t->head, t->dim, 0, t->df, t->dim);
+    t->be->leave(t->dev);
+    HPT_TRY(st);
+    HPT_TRY(hpt__plan_backward(t->train, t->q, t->low, t->grad, t->df, NULL, NULL));
+    if (t->parts == 1) return HPT_OK;
+    t->be->enter(t->dev);           /* mean of i+1 values = mean of i * i/(i+1) + value / (i+1) */
+    double keep = (double)i / (i + 1);
+    t->be->ema(t->dev, HPT__F32, t->mean, t->mean, t->grad, t->m->net.n_params, keep);
+    t->be->ema(t->dev, HPT__F32, t->head_mean, t->head_mean, t->head_grad, t->n_head + (size_t)t->classes, keep);
+    t->be->leave(t->dev);
+    return HPT_OK;
+}
+
+static hpt_status step(tuner *t, hpt__loader *l, double lr) {
+    const hpt__net *net = &t->m->net;
+    for (int i = 0; i < t->parts; i++) {
+        hpt__batch b;
+        HPT_TRY(hpt__loader_next(l, &b, NULL));
+        HPT_TRY(part(t, &b, i));
+    }
+    hpt__vars v[2] = {{.lr = lr}, {.lr = lr * OPT_F(t->o, ft_head_factor)}};
+    hpt__update u = {.q = t->q, .m = t->mom, .g = t->parts > 1 ? t->mean : t->grad, .q_low = t->low, .rule = HPT__SGD, .momentum = OPT_F(t->o, ft_momentum), .wd = OPT_F(t->o, ft_weight_decay)};
+    t->be->enter(t->dev);
+    upload(t, t->vars, v, sizeof v);
+    for (int i = 0; i < net->n_tensors; i++)
+        if (t->trainable[i] && !net->tensors[i].head) t->be->update(t->dev, HPT__F32, &u, net->tensors[i].offset, net->tensors[i].count, t->vars, NULL);
+    u = (hpt__update){.q = t->head, .m = t->head_mom, .g = t->parts > 1 ? t->head_mean : t->head_grad, .rule = HPT__SGD, .momentum = u.momentum, .wd = u.wd};
+    t->be->update(t->dev, HPT__F32, &u, 0, t->n_head + (size_t)t->classes, t->vars + 1, NULL);
+    t->be->leave(t->dev);
+    return HPT_OK;
+}
+
+/* Logits (n,classes) of plain images with the weights as they are. */
+static hpt_status logits_of(tuner *t, hpt_dataset *ds, float *out) {
+    hpt__loader *l = NULL;
+    size_t n = (size_t)t->micro, c = (size_t)t->classes;
+    HPT_TRY(hpt__plain_loader(ds, t->o, t->micro, (ds->count + n - 1) / n, &l));
+    hpt_status st = HPT_OK;
+    for (uint64_t at = 0; at < ds->count && !st; at += n) {
+        hpt__batch b;
+        if ((st = hpt__loader_next(l, &b, NULL))) break;
+        const float *x = b.view[0];
+        t->be->enter(t->dev);
+        if (t->images) upload(t, t->images, x, n * 12 * (size_t)t->size * (size_t)t->size), x = t->images;
+        t->be->leave(t->dev);
+        if ((st = hpt__plan_forward(t->eval, t->q, t->low, t->stats, x, 0))) break;
+        t->be->enter(t->dev);
+        st = classify(t, hpt__plan_output(t->eval));
+        if (!st) t->be->download(t->dev, t->host_logits, t->logits, n * c * 4);
+        t->be->leave(t->dev);
+        memcpy(out + at * c, t->host_logits, sizeof *out * c * (size_t)(ds->count - at < n ? ds->count - at : n));
+    }
+    hpt__loader_destroy(l);
+    return st;
+}
+static hpt_status evaluate(tuner *t, int set, float *logits, hpt__score *score) {
+    HPT_TRY(logits_of(t, t->sets->ds[set], logits));
+    return hpt__score_logits(logits, (size_t)t->classes, &t->sets->truth[set], OPT_IS(t->o, auroc_undefined, "zero"), score, NULL);
+}
+
+/* Weights of the pretrained model and a fresh classifier: N(0, 0.01), bias 0. */
+static hpt_status reset(tuner *t) {
+    const hpt__net *net = &t->m->net;
+    t->be->enter(t->dev);
+    hpt__weights_upload(t->be, t->dev, t->dtype, net, t->m->params, t->q, 0);
+    hpt__weights_upload(t->be, t->dev, t->dtype, net, t->m->stats, t->stats, 1);
+    if (t->low) t->be->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
+    t->be->zero(t->dev, t->mom, net->n_params * 4);
+    t->be->zero(t->dev, t->head_mom, (t->n_head + (size_t)t->classes) * 4);
+    upload(t, t->head, t->head0, (t->n_head + (size_t)t->classes) * 4);
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    return st;
+}
+static hpt_status keep(tuner *t, hpt__tuned *best) {
+    const hpt__net *net = &t->m->net;
+    t->be->enter(t->dev);
+    hpt__weights_download(t->be, t->dev, t->dtype, net, t->q, best->params, 0);
+    hpt__weights_download(t->be, t->dev, t->dtype, net, t->stats, best->stats, 1);
+    t->be->download(t->dev, best->w, t->head, t->n_head * 4);
+    t->be->download(t->dev, best->b, t->head + t->n_head, (size_t)t->classes * 4);
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    return st;
+}
+static hpt_status restore(tuner *t, const hpt__tuned *best) {
+    const hpt__net *net = &t->m->net;
+    t->be->enter(t->dev);
+    hpt__weights_upload(t->be, t->dev, t->dtype, net, best->params, t->q, 0);
+    hpt__weights_upload(t->be, t->dev, t->dtype, net, best->stats, t->stats, 1);
+    if (t->low) t->be->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
+    upload(t, t->head, best->w, t->n_head * 4);
+    upload(t, t->head + t->n_head, best->b, (size_t)t->classes * 4);
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    return st;
+}
+
+static hpt_status open_loader(tuner *t, uint64_t updates, hpt__loader **l) {
+    hpt__loader_spec s = {.ds = t->sets->ds[0], .batch = t->micro, .size = t->size, .workers = (int)OPT_I(t->o, workers), .views = 1, .stream = 1,
+                          .seed = (uint64_t)OPT_I(t->o, seed) ^ 0x74756e65u, .steps = updates * (uint64_t)t->parts};
+    hpt__augment_probe(s.size, &s.augment);
+    if (!OPT_I(t->o, ft_augment)) s.augment.crop = 0, s.augment.flip = 0;
+    HPT_TRY(hpt__dataset_normalization(s.ds, t->o, s.mean, s.std));
+    return hpt__loader_create(&s, l);
+}
+
+static double factor(tuner *t, const char *length, uint64_t at, uint64_t updates) {
+    if (OPT_IS(t->o, ft_drops, "released") && length[strlen(length) - 1] != 'e') updates /= 4;
+    return hpt__supervised_factor("step", at, updates);
+}
+
+/* One point of the grid. best and best_score are those of all points so far. */
+static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t updates, float *val, hpt__tuned *best, double *best_score, json_t *runs, json_t *result) {
+    hpt__loader *l = NULL;
+    uint64_t every = (uint64_t)OPT_I(t->o, ft_eval_every), own_step = 0;
+    double own = NAN;
+    json_t *curve = json_array();
+    const char *note = "";
+    hpt_status st = reset(t);
+    if (!st) st = open_loader(t, updates, &l);
+    for (uint64_t i = 0; i < updates && !st; i++) {
+        hpt__score sc;
+        if ((st = step(t, l, lr * factor(t, length, i, updates)))) break;
+        if ((i + 1) % every && i + 1 < updates) continue;
+        double loss = 0;
+        size_t n = (size_t)t->micro * (size_t)(t->sets->truth[0].y ? 1 : t->classes);
+        t->be->enter(t->dev);
+        t->be->download(t->dev, t->host_loss, t->loss, n * 4);
+        t->be->leave(t->dev);
+        for (size_t j = 0; j < n; j++) loss += t->host_loss[j] / (double)n;
+        if (!isfinite(loss)) {          /* this rate is too high; the other points of the grid go on */
+            note = "diverged";
+            break;
+        }
+        if ((st = evaluate(t, 1, val, &sc))) break;
+        json_array_append_new(curve, json_pack("{s:I,s:f,s:f}", "step", (json_int_t)i + 1, "loss", loss, "val_score", sc.main));
+        if (!(sc.main <= own)) own = sc.main, own_step = i + 1;
+        if (!(sc.main <= *best_score)) {
+            *best_score = sc.main;
+            json_object_set_new(result, "best_lr", json_real(lr));
+            json_object_set_new(result, "best_length", json_string(length));
+            json_object_set_new(result, "best_step", json_integer((json_int_t)i + 1));
+            st = keep(t, best);
+        }
+    }
+    hpt__loader_destroy(l);
+    json_array_append_new(runs, json_pack("{s:f,s:s,s:I,s:I,s:o,s:s,s:o}", "lr", lr, "length", length, "updates", (json_int_t)updates, "best_step", (json_int_t)own_step, "val_score",
+                                          own == own ? json_real(own) : json_null(), "note", note, "curve", curve));
+    return st;
+}
+
+static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_logits) {
+    double lr[MAX_LIST], best_score = NAN;
+    int rates = hpt__number_list(OPT_S(t->o, ft_lr), lr, MAX_LIST);
+    const char *lengths = OPT_S(t->o, ft_length), *metric = t->sets->truth[0].y ? "val_top1" : "val_auroc";
+    uint64_t n = t->sets->ds[0]->count, batch = (uint64_t)t->micro * (uint64_t)t->parts, per_epoch = (n + batch - 1) / batch;
+    float *val = hpt__alloc(sizeof *val * (size_t)t->sets->ds[1]->count * (size_t)t->classes);
+    json_t *runs = json_array();
+    if (rates < 1) return hpt__fail(HPT_ERR_OPTION, "option 'ft_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(t->o, ft_lr), MAX_LIST);
+    hpt_status st = val ? HPT_OK : hpt__fail_memory(0);
+    for (const char *p = lengths; *p && !st;) {
+        char one[32], *end;
+        size_t len = strcspn(p, ",");
+        snprintf(one, sizeof one, "%.*s", (int)(len < 30 ? len : 30), p);
+        unsigned long long count = strtoull(one, &end, 10);
+        if (end == one || count < 1 || count > 10000000 || (strcmp(end, "") && strcmp(end, "e"))) st = hpt__fail(HPT_ERR_OPTION, "option 'ft_length': '%s' is neither a number of updates nor of epochs (90e)", one);
+        for (int i = 0; i < rates && !st; i++) st = one_run(t, lr[i], one, *end ? count * per_epoch : count, val, best, &best_score, runs, result);
+        p += len + (p[len] == ',');
+    }
+    hpt__free(val);
+    json_object_set_new(result, "runs", runs);
+    if (st) return st;
+    if (best_score != best_score) return hpt__fail(HPT_ERR_NUMERIC, "every learning rate of option ft_lr diverged");
+    json_object_set_new(result, metric, json_real(best_score));
+    json_object_set_new(result, "metric", json_string(metric + 4));
+    json_object_set_new(result, "val_score", json_real(best_score));
+    json_object_set_new(result, "classes", json_integer(t->classes));
+    json_object_set_new(result, "train_images", json_integer((json_int_t)n));
+    if (!t->sets->ds[2]) return HPT_OK;
+    hpt__score sc;                  /* once, with the choice made */
+    float *logits = test_logits ? test_logits : hpt__alloc(sizeof *logits * (size_t)t->sets->ds[2]->count * (size_t)t->classes);
+    st = logits ? restore(t, best) : hpt__fail_memory(0);
+    if (!st) st = logits_of(t, t->sets->ds[2], logits);
+    if (!st) st = hpt__score_report(result, "test", logits, (size_t)t->classes, &t->sets->truth[2], OPT_IS(t->o, auroc_undefined, "zero"), &sc);
+    if (!st) json_object_set_new(result, "test_score", json_real(sc.main));
+    if (logits != test_logits) hpt__free(logits);
+    return st;
+}
+
+/* ---- memory ---- */
+
+static void *take(tuner *t, size_t bytes, hpt_status *st) {
+    void *p = *st ? NULL : t->be->mem_alloc(t->dev, bytes + 64);
+    if (!p && !*st) *st = hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for finetuning", bytes >> 20);
+    if (p) t->be->zero(t->dev, p, bytes + 64);
+    return p;
+}
+static hpt_status open_tuner(tuner *t) {
+    const hpt__net *net = &t->m->net;
+    hpt_status st = HPT_OK;
+    size_t n = (size_t)t->micro, c = (size_t)t->classes, head = t->n_head + c, p = net->n_params * 4, image = 12 * (size_t)t->size * (size_t)t->size;
+    t->trainable = hpt__alloc((size_t)net->n_tensors);
+    t->host_logits = hpt__calloc(n * c, 4);
+    t->host_loss = hpt__calloc(n * c, 4);
+    t->host_targets = hpt__calloc(n * c, 4);
+    t->host_y = hpt__calloc(n, 4);
+    t->head0 = hpt__calloc(head, 4);
+    if (!t->trainable || !t->host_logits || !t->host_loss || !t->host_targets || !t->host_y || !t->head0) return hpt__fail_memory(head * 4);
+    HPT_TRY(hpt__choose_trainable(net, t->o, 0, t->trainable));
+    hpt__rng r;
+    hpt__rng_init(&r, (uint64_t)OPT_I(t->o, seed), HPT__RNG_HEAD, 0, 0);
+    for (size_t i = 0; i < t->n_head; i++) t->head0[i] = (float)(0.01 * hpt__rng_normal(&r));
+    t->be->enter(t->dev);
+    float **const flat[] = {&t->q, &t->grad, &t->mean, &t->mom}, **const small[] = {&t->head, &t->head_grad, &t->head_mean, &t->head_mom};
+    for (size_t i = 0; i < 4; i++) *flat[i] = take(t, p, &st), *small[i] = take(t, head * 4, &st);
+    t->stats = take(t, net->n_stats * 4, &st);
+    if (t->be->low_params(t->dev, t->dtype)) t->low = take(t, net->n_params * 2, &st);
+    t->logits = take(t, n * c * 4, &st);
+    t->loss = take(t, n * c * 4, &st);
+    t->targets = take(t, n * c * 4, &st);
+    t->y = take(t, n * 4, &st);
+    t->df = take(t, n * (size_t)t->dim * 4, &st);
+    t->vars = take(t, 2 * sizeof *t->vars, &st);
+    if (!t->be->host_memory) t->images = take(t, n * image, &st);
+    t->be->leave(t->dev);
+    hpt__plan_spec s = {.dtype = t->dtype, .mode = HPT__TRAIN, .batch = t->micro, .size = t->size, .groups = 1, .direct = OPT_IS(t->o, conv_algo, "direct"), .deterministic = 1, .trainable = t->trainable};
+    if (!st) st = hpt__plan_create(t->be, t->dev, net, &s, &t->train);
+    s.mode = HPT__EVAL;
+    s.trainable = NULL;
+    if (!st) st = hpt__plan_create(t->be, t->dev, net, &s, &t->eval);
+    return st;
+}
+static void close_tuner(tuner *t) {
+    void *device[] = {t->q, t->grad, t->mean, t->mom, t->head, t->head_grad, t->head_mean, t->head_mom, t->stats, t->low, t->logits, t->loss, t->targets, t->y, t->df, t->vars, t->images};
+    void *host[] = {t->trainable, t->host_logits, t->host_loss, t->host_targets, t->host_y, t->head0};
+    hpt__plan_destroy(t->train);
+    hpt__plan_destroy(t->eval);
+    t->be->enter(t->dev);
+    for (size_t i = 0; i < sizeof device / sizeof *device; i++)
+        if (device[i]) t->be->mem_free(t->dev, device[i]);
+    t->be->leave(t->dev);
+    for (size_t i = 0; i < sizeof host / sizeof *host; i++) hpt__free(host[i]);
+}
+void hpt__tuned_free(hpt__tuned *t) {
+    hpt__free(t->params);
+    hpt__free(t->stats);
+    hpt__free(t->w);
+    hpt__free(t->b);
+    memset(t, 0, sizeof *t);
+}
+
+/* Without a validation set: a class-balanced fifth of train. */
+static hpt_status hold_out(hpt_dataset *all, uint64_t seed, hpt_dataset **train, hpt_dataset **val) {
+    size_t n = (size_t)all->count;
+    uint8_t *flag = hpt__alloc(n + 1);
+    uint64_t *index = hpt__alloc(sizeof *index * (n + 1)), a = 0, b = all->count;
+    int32_t *y = all->src->label ? hpt__alloc(sizeof *y * (n + 1)) : NULL;
+    hpt_status st = flag && index && (y || !all->src->label) ? HPT_OK : hpt__fail_memory(n * 8);
+    for (size_t i = 0; i < n && !st && y; i++) {
+        y[i] = hpt__dataset_label(all, i);
+        if (y[i] < 0) st = hpt__fail(HPT_ERR_ARGUMENT, "train: an image has no label");
+    }
+    if (!st) st = hpt__probe_holdout(y, all->count, (int)all->src->classes, seed, flag);
+    for (size_t i = 0; i < n && !st; i++) index[flag[i] ? --b : a++] = all->index[i];
+    if (!st) st = hpt__dataset_new(all->ctx, all->src, index, a, train);
+    if (!st) st = hpt__dataset_new(all->ctx, all->src, index + a, n - a, val);
+    hpt__free(flag);
+    hpt__free(index);
+    hpt__free(y);
+    return st;
+}
+
+hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
+    hpt__sets sets;
+    hpt_dataset *own[2] = {NULL, NULL};
+    memset(best, 0, sizeof *best);
+    if (!hpt__dataset_labelled(train)) return hpt__fail(HPT_ERR_ARGUMENT, "train: the data set has no labels");
+    hpt_status st = val ? HPT_OK : hold_out(train, (uint64_t)OPT_I(o, seed), &own[0], &own[1]);
+    if (!st) st = hpt__sets_open(&sets, own[0] ? own[0] : train, own[1] ? own[1] : val, test, o);
+    if (!st) {
+        uint64_t n = sets.ds[0]->count;
+        int batch = (int)OPT_I(o, ft_batch), micro = (int)OPT_I(o, ft_micro);
+        if (micro > batch) micro = batch;
+        if ((uint64_t)micro > n) micro = (int)n;
+        tuner t = {.m = m, .be = m->ctx->be, .dev = m->ctx->dev, .o = &sets.opt, .sets = &sets, .micro = micro, .parts = (batch + micro - 1) / micro, .dim = m->net.feature_dim,
+                   .classes = sets.classes, .size = (int)OPT_I(o, image_size), .n_head = (size_t)sets.classes * (size_t)m->net.feature_dim};
+        best->classes = sets.classes;
+        best->params = hpt__calloc(m->net.n_params, 4);
+        best->stats = hpt__calloc(m->net.n_stats, 4);
+        best->w = hpt__calloc(t.n_head, 4);
+        best->b = hpt__calloc((size_t)sets.classes, 4);
+        st = best->params && best->stats && best->w && best->b ? hpt__precision(m->ctx, o, &t.dtype) : hpt__fail_memory(m->net.n_params * 4);
+        if (!st && t.dtype == HPT__F64) st = hpt__fail(HPT_ERR_UNSUPPORTED, "precision=fp64 is not for finetuning");
+        if (!st) st = open_tuner(&t);
+        if (!st) st = grid(&t, result, best, test_logits);
+        close_tuner(&t);
+        hpt__sets_close(&sets);
+    }
+    for (int i = 0; i < 2; i++)
+        if (own[i]) hpt__handle_close(own[i], HPT__KIND_DATASET);
+    if (st) hpt__tuned_free(best);
+    return st;
+}

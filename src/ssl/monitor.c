@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include "ssl/monitor.h"
+#include "core/alloc.h"
+#include "ssl/probe.h"
+#include <math.h>
+#include <string.h>
+
+hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val, const hpt__options *o, int ranks) {
+    hpt__sets s;
+    if (!OPT_I(o, monitor_every)) return hpt__fail(HPT_ERR_OPTION, "option 'monitor_every' is 0: the monitor would never look");
+    if (OPT_I(o, monitor_patience) && ranks > 1) return hpt__fail(HPT_ERR_UNSUPPORTED, "monitor_patience with several ranks: they might not stop at the same step");
+    HPT_TRY(hpt__sets_open(&s, train, val, NULL, o));       /* labels are looked at before anything trains */
+    hpt__sets_close(&s);
+    m->params = hpt__calloc(model->net.n_params, 4);
+    m->stats = hpt__calloc(model->net.n_stats, 4);
+    if (!m->params || !m->stats) return hpt__fail_memory(model->net.n_params * 4);
+    m->train = train;
+    m->val = val;
+    hpt__retain(train);
+    hpt__retain(val);
+    m->every = (uint64_t)OPT_I(o, monitor_every);
+    m->patience = (uint64_t)OPT_I(o, monitor_patience);
+    m->score = m->best = NAN;
+    return HPT_OK;
+}
+
+void hpt__monitor_close(hpt__monitor *m) {
+    hpt__release(m->train);
+    hpt__release(m->val);
+    hpt__free(m->params);
+    hpt__free(m->stats);
+    memset(m, 0, sizeof *m);
+}
+
+hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__options *o, uint64_t step) {
+    json_t *j = json_object();
+    hpt_status st = hpt__model_knn(model, m->train, m->val, o, j);
+    if (!st) {
+        m->score = json_number_value(json_object_get(j, "knn_score"));
+        m->at = step;
+        m->misses++;
+        if (!(m->score <= m->best)) {       /* also the first */
+            m->best = m->score;
+            m->best_at = step;
+            m->misses = 0;
+            memcpy(m->params, model->params, model->net.n_params * 4);
+            memcpy(m->stats, model->stats, model->net.n_stats * 4);
+        }
+        m->stopped = m->patience && m->misses >= m->patience;
+    }
+    json_decref(j);
+    return st;
+}
+
+void hpt__monitor_restore(const hpt__monitor *m, hpt_model *model) {
+    if (!m->best_at) return;
+    memcpy(model->params, m->params, model->net.n_params * 4);
+    memcpy(model->stats, m->stats, model->net.n_stats * 4);
+}
+
+hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__options *o, const hpt_step_info *i, int full) {
+    enum { LONG = 100 };
+    int stop = OPT_IS(o, alarm, "stop");
+    if (OPT_IS(o, alarm, "off")) return HPT_OK;
+    m->high = full && i->loss > i->chance ? m->high + 1 : 0;
+    const char *text = NULL;
+    char line[240];
+    if (!m->told_collapse && i->step > 50 && i->z_std < 0.1) {
+        m->told_collapse = 1;
+        snprintf(line, sizeof line, "step %llu: z_std is %.3f (1 = spread, 0 = all embeddings alike): the representation is collapsing; a lower lr or stronger augmentation may help",
+                 (unsigned long long)i->step, i->z_std);
+        text = line;
+    } else if (!m->told_loss && m->high >= LONG) {
+        m->told_loss = 1;
+        snprintf(line, sizeof line, "step %llu: the loss has been above chance (%.2f) for %d steps though the queue is full: lr may be too high, or the key encoder too slow for a short run (moco_m=0.99)",
+                 (unsigned long long)i->step, i->chance, LONG);
+        text = line;
+    }
+    if (!text) return HPT_OK;
+    if (stop) return hpt__fail(HPT_ERR_NUMERIC, "alarm at %s", text);
+    hpt__log(ctx, 1, "%s", text);
+    return HPT_OK;
+}
