@@ -339,6 +339,71 @@ TEST(recipe_survives_kill) {
     remove_sets();
 }
 
+/* The same for evaluations: killed while their state is on disk, they end with the same bits. */
+TEST(evaluations_survive_kill) {
+    static const char text[] = "[recipe]\nsave_every = 5\n" COMMON SETS "[finetune f]\nmodel = random\ntrain = train\nval = val\ntest = test\nft_length = 40\nft_lr = 0.01, 0.02\nft_eval_every = 5\nft_weight_decay = 0.01\n"
+        "[linear l]\nmodel = f\ntrain = train\nval = val\ntest = test\nprobe_augment = 1\nprobe_steps = 400\nprobe_eval_every = 5\nprobe_batch = 16\n";
+    static const char *const numbers[] = {"val_score", "test_score", "best_lr", "best_step"};
+    char command[600], hpt[4096];
+    double first[2][4];
+    int kills = 0;
+    fast_context();
+    CHECK(realpath(HPT_TEST_BIN "/hpt", hpt));
+    make_sets();
+    for (int pass = 0; pass < 2; pass++) {
+        for (int round = 0; pass && round < 2; round++) {       /* once in each stage */
+            snprintf(command, sizeof command, "ls %s/out/stages/%s*/work.state >/dev/null 2>&1", work, round ? "l" : "f");
+            pid_t child = fork();
+            if (!child) {
+                execl(hpt, "hpt", "run", "r.ini", "--out", "out", "--quiet", (char *)NULL);
+                _exit(9);
+            }
+            for (int i = 0; i < 2000 && system(command) && waitpid(child, NULL, WNOHANG) == 0; i++) {
+                struct timespec t = {0, 5000000};
+                nanosleep(&t, NULL);
+            }
+            kills += !system(command);
+            kill(child, SIGKILL);
+            waitpid(child, NULL, 0);
+        }
+        hpt_result *res;
+        hpt_recipe *r = open_recipe(text);
+        OK(hpt_recipe_run(r, NULL, NULL, &res));
+        json_t *stages = json_object_get(json_of(res), "stages");
+        for (size_t s = 0; s < 2; s++)
+            for (int k = 0; k < 4; k++) {
+                double v = json_number_value(json_object_get(json_array_get(stages, s), numbers[k]));
+                if (!pass) first[s][k] = v;
+                else if (v != first[s][k]) FAIL("stage %zu, %s: %g, uninterrupted %g", s, numbers[k], v, first[s][k]);
+            }
+        hpt_recipe_destroy(r);
+        snprintf(command, sizeof command, pass ? "cmp %s/whole %s/out/stages/f*/model.safetensors && ! ls %s/out/stages/*/work.state 2>/dev/null" : "cd %s && cp out/stages/f*/model.safetensors whole && rm -rf out", work, work, work);
+        CHECK(!system(command));
+    }
+    printf("  killed with a state on disk: %d of 2\n", kills);
+    CHECK(kills);
+    remove_sets();
+}
+
+/* Head, key encoder and queue of the stage before, through its checkpoint. */
+TEST(recipe_carries_over) {
+    static const char text[] = "[recipe]\nbackend = reference\n" COMMON SETS "[pretrain a]\ndata = base\nsteps = 5\n[pretrain b]\ninit = a\ndata = target\nsteps = 3\n"
+        "[pretrain c]\ninit = a\ndata = target\nsteps = 3\ncarry_head = 1\ncarry_key = 1\ncarry_queue = 1\n";
+    char command[400];
+    hpt_result *res;
+    make_sets();
+    hpt_recipe *r = open_recipe(text);
+    OK(hpt_recipe_run(r, NULL, NULL, &res));
+    json_t *stages = json_object_get(json_of(res), "stages");
+    double fresh = json_number_value(json_object_get(json_array_get(stages, 1), "loss")), carried = json_number_value(json_object_get(json_array_get(stages, 2), "loss"));
+    printf("  loss after 3 steps: fresh %.4f, carried over %.4f\n", fresh, carried);
+    CHECK(fresh != carried);
+    snprintf(command, sizeof command, "ls %s/out/stages/a*/checkpoint.pth.tar && ! ls %s/out/stages/b*/checkpoint.pth.tar 2>/dev/null", work, work);
+    CHECK(!system(command));            /* kept where it is needed, and only there */
+    hpt_recipe_destroy(r);
+    remove_sets();
+}
+
 /* Each broken recipe is refused before anything is trained, with the line. */
 TEST(recipes_that_are_refused) {
     static const struct { const char *text, *what; int run; } bad[] = {

@@ -5,8 +5,13 @@
 #include "core/alloc.h"
 #include "core/number.h"
 #include "core/rng.h"
+#include "io/statefile.h"
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 enum { MAX_HEADS = 24, MAX_RATES = 8 };
 
@@ -206,15 +211,71 @@ static void state_free(state *s) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) hpt__free(all[i]);
 }
 
+/* ---- work under way ---- */
+
+typedef struct choice { double best; uint64_t step; int head; json_t *curve; } choice;
+
+static uint64_t work_key(const state *s, const hpt__options *o) {
+    const hpt__probe *p = s->p;
+    uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch, p->train.n, p->val.n, (uint64_t)OPT_I(o, probe_steps), (uint64_t)OPT_I(o, probe_eval_every), (uint64_t)OPT_I(o, seed)};
+    char text[256];
+    h = XXH3_64bits(about, sizeof about);
+    snprintf(text, sizeof text, "%.80s/%.80s/%.20s", OPT_S(o, probe_lr), OPT_S(o, probe_schedule), OPT_S(o, probe_scale));
+    h = XXH3_64bits_withSeed(text, strlen(text), h);
+    if (p->train.y) h = XXH3_64bits_withSeed(p->train.y, sizeof *p->train.y * (size_t)p->train.n, h);
+    else h = XXH3_64bits_withSeed(p->train.multi, (size_t)p->train.n * (size_t)s->classes, h);
+    return XXH3_64bits_withSeed(p->val.x, sizeof(float) * (size_t)p->val.n * (size_t)s->dim, h);     /* so a probe of other weights does not go on here */
+}
+enum { WORK_PARTS = 6 };
+static void work_parts(state *s, hpt__state_part part[WORK_PARTS]) {
+    size_t rows = (size_t)s->rows * 4, wide = rows * (size_t)s->dim;
+    const hpt__state_part all[WORK_PARTS] = {{s->w, wide}, {s->b, rows}, {s->vw, wide}, {s->vb, rows}, {s->best_w, wide}, {s->best_b, rows}};
+    memcpy(part, all, sizeof all);
+}
+static hpt_status save_work(state *s, const hpt__options *o, uint64_t step, const choice *c) {
+    hpt__state_part part[WORK_PARTS];
+    void *const device[] = {s->d.w, s->d.b, s->d.vw, s->d.vb};
+    work_parts(s, part);
+    for (int i = 0; i < 4; i++) pull(s, part[i].p, device[i], part[i].bytes);
+    json_t *j = json_pack("{s:I,s:f,s:I,s:i,s:O}", "step", (json_int_t)step, "best", c->best, "best_step", (json_int_t)c->step, "best_head", c->head, "curve", c->curve);
+    char *text = json_dumps(j, JSON_COMPACT);
+    hpt_status st = text ? hpt__state_save(OPT_S(o, work_file), work_key(s, o), text, part, WORK_PARTS) : hpt__fail_memory(4096);
+    json_decref(j);
+    free(text);
+    return st;
+}
+/* The step to go on at: 0 where nothing is kept. */
+static hpt_status load_work(state *s, const hpt__options *o, uint64_t *step, choice *c) {
+    hpt__state_part part[WORK_PARTS];
+    void *const device[] = {s->d.w, s->d.b, s->d.vw, s->d.vb};
+    char *text;
+    *step = 0;
+    if (!*OPT_S(o, work_file)) return HPT_OK;
+    work_parts(s, part);
+    hpt_status st = hpt__state_load(OPT_S(o, work_file), work_key(s, o), &text, part, WORK_PARTS);
+    if (st) return st == HPT_END ? HPT_OK : st;
+    json_t *j = json_loads(text, 0, NULL);
+    hpt__free(text);
+    for (int i = 0; i < 4; i++) push(s, device[i], part[i].p, part[i].bytes);
+    *step = (uint64_t)json_integer_value(json_object_get(j, "step"));
+    c->best = json_number_value(json_object_get(j, "best"));
+    c->step = (uint64_t)json_integer_value(json_object_get(j, "best_step"));
+    c->head = (int)json_integer_value(json_object_get(j, "best_head"));
+    json_array_extend(c->curve, json_object_get(j, "curve"));
+    json_decref(j);
+    return *step && s->p->seek ? s->p->seek(s->p->next_ctx, *step) : HPT_OK;
+}
+
 static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     const hpt__probe *p = s->p;
     const char *how = OPT_S(o, probe_scale);
     char scale_name[16];
     snprintf(scale_name, sizeof scale_name, "%s", how);
     uint64_t steps = (uint64_t)OPT_I(o, probe_steps), every = (uint64_t)OPT_I(o, probe_eval_every), seed = (uint64_t)OPT_I(o, seed), epoch = UINT64_MAX;
-    uint64_t best_step = 0;
-    double best = 0, got[MAX_HEADS];
-    int best_head = 0, seen = 0, zero = OPT_IS(o, auroc_undefined, "zero");
+    choice c = {0, 0, 0, NULL};
+    uint64_t saved = 0;
+    double got[MAX_HEADS];
+    int seen = 0, zero = OPT_IS(o, auroc_undefined, "zero");
     const char *metric = p->train.y ? "top1" : "auroc";
     char key[32];
     hpt__score sc;
@@ -226,9 +287,11 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     }
     push(s, s->d.w, s->w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
     fit_scale(s, scale_name);
-    json_t *curve = json_array();
+    c.curve = json_array();
     snprintf(key, sizeof key, "val_%s", metric);
-    for (uint64_t t = 0; t < steps; t++) {
+    uint64_t begin;
+    HPT_TRY_GOTO(seen, load_work(s, o, &begin, &c), failed);
+    for (uint64_t t = begin; t < steps; t++) {
         if (p->next) {
             HPT_TRY_GOTO(seen, p->next(p->next_ctx, t, s->x, s->rows_of), failed);
             for (int i = 0; i < s->batch; i++) scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
@@ -240,37 +303,42 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
         json_t *row = json_array();
         for (int h = 0; h < s->heads; h++) {
             json_array_append_new(row, json_real(got[h]));
-            if (got[h] > best || best_step == 0) {
-                best = got[h];
-                best_step = t + 1;
-                best_head = h;
+            if (got[h] > c.best || c.step == 0) {
+                c.best = got[h];
+                c.step = t + 1;
+                c.head = h;
                 s->be->download(s->dev, s->best_w, s->d.w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
                 s->be->download(s->dev, s->best_b, s->d.b, sizeof(float) * (size_t)s->rows);
             }
         }
-        json_array_append_new(curve, json_pack("{s:I, s:o}", "step", (json_int_t)t + 1, key, row));
+        json_array_append_new(c.curve, json_pack("{s:I, s:o}", "step", (json_int_t)t + 1, key, row));
+        if (*OPT_S(o, work_file) && t + 1 - saved >= (uint64_t)OPT_I(o, work_every)) {
+            HPT_TRY_GOTO(seen, save_work(s, o, t + 1, &c), failed);
+            saved = t + 1;
+        }
     }
     json_t *rates = json_array(), *schedules = json_array();
     for (int h = 0; h < s->heads; h++) json_array_append_new(rates, json_real(s->lr[h])), json_array_append_new(schedules, json_string(s->schedule[h]));
     json_object_set_new(result, "metric", json_string(metric));
-    json_object_set_new(result, key, json_real(best));
-    json_object_set_new(result, "val_score", json_real(best));
-    json_object_set_new(result, "best_lr", json_real(s->lr[best_head]));
-    json_object_set_new(result, "best_schedule", json_string(s->schedule[best_head]));
+    json_object_set_new(result, key, json_real(c.best));
+    json_object_set_new(result, "val_score", json_real(c.best));
+    json_object_set_new(result, "best_lr", json_real(s->lr[c.head]));
+    json_object_set_new(result, "best_schedule", json_string(s->schedule[c.head]));
     json_object_set_new(result, "schedule", schedules);
-    json_object_set_new(result, "best_step", json_integer((json_int_t)best_step));
+    json_object_set_new(result, "best_step", json_integer((json_int_t)c.step));
     json_object_set_new(result, "classes", json_integer(s->classes));
     json_object_set_new(result, "train_images", json_integer((json_int_t)p->train.n));
     json_object_set_new(result, "val_images", json_integer((json_int_t)p->val.n));
     json_object_set_new(result, "test_images", json_integer((json_int_t)p->test.n));
     json_object_set_new(result, "lr", rates);
-    json_object_set_new(result, "curve", curve);
+    json_object_set_new(result, "curve", c.curve);
+    if (*OPT_S(o, work_file)) remove(OPT_S(o, work_file));
     if (p->test.n) {        /* once, with the choice made */
         s->be->upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
         s->be->upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);
         float *logits = p->test_logits ? p->test_logits : hpt__alloc(sizeof *logits * (size_t)p->test.n * (size_t)s->classes);
         hpt__truth t = truth(s, &p->test);
-        seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, best_head) : hpt__fail_memory((size_t)p->test.n);
+        seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head) : hpt__fail_memory((size_t)p->test.n);
         if (!seen) seen = hpt__score_report(result, "test", logits, (size_t)s->classes, &t, zero, &sc);
         if (!seen) json_object_set_new(result, "test_score", json_real(sc.main));
         if (logits != p->test_logits) hpt__free(logits);
@@ -278,7 +346,7 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     }
     return HPT_OK;
 failed:
-    json_decref(curve);
+    json_decref(c.curve);
     return seen;
 }
 

@@ -13,11 +13,15 @@ typedef struct hpt__labelled { const float *x; const int32_t *y; uint64_t n; con
 /* Where a training batch comes from; NULL: rows of train in a seeded random order. Fills x (batch,dim) and the images' numbers in train. */
 typedef hpt_status (*hpt__probe_batch)(void *ctx, uint64_t step, float *x, uint64_t *index);
 
+/* Training batches go on at this step (work_file); NULL with next NULL. */
+typedef hpt_status (*hpt__probe_seek)(void *ctx, uint64_t step);
+
 typedef struct hpt__probe {
     hpt_context *ctx;
     int dim, classes;
     hpt__labelled train, val, test;     /* val.n > 0 */
     hpt__probe_batch next;
+    hpt__probe_seek seek;
     void *next_ctx;
     int batch;                          /* with next */
     float *test_logits;                 /* (test.n,classes) of the head that was chosen, or NULL */

@@ -210,6 +210,7 @@ static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt
     }
     if (!st) st = hpt_source_search(ctx, c, m, source, name, n, train, val, tell, &t, &winner, &res);
     if (st == HPT_ERR_CANCELLED && t.st) st = t.st;
+    if (!st) st = hpt_config_set(c, "search_dir", "");
     file_in(in, "model.safetensors", path);
     if (!st) st = hpt_model_save(winner, path, NULL);
     if (!st) merge(out, res);
@@ -250,6 +251,11 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     if (!st) st = data(r, in, "train", &train);
     if (!st) st = data(r, in, "val", &val);
     if (!st) st = data(r, in, "test", &test);
+    if (!st && kind != HPT__S_KNN) {        /* an interrupted one goes on */
+        file_in(in, "work.state", path);
+        st = hpt_config_set(c, "work_file", path);
+        if (!st) st = hpt_config_set_int(c, "work_every", (int64_t)save_every(r, in));
+    }
     if (!st && kind == HPT__S_LINEAR) st = hpt_model_linear(m, train, val, test, c, &res);
     else if (!st && kind == HPT__S_FINETUNE) {
         st = hpt_model_finetune(m, train, val, test, c, &tuned, &res);
@@ -267,6 +273,7 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
             res = NULL;
         }
     }
+    if (!st && kind != HPT__S_KNN) st = hpt_config_set(c, "work_file", "");        /* no paths in results */
     if (!st && res) st = keep_logits(in, res);
     if (!st && res) {
         merge(out, res);

@@ -5,10 +5,13 @@
 #include "core/number.h"
 #include "core/rng.h"
 #include "eval/linear.h"
+#include "io/statefile.h"
 #include "ssl/features.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 enum { MAX_LIST = 8 };
 
@@ -159,9 +162,9 @@ static hpt_status restore(tuner *t, const hpt__tuned *best) {
     return st;
 }
 
-static hpt_status open_loader(tuner *t, uint64_t updates, hpt__loader **l) {
+static hpt_status open_loader(tuner *t, uint64_t first, uint64_t updates, hpt__loader **l) {
     hpt__loader_spec s = {.ds = t->sets->ds[0], .batch = t->micro, .size = t->size, .workers = (int)OPT_I(t->o, workers), .views = 1, .stream = 1,
-                          .seed = (uint64_t)OPT_I(t->o, seed) ^ 0x74756e65u, .steps = updates * (uint64_t)t->parts};
+                          .seed = (uint64_t)OPT_I(t->o, seed) ^ 0x74756e65u, .first_step = first * (uint64_t)t->parts, .steps = updates * (uint64_t)t->parts};
     hpt__augment_probe(s.size, &s.augment);
     if (!OPT_I(t->o, ft_augment)) s.augment.crop = 0, s.augment.flip = 0;
     HPT_TRY(hpt__dataset_normalization(s.ds, t->o, s.mean, s.std));
@@ -173,73 +176,191 @@ static double factor(tuner *t, const char *length, uint64_t at, uint64_t updates
     return hpt__supervised_factor("step", at, updates);
 }
 
-/* One point of the grid. best and best_score are those of all points so far. */
-static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t updates, float *val, hpt__tuned *best, double *best_score, json_t *runs, json_t *result) {
+/* ---- work under way: all of it is in the file, so the grid goes on at the update where it stopped ---- */
+
+/* The grid so far: finished points in runs, the best of all, and the point under way. */
+typedef struct progress {
+    json_t *runs, *curve;
+    double best_score, own, best_lr;        /* NaN: none yet */
+    char best_length[32];
+    uint64_t best_step, own_step, step;     /* step: updates done of the point under way */
+    int point;                              /* its number */
+} progress;
+enum { WORK_PARTS = 10 };
+typedef struct work { hpt__state_part part[WORK_PARTS]; float *plain; uint64_t key; } work;     /* plain: q, momentum, statistics, head, its momentum */
+
+static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
+    const hpt__net *net = &t->m->net;
+    size_t p = net->n_params, s = net->n_stats, h = t->n_head + (size_t)t->classes;
+    memset(w, 0, sizeof *w);
+    if (!*OPT_S(t->o, work_file)) return HPT_OK;
+    if (!(w->plain = hpt__calloc(2 * p + s + 2 * h, 4))) return hpt__fail_memory((2 * p + s + 2 * h) * 4);
+    float *x = w->plain;
+    const hpt__state_part all[WORK_PARTS] = {{x, p * 4}, {x + p, p * 4}, {x + 2 * p, s * 4}, {x + 2 * p + s, h * 4}, {x + 2 * p + s + h, h * 4},
+                                             {best->params, p * 4}, {best->stats, s * 4}, {best->w, t->n_head * 4}, {best->b, (size_t)t->classes * 4}, {x, 0}};
+    memcpy(w->part, all, sizeof all);
+    char text[512];
+    snprintf(text, sizeof text, "%.60s/%.60s/%g/%d/%d/%lld/%g/%g/%.10s/%lld/%lld", OPT_S(t->o, ft_lr), OPT_S(t->o, ft_length), OPT_F(t->o, ft_head_factor), t->micro, t->parts, (long long)OPT_I(t->o, ft_eval_every),
+             OPT_F(t->o, ft_momentum), OPT_F(t->o, ft_weight_decay), OPT_S(t->o, ft_drops), (long long)OPT_I(t->o, seed), (long long)OPT_I(t->o, ft_augment));
+    w->key = XXH3_64bits_withSeed(text, strlen(text), XXH3_64bits(t->m->params, p * 4));
+    for (int i = 0; i < 2; i++) {
+        uint64_t id = hpt__dataset_fingerprint(t->sets->ds[i]);
+        w->key = XXH3_64bits_withSeed(&id, sizeof id, w->key);
+    }
+    return HPT_OK;
+}
+static hpt_status work_save(tuner *t, work *w, const progress *g) {
+    const hpt__net *net = &t->m->net;
+    if (!w->plain) return HPT_OK;
+    t->be->enter(t->dev);
+    hpt__weights_download(t->be, t->dev, t->dtype, net, t->q, w->part[0].p, 0);
+    hpt__weights_download(t->be, t->dev, t->dtype, net, t->mom, w->part[1].p, 0);
+    hpt__weights_download(t->be, t->dev, t->dtype, net, t->stats, w->part[2].p, 1);
+    t->be->download(t->dev, w->part[3].p, t->head, w->part[3].bytes);
+    t->be->download(t->dev, w->part[4].p, t->head_mom, w->part[4].bytes);
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    HPT_TRY(st);
+    json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", g->best_score == g->best_score ? json_real(g->best_score) : json_null(), "own",
+                          g->own == g->own ? json_real(g->own) : json_null(), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
+                          (json_int_t)g->step, "point", g->point);
+    char *text = json_dumps(j, JSON_COMPACT);
+    st = text ? hpt__state_save(OPT_S(t->o, work_file), w->key, text, w->part, WORK_PARTS) : hpt__fail_memory(4096);
+    json_decref(j);
+    free(text);
+    return st;
+}
+static double number_or_nan(json_t *v) { return json_is_number(v) ? json_number_value(v) : NAN; }
+static hpt_status work_load(tuner *t, work *w, progress *g) {
+    const hpt__net *net = &t->m->net;
+    char *text;
+    if (!w->plain) return HPT_OK;
+    hpt_status st = hpt__state_load(OPT_S(t->o, work_file), w->key, &text, w->part, WORK_PARTS);
+    if (st) return st == HPT_END ? HPT_OK : st;
+    json_t *j = json_loads(text, 0, NULL);
+    hpt__free(text);
+    json_array_extend(g->runs, json_object_get(j, "runs"));
+    json_array_extend(g->curve, json_object_get(j, "curve"));
+    g->best_score = number_or_nan(json_object_get(j, "best_score"));
+    g->own = number_or_nan(json_object_get(j, "own"));
+    g->best_lr = json_number_value(json_object_get(j, "best_lr"));
+    g->best_step = (uint64_t)json_integer_value(json_object_get(j, "best_step"));
+    g->own_step = (uint64_t)json_integer_value(json_object_get(j, "own_step"));
+    g->step = (uint64_t)json_integer_value(json_object_get(j, "step"));
+    g->point = (int)json_integer_value(json_object_get(j, "point"));
+    const char *length = json_string_value(json_object_get(j, "best_length"));
+    snprintf(g->best_length, sizeof g->best_length, "%s", length ? length : "");
+    json_decref(j);
+    t->be->enter(t->dev);
+    hpt__weights_upload(t->be, t->dev, t->dtype, net, w->part[0].p, t->q, 0);
+    hpt__weights_upload(t->be, t->dev, t->dtype, net, w->part[1].p, t->mom, 0);
+    hpt__weights_upload(t->be, t->dev, t->dtype, net, w->part[2].p, t->stats, 1);
+    if (t->low) t->be->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
+    upload(t, t->head, w->part[3].p, w->part[3].bytes);
+    upload(t, t->head_mom, w->part[4].p, w->part[4].bytes);
+    st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    return st;
+}
+
+/* ---- the grid ---- */
+
+static hpt_status mean_loss(tuner *t, double *loss) {
+    size_t n = (size_t)t->micro * (size_t)(t->sets->truth[0].y ? 1 : t->classes);
+    t->be->enter(t->dev);
+    t->be->download(t->dev, t->host_loss, t->loss, n * 4);
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    *loss = 0;
+    for (size_t j = 0; j < n; j++) *loss += t->host_loss[j] / (double)n;
+    return st;
+}
+
+/* One point of the grid, from g->step on. */
+static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t updates, float *val, hpt__tuned *best, progress *g, work *w) {
     hpt__loader *l = NULL;
-    uint64_t every = (uint64_t)OPT_I(t->o, ft_eval_every), own_step = 0;
-    double own = NAN;
-    json_t *curve = json_array();
+    uint64_t every = (uint64_t)OPT_I(t->o, ft_eval_every), save = (uint64_t)OPT_I(t->o, work_every);
     const char *note = "";
-    hpt_status st = reset(t);
-    if (!st) st = open_loader(t, updates, &l);
-    for (uint64_t i = 0; i < updates && !st; i++) {
+    hpt_status st = g->step ? HPT_OK : reset(t);
+    if (!st) st = open_loader(t, g->step, updates, &l);
+    while (!st && g->step < updates) {
         hpt__score sc;
-        if ((st = step(t, l, lr * factor(t, length, i, updates)))) break;
-        if ((i + 1) % every && i + 1 < updates) continue;
-        double loss = 0;
-        size_t n = (size_t)t->micro * (size_t)(t->sets->truth[0].y ? 1 : t->classes);
-        t->be->enter(t->dev);
-        t->be->download(t->dev, t->host_loss, t->loss, n * 4);
-        t->be->leave(t->dev);
-        for (size_t j = 0; j < n; j++) loss += t->host_loss[j] / (double)n;
-        if (!isfinite(loss)) {          /* this rate is too high; the other points of the grid go on */
-            note = "diverged";
-            break;
+        double loss;
+        if ((st = step(t, l, lr * factor(t, length, g->step, updates)))) break;
+        g->step++;
+        if (g->step % every == 0 || g->step == updates) {
+            if ((st = mean_loss(t, &loss))) break;
+            if (!isfinite(loss)) {          /* this rate is too high; the other points of the grid go on */
+                note = "diverged";
+                break;
+            }
+            if ((st = evaluate(t, 1, val, &sc))) break;
+            json_array_append_new(g->curve, json_pack("{s:I,s:f,s:f}", "step", (json_int_t)g->step, "loss", loss, "val_score", sc.main));
+            if (!(sc.main <= g->own)) g->own = sc.main, g->own_step = g->step;
+            if (!(sc.main <= g->best_score)) {
+                g->best_score = sc.main;
+                g->best_lr = lr;
+                g->best_step = g->step;
+                snprintf(g->best_length, sizeof g->best_length, "%s", length);
+                if ((st = keep(t, best))) break;
+            }
         }
-        if ((st = evaluate(t, 1, val, &sc))) break;
-        json_array_append_new(curve, json_pack("{s:I,s:f,s:f}", "step", (json_int_t)i + 1, "loss", loss, "val_score", sc.main));
-        if (!(sc.main <= own)) own = sc.main, own_step = i + 1;
-        if (!(sc.main <= *best_score)) {
-            *best_score = sc.main;
-            json_object_set_new(result, "best_lr", json_real(lr));
-            json_object_set_new(result, "best_length", json_string(length));
-            json_object_set_new(result, "best_step", json_integer((json_int_t)i + 1));
-            st = keep(t, best);
-        }
+        if (g->step % save == 0 && g->step < updates) st = work_save(t, w, g);
     }
     hpt__loader_destroy(l);
-    json_array_append_new(runs, json_pack("{s:f,s:s,s:I,s:I,s:o,s:s,s:o}", "lr", lr, "length", length, "updates", (json_int_t)updates, "best_step", (json_int_t)own_step, "val_score",
-                                          own == own ? json_real(own) : json_null(), "note", note, "curve", curve));
+    if (st) return st;
+    json_array_append_new(g->runs, json_pack("{s:f,s:s,s:I,s:I,s:o,s:s,s:O}", "lr", lr, "length", length, "updates", (json_int_t)updates, "best_step", (json_int_t)g->own_step, "val_score",
+                                             g->own == g->own ? json_real(g->own) : json_null(), "note", note, "curve", g->curve));
+    json_decref(g->curve);
+    g->curve = json_array();
+    g->own = NAN;
+    g->own_step = g->step = 0;
+    g->point++;
+    return work_save(t, w, g);
+}
+
+static hpt_status all_runs(tuner *t, hpt__tuned *best, progress *g, work *w) {
+    double lr[MAX_LIST];
+    int rates = hpt__number_list(OPT_S(t->o, ft_lr), lr, MAX_LIST), point = 0;
+    uint64_t n = t->sets->ds[0]->count, batch = (uint64_t)t->micro * (uint64_t)t->parts, per_epoch = (n + batch - 1) / batch;
+    if (rates < 1) return hpt__fail(HPT_ERR_OPTION, "option 'ft_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(t->o, ft_lr), MAX_LIST);
+    float *val = hpt__alloc(sizeof *val * (size_t)t->sets->ds[1]->count * (size_t)t->classes);
+    hpt_status st = val ? HPT_OK : hpt__fail_memory(0);
+    for (const char *p = OPT_S(t->o, ft_length); *p && !st;) {
+        char one[32], *end;
+        size_t len = strcspn(p, ",");
+        snprintf(one, sizeof one, "%.*s", (int)(len < 30 ? len : 30), p + strspn(p, " "));
+        unsigned long long count = strtoull(one, &end, 10);
+        if (end == one || count < 1 || count > 10000000 || (strcmp(end, "") && strcmp(end, "e"))) st = hpt__fail(HPT_ERR_OPTION, "option 'ft_length': '%s' is neither a number of updates nor of epochs (90e)", one);
+        for (int i = 0; i < rates && !st; i++, point++)
+            if (point >= g->point) st = one_run(t, lr[i], one, *end ? count * per_epoch : count, val, best, g, w);
+        p += len + (p[len] == ',');
+    }
+    hpt__free(val);
     return st;
 }
 
 static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_logits) {
-    double lr[MAX_LIST], best_score = NAN;
-    int rates = hpt__number_list(OPT_S(t->o, ft_lr), lr, MAX_LIST);
-    const char *lengths = OPT_S(t->o, ft_length), *metric = t->sets->truth[0].y ? "val_top1" : "val_auroc";
-    uint64_t n = t->sets->ds[0]->count, batch = (uint64_t)t->micro * (uint64_t)t->parts, per_epoch = (n + batch - 1) / batch;
-    float *val = hpt__alloc(sizeof *val * (size_t)t->sets->ds[1]->count * (size_t)t->classes);
-    json_t *runs = json_array();
-    if (rates < 1) return hpt__fail(HPT_ERR_OPTION, "option 'ft_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(t->o, ft_lr), MAX_LIST);
-    hpt_status st = val ? HPT_OK : hpt__fail_memory(0);
-    for (const char *p = lengths; *p && !st;) {
-        char one[32], *end;
-        size_t len = strcspn(p, ",");
-        snprintf(one, sizeof one, "%.*s", (int)(len < 30 ? len : 30), p);
-        unsigned long long count = strtoull(one, &end, 10);
-        if (end == one || count < 1 || count > 10000000 || (strcmp(end, "") && strcmp(end, "e"))) st = hpt__fail(HPT_ERR_OPTION, "option 'ft_length': '%s' is neither a number of updates nor of epochs (90e)", one);
-        for (int i = 0; i < rates && !st; i++) st = one_run(t, lr[i], one, *end ? count * per_epoch : count, val, best, &best_score, runs, result);
-        p += len + (p[len] == ',');
-    }
-    hpt__free(val);
-    json_object_set_new(result, "runs", runs);
+    progress g = {.runs = json_array(), .curve = json_array(), .best_score = NAN, .own = NAN};
+    const char *metric = t->sets->truth[0].y ? "val_top1" : "val_auroc";
+    work w;
+    hpt_status st = work_open(t, best, &w);
+    if (!st) st = work_load(t, &w, &g);
+    if (!st) st = all_runs(t, best, &g, &w);
+    hpt__free(w.plain);
+    json_object_set_new(result, "runs", g.runs);
+    json_decref(g.curve);
     if (st) return st;
-    if (best_score != best_score) return hpt__fail(HPT_ERR_NUMERIC, "every learning rate of option ft_lr diverged");
-    json_object_set_new(result, metric, json_real(best_score));
+    if (w.key) remove(OPT_S(t->o, work_file));
+    if (g.best_score != g.best_score) return hpt__fail(HPT_ERR_NUMERIC, "every learning rate of option ft_lr diverged");
+    json_object_set_new(result, "best_lr", json_real(g.best_lr));
+    json_object_set_new(result, "best_length", json_string(g.best_length));
+    json_object_set_new(result, "best_step", json_integer((json_int_t)g.best_step));
+    json_object_set_new(result, metric, json_real(g.best_score));
     json_object_set_new(result, "metric", json_string(metric + 4));
-    json_object_set_new(result, "val_score", json_real(best_score));
+    json_object_set_new(result, "val_score", json_real(g.best_score));
     json_object_set_new(result, "classes", json_integer(t->classes));
-    json_object_set_new(result, "train_images", json_integer((json_int_t)n));
+    json_object_set_new(result, "train_images", json_integer((json_int_t)t->sets->ds[0]->count));
     if (!t->sets->ds[2]) return HPT_OK;
     hpt__score sc;                  /* once, with the choice made */
     float *logits = test_logits ? test_logits : hpt__alloc(sizeof *logits * (size_t)t->sets->ds[2]->count * (size_t)t->classes);

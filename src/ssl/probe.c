@@ -58,7 +58,7 @@ hpt_status hpt__features_linear(hpt_context *ctx, const hpt__options *o, int dim
 }
 
 /* Training batches of augmented crops: features of each step's images, made when they are needed. */
-typedef struct augmented { hpt__encoder e; hpt__loader *l; } augmented;
+typedef struct augmented { hpt__encoder e; hpt__loader_spec spec; hpt__loader *l; } augmented;
 static hpt_status augmented_next(void *ctx, uint64_t step, float *x, uint64_t *index) {
     augmented *a = ctx;
     hpt__batch b;
@@ -66,6 +66,14 @@ static hpt_status augmented_next(void *ctx, uint64_t step, float *x, uint64_t *i
     HPT_TRY(hpt__loader_next(a->l, &b, NULL));
     memcpy(index, b.index, sizeof *index * (size_t)a->e.batch);
     return hpt__encoder_run(&a->e, b.view[0], a->e.batch, x);
+}
+
+static hpt_status augmented_seek(void *ctx, uint64_t step) {
+    augmented *a = ctx;
+    hpt__loader_destroy(a->l);
+    a->l = NULL;
+    a->spec.first_step = step;
+    return hpt__loader_create(&a->spec, &a->l);
 }
 
 static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt__options *o, hpt__probe *p, augmented *a) {
@@ -76,12 +84,14 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
     hpt__augment_probe(s.size, &s.augment);
     HPT_TRY(hpt__dataset_normalization(train, o, s.mean, s.std));
     HPT_TRY(hpt__encoder_open(&a->e, m, o, p->batch, s.size, HPT__EVAL, 1, NULL, 0));
+    a->spec = s;
     hpt_status st = hpt__loader_create(&s, &a->l);
     if (st) {
         hpt__encoder_close(&a->e);
         return st;
     }
     p->next = augmented_next;
+    p->seek = augmented_seek;
     p->next_ctx = a;
     return HPT_OK;
 }
