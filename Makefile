@@ -73,7 +73,7 @@ LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-
 # ---- sources ----
 SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c handle.c log.c clock.c) \
        $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
-       $(addprefix src/data/,image_scan.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c dataset_open.c known.c annotations.c loader.c) \
+       $(addprefix src/data/,image_scan.c image_tiff.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
        $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) $(addprefix src/eval/,linear.c metrics.c knn.c similarity.c) \
        $(addprefix src/ssl/,moco.c session.c checkpoint.c names.c features.c labelled.c probe.c monitor.c finetune.c search.c) \
@@ -298,9 +298,9 @@ $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 
 # ---- fuzzing: FUZZ_SECONDS for each parser, new inputs stay in build/ ----
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := image torch safetensors idx npz
-FUZZ_SRC := tests/fuzz/main.c tests/fuzz/targets.c $(addprefix src/core/,status.c alloc.c) $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c safetensors.c arrays.c) \
-            $(addprefix src/data/,image_scan.c image_decode.c image_stb.c)
+FUZZ_TARGETS := image torch safetensors idx npz json mat
+FUZZ_SRC := tests/fuzz/main.c tests/fuzz/targets.c $(addprefix src/core/,status.c alloc.c number.c) $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c safetensors.c arrays.c jsonscan.c mat.c) \
+            $(addprefix src/data/,image_scan.c image_tiff.c image_decode.c image_stb.c)
 build/fuzz/%: $(FUZZ_SRC)
 	@mkdir -p $(@D)
 	$(Q)clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -w -Iinclude -Isrc -Itests $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) -DTARGET=fuzz_$* $^ -o $@ $(LIBS)

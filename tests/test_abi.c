@@ -226,8 +226,8 @@ static int replay(const char *dir, target t) {
     return n;
 }
 TEST(fuzz_corpus) {
-    const struct { const char *name; target t; } targets[] = {{"image", fuzz_image}, {"torch", fuzz_torch}, {"safetensors", fuzz_safetensors}, {"idx", fuzz_idx}, {"npz", fuzz_npz}};
-    for (size_t i = 0; i < 5; i++) {
+    const struct { const char *name; target t; } targets[] = {{"image", fuzz_image}, {"torch", fuzz_torch}, {"safetensors", fuzz_safetensors}, {"idx", fuzz_idx}, {"npz", fuzz_npz}, {"json", fuzz_json}, {"mat", fuzz_mat}};
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
         char path[100];
         snprintf(path, sizeof path, "tests/fuzz/corpus/%s", targets[i].name);
         int n = replay(path, targets[i].t);

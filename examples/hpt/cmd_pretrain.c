@@ -62,6 +62,7 @@ static int32_t after_step(void *user, const hpt_step_info *i) {
     fprintf(r->metrics, "{\"step\": %llu, \"epoch\": %llu, \"loss\": %.6f, \"contrast_acc1\": %.3f, \"contrast_acc5\": %.3f, \"z_std\": %.5f, \"queue_fill\": %u, "
             "\"lr\": %.8g, \"time_ms\": %.2f, \"data_wait_ms\": %.2f}\n", (unsigned long long)i->step, (unsigned long long)i->epoch, i->loss == i->loss ? i->loss : -1.0,
             i->acc1, i->acc5, i->z_std, i->queue_fill, i->lr, i->step_ms, i->wait_ms);
+    if (i->monitor_step == i->step) fprintf(r->log, "step %llu: kNN %.2f %%, best %.2f %% at %llu%s\n", (unsigned long long)i->step, i->monitor, i->monitor_best, (unsigned long long)i->monitor_best_step, i->stopped ? "; stopped" : "");
     if (i->epoch != r->epoch) {
         end_epoch(r);
         r->epoch = i->epoch;
@@ -100,6 +101,14 @@ static int train(cli *c, hpt_model *m, hpt_dataset *ds, const char *out, int res
     hpt_step_info info = {.struct_size = sizeof info};
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoints/last.pth.tar", out);
     hpt_status st = hpt_session_create(c->ctx, c->cfg, m, ds, &r.s);
+    if (!st && cli_value(c, "monitor-train") && cli_value(c, "monitor-val")) {
+        hpt_dataset *vote = NULL, *scored = NULL;
+        st = hpt_dataset_open(c->ctx, c->cfg, cli_value(c, "monitor-train"), &vote);
+        if (!st) st = hpt_dataset_open(c->ctx, c->cfg, cli_value(c, "monitor-val"), &scored);
+        if (!st) st = hpt_session_monitor(r.s, vote, scored);
+        hpt_dataset_destroy(vote);
+        hpt_dataset_destroy(scored);
+    }
     if (st) return cli_fail("pretrain", st);
     if (resume && exists(out, "checkpoints/last.pth.tar") && (st = hpt_session_resume(r.s, checkpoint))) return cli_fail("pretrain", st);
     r.checkpoint = checkpoint;
@@ -163,6 +172,8 @@ int cmd_pretrain(int argc, char **argv) {
     cli_arg args[] = {{"data", "PATH", "images: folder, list, IDX, npz", NULL, 0},
                       {"init", "FILE", "start from these weights (else random)", NULL, 0},
                       {"out", "DIR", "run directory", NULL, 0},
+                      {"monitor-train", "PATH", "labelled images that vote in the kNN scores of --monitor_every", NULL, 0},
+                      {"monitor-val", "PATH", "labelled images that are scored", NULL, 0},
                       {"save-every", "N", "steps between checkpoints (500; 0 only at the end)", NULL, 0},
                       {"resume", "", "continue the run in --out, bit for bit", NULL, 1},
                       {"overwrite", "", "replace the run in --out", NULL, 1},

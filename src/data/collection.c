@@ -176,7 +176,7 @@ hpt_status hpt__collect_folder(hpt__collection *c, const char *path) {
         if (d) closedir(d);
         if (loose) return hpt__fail(HPT_ERR_FORMAT, "%.800s: holds images beside class folders; move them or use a list file", path);
     }
-    if (!c->n) return hpt__fail(HPT_ERR_FORMAT, "%.800s: no image inside (JPEG, PNG, BMP, PNM by their file names)", path);
+    if (!c->n) return hpt__fail(HPT_ERR_FORMAT, "%.800s: no image inside (JPEG, PNG, BMP, PNM, TIFF by their file names)", path);
     hpt__collection_sort(c);
     return HPT_OK;
 }

@@ -179,6 +179,11 @@ hpt_status hpt__image_decode(const uint8_t *data, size_t n, const hpt__image_lim
         for (size_t i = 0; !st && i < pixels * 3; i++) out->rgb[i] = data[at + (data[1] == '6' ? i : i / 3)];
         return st;
     }
+    if (kind == HPT__IMAGE_TIFF) {
+        st = hpt__tiff_decode(data, n, out->w, out->h, out->rgb);
+        if (st) hpt__image_free(out);
+        return st;
+    }
 #ifdef HPT_HAVE_JPEG
     if (kind == HPT__IMAGE_JPEG) {
         st = hpt__jpeg_decode(data, n, out->w, out->h, out->rgb);

@@ -155,11 +155,17 @@ hpt_status hpt__image_scan(const uint8_t *d, size_t n, const hpt__image_limits *
         *kind = HPT__IMAGE_PNM;
         return hpt__pnm_parse(d, n, lim, w, h, &pixels);
     }
-    return BAD(n ? "not a JPEG, PNG, BMP or PNM image" : "the image file is empty");
+    if (n >= 4 && (!memcmp(d, "II*\0", 4) || !memcmp(d, "MM\0*", 4))) {
+        uint64_t ww, hh;
+        *kind = HPT__IMAGE_TIFF;
+        HPT_TRY(hpt__tiff_size(d, n, &ww, &hh));
+        return check_size(ww, hh, lim, w, h);
+    }
+    return BAD(n ? "not a JPEG, PNG, BMP, PNM or TIFF image" : "the image file is empty");
 }
 
 int hpt__image_name(const char *path) {
-    static const char *const ends[] = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".pnm"};
+    static const char *const ends[] = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".pnm", ".tif", ".tiff"};
     const char *dot = strrchr(path, '.');
     if (dot)
         for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)

@@ -187,8 +187,9 @@ static void heat(const hpt_recipe *r, const hpt__section *sec, hpt__text *out) {
         for (int j = 0; j < n; j++)
             if (i != j) lo = fmin(lo, json_number_value(json_array_get(json_array_get(m, (size_t)i), (size_t)j))), hi = fmax(hi, json_number_value(json_array_get(json_array_get(m, (size_t)i), (size_t)j)));
     if (n < 2) return;
-    hpt__put(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"10\">\n<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", left + n * side + 20,
-             n * side + 40, left + n * side + 20, n * side + 40, left + n * side + 20, n * side + 40);
+    int width = left + (n * side > 300 ? n * side : 300) + 20;
+    hpt__put(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"10\">\n<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", width, n * side + 40, width, n * side + 40, width,
+             n * side + 40);
     for (int i = 0; i < n; i++) {
         if (side >= 9) {
             hpt__put(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", left - 4, i * side + side / 2 + 4);
@@ -265,7 +266,9 @@ void hpt__plot(const hpt_recipe *r, const hpt__section *sec, hpt__text *out) {
     c->y0 -= pad;
     c->y1 += pad;
     if (c->n && isfinite(c->y0) && isfinite(c->y1)) {
-        const char *value = hpt__section_value(sec, "value", strcmp(kind, "closeness") ? "test_score" : "similarity to the best model");
+        const char *value = strcmp(kind, "closeness") ? hpt__section_value(sec, "value", "test_score") : "similarity to the best model";
+        if (!strcmp(value, "test_score")) value = bar && c->y0 < 0 ? "difference on test images, points" : "score on test images, %";
+        else if (!strcmp(value, "val_score")) value = "score on validation images, %";
         frame(c, hpt__section_value(sec, "x", "steps"), value, out);
         if (bar) bars(c, out);
         else lines(c, out);

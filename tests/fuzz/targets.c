@@ -3,6 +3,8 @@
 #include "core/alloc.h"
 #include "data/image.h"
 #include "io/arrays.h"
+#include "io/jsonscan.h"
+#include "io/mat.h"
 #include "io/tensorfile.h"
 #include <stdlib.h>
 #include <string.h>
@@ -43,4 +45,21 @@ void fuzz_npz(const uint8_t *p, size_t n) {
     int found;
     if (!hpt__npz_parse(p, n, "images", 0, &a, &found)) hpt__array_free(&a);
     if (!hpt__npz_parse(p, n, "labels", 1, &a, &found)) hpt__array_free(&a);
+}
+void fuzz_json(const uint8_t *p, size_t n) {
+    hpt__jscan s;
+    hpt__jtoken t;
+    size_t tokens = 0;
+    hpt__jscan_memory(&s, p, n);
+    while ((t = hpt__jscan_next(&s)) != HPT__J_ERROR && t != HPT__J_END)
+        if (++tokens > n) abort();        /* each token takes a byte at least */
+    hpt__jscan_memory(&s, p, n);
+    if (hpt__jscan_skip(&s) && hpt__jscan_at(&s) > n) abort();
+}
+void fuzz_mat(const uint8_t *p, size_t n) {
+    double *v;
+    uint64_t count;
+    if (hpt__mat_parse(p, n, "labels", &v, &count)) return;
+    if (!count || count > 1 << 20) abort();
+    hpt__free(v);
 }

@@ -9,4 +9,6 @@ void fuzz_torch(const uint8_t *p, size_t n);            /* zip and legacy */
 void fuzz_safetensors(const uint8_t *p, size_t n);
 void fuzz_idx(const uint8_t *p, size_t n);
 void fuzz_npz(const uint8_t *p, size_t n);
+void fuzz_json(const uint8_t *p, size_t n);
+void fuzz_mat(const uint8_t *p, size_t n);
 #endif
