@@ -3,7 +3,8 @@
  * hpt.h - libhpt: hierarchical self-supervised pretraining of vision models (HPT).
  *
  * Take a pretrained model, continue MoCo-v2 pretraining on your own unlabelled images - stage by stage, all weights or
- * batch-norm parameters only - then measure the result with a linear probe and hand the backbone on.
+ * batch-norm parameters only - choose what to pretrain on by validation, measure the result (linear probe, nearest neighbours, few-label
+ * finetuning), and hand the backbone on. Or write all of it as a recipe (docs/recipes.md) and call hpt_recipe_run().
  *   Reed et al. 2022, "Self-Supervised Pretraining Improves Self-Supervised Pretraining";
  *   He et al. 2020 (MoCo), Chen et al. 2020 (MoCo v2).
  *
@@ -604,7 +605,7 @@ HPT_API void hpt_recipe_destroy(hpt_recipe *r);
 /* hpt_recipe_set - override a line before plan or run: key "section.key" ("recipe.seeds", "hpt.steps", "target.path"). Since 0.1. */
 HPT_API hpt_status hpt_recipe_set(hpt_recipe *r, const char *key, const char *value);
 
-/* hpt_recipe_set_log - notes and warnings of the stages. Since 0.1. */
+/* hpt_recipe_set_log - notes and warnings of the stages; with jobs > 1 from worker threads, one at a time. Since 0.1. */
 HPT_API hpt_status hpt_recipe_set_log(hpt_recipe *r, hpt_log_fn fn, void *user);
 
 /* hpt_recipe_plan - opens all data and checks it (labels, classes, splits and sources that share images: list and line are named), finds what is done

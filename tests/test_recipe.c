@@ -25,7 +25,7 @@ static json_t *json_of(const hpt_result *r) {
 }
 
 /* Base, choice of a source among three, target, then every evaluation: function calls alone. */
-TEST_LIMIT(base_source_target_by_calls, 60) {
+TEST_LIMIT(base_source_target_by_calls, 180) {
     hpt_context *ctx = fast_context();
     hpt_dataset *base_set = toy_set(ctx, "", 96, 16, 6), *labelled = toy_set(ctx, "", 120, 16, 4), *train, *rest, *val, *held, *pretrain;
     hpt_dataset *sources[3] = {toy_set(ctx, "", 64, 16, 2), toy_set(ctx, "", 64, 16, 5), toy_set(ctx, "", 64, 16, 8)};
@@ -90,7 +90,7 @@ static int32_t stop_at(void *user, const hpt_step_info *i) {
     (void)i;
     return --*(int *)user == 0;
 }
-TEST(search_halves_and_resumes) {
+TEST_LIMIT(search_halves_and_resumes, 300) {
     hpt_context *ctx = fast_context();
     hpt_dataset *labelled = toy_set(ctx, "", 80, 16, 4), *train, *val, *sources[4];
     const char *names[4] = {"a", "b", "c", "d"};
@@ -221,7 +221,7 @@ static int32_t count_ends(void *user, const hpt_recipe_progress *p) {
     CHECK(p->done <= p->stages && p->name[0]);
     return 0;
 }
-TEST(recipe_runs_every_kind_once) {
+TEST_LIMIT(recipe_runs_every_kind_once, 300) {
     hpt_result *res, *plan;
     int ends = 0;
     double v;
@@ -301,7 +301,7 @@ static int32_t at_once(void *user, const hpt_recipe_progress *p) {
     (void)user;
     return p->event == HPT_RECIPE_STEP;
 }
-TEST(recipe_survives_kill) {
+TEST_LIMIT(recipe_survives_kill, 400) {
     static const char text[] = "[recipe]\nsave_every = 20\n" COMMON SETS "[pretrain b]\ndata = base\nsteps = 120\n[linear p]\nmodel = b\ntrain = train\nval = val\ntest = test\n";
     hpt_result *res;
     char command[600], hpt[4096];
@@ -340,7 +340,7 @@ TEST(recipe_survives_kill) {
 }
 
 /* The same for evaluations: killed while their state is on disk, they end with the same bits. */
-TEST(evaluations_survive_kill) {
+TEST_LIMIT(evaluations_survive_kill, 400) {
     static const char text[] = "[recipe]\nsave_every = 5\n" COMMON SETS "[finetune f]\nmodel = random\ntrain = train\nval = val\ntest = test\nft_length = 40\nft_lr = 0.01, 0.02\nft_eval_every = 5\nft_weight_decay = 0.01\n"
         "[linear l]\nmodel = f\ntrain = train\nval = val\ntest = test\nprobe_augment = 1\nprobe_steps = 400\nprobe_eval_every = 5\nprobe_batch = 16\n";
     static const char *const numbers[] = {"val_score", "test_score", "best_lr", "best_step"};

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {

@@ -9,15 +9,18 @@
 #include <sys/stat.h>
 
 #define SET(name, title, reader, classes, several, train, val, test, exact, m0, m1, m2, s0, s1, s2, split, layout, remarks) \
-    {{sizeof(hpt_set_info), classes, several, 0, {train, val, test}, {m0##f, m1##f, m2##f}, {s0##f, s1##f, s2##f}, name, title, split, layout, remarks}, HPT__READ_##reader, exact, "", {"", "", ""}, ""},
-static const hpt__known table[] = {
+    {{sizeof(hpt_set_info), classes, several, 0, {train, val, test}, {m0##f, m1##f, m2##f}, {s0##f, s1##f, s2##f}, name, title, split, layout, remarks}, HPT__READ_##reader, exact},
+static const struct { hpt_set_info info; hpt__reader reader; int exact; } table[] = {
 #include "data/known.def"
 };
 enum { SETS = sizeof table / sizeof *table };
 
 hpt_status hpt__known_index(uint32_t i, hpt__known *out) {
     if (i >= SETS) return HPT_END;
-    *out = table[i];
+    memset(out, 0, sizeof *out);
+    out->info = table[i].info;
+    out->reader = table[i].reader;
+    out->exact = table[i].exact;
     return HPT_OK;
 }
 
@@ -72,10 +75,7 @@ static hpt_status own_set(const char *path, hpt__known *out) {
 hpt_status hpt__known_find(const char *name, hpt__known *out) {
     size_t n = strlen(name);
     for (int i = 0; i < SETS; i++)
-        if (!strcmp(table[i].info.name, name)) {
-            *out = table[i];
-            return HPT_OK;
-        }
+        if (!strcmp(table[i].info.name, name)) return hpt__known_index((uint32_t)i, out);
     if (n > 4 && !strcmp(name + n - 4, ".ini")) return own_set(name, out);
     char all[400] = "";
     for (int i = 0; i < SETS; i++) snprintf(all + strlen(all), sizeof all - strlen(all), " %s", table[i].info.name);

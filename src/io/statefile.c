@@ -3,7 +3,6 @@
 #include "core/alloc.h"
 #include "io/file.h"
 #include <string.h>
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 typedef struct header { char magic[8]; uint64_t key, text, total, check; } header;       /* check: of everything behind the header */

@@ -80,8 +80,9 @@ hpt_status hpt_recipe_set(hpt_recipe *r, const char *key, const char *value) {
 }
 hpt_status hpt_recipe_set_log(hpt_recipe *r, hpt_log_fn fn, void *user) {
     CHECK(r, RECIPE);
-    HPT_TRY(hpt__recipe_prepare(r));
-    return hpt_context_set_log(r->ctx, fn, user);
+    r->log = fn;
+    r->log_user = user;
+    return r->ctx ? hpt_context_set_log(r->ctx, fn, user) : HPT_OK;
 }
 
 hpt_status hpt_recipe_plan(hpt_recipe *r, hpt_result **result) {

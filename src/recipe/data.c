@@ -8,7 +8,6 @@
 #include <fnmatch.h>
 #include <math.h>
 #include <string.h>
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 static hpt_status at_line(const hpt_recipe *r, const hpt__instance *in, const char *key, hpt_status st) {

@@ -68,6 +68,9 @@ struct hpt_recipe {
     int n_instances, cap_instances;
     int64_t *seeds;
     int n_seeds, jobs, prepared;
+    hpt_status refused;             /* what prepare() failed with */
+    hpt_log_fn log;
+    void *log_user;
     hpt_context *ctx;               /* data sets, plan */
     char backend[160];
     /* a run */

@@ -13,7 +13,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 static int is_stage(const hpt_recipe *r, const hpt__instance *in) {
@@ -112,29 +111,39 @@ static void look(hpt__instance *in) {
     if (!stat(path, &sb)) in->state = HPT__I_PART;
 }
 
-hpt_status hpt__recipe_prepare(hpt_recipe *r) {
+/* Options of stage context: the recipe's, then the caller's. threads 0: as they say. */
+static hpt_status context_config(const hpt_recipe *r, int threads, hpt_config **out) {
     const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
-    hpt_config *c = NULL;
-    if (r->prepared) return HPT_OK;
-    HPT_TRY(hpt__recipe_check(r));
-    if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
-    HPT_TRY(hpt__recipe_expand(r));
-    const char *jobs = hpt__section_value(top, "jobs", "1");
-    r->jobs = atoi(jobs);
-    if (r->jobs < 1 || r->jobs > 64) return hpt__line_fail(hpt__section_line(top, "jobs"), "jobs is outside 1..64");
-    /* context options: the recipe's, then the caller's */
-    HPT_TRY(hpt_config_create(NULL, &c));
-    hpt_status st = HPT_OK;
+    char text[4100];
+    hpt_status st = hpt_config_create(NULL, out);
     for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
         if (!hpt__options_applies(i, 'C')) continue;
         const char *v = hpt__section_value(top, hpt__options_key(i), NULL);
-        char text[4100];
         if (r->base && r->base->o.v[i].set && !hpt_config_get(r->base, hpt__options_key(i), text, sizeof text, NULL)) v = text;
-        if (v) st = hpt_config_set(c, hpt__options_key(i), v);
+        if (v) st = hpt_config_set(*out, hpt__options_key(i), v);
     }
-    if (!st && !OPT_IS(&c->o, comm, "self")) st = hpt__fail(HPT_ERR_UNSUPPORTED, "a recipe runs in one process: comm=%s is for hpt pretrain", OPT_S(&c->o, comm));
+    if (!st && threads) st = hpt_config_set_int(*out, "threads", threads);
+    if (st) {
+        hpt_config_destroy(*out);
+        *out = NULL;
+    }
+    return st;
+}
+static int worker_threads(const hpt_recipe *r) { return r->ctx->threads / r->jobs > 0 ? r->ctx->threads / r->jobs : 1; }
+
+static hpt_status prepare(hpt_recipe *r) {
+    const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
+    hpt_config *c = NULL;
+    HPT_TRY(hpt__recipe_check(r));
+    if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
+    HPT_TRY(hpt__recipe_expand(r));
+    r->jobs = atoi(hpt__section_value(top, "jobs", "1"));
+    if (r->jobs < 1 || r->jobs > 64) return hpt__line_fail(hpt__section_line(top, "jobs"), "jobs is outside 1..64");
+    HPT_TRY(context_config(r, 0, &c));
+    hpt_status st = OPT_IS(&c->o, comm, "self") ? HPT_OK : hpt__fail(HPT_ERR_UNSUPPORTED, "a recipe runs in one process: comm=%s is for hpt pretrain", OPT_S(&c->o, comm));
     if (!st) st = hpt_context_create(c, &r->ctx);
     hpt_config_destroy(c);
+    if (!st) st = hpt_context_set_log(r->ctx, r->log, r->log_user);
     if (!st) st = hpt_context_describe(r->ctx, r->backend, sizeof r->backend, NULL);
     if (!st) st = hpt__recipe_data(r);
     for (int i = 0; i < r->n_instances && !st; i++) {       /* inputs stand before what uses them */
@@ -143,8 +152,17 @@ hpt_status hpt__recipe_prepare(hpt_recipe *r) {
         if (!st) st = make_key(r, &r->instances[i]);
         if (!st) look(&r->instances[i]);
     }
-    if (r->jobs > r->ctx->threads) r->jobs = r->ctx->threads;
-    r->prepared = !st;
+    if (!st && r->jobs > r->ctx->threads) r->jobs = r->ctx->threads;
+    return st;
+}
+/* Once: a recipe that is refused stays refused. */
+hpt_status hpt__recipe_prepare(hpt_recipe *r) {
+    if (r->refused) return hpt__fail(r->refused, "%s", r->text);
+    if (r->prepared) return HPT_OK;
+    hpt_status st = prepare(r);
+    r->prepared = 1;
+    r->refused = st;
+    if (st) snprintf(r->text, sizeof r->text, "%s", hpt__error_text());
     return st;
 }
 
@@ -196,25 +214,6 @@ static hpt_status measure(hpt_recipe *r, const hpt__instance *in, hpt_context *c
     return st == HPT_END ? HPT_OK : st;
 }
 
-static hpt_config *worker_config(const hpt_recipe *r) {
-    hpt_config *c = NULL;
-    char text[4100];
-    const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
-    hpt_status st = hpt_config_create(NULL, &c);
-    for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
-        if (!hpt__options_applies(i, 'C')) continue;
-        const char *v = hpt__section_value(top, hpt__options_key(i), NULL);
-        if (r->base && r->base->o.v[i].set && !hpt_config_get(r->base, hpt__options_key(i), text, sizeof text, NULL)) v = text;
-        if (v) st = hpt_config_set(c, hpt__options_key(i), v);
-    }
-    if (!st) st = hpt_config_set_int(c, "threads", r->ctx->threads / r->jobs > 0 ? r->ctx->threads / r->jobs : 1);
-    if (st) {
-        hpt_config_destroy(c);
-        return NULL;
-    }
-    return c;
-}
-
 static hpt_status estimate(hpt_recipe *r) {
     speed all[MAX_SPEEDS];
     int n = 0;
@@ -248,8 +247,9 @@ static hpt_status estimate(hpt_recipe *r) {
                 all[k].images += images;
             } else {
                 if (!ctx) {
-                    hpt_config *c = worker_config(r);
-                    st = c ? hpt_context_create(c, &ctx) : hpt__fail_memory(64);
+                    hpt_config *c;
+                    st = context_config(r, worker_threads(r), &c);
+                    if (!st) st = hpt_context_create(c, &ctx);
                     hpt_config_destroy(c);
                 }
                 if (!st) st = measure(r, in, ctx, &all[k]);
@@ -389,17 +389,17 @@ static void *work(void *arg) {
 
 static void forward_log(void *user, int32_t level, const char *text) {
     hpt_recipe *r = user;
-    if (!r->ctx || !r->ctx->log) return;
+    if (!r->log) return;
     pthread_mutex_lock(&r->lock);
-    r->ctx->log(r->ctx->log_user, level, text);
+    r->log(r->log_user, level, text);
     pthread_mutex_unlock(&r->lock);
 }
 
 static hpt_status run_workers(hpt_recipe *r) {
     worker w[64];
     int started = 0;
-    hpt_config *c = worker_config(r);
-    hpt_status st = c ? HPT_OK : hpt__fail_memory(64);
+    hpt_config *c;
+    hpt_status st = context_config(r, worker_threads(r), &c);
     memset(w, 0, sizeof w);
     for (int i = 0; i < r->jobs && !st; i++) {
         w[i].r = r;
