@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The hierarchy by calls, the search for a source, and recipes: plan, cache, interruption, report, and what they must refuse. */
 #define _GNU_SOURCE
+#include "core/alloc.h"
 #include "support.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -471,4 +472,67 @@ TEST(ready_recipes_are_sound) {
     }
     pclose(list);
     CHECK(n > 25);
+}
+
+/* ---- memory runs out: at each allocation in turn, in every call of this file's subject ---- */
+
+static int evaluations(hpt_context *ctx, hpt_config *c, hpt_model *m, hpt_dataset *a, hpt_dataset *b, int which, const char *recipe) {
+    hpt_result *r = NULL;
+    hpt_model *w = NULL;
+    hpt_recipe *rec = NULL;
+    hpt_dataset *few = NULL;
+    hpt_session *s = NULL;
+    const char *names[2] = {"a", "b"};
+    hpt_dataset *sources[2] = {a, b};
+    hpt_status st = HPT_OK;
+    if (which == 0) st = hpt_model_linear(m, a, NULL, b, c, &r);
+    else if (which == 1) st = hpt_model_knn(m, a, b, c, &r);
+    else if (which == 2) st = hpt_model_finetune(m, a, NULL, b, c, &w, &r);
+    else if (which == 3) st = hpt_source_search(ctx, c, m, sources, names, 2, a, b, NULL, NULL, &w, &r);
+    else if (which == 4) st = hpt_dataset_few(a, 9, 1, &few, NULL);
+    else if (which == 5) {
+        st = hpt_session_create(ctx, c, m, a, &s);
+        if (!st) st = hpt_session_monitor(s, a, b);
+        if (!st) st = hpt_session_run(s, NULL, NULL);
+    } else {
+        st = hpt_recipe_open(NULL, recipe, "none", &rec);
+        if (!st) st = hpt_recipe_plan(rec, &r);
+    }
+    CHECK(st >= 0 || (!r && !w));
+    hpt_recipe_destroy(rec);
+    hpt_session_destroy(s);
+    hpt_dataset_destroy(few);
+    hpt_model_destroy(w);
+    hpt_result_destroy(r);
+    return st;
+}
+TEST_LIMIT(memory_runs_out_in_evaluations, 600) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_dataset *all = toy_set(ctx, "", 24, 8, 3), *a, *b;
+    hpt_model *m;
+    char path[300];
+    OK(hpt_dataset_per_class(all, 4, 1, &a, &b));
+    hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=8 moco_dim=16 batch_size=4 bn_group=4 moco_k=8 precision=fp32 eval_crop=full probe_lr=0.1 probe_steps=2 probe_eval_every=1 probe_batch=4 steps=2 search_rungs=1 "
+                           "ft_batch=4 ft_micro=2 ft_lr=0.01 ft_length=1 monitor_every=1 knn_k=3 threads=1 workers=1");
+    OK(hpt_model_create(ctx, c, &m));
+    make_sets();
+    if (chdir(work)) FAIL("chdir");
+    write_text("r.ini", "[recipe]\nbackend = reference\nthreads = 1\n" COMMON "[data t]\npath = target\n[data x]\nfrom = t\nper_class = 5\n[data y]\nfrom = t\nper_class = 5\npart = rest\n[pretrain b]\ndata = t\nsweep.steps = 1, 2\nbatch_size = 2\nbn_group = 2\n"
+                        "[linear p]\nmodel = b\ntrain = x\nval = y\n[choose q]\nof = p\nover = steps\n[plot z]\nkind = lines\n");
+    snprintf(path, sizeof path, "%s/r.ini", work);
+    for (int which = 0; which < 7; which++) {
+        int64_t before = hpt__alloc_test_count();
+        CHECK(evaluations(ctx, c, m, a, b, which, path) >= 0);
+        int64_t n = hpt__alloc_test_count() - before, failed = 0, stride = n > 40 ? n / 40 : 1;
+        for (int64_t k = 1; k <= n; k += stride) {
+            hpt__alloc_test_fail(k, 0);
+            int st = evaluations(ctx, c, m, a, b, which, path);
+            hpt__alloc_test_fail(0, 0);
+            failed += st < 0;
+        }
+        printf("  call %d: %lld allocations, %lld failures reported\n", which, (long long)n, (long long)failed);
+        CHECK(failed > 0);
+        CHECK(evaluations(ctx, c, m, a, b, which, path) >= 0);       /* and all still works */
+    }
+    remove_sets();
 }

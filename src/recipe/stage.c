@@ -5,6 +5,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "core/number.h"
+#include "data/dataset.h"
 #include "io/file.h"
 #include <errno.h>
 #include <math.h>
@@ -44,9 +45,10 @@ static hpt__instance *input(const hpt_recipe *r, const hpt__instance *in, const 
     int i = hpt__instance_input(in, key, 0);
     return i < 0 ? NULL : &r->instances[in->input[i].instance];
 }
-/* A handle of this worker's own on a data set: pixels are shared. NULL where there is none. */
-static hpt_status data(const hpt_recipe *r, const hpt__instance *in, const char *key, hpt_dataset **out) {
-    const hpt__instance *d = input(r, in, key);
+/* A handle of this worker's own on a data set: pixels are shared, and so are mean and std, which take a pass over all images. NULL where there
+ * is none. */
+static hpt_status data(hpt_recipe *r, const hpt__instance *in, const hpt_config *c, const char *key, hpt_dataset **out) {
+    hpt__instance *d = input(r, in, key);
     *out = NULL;
     if (!d) return HPT_OK;
     uint64_t *all = hpt__alloc(sizeof *all * (size_t)(d->images + 1));
@@ -54,6 +56,17 @@ static hpt_status data(const hpt_recipe *r, const hpt__instance *in, const char 
     for (uint64_t i = 0; i < d->images; i++) all[i] = i;
     hpt_status st = hpt_dataset_subset(d->ds, all, d->images, out);
     hpt__free(all);
+    int needed = !hpt__word_in(" val test monitor_train monitor_val ", key);       /* those are seen with the training images' mean and std */
+    if (!st && needed && (OPT_IS(&c->o, pixel_mean, "auto") || OPT_IS(&c->o, pixel_std, "auto"))) {
+        pthread_mutex_lock(&r->once);
+        st = hpt__dataset_stats(d->ds);
+        if (!st) {
+            memcpy((*out)->mean, d->ds->mean, sizeof d->ds->mean);
+            memcpy((*out)->std, d->ds->std, sizeof d->ds->std);
+            (*out)->has_stats = 1;
+        }
+        pthread_mutex_unlock(&r->once);
+    }
     return st;
 }
 static hpt_status model(const hpt_recipe *r, hpt_context *ctx, const hpt_config *c, const hpt__instance *in, const char *key, hpt_model **out) {
@@ -113,9 +126,9 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         st = hpt_config_set(c, "carry_from", path);
     }
     if (!st) st = model(r, ctx, c, in, "init", &m);
-    if (!st) st = data(r, in, "data", &ds);
-    if (!st) st = data(r, in, "monitor_train", &train);
-    if (!st) st = data(r, in, "monitor_val", &val);
+    if (!st) st = data(r, in, c, "data", &ds);
+    if (!st) st = data(r, in, c, "monitor_train", &train);
+    if (!st) st = data(r, in, c, "monitor_val", &val);
     if (!st) st = hpt_session_create(ctx, c, m, ds, &s);
     if (!st && train && val) st = hpt_session_monitor(s, train, val);
     if (!st && !stat(checkpoint, &sb)) st = hpt_session_resume(s, checkpoint);
@@ -170,7 +183,7 @@ static hpt_status refresh(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
     hpt_status st = model(r, ctx, c, in, "init", &m);
-    if (!st) st = data(r, in, "data", &ds);
+    if (!st) st = data(r, in, c, "data", &ds);
     if (!st) st = hpt_model_refresh_bn(m, ds, c, NULL);
     file_in(in, "model.safetensors", path);
     if (!st) st = hpt_model_save(m, path, NULL);
@@ -197,15 +210,15 @@ static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt
     hpt_status st = hpt_config_set(c, "search_dir", path);
     if (!st) st = hpt_config_set_int(c, "search_save_every", (int64_t)save_every(r, in));
     if (!st) st = model(r, ctx, c, in, "init", &m);
-    if (!st) st = data(r, in, "train", &train);
-    if (!st) st = data(r, in, "val", &val);
+    if (!st) st = data(r, in, c, "train", &train);
+    if (!st) st = data(r, in, c, "val", &val);
     for (int i = 0; i < in->n_input && !st && n < 255; i++) {
         if (strcmp(in->input[i].key, "sources")) continue;
         const hpt__instance *d = &r->instances[in->input[i].instance];
         hpt__input one = {"x", in->input[i].instance};
         hpt__instance holder = {.section = in->section, .input = &one, .n_input = 1};
         name[n] = r->sections[d->section].name;
-        st = data(r, &holder, "x", &source[n]);
+        st = data(r, &holder, c, "x", &source[n]);
         n += !st;
     }
     if (!st) st = hpt_source_search(ctx, c, m, source, name, n, train, val, tell, &t, &winner, &res);
@@ -248,9 +261,9 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     hpt_dataset *train = NULL, *val = NULL, *test = NULL;
     hpt_result *res = NULL;
     hpt_status st = model(r, ctx, c, in, "model", &m);
-    if (!st) st = data(r, in, "train", &train);
-    if (!st) st = data(r, in, "val", &val);
-    if (!st) st = data(r, in, "test", &test);
+    if (!st) st = data(r, in, c, "train", &train);
+    if (!st) st = data(r, in, c, "val", &val);
+    if (!st) st = data(r, in, c, "test", &test);
     if (!st && kind != HPT__S_KNN) {        /* an interrupted one goes on */
         file_in(in, "work.state", path);
         st = hpt_config_set(c, "work_file", path);
@@ -382,7 +395,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
     hpt_dataset *ds = NULL;
     json_t *matrix = json_array(), *names = json_array();
     hpt_status st = of && x && p && width && same && other ? HPT_OK : hpt__fail_memory(64);
-    if (!st && !linear) st = data(r, in, "data", &ds);
+    if (!st && !linear) st = data(r, in, c, "data", &ds);
     if (!st && !linear && !ds) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: metric rv2 needs data", r->sections[in->section].name);
     if (ds) images = input(r, in, "data")->images;
     for (int i = 0; i < in->n_input && !st; i++)
