@@ -365,8 +365,11 @@ typedef struct hpt_layer_info {
 /* hpt_model_layer_info - list the layers for images of image_size pixels, index 0, 1, ... until HPT_END. Since 0.1. */
 HPT_API hpt_status hpt_model_layer_info(const hpt_model *model, uint32_t index, uint32_t image_size, hpt_layer_info *info);
 
+/* hpt_model_layer - the layer called name; "layer4" is its last block. HPT_ERR_ARGUMENT: there is none. Since 0.1. */
+HPT_API hpt_status hpt_model_layer(const hpt_model *model, const char *name, uint32_t image_size, hpt_layer_info *info);
+
 /* hpt_model_activations - output of one layer for every image, evaluation mode, before any ReLU that follows it; images as in
- * hpt_model_features(). layer: a name of hpt_model_layer_info(), or "layer4" for its last block. Option act_pool: none (default) writes
+ * hpt_model_features(). layer: a name as for hpt_model_layer(). Option act_pool: none (default) writes
  * (count, channels, height, width), average (count, channels). out_count: all values. Since 0.1. */
 HPT_API hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, const char *layer, float *out,
                                          uint64_t out_count);

@@ -263,6 +263,9 @@ TEST(activations_of_layers) {
             found |= !strcmp(l.name, "fc.2") && l.channels == 16 && l.height == 1 ? 4 : 0;
         }
         CHECK(found == 7);
+        OK(hpt_model_layer(m, "layer3", 16, &l));
+        CHECK(!strcmp(l.name, "layer3.0") && l.channels == 64);
+        FAILS(HPT_ERR_ARGUMENT, "layer5", hpt_model_layer(m, "layer5", 16, &l));
         feature[backend] = malloc(9 * 128 * 4);
         map[backend] = malloc(9 * 32 * 64 * 4);
         OK(hpt_model_features(m, ds, c, feature[backend], 9 * 128));

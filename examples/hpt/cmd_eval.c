@@ -79,11 +79,12 @@ int cmd_finetune(int argc, char **argv) {
     return rc;
 }
 
+typedef struct counted { progress bar; unsigned long long n; } counted;
 static int32_t search_step(void *user, const hpt_step_info *i) {
-    progress *p = user;
+    counted *p = user;
     char text[80];
     snprintf(text, sizeof text, "step %llu of a source, loss %.3f", (unsigned long long)i->step, i->loss);
-    progress_show(p, ++p->first, text);
+    progress_show(&p->bar, ++p->n, text);
     return 0;
 }
 int cmd_search(int argc, char **argv) {
@@ -111,10 +112,10 @@ int cmd_search(int argc, char **argv) {
     }
     char steps[32] = "0";
     hpt_config_get(c.cfg, "steps", steps, sizeof steps, NULL);
-    progress bar;
-    progress_begin(&bar, 0, strtoull(steps, NULL, 10) * n);
-    if (!st) st = hpt_source_search(c.ctx, c.cfg, m, source, name, n, set[0], set[1], search_step, &bar, &winner, &r);
-    progress_end(&bar);
+    counted p = {.n = 0};
+    progress_begin(&p.bar, 0, strtoull(steps, NULL, 10) * n);
+    if (!st) st = hpt_source_search(c.ctx, c.cfg, m, source, name, n, set[0], set[1], search_step, &p, &winner, &r);
+    progress_end(&p.bar);
     if (!st && cli_value(&c, "out")) st = hpt_model_save(winner, cli_value(&c, "out"), NULL);
     if (st) rc = cli_fail("search", st);
     else {
@@ -141,10 +142,8 @@ static hpt_status layer_values(cli *c, hpt_model *m, hpt_dataset *ds, const char
     hpt_status st;
     hpt_config_get(c->cfg, "image_size", size, sizeof size, NULL);
     hpt_config_get(c->cfg, "act_pool", pool, sizeof pool, NULL);
-    for (uint32_t i = 0; (st = hpt_model_layer_info(m, i, (uint32_t)atoi(size), &l)) == HPT_OK; i++)
-        if (!strcmp(l.name, layer)) break;
-    if (st < 0) return st;
-    *width = st == HPT_END ? 0 : !strcmp(pool, "average") ? l.channels : (uint64_t)l.channels * l.height * l.width;
+    if ((st = hpt_model_layer(m, layer, (uint32_t)atoi(size), &l))) return st;
+    *width = !strcmp(pool, "average") ? l.channels : (uint64_t)l.channels * l.height * l.width;
     if (!(*x = malloc((size_t)(images * *width) * 4 + 4))) return HPT_ERR_MEMORY;
     return hpt_model_activations(m, ds, c->cfg, layer, *x, images * *width);
 }

@@ -50,21 +50,25 @@ static void note(void *user, int32_t level, const char *text) {
     fprintf(stderr, "warning: %s (shown once)\n", text);
 }
 
-/* A value of the result's JSON that is not a number: from the text, which the library wrote. */
-static int print_plan(const hpt_result *res, int json) {
+static void print_sum(const hpt_result *res, FILE *to) {
     double todo = 0, steps = 0, left = 0, all = 0, total = 0;
-    char *text = cli_json(res), when[24];
+    char when[24];
+    hpt_result_number(res, "to_do", &todo);
+    hpt_result_number(res, "stage_count", &all);
+    hpt_result_number(res, "steps_left", &steps);
+    hpt_result_number(res, "total_steps", &total);
+    hpt_result_number(res, "seconds_left", &left);
+    clock_text(left, when);
+    fprintf(to, "%.0f of %.0f stages to do, %.0f of %.0f optimizer steps, about %s\n", todo, all, steps, total, when);
+}
+static int print_plan(const hpt_result *res, int json) {
+    char *text = cli_json(res);
     if (!text) return 1;
     if (json) {
         printf("%s\n", text);
         free(text);
         return 0;
     }
-    hpt_result_number(res, "to_do", &todo);
-    hpt_result_number(res, "stage_count", &all);
-    hpt_result_number(res, "steps_left", &steps);
-    hpt_result_number(res, "total_steps", &total);
-    hpt_result_number(res, "seconds_left", &left);
     /* one stage a line: the library's JSON has one field a line */
     char name[160] = "", state[16] = "";
     double n = 0, secs = 0;
@@ -79,8 +83,7 @@ static int print_plan(const hpt_result *res, int json) {
         }
     }
     free(text);
-    clock_text(left, when);
-    printf("%.0f of %.0f stages to do, %.0f of %.0f optimizer steps, about %s\n", todo, all, steps, total, when);
+    print_sum(res, stdout);
     return 0;
 }
 
@@ -119,6 +122,11 @@ int cmd_run(int argc, char **argv) {
         sigaction(SIGINT, &a, NULL);
         sigaction(SIGTERM, &a, NULL);
         st = hpt_recipe_set_log(r, note, NULL);
+        if (!st && !s.quiet && !cli_value(&c, "report") && !(st = hpt_recipe_plan(r, &res))) {
+            print_sum(res, stderr);
+            hpt_result_destroy(res);
+            res = NULL;
+        }
         if (!st) st = cli_value(&c, "report") ? hpt_recipe_report(r, &res) : hpt_recipe_run(r, show, &s, &res);
         if (!st && json) {
             char *text = cli_json(res);

@@ -138,24 +138,38 @@ hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, co
     return hpt__features_pixels(model, o, x, n, size, out);
 }
 
-hpt_status hpt_model_layer_info(const hpt_model *model, uint32_t index, uint32_t image_size, hpt_layer_info *info) {
-    hpt__graph g;
+static hpt_status layer_out(const hpt__node *n, hpt_layer_info *info) {
     hpt_layer_info full;
+    memset(&full, 0, sizeof full);
+    full.channels = (uint32_t)n->c;
+    full.height = (uint32_t)n->h;
+    full.width = (uint32_t)n->w;
+    snprintf(full.name, sizeof full.name, "%s", n->name);
+    return hpt__struct_out(info, &full, sizeof full, "info");
+}
+static hpt_status layers(const hpt_model *model, uint32_t image_size, hpt__graph *g) {
     CHECK(model, MODEL);
     if (image_size < 8 || image_size > 4096) return hpt__fail(HPT_ERR_ARGUMENT, "image_size %u is outside 8..4096", image_size);
-    HPT_TRY(hpt__graph_resnet(&g, &model->net.arch, (int)image_size, 1));
+    return hpt__graph_resnet(g, &model->net.arch, (int)image_size, 1);
+}
+hpt_status hpt_model_layer_info(const hpt_model *model, uint32_t index, uint32_t image_size, hpt_layer_info *info) {
+    hpt__graph g;
+    HPT_TRY(layers(model, image_size, &g));
     hpt_status st = HPT_END;
     for (int i = 0; i < g.n_nodes; i++) {
-        const hpt__node *n = &g.nodes[i];
-        if (!n->name[0] || index-- > 0) continue;
-        memset(&full, 0, sizeof full);
-        full.channels = (uint32_t)n->c;
-        full.height = (uint32_t)n->h;
-        full.width = (uint32_t)n->w;
-        snprintf(full.name, sizeof full.name, "%s", n->name);
-        st = hpt__struct_out(info, &full, sizeof full, "info");
+        if (!g.nodes[i].name[0] || index-- > 0) continue;
+        st = layer_out(&g.nodes[i], info);
         break;
     }
+    hpt__graph_fini(&g);
+    return st;
+}
+hpt_status hpt_model_layer(const hpt_model *model, const char *name, uint32_t image_size, hpt_layer_info *info) {
+    hpt__graph g;
+    NOT_NULL(name);
+    HPT_TRY(layers(model, image_size, &g));
+    hpt_status st = hpt__graph_cut(&g, name, 0);
+    if (!st) st = layer_out(&g.nodes[g.n_nodes - 1], info);
     hpt__graph_fini(&g);
     return st;
 }

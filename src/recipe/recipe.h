@@ -67,7 +67,7 @@ struct hpt_recipe {
     hpt__instance *instances;
     int n_instances, cap_instances;
     int64_t *seeds;
-    int n_seeds, jobs, prepared;
+    int n_seeds, jobs, prepared, estimated;
     hpt_status refused;             /* what prepare() failed with */
     hpt_log_fn log;
     void *log_user;

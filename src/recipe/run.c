@@ -220,6 +220,7 @@ static hpt_status estimate(hpt_recipe *r) {
     char what[200];
     hpt_context *ctx = NULL;
     hpt_status st = HPT_OK;
+    if (r->estimated) return HPT_OK;
     for (int round = 0; round < 3 && !st; round++)      /* results; measurements for the rest; estimates */
         for (int i = 0; i < r->n_instances && !st; i++) {
             hpt__instance *in = &r->instances[i];
@@ -256,6 +257,7 @@ static hpt_status estimate(hpt_recipe *r) {
             }
         }
     hpt_context_destroy(ctx);
+    r->estimated = !st;
     return st;
 }
 

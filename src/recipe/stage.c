@@ -334,18 +334,13 @@ static hpt_status choose(hpt_recipe *r, hpt__instance *in, json_t *out) {
 
 /* ---- similarity of every pair ---- */
 
-static hpt_status activations(hpt_recipe *r, hpt_context *ctx, hpt_config *c, const hpt__instance *in, const hpt__instance *of, const char *layer, hpt_dataset *ds, uint64_t n, float **x, uint64_t *width) {
+static hpt_status activations(hpt_context *ctx, hpt_config *c, const hpt__instance *of, const char *layer, hpt_dataset *ds, uint64_t n, float **x, uint64_t *width) {
     char path[4200];
     hpt_model *m = NULL;
     hpt_layer_info l = {.struct_size = sizeof l};
-    (void)r;
     file_in(of, "model.safetensors", path);
     HPT_TRY(hpt_model_load(ctx, c, path, &m, NULL));
-    hpt_status st = HPT_END;
-    uint32_t size = (uint32_t)OPT_I(&c->o, image_size);
-    for (uint32_t i = 0; (st = hpt_model_layer_info(m, i, size, &l)) == HPT_OK; i++)
-        if (!strcmp(l.name, layer)) break;
-    if (st == HPT_END) st = hpt__fail(HPT_ERR_ARGUMENT, "[%s]: the network has no layer '%.60s'", r->sections[in->section].name, layer);
+    hpt_status st = hpt_model_layer(m, layer, (uint32_t)OPT_I(&c->o, image_size), &l);
     *width = st ? 0 : OPT_IS(&c->o, act_pool, "average") ? l.channels : (uint64_t)l.channels * l.height * l.width;
     if (!st && !(*x = hpt__alloc((size_t)(n * *width) * 4))) st = hpt__fail_memory((size_t)(n * *width) * 4);
     if (!st) st = hpt_model_activations(m, ds, c, layer, *x, n * *width);
@@ -403,7 +398,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
     for (int i = 0; i < n && !st; i++) {
         const hpt__instance *o = &r->instances[of[i]];
         uint64_t count = images;
-        st = linear ? logits(o, r, &x[i], &width[i], &count) : activations(r, ctx, c, in, o, layer, ds, images, &x[i], &width[i]);
+        st = linear ? logits(o, r, &x[i], &width[i], &count) : activations(ctx, c, o, layer, ds, images, &x[i], &width[i]);
         if (!st && linear && i && count != images) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: its stages have test sets of different sizes", r->sections[in->section].name);
         images = count;
         if (!st && iou) st = predictions(r, o, x[i], width[i], images, &p[i], &label);
