@@ -212,7 +212,7 @@ static const char whole[] = "[recipe]\nname = all kinds\nseeds = 0, 1\njobs = 2\
     "[knn k]\nmodel = t[steps=6]\ntrain = train\nval = val\ntest = test\n"
     "[finetune ft]\nmodel = t[steps=6]\ntrain = train\nval = val\ntest = test\n"
     "[similarity rv]\nof = t\nmetric = rv2\ndata = val0\ngroup = steps\n[data val0]\nfrom = target\nimages = 20\n"
-    "[similarity io]\nof = p\nmetric = iou\n"
+    "[similarity io]\nof = p\nmetric = iou\n[choose q]\nof = p\nover = steps\n"
     "[table one]\ntitle = a <table> & more\nstages = p, pf\ncolumns = steps\n"
     "[plot lines]\nkind = lines\nstages = p, pf\nx = steps\n[plot bars]\nkind = bars\nstages = p\nx = steps\nrelative = 3\n[plot heat]\nkind = heat\nof = rv\n[plot near]\nkind = closeness\nof = rv\nstages = p\nx = steps\n"
     "[finding always]\nclaim = scores are above zero\nleft = p[steps=6]\nright = 0\nexpect = greater\n[finding never]\nclaim = a probe is 200 points ahead\nleft = p[steps=6] - pf\nright = 200\n";
@@ -231,13 +231,13 @@ TEST_LIMIT(recipe_runs_every_kind_once, 300) {
     hpt_recipe *r = open_recipe(whole);
     OK(hpt_recipe_plan(r, &plan));
     OK(hpt_result_number(plan, "to_do", &v));
-    CHECK(v == 1 + 2 + 4 + 4 + 2 + 4 + 2 + 2 + 2 + 2 + 1 + 1);
+    CHECK(v == 1 + 2 + 4 + 4 + 2 + 4 + 2 + 2 + 2 + 2 + 1 + 1 + 2);
     OK(hpt_result_number(plan, "steps_left", &v));
     CHECK(v == 6 + 2 * 2 * 4 + 2 * (3 + 6) + 2 * 2 * 3 + 2 * 4);
     OK(hpt_result_number(plan, "seconds_left", &v));
     CHECK(v > 0);
     OK(hpt_recipe_run(r, count_ends, &ends, &res));
-    CHECK(ends == 27);
+    CHECK(ends == 29);
     json_t *j = json_of(res), *s;
     size_t i;
     int kinds = 0;
@@ -252,6 +252,15 @@ TEST_LIMIT(recipe_runs_every_kind_once, 300) {
             CHECK(json_array_size(m) == 4);
             for (size_t a = 0; a < 4; a++) CHECK(json_number_value(json_array_get(json_array_get(m, a), a)) == 1);
             CHECK(json_number_value(json_array_get(json_array_get(m, 0), 1)) == json_number_value(json_array_get(json_array_get(m, 1), 0)));
+        }
+        if (!strcmp(kind, "choose")) {       /* the best by validation, and its model */
+            json_t *list = json_object_get(s, "candidates");
+            double top = json_number_value(json_object_get(s, "val_score"));
+            CHECK(json_array_size(list) == 2);
+            for (size_t a = 0; a < 2; a++) CHECK(json_number_value(json_object_get(json_array_get(list, a), "val_score")) <= top);
+            char command[400];
+            snprintf(command, sizeof command, "for f in %s/out/stages/t_*/model.safetensors; do cmp -s $f %s/out/stages/q_seed_%d*/model.safetensors && exit 0; done; exit 1", work, work, integer(s, "seed"));
+            CHECK(!system(command));
         }
         if (!strcmp(json_string_value(json_object_get(s, "stage")), "rv")) CHECK(json_object_get(json_object_get(s, "welch"), "p"));
     }
@@ -286,7 +295,7 @@ TEST_LIMIT(recipe_runs_every_kind_once, 300) {
     r = open_recipe(whole);
     OK(hpt_recipe_plan(r, &plan));
     OK(hpt_result_number(plan, "to_do", &v));
-    CHECK(v == 27 - 1 - 2 - 2);         /* base, refresh and its probes stay */
+    CHECK(v == 29 - 1 - 2 - 2);         /* base, refresh and its probes stay */
     hpt_recipe_destroy(r);
     snprintf(path, sizeof path, "%s/out/report.html", work);
     FILE *f = fopen(path, "r");
