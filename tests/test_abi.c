@@ -111,7 +111,7 @@ TEST(examples_run) {
     RUN("%s/01_version", HPT_TEST_BIN);
     CHECK(strstr(output, "libhpt 0."));
     RUN("%s/02_features tests/fixtures/files", HPT_TEST_BIN);
-    CHECK(strstr(output, "11 images, 512 features each"));
+    CHECK(strstr(output, "13 images, 512 features each"));
     RUN("%s/04_stages", HPT_TEST_BIN);
     CHECK(strstr(output, "linear probe"));
     if (!sh("test -x %s/05_raii", HPT_TEST_BIN)) {

@@ -48,7 +48,7 @@ TEST(images_against_pillow) {
 /* Uncompressed TIFF is the PNG of the same image; either byte order; what is not read says why. */
 TEST(tiff_images) {
     hpt__image a, b;
-    hpt__bytes tif = slurp("rgb.tif"), png = slurp("rgb.png"), lzw = slurp("lzw.tif"), gray = slurp("gray.tif"), graypng = slurp("gray.png");
+    hpt__bytes tif = slurp("rgb.tif"), png = slurp("rgb.png"), gray = slurp("gray.tif"), graypng = slurp("gray.png");
     OK(hpt__image_decode(tif.p, tif.n, &plain, &a));
     OK(hpt__image_decode(png.p, png.n, &plain, &b));
     CHECK(a.w == 24 && a.h == 20 && !memcmp(a.rgb, b.rgb, 24 * 20 * 3));
@@ -59,7 +59,11 @@ TEST(tiff_images) {
     CHECK(!memcmp(a.rgb, b.rgb, 24 * 20 * 3));
     hpt__image_free(&a);
     hpt__image_free(&b);
-    if (hpt__image_decode(lzw.p, lzw.n, &plain, &a) != HPT_ERR_DATA || !strstr(hpt_last_error(), "compression 5")) FAIL("%s", hpt_last_error());
+    static const uint8_t compression[] = {3, 1, 3, 0, 1, 0, 0, 0, 1, 0};
+    uint8_t *tag = memmem(tif.p, tif.n, compression, sizeof compression);
+    CHECK(tag);
+    tag[8] = 5;
+    if (hpt__image_decode(tif.p, tif.n, &plain, &a) != HPT_ERR_DATA || !strstr(hpt_last_error(), "compression 5")) FAIL("%s", hpt_last_error());
     /* big-endian, two strips, white is zero, a byte to pass over in each pixel */
     static const uint8_t big[] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0, 9, 1, 0, 0, 3, 0, 0, 0, 1, 0, 2, 0, 0, 1, 1, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 0, 3, 0, 0, 0, 1, 0, 1, 0, 0, 1, 6, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0,
                                   1, 17, 0, 3, 0, 0, 0, 2, 0, 122, 0, 126, 1, 21, 0, 3, 0, 0, 0, 1, 0, 2, 0, 0, 1, 22, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 1, 23, 0, 3, 0, 0, 0, 2, 0, 4, 0, 4, 1, 2, 0, 3, 0, 0, 0, 1, 0, 8, 0, 0,

@@ -8,8 +8,12 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
+/* Once: stop after saving. Twice: at once; what was saved before counts. */
 static void on_signal(int sig) {
-    (void)sig;
+    if (interrupted) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+    }
     interrupted = 1;
 }
 
