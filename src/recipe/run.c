@@ -294,7 +294,7 @@ hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
 
 /* ---- workers ---- */
 
-typedef struct worker { hpt_recipe *r; hpt_context *ctx; hpt__instance *in; double share; pthread_t thread; } worker;
+typedef struct worker { hpt_recipe *r; hpt_context *ctx; hpt__instance *in; double share; int begun; pthread_t thread; } worker;
 
 static void count(const hpt_recipe *r, int *done, int *all) {
     *done = *all = 0;
@@ -323,6 +323,11 @@ static hpt_status on_step(void *user, uint64_t step, uint64_t steps) {
     worker *w = user;
     pthread_mutex_lock(&w->r->lock);
     double share = w->in->estimate * (steps ? (double)step / (double)steps : 0);
+    if (!w->begun && step && steps) {       /* what a resumed stage had done already is not this run's work */
+        w->begun = 1;
+        w->share = w->in->estimate * (double)(step - 1) / (double)steps;
+        w->r->total -= w->share;
+    }
     if (share > w->share) {
         w->r->spent += share - w->share;
         w->share = share;
@@ -368,6 +373,7 @@ static void *work(void *arg) {
         in->state = HPT__I_RUNNING;
         w->in = in;
         w->share = 0;
+        w->begun = 0;
         show(w, HPT_RECIPE_BEGIN, 0, in->steps);
         pthread_mutex_unlock(&r->lock);
         hpt_status st = hpt__stage_run(r, w->ctx, in, on_step, w);
