@@ -56,9 +56,10 @@ int cli_parse(cli *c, int argc, char **argv) {
         const char *value = eq ? eq + 1 : i + 1 < argc ? argv[++i] : NULL;
         if (!value) return fprintf(stderr, "hpt %s: --%s needs a value\n", c->command, key), 3;
         if (own && own->flag == 2 && own->value) {      /* given again: one a line */
-            char *joined = malloc(strlen(own->value) + strlen(value) + 2);
+            size_t size = strlen(own->value) + strlen(value) + 2;
+            char *joined = malloc(size);
             if (!joined) return 2;
-            sprintf(joined, "%s\n%s", own->value, value);
+            snprintf(joined, size, "%s\n%s", own->value, value);
             own->value = joined;
             continue;
         }

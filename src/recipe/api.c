@@ -5,21 +5,7 @@
 
 static void recipe_free(void *p) {
     hpt_recipe *r = p;
-    for (int i = 0; i < r->n_instances; i++) {
-        hpt__instance *in = &r->instances[i];
-        for (int k = 0; k < in->n_vars; k++) {
-            hpt__free(in->vars[k].id);
-            hpt__free(in->vars[k].value);
-        }
-        hpt__free(in->vars);
-        hpt__free(in->input);
-        hpt__free(in->file);
-        hpt__free(in->set);
-        hpt__free(in->name);
-        hpt__free(in->dir);
-        hpt_dataset_destroy(in->ds);
-        json_decref(in->result);
-    }
+    for (int i = 0; i < r->n_instances; i++) hpt__instance_fini(&r->instances[i]);
     for (int i = 0; i < r->n_sections; i++) {
         for (int k = 0; k < r->sections[i].n; k++) {
             hpt__free(r->sections[i].lines[k].key);
@@ -75,7 +61,7 @@ hpt_status hpt_recipe_set(hpt_recipe *r, const char *key, const char *value) {
         const char *name = *s->name ? s->name : hpt__kinds[s->kind].word;
         if (strlen(name) != (size_t)(dot - key) || memcmp(name, key, strlen(name))) continue;
         const hpt__line *was = hpt__section_line(s, dot + 1);
-        HPT_TRY(hpt__section_set(r, s, dot + 1, value, was ? was->line : s->line, was ? was->file : s->file));
+        HPT_TRY(hpt__section_set(s, dot + 1, value, was ? was->line : s->line, was ? was->file : s->file));
         return hpt__recipe_check(r);
     }
     return hpt__fail(HPT_ERR_ARGUMENT, "'%.80s' is not section.key of the recipe", key);

@@ -147,13 +147,7 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
         if (v || hpt__instance_value(r, in, "set")) return bad(r, in, "from", "from goes with neither path nor set");
         hpt__instance *p = &r->instances[in->input[from].instance];
         HPT_TRY(open_instance(r, p));
-        hpt_dataset_info info = {.struct_size = sizeof info};
-        st = hpt_dataset_get_info(p->ds, &info);
-        uint64_t *all = hpt__alloc(sizeof *all * (size_t)(info.count + 1));
-        if (!st && !all) st = hpt__fail_memory((size_t)info.count * 8);
-        for (uint64_t i = 0; !st && i < info.count; i++) all[i] = i;
-        if (!st) st = hpt_dataset_subset(p->ds, all, info.count, &in->ds);
-        hpt__free(all);
+        st = hpt__dataset_new(r->ctx, p->ds->src, p->ds->index, p->ds->count, &in->ds);
         if (!st && p->set && !(in->set = hpt__strdup(p->set))) st = hpt__fail_memory(64);
     } else {
         char path[4096];

@@ -109,7 +109,7 @@ static hpt_status add_var(hpt__instance *in, const char *section, const char *ke
     snprintf(id, sizeof id, "%.70s.%.80s", section, key);
     return copy_vars(in, &one, &conflict);
 }
-static void instance_fini(hpt__instance *in) {
+void hpt__instance_fini(hpt__instance *in) {
     for (int i = 0; i < in->n_vars; i++) {
         hpt__free(in->vars[i].id);
         hpt__free(in->vars[i].value);
@@ -117,6 +117,11 @@ static void instance_fini(hpt__instance *in) {
     hpt__free(in->vars);
     hpt__free(in->input);
     hpt__free(in->file);
+    hpt__free(in->set);
+    hpt__free(in->name);
+    hpt__free(in->dir);
+    hpt_dataset_destroy(in->ds);
+    json_decref(in->result);
     memset(in, 0, sizeof *in);
 }
 static hpt_status copy_instance(hpt__instance *to, const hpt__instance *from) {
@@ -200,7 +205,7 @@ static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hp
         for (int j = i; j < end && !st; j++)
             if (r->instances[j].seed == r->instances[i].seed && hpt__ref_matches(r, text, &r->instances[j]) && equal_but(&r->instances[i], &r->instances[j], over)) st = add_input(&next, "of", j);
         if (!st && !conflict) st = expand_refs(b, &next, ref + 1);
-        instance_fini(&next);
+        hpt__instance_fini(&next);
         HPT_TRY(st);
     }
     return HPT_OK;
@@ -247,7 +252,7 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
             if (!st) st = copy_vars(&next, &r->instances[i], &conflict);
             if (!st) st = add_input(&next, key, i);
             if (!st && !conflict) st = expand_refs(b, &next, ref + 1);
-            instance_fini(&next);
+            hpt__instance_fini(&next);
         }
         return st;
     }
@@ -283,14 +288,14 @@ static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line) {
             st = copy_instance(&next, in);
             if (!st) st = add_var(&next, s->name, key + 6, item);
             if (!st) st = expand_sweeps(b, &next, line + 1);
-            instance_fini(&next);
+            hpt__instance_fini(&next);
         }
         return st;
     }
     hpt__instance done;
     HPT_TRY(copy_instance(&done, in));
     hpt_status st = push(r, &done);
-    if (st) instance_fini(&done);
+    if (st) hpt__instance_fini(&done);
     return st;
 }
 /* Variants, then swept references ("sweep.data = a, b"), come first: they decide what is referred to. */
@@ -307,7 +312,7 @@ static hpt_status expand_variants(builder *b, hpt__instance *in, int line, int v
         st = copy_instance(&next, in);
         if (!st) st = add_var(&next, s->name, "variant", s->lines[i].key + 8);
         if (!st) st = expand_variants(b, &next, 0, 1);
-        instance_fini(&next);
+        hpt__instance_fini(&next);
     }
     if (any || st) return st;
     for (; line < s->n; line++) {
@@ -318,7 +323,7 @@ static hpt_status expand_variants(builder *b, hpt__instance *in, int line, int v
             st = copy_instance(&next, in);
             if (!st) st = add_var(&next, s->name, key + 6, item);
             if (!st) st = expand_variants(b, &next, line + 1, 1);
-            instance_fini(&next);
+            hpt__instance_fini(&next);
         }
         return st;
     }
@@ -353,7 +358,7 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
                 in.seed = (int64_t)v;
             }
             st = expand_variants(&b, &in, 0, 0);
-            instance_fini(&in);
+            hpt__instance_fini(&in);
         }
         if (st) return st;
         s = &r->sections[at];

@@ -40,16 +40,6 @@ static series *series_of(chart *c, const char *name, const char *colour) {
     c->n++;
     return s;
 }
-/* "label, key=value": the section and every variable but x. */
-static void series_name(const hpt_recipe *r, const hpt__instance *in, const char *x, char *out, size_t size) {
-    size_t at = (size_t)snprintf(out, size, "%s", hpt__section_label(&r->sections[in->section]));
-    for (int i = 0; i < in->n_vars && at < size; i++) {
-        const char *last = strchr(in->vars[i].id, '.') + 1;
-        if (x && (!strcmp(last, x) || !strcmp(in->vars[i].id, x))) continue;
-        at += (size_t)snprintf(out + at, size - at, ", %s=%s", last, in->vars[i].value);
-    }
-}
-
 static void add_point(chart *c, series *s, int x, double mean, double sd) {
     if (!s || x < -1 || s->n == MAX_POINTS || mean != mean) return;
     s->p[s->n++] = (point){x, mean, sd};
@@ -70,7 +60,7 @@ static void gather(const hpt_recipe *r, const hpt__section *sec, chart *c) {
             hpt__mean m = hpt__over_seeds(r, in, &v);
             if (!m.n) continue;
             const char *value = hpt__instance_var(in, x);
-            series_name(r, in, x, name, sizeof name);
+            hpt__instance_label(r, in, x, name, sizeof name);
             series *s = series_of(c, name, hpt__section_value(&r->sections[in->section], "colour", NULL));
             if (s && !value) s->flat = 1;
             add_point(c, s, value ? category(c, value) : -1, m.mean, m.sd);
@@ -237,7 +227,7 @@ static void closeness(const hpt_recipe *r, const hpt__section *sec, chart *c) {
             k++;
         }
         const char *at = hpt__instance_var(in, x);
-        series_name(r, in, x, name, sizeof name);
+        hpt__instance_label(r, in, x, name, sizeof name);
         series *s = k ? series_of(c, name, NULL) : NULL;
         if (s && !at) s->flat = 1;
         if (k) add_point(c, s, at ? category(c, at) : -1, sum / k, k > 1 ? sqrt(fmax(0, (sq - sum * sum / k) / (k - 1))) : 0);

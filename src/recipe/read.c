@@ -77,9 +77,8 @@ hpt__section *hpt__section_only(const hpt_recipe *r, hpt__section_kind kind) {
     return NULL;
 }
 
-hpt_status hpt__section_set(hpt_recipe *r, hpt__section *s, const char *key, const char *value, int line, const char *file) {
+hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value, int line, const char *file) {
     hpt__line *l = (hpt__line *)(uintptr_t)hpt__section_line(s, key);
-    (void)r;
     char *copy = hpt__strdup(value);
     if (!copy) return hpt__fail_memory(strlen(value));
     if (l) {
@@ -196,11 +195,12 @@ static int handle(void *user, const char *section, const char *name, const char 
     }
     const hpt__line *was = hpt__section_line(s, name);
     if (rd->indented && !strcmp(name, rd->last_key) && was) {
-        char *joined = hpt__alloc(strlen(was->value) + strlen(value) + 2);
-        if (!joined) rd->st = hpt__fail_memory(64);
+        size_t size = strlen(was->value) + strlen(value) + 2;
+        char *joined = hpt__alloc(size);
+        if (!joined) rd->st = hpt__fail_memory(size);
         else {
-            sprintf(joined, "%s %s", was->value, value);
-            rd->st = hpt__section_set(rd->r, s, name, joined, was->line, rd->file);
+            snprintf(joined, size, "%s %s", was->value, value);
+            rd->st = hpt__section_set(s, name, joined, was->line, rd->file);
         }
         hpt__free(joined);
         return !rd->st;
@@ -210,7 +210,7 @@ static int handle(void *user, const char *section, const char *name, const char 
         return 0;
     }
     snprintf(rd->last_key, sizeof rd->last_key, "%s", name);
-    rd->st = hpt__section_set(rd->r, s, name, value, rd->line, rd->file);
+    rd->st = hpt__section_set(s, name, value, rd->line, rd->file);
     return !rd->st;
 }
 
@@ -246,7 +246,7 @@ static hpt_status apply_like(hpt_recipe *r, hpt__section *s, int depth) {
     if (!from) return hpt__line_fail(like, "there is no [template %.60s], and no [%s %.60s]", like->value, hpt__kinds[s->kind].word, like->value);
     HPT_TRY(apply_like(r, from, depth + 1));
     for (int i = 0; i < from->n; i++)
-        if (!hpt__section_line(s, from->lines[i].key)) HPT_TRY(hpt__section_set(r, s, from->lines[i].key, from->lines[i].value, from->lines[i].line, from->lines[i].file));
+        if (!hpt__section_line(s, from->lines[i].key)) HPT_TRY(hpt__section_set(s, from->lines[i].key, from->lines[i].value, from->lines[i].line, from->lines[i].file));
     return HPT_OK;
 }
 

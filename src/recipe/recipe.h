@@ -54,7 +54,7 @@ typedef struct hpt__instance {
     int state;                      /* HPT__I_* */
     json_t *result;
 } hpt__instance;
-enum { HPT__I_TODO, HPT__I_PART, HPT__I_RUNNING, HPT__I_DONE };
+enum { HPT__I_NEW, HPT__I_PART, HPT__I_RUNNING, HPT__I_DONE };
 
 struct hpt_recipe {
     hpt__handle handle;
@@ -78,7 +78,7 @@ struct hpt_recipe {
     pthread_cond_t changed;
     hpt_recipe_fn fn;
     void *user;
-    int stop, running;
+    int stop;
     hpt_status status;
     char text[1024];
     double started, spent, total;   /* seconds: begun at, estimated of what this run has done, estimated of all it must do */
@@ -87,7 +87,7 @@ struct hpt_recipe {
 /* read.c */
 hpt_status hpt__recipe_read(hpt_recipe *r, const char *path, int depth);
 hpt_status hpt__recipe_check(hpt_recipe *r);                                    /* kinds, keys, templates, after all lines are there */
-hpt_status hpt__section_set(hpt_recipe *r, hpt__section *s, const char *key, const char *value, int line, const char *file);
+hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value, int line, const char *file);
 const hpt__line *hpt__section_line(const hpt__section *s, const char *key);     /* NULL: not there */
 const char *hpt__section_value(const hpt__section *s, const char *key, const char *missing);
 int hpt__section_find(const hpt_recipe *r, const char *name);                   /* data or stage section; -1 */
@@ -99,6 +99,7 @@ int hpt__list_item(const char *list, int i, char separator, char *out, size_t si
 
 /* expand.c */
 hpt_status hpt__recipe_expand(hpt_recipe *r);
+void hpt__instance_fini(hpt__instance *in);
 /* Value of a key of an instance: swept, then written, then NULL. */
 const char *hpt__instance_value(const hpt_recipe *r, const hpt__instance *in, const char *key);
 const char *hpt__instance_var(const hpt__instance *in, const char *key);        /* by id or by its last part; NULL */

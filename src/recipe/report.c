@@ -108,15 +108,6 @@ static json_t *findings(const hpt_recipe *r, hpt__text *html) {
 
 /* ---- tables ---- */
 
-/* "label" and every variable but the column's. */
-static void row_name(const hpt_recipe *r, const hpt__instance *in, const char *column, char *out, size_t size) {
-    size_t at = (size_t)snprintf(out, size, "%s", hpt__section_label(&r->sections[in->section]));
-    for (int i = 0; i < in->n_vars && at < size; i++) {
-        const char *last = strchr(in->vars[i].id, '.') + 1;
-        if (column && (!strcmp(last, column) || !strcmp(in->vars[i].id, column))) continue;
-        at += (size_t)snprintf(out + at, size - at, ", %s=%s", last, in->vars[i].value);
-    }
-}
 static void cell(const hpt_recipe *r, const hpt__instance *in, const char *value, hpt__text *html) {
     hpt__value v = {value, NULL, NULL, NULL};
     hpt__mean m = hpt__over_seeds(r, in, &v);
@@ -164,7 +155,7 @@ static void table(const hpt_recipe *r, const hpt__section *s, const char *stages
         const hpt__instance *in = &r->instances[group[i]];
         if (done[i]) continue;
         char mine[256];
-        row_name(r, in, column, mine, sizeof mine);
+        hpt__instance_label(r, in, column, mine, sizeof mine);
         hpt__put(html, "<tr><td>");
         hpt__put_html(html, mine);
         if (!columns) {
@@ -176,7 +167,7 @@ static void table(const hpt_recipe *r, const hpt__section *s, const char *stages
             for (int j = i; j < n; j++) {
                 const hpt__instance *o = &r->instances[group[j]];
                 const char *v = hpt__instance_var(o, column);
-                row_name(r, o, column, name, sizeof name);
+                hpt__instance_label(r, o, column, name, sizeof name);
                 if (strcmp(name, mine) || (v && strcmp(v, head[k]))) continue;
                 if (!hit) hit = o;
                 done[j] = 1;

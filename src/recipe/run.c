@@ -48,7 +48,7 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     if (hpt__kinds[s->kind].stage && hpt__options_applies(HPT__OPT_workers, hpt__options_stage(hpt__kinds[s->kind].stage))) st = hpt_config_set(c, "workers", "0");       /* changes no result */
     const char *stage = hpt__kinds[s->kind].stage ? hpt__kinds[s->kind].stage : "context";
     hpt_config_json(c, stage, NULL, 0, &n);
-    char *text = hpt__alloc(n + 1), word[64];
+    char *text = hpt__alloc(n + 1);
     if (!text) st = hpt__fail_memory(n);
     if (!st) st = hpt_config_json(c, stage, text, n + 1, NULL);
     if (!st) {
@@ -81,17 +81,16 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     /* "hpt steps=500 seed 1" and a folder that a person can recognise */
     char name[512], dir[256];
     int at = snprintf(name, sizeof name, "%s", s->name);
-    for (int i = 0; i < in->n_vars; i++) at += snprintf(name + at, at < 500 ? sizeof name - (size_t)at : 0, " %s=%.60s", strncmp(in->vars[i].id, s->name, strlen(s->name)) ? in->vars[i].id : strchr(in->vars[i].id, '.') + 1, in->vars[i].value);
+    for (int i = 0; i < in->n_vars && at < 300; i++) at += snprintf(name + at, sizeof name - (size_t)at, " %s=%.60s", strncmp(in->vars[i].id, s->name, strlen(s->name)) ? in->vars[i].id : strchr(in->vars[i].id, '.') + 1, in->vars[i].value);
     if (in->seed >= 0 && at < 480) snprintf(name + at, sizeof name - (size_t)at, " seed %lld", (long long)in->seed);
     snprintf(dir, sizeof dir, "%.100s", name);
     for (char *p = dir; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.=-+", *p)) *p = '_';
-    word[0] = 0;
-    snprintf(word, sizeof word, "%016llx", (unsigned long long)h);
     in->name = hpt__strdup(name);
-    in->dir = hpt__alloc(strlen(r->out) + strlen(dir) + 40);
+    size_t size = strlen(r->out) + strlen(dir) + 40;
+    in->dir = hpt__alloc(size);
     if (!in->name || !in->dir) return hpt__fail_memory(256);
-    sprintf(in->dir, "%s/stages/%s-%s", r->out, dir, word);
+    snprintf(in->dir, size, "%s/stages/%s-%016llx", r->out, dir, (unsigned long long)h);
     return st;
 }
 
@@ -106,7 +105,7 @@ static void look(hpt__instance *in) {
         return;
     }
     snprintf(path, sizeof path, "%s/checkpoint.pth.tar", in->dir);
-    in->state = !stat(path, &sb) ? HPT__I_PART : HPT__I_TODO;
+    in->state = !stat(path, &sb) ? HPT__I_PART : HPT__I_NEW;
     snprintf(path, sizeof path, "%s/search/search.json", in->dir);
     if (!stat(path, &sb)) in->state = HPT__I_PART;
 }
@@ -378,7 +377,7 @@ static void *work(void *arg) {
         pthread_mutex_unlock(&r->lock);
         hpt_status st = hpt__stage_run(r, w->ctx, in, on_step, w);
         pthread_mutex_lock(&r->lock);
-        in->state = st ? HPT__I_TODO : HPT__I_DONE;
+        in->state = st ? HPT__I_NEW : HPT__I_DONE;
         if (st && (!r->status || r->status == HPT_ERR_CANCELLED)) {
             r->status = st;
             snprintf(r->text, sizeof r->text, "%s", hpt__error_text());

@@ -13,6 +13,15 @@ double hpt__instance_number(const hpt__instance *in, const char *value) {
 }
 const char *hpt__section_label(const hpt__section *s) { return hpt__section_value(s, "label", s->name); }
 
+void hpt__instance_label(const hpt_recipe *r, const hpt__instance *in, const char *but, char *out, size_t size) {
+    size_t at = (size_t)snprintf(out, size, "%s", hpt__section_label(&r->sections[in->section]));
+    for (int i = 0; i < in->n_vars && at < size; i++) {
+        const char *last = strchr(in->vars[i].id, '.') + 1;
+        if (but && (!strcmp(last, but) || !strcmp(in->vars[i].id, but))) continue;
+        at += (size_t)snprintf(out + at, size - at, ", %s=%s", last, in->vars[i].value);
+    }
+}
+
 int hpt__same_vars(const hpt__instance *a, const hpt__instance *b) {
     if (a->section != b->section || a->n_vars != b->n_vars) return 0;
     for (int i = 0; i < a->n_vars; i++) {

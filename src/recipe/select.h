@@ -9,6 +9,8 @@ typedef struct hpt__mean { double mean, sd; int n; } hpt__mean;        /* sd: sa
 
 double hpt__instance_number(const hpt__instance *in, const char *value);        /* NaN if it has none */
 const char *hpt__section_label(const hpt__section *s);
+/* "label, key=value": the section and every variable but one (NULL: all). */
+void hpt__instance_label(const hpt_recipe *r, const hpt__instance *in, const char *but, char *out, size_t size);
 int hpt__same_vars(const hpt__instance *a, const hpt__instance *b);
 const hpt__instance *hpt__beside(const hpt_recipe *r, const hpt__instance *in, const char *ref);
 double hpt__valued(const hpt_recipe *r, const hpt__instance *in, const hpt__value *v);

@@ -51,11 +51,7 @@ static hpt_status data(hpt_recipe *r, const hpt__instance *in, const hpt_config 
     hpt__instance *d = input(r, in, key);
     *out = NULL;
     if (!d) return HPT_OK;
-    uint64_t *all = hpt__alloc(sizeof *all * (size_t)(d->images + 1));
-    if (!all) return hpt__fail_memory((size_t)d->images * 8);
-    for (uint64_t i = 0; i < d->images; i++) all[i] = i;
-    hpt_status st = hpt_dataset_subset(d->ds, all, d->images, out);
-    hpt__free(all);
+    hpt_status st = hpt__dataset_new(d->ds->ctx, d->ds->src, d->ds->index, d->ds->count, out);
     int needed = !hpt__word_in(" val test monitor_train monitor_val ", key);       /* those are seen with the training images' mean and std */
     if (!st && needed && (OPT_IS(&c->o, pixel_mean, "auto") || OPT_IS(&c->o, pixel_std, "auto"))) {
         pthread_mutex_lock(&r->once);

@@ -185,7 +185,7 @@ typedef struct progress {
     uint64_t best_step, own_step, step;     /* step: updates done of the point under way */
     int point;                              /* its number */
 } progress;
-enum { WORK_PARTS = 10 };
+enum { WORK_PARTS = 9 };
 typedef struct work { hpt__state_part part[WORK_PARTS]; float *plain; uint64_t key; } work;     /* plain: q, momentum, statistics, head, its momentum */
 
 static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
@@ -196,7 +196,7 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
     if (!(w->plain = hpt__calloc(2 * p + s + 2 * h, 4))) return hpt__fail_memory((2 * p + s + 2 * h) * 4);
     float *x = w->plain;
     const hpt__state_part all[WORK_PARTS] = {{x, p * 4}, {x + p, p * 4}, {x + 2 * p, s * 4}, {x + 2 * p + s, h * 4}, {x + 2 * p + s + h, h * 4},
-                                             {best->params, p * 4}, {best->stats, s * 4}, {best->w, t->n_head * 4}, {best->b, (size_t)t->classes * 4}, {x, 0}};
+                                             {best->params, p * 4}, {best->stats, s * 4}, {best->w, t->n_head * 4}, {best->b, (size_t)t->classes * 4}};
     memcpy(w->part, all, sizeof all);
     char text[512];
     snprintf(text, sizeof text, "%.60s/%.60s/%g/%d/%d/%lld/%g/%g/%.10s/%lld/%lld", OPT_S(t->o, ft_lr), OPT_S(t->o, ft_length), OPT_F(t->o, ft_head_factor), t->micro, t->parts, (long long)OPT_I(t->o, ft_eval_every),
