@@ -190,7 +190,7 @@ RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/hpt: $(wildcard examples/hpt/*.c examples/hpt/*.h) $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@ -L$(L) -lhpt $(RPATH) -lm -pthread
+	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@ -L$(L) -lhpt $(RPATH) -ljansson -lm -pthread
 $(BIN)/demo: $(wildcard examples/demo/*.c examples/demo/*.h) $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -2,45 +2,12 @@
  * What surrounds the code: header, symbols, layers, documents, examples, the command line, the fuzz corpus. Runs tools of the system. */
 #define _GNU_SOURCE
 #include "fuzz/targets.h"
-#include "support.h"
+#include "shell.h"
 #include <dirent.h>
-#include <stdarg.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef HPT_TEST_BIN
-#define HPT_TEST_BIN "bin"
-#define HPT_TEST_LIB "lib"
-#endif
-static char output[1 << 20];
-/* Runs a shell command; its output is kept. Returns the exit status. */
-static int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int sh(const char *fmt, ...) {
-    char cmd[4096];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(cmd, sizeof cmd - 8, fmt, ap);
-    va_end(ap);
-    strcat(cmd, " 2>&1");
-    FILE *p = popen(cmd, "r");
-    CHECK(p);
-    size_t n = fread(output, 1, sizeof output - 1, p);
-    output[n] = 0;
-    while (fgetc(p) != EOF) {}
-    int st = pclose(p);
-    return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
-}
-#define RUN(...) do { if (sh(__VA_ARGS__)) FAIL("command failed: %s", output); } while (0)
-static char *read_text(const char *path) {
-    FILE *f = fopen(path, "rb");
-    if (!f) FAIL("cannot open %s", path);
-    char *t = calloc(1, 1 << 20);
-    CHECK(fread(t, 1, (1 << 20) - 1, f) > 0);
-    fclose(f);
-    return t;
-}
 
 TEST(header_compiles_alone) {
     const char *const modes[] = {"gcc -xc -std=c99", "gcc -xc -std=c11", "gcc -xc -std=c17", "g++ -xc++ -std=c++98", "g++ -xc++ -std=c++11", "g++ -xc++ -std=c++17", "g++ -xc++ -std=c++20"};
@@ -127,28 +94,9 @@ TEST(examples_run) {
 
 /* ---- the command line, as a user types it ---- */
 
-static char *images(const char *dir, int n) {      /* PPM files in two class folders */
-    char path[300];
-    for (int c = 0; c < 2; c++) {
-        snprintf(path, sizeof path, "%s/set", dir);
-        mkdir(path, 0777);
-        snprintf(path, sizeof path, "%s/set/%s", dir, c ? "rows" : "columns");
-        mkdir(path, 0777);
-        for (int i = 0; i < n; i++) {
-            snprintf(path, sizeof path, "%s/set/%s/%03d.ppm", dir, c ? "rows" : "columns", i);
-            FILE *f = fopen(path, "wb");
-            fprintf(f, "P6 20 20 255\n");
-            for (int p = 0; p < 400; p++)
-                for (int k = 0; k < 3; k++) fputc(((c ? p / 20 : p % 20) + i) / 3 % 2 ? 200 - 40 * k : 30 + (int)(hash_at((uint64_t)(p * 3 + k), (uint64_t)i) >> 27), f);
-            fclose(f);
-        }
-    }
-    snprintf(path, sizeof path, "%s/set", dir);
-    return strdup(path);
-}
 #define NET "--arch resnet10 --width 16 --stem small --image_size 16 --batch_size 8 --bn_group 4 --moco_k 16"
 TEST_LIMIT(command_line, 240) {
-    char *dir = temp_dir(), *set_ = images(dir, 12);
+    char *dir = temp_dir(), *set_ = stripes(dir, 12);
     const char *b = HPT_TEST_BIN;
     CHECK(sh("%s/hpt", b) == 2 && strstr(output, "usage"));
     CHECK(sh("%s/hpt fly", b) == 2 && strstr(output, "no command 'fly'"));
@@ -185,7 +133,7 @@ TEST_LIMIT(command_line, 240) {
     CHECK(strstr(output, "probe_lr"));
 }
 TEST_LIMIT(ctrl_c_saves_and_resume_equals_an_undisturbed_run, 240) {
-    char *dir = temp_dir(), *set_ = images(dir, 12);
+    char *dir = temp_dir(), *set_ = stripes(dir, 12);
     const char *b = HPT_TEST_BIN;
     RUN("%s/hpt pretrain --data %s --out %s/whole " NET " --steps 60 --threads 1", b, set_, dir);
     int stopped = sh("timeout -s INT --preserve-status 1.2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1", b, set_, dir);

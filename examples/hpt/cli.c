@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "cli.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,41 +34,51 @@ static void help(const cli *c) {
             if (s < 0 || !strstr(o.stages, c->stage)) printf("  --%-18s %s (%s%s%s)\n", o.key, o.doc, *o.def ? o.def : "\"\"", *o.range ? "; " : "", o.range);
 }
 
+/* '-' and '_' are one letter in the names of options. */
+static int same_key(const char *a, const char *b) {
+    for (; *a && *b; a++, b++)
+        if (*a != *b && !((*a == '-' || *a == '_') && (*b == '-' || *b == '_'))) return 0;
+    return *a == *b;
+}
 int cli_parse(cli *c, int argc, char **argv) {
     if (hpt_config_create(NULL, &c->cfg)) return 1 + cli_fail(c->command, HPT_ERR_MEMORY);
+    c->argc = argc;
+    c->argv = argv;
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
         char key[128];
-        cli_arg *own = NULL;
+        cli_arg *mine = NULL;
         if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
             help(c);
             return 1;
         }
         if (strncmp(a, "--", 2)) {
-            if (c->n_positional == 2) return fprintf(stderr, "hpt %s: unexpected '%s'\n", c->command, a), 3;
+            if (c->n_positional == c->takes)
+                return fprintf(stderr, "hpt %s: '%s' is not understood%s\n", c->command, a, c->takes ? "" : "; files and folders are given as --option PATH (--help lists them)"), 3;
             c->positional[c->n_positional++] = a;
             continue;
         }
         const char *eq = strchr(a, '=');
         snprintf(key, sizeof key, "%.*s", eq ? (int)(eq - a - 2) : 100, a + 2);
         for (cli_arg *k = c->args; k->name; k++)
-            if (!strcmp(k->name, key)) own = k;
-        if (own && own->flag == 1) {
-            own->value = "1";
+            if (same_key(k->name, key)) mine = k;
+        if (mine && mine->flag == 1) {
+            if (eq) return fprintf(stderr, "hpt %s: --%s takes no value\n", c->command, mine->name), 3;
+            mine->value = "1";
             continue;
         }
         const char *value = eq ? eq + 1 : i + 1 < argc ? argv[++i] : NULL;
         if (!value) return fprintf(stderr, "hpt %s: --%s needs a value\n", c->command, key), 3;
-        if (own && own->flag == 2 && own->value) {      /* given again: one a line */
-            size_t size = strlen(own->value) + strlen(value) + 2;
+        if (mine && mine->flag == 2 && mine->value) {      /* given again: one a line */
+            size_t size = strlen(mine->value) + strlen(value) + 2;
             char *joined = malloc(size);
             if (!joined) return 2;
-            snprintf(joined, size, "%s\n%s", own->value, value);
-            own->value = joined;
+            snprintf(joined, size, "%s\n%s", mine->value, value);
+            mine->value = joined;
             continue;
         }
-        if (own) {
-            own->value = own->flag == 2 ? strdup(value) : value;
+        if (mine) {
+            mine->value = mine->flag == 2 ? strdup(value) : value;
             continue;
         }
         for (char *p = key; *p; p++)
@@ -78,6 +92,52 @@ const char *cli_value(const cli *c, const char *name) {
     for (const cli_arg *a = c->args; a->name; a++)
         if (!strcmp(a->name, name)) return a->value;
     return NULL;
+}
+
+int cli_typed(const cli *c, const char *key) {
+    for (int i = 1; i < c->argc; i++) {
+        char name[128];
+        if (strncmp(c->argv[i], "--", 2)) continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(c->argv[i] + 2, "="), c->argv[i] + 2);
+        int command = 0;            /* an argument of the command by that name is no option of the library */
+        for (const cli_arg *a = c->args; a->name; a++) command |= same_key(a->name, name);
+        if (!command && same_key(name, key)) return 1;
+    }
+    return 0;
+}
+void cli_give(cli *c, const char *name, const char *value) {
+    for (cli_arg *a = c->args; a->name; a++)
+        if (!strcmp(a->name, name)) a->value = value;
+}
+int cli_number(const cli *c, const char *name, unsigned long long *v) {
+    const char *text = cli_value(c, name);
+    char *end;
+    if (!text) return 0;
+    errno = 0;
+    unsigned long long x = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno) return fprintf(stderr, "hpt %s: --%s: '%s' is not a number from 0 on\n", c->command, name, text), 1;
+    *v = x;
+    return 0;
+}
+int cli_writable(const cli *c, const char *path) {
+    struct stat s;
+    char *temp = NULL;
+    int bad = 0;
+    if (!path) return 0;
+    if (!stat(path, &s) && !S_ISREG(s.st_mode)) return fprintf(stderr, "hpt %s: %s: exists and is not a regular file\n", c->command, path), 1;
+    if (asprintf(&temp, "%s.try%d", path, (int)getpid()) < 0) return 1;
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 || write(fd, "try", 3) != 3 || close(fd)) bad = fprintf(stderr, "hpt %s: %s: %s\n", c->command, path, strerror(errno)) != 0;
+    if (fd >= 0) unlink(temp);
+    free(temp);
+    return bad;
+}
+
+void cli_json_number(json_t *object, const char *key, double v) { json_object_set_new(object, key, isfinite(v) ? json_real(v) : json_null()); }
+void cli_clock(double s, char out[24]) {
+    int n = s < 1e9 ? (int)s : 999999999;
+    if (n >= 3600) snprintf(out, 24, "%d:%02d:%02d", n / 3600, n / 60 % 60, n % 60);
+    else snprintf(out, 24, "%02d:%02d", n / 60, n % 60);
 }
 
 static void note(void *user, int32_t level, const char *text) {
@@ -123,7 +183,7 @@ char *cli_json(const hpt_result *r) {
 
 int cli_model(cli *c, const char *path, hpt_model **m) {
     hpt_result *report = NULL;
-    if (!path) {
+    if (!path || !strcmp(path, "random")) {
         hpt_status st = hpt_model_create(c->ctx, c->cfg, m);
         return st ? cli_fail(c->command, st) : 0;
     }
@@ -149,6 +209,13 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
     return st ? cli_fail(c->command, st) : 0;
 }
 
+int cli_trained(cli *c, hpt_model **m) {
+    const char *init = cli_value(c, "init");
+    if (init) return cli_model(c, init, m);
+    fprintf(stderr, "hpt %s: --init FILE is needed: the model (--init random for random weights)\n", c->command);
+    return 2;
+}
+
 void progress_begin(progress *p, unsigned long long first, unsigned long long steps) {
     *p = (progress){seconds(), 0, first, steps, isatty(2)};
 }
@@ -160,8 +227,10 @@ void progress_show(progress *p, unsigned long long done, const char *text) {
     char bar[31];
     for (int i = 0; i < 30; i++) bar[i] = (double)i < 30.0 * (double)done / (double)p->steps ? '=' : ' ';
     bar[30] = 0;
-    if (p->tty) fprintf(stderr, "\r\033[K[%s] %llu/%llu  %s  %.2f steps/s  %02d:%02d left", bar, done, p->steps, text, rate, (int)left / 60, (int)left % 60);
-    else fprintf(stderr, "step %llu/%llu  %s  %.2f steps/s  %02d:%02d left\n", done, p->steps, text, rate, (int)left / 60, (int)left % 60);
+    char clock[24];
+    cli_clock(left, clock);
+    if (p->tty) fprintf(stderr, "\r\033[K[%s] %llu/%llu  %s  %.2f steps/s  %s left", bar, done, p->steps, text, rate, clock);
+    else fprintf(stderr, "step %llu/%llu  %s  %.2f steps/s  %s left\n", done, p->steps, text, rate, clock);
 }
 void progress_end(progress *p) {
     if (p->tty) fprintf(stderr, "\n");

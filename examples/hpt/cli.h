@@ -3,6 +3,7 @@
 #ifndef CLI_H
 #define CLI_H
 #include <hpt.h>
+#include <jansson.h>
 #include <stdio.h>
 
 /* Arguments of a command: its own (--data PATH, --json) and options of the library (--moco_k 4096), which go into cfg. */
@@ -12,7 +13,9 @@ typedef struct cli {
     const char *about;
     cli_arg *args;                  /* ends with name NULL */
     const char *positional[2];
-    int n_positional;
+    int takes, n_positional;        /* words that are no options: how many the command takes, at most 2 */
+    int argc;
+    char **argv;
     hpt_config *cfg;
     hpt_context *ctx;
 } cli;
@@ -20,11 +23,18 @@ typedef struct cli {
 /* 0 go on; else exit with code-1 (help was printed, or an error) */
 int cli_parse(cli *c, int argc, char **argv);
 const char *cli_value(const cli *c, const char *name);     /* NULL if not given; "1" for a flag */
+int cli_typed(const cli *c, const char *key);               /* 1 if the user gave this option of the library */
+void cli_give(cli *c, const char *name, const char *value); /* an argument that was not typed gets a value, kept by the caller */
+int cli_number(const cli *c, const char *name, unsigned long long *v);  /* unchanged if not given; 1 with a text if it is no number */
+int cli_writable(const cli *c, const char *path);           /* before the work: 0, or 1 with the reason if a file cannot be made there; NULL is fine */
 int cli_open(cli *c);                                       /* the context; notes go to stderr */
 void cli_close(cli *c);
 int cli_fail(const char *what, hpt_status st);              /* prints the library's text; returns 1 */
-int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL */
+int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL or "random" */
+int cli_trained(cli *c, hpt_model **m);                     /* the same for commands that need --init, "random" said in so many letters */
 char *cli_json(const hpt_result *r);                        /* free() it */
+void cli_json_number(json_t *object, const char *key, double v);    /* null for what is no number */
+void cli_clock(double s, char out[24]);                     /* 1:02:03 or 02:03 */
 
 /* progress bar on a terminal, else a line now and then */
 typedef struct progress { double start, last; unsigned long long first, steps; int tty; } progress;

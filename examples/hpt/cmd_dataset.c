@@ -23,7 +23,7 @@ static int list_sets(const char *only) {
 
 int cmd_dataset(int argc, char **argv) {
     cli_arg args[] = {{"json", "", "print the check as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "dataset", .stage = "dataset", .args = args, .about = "hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT]\nThe paper's data sets as their original downloads, or a descriptor file of your own."};
+    cli c = {.command = "dataset", .takes = 2, .stage = "dataset", .args = args, .about = "hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT]\nThe paper's data sets as their original downloads, or a descriptor file of your own."};
     if (argc < 2 || !strcmp(argv[1], "list")) return list_sets(NULL);
     if (!strcmp(argv[1], "show") && argc == 3) return list_sets(argv[2]);
     if (strcmp(argv[1], "check") && strcmp(argv[1], "--help")) return fprintf(stderr, "usage: hpt dataset list | show NAME | check NAME [ROOT]\n"), 2;

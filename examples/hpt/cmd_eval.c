@@ -27,7 +27,7 @@ static hpt_status open_sets(cli *c, const char *const *names, int n, hpt_dataset
 }
 
 int cmd_knn(int argc, char **argv) {
-    cli_arg args[] = {{"train", "PATH", "labelled images that vote", NULL, 0}, {"test", "PATH", "labelled images to score", NULL, 0}, {"init", "FILE", "model (else random weights)", NULL, 0},
+    cli_arg args[] = {{"train", "PATH", "labelled images that vote", NULL, 0}, {"test", "PATH", "labelled images to score", NULL, 0}, {"init", "FILE", "model, or the word random", NULL, 0},
                       {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     static const char *const names[2] = {"train", "test"};
     cli c = {.command = "knn", .stage = "knn", .args = args, .about = "hpt knn --train PATH --test PATH --init FILE\nWeighted nearest neighbours on frozen features; nothing is trained."};
@@ -37,7 +37,7 @@ int cmd_knn(int argc, char **argv) {
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "train") || !cli_value(&c, "test")) return fprintf(stderr, "hpt knn: --train and --test are needed\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    if ((rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
     hpt_status st = open_sets(&c, names, 2, set);
     if (!st) st = hpt_model_knn(m, set[0], set[1], c.cfg, &r);
     rc = st ? cli_fail("knn", st) : print_result(&c, r, "nearest neighbours");
@@ -50,7 +50,7 @@ int cmd_knn(int argc, char **argv) {
 
 int cmd_finetune(int argc, char **argv) {
     cli_arg args[] = {{"train", "PATH", "labelled images to learn from", NULL, 0}, {"val", "PATH", "to choose on (else a fifth of train)", NULL, 0}, {"test", "PATH", "scored once at the end", NULL, 0},
-                      {"init", "FILE", "model (else random weights)", NULL, 0}, {"out", "FILE", "write the tuned backbone", NULL, 0},
+                      {"init", "FILE", "model, or the word random", NULL, 0}, {"out", "FILE", "write the tuned backbone", NULL, 0},
                       {"labels", "N", "use only N images, every class among them", NULL, 0}, {"per-class", "K", "use only K images of each class", NULL, 0},
                       {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     static const char *const names[3] = {"train", "val", "test"};
@@ -59,17 +59,20 @@ int cmd_finetune(int argc, char **argv) {
     hpt_dataset *set[3] = {NULL, NULL, NULL}, *few = NULL;
     hpt_result *r = NULL;
     char seed[32] = "0";
+    unsigned long long labels = 0, per_class = 0;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "train")) return fprintf(stderr, "hpt finetune: --train is needed\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    if (cli_number(&c, "labels", &labels) || cli_number(&c, "per-class", &per_class)) return 2;
+    if (labels && per_class) return fprintf(stderr, "hpt finetune: --labels and --per-class contradict each other\n"), 2;
+    if ((rc = cli_writable(&c, cli_value(&c, "out"))) || (rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
     hpt_status st = open_sets(&c, names, 3, set);
     hpt_config_get(c.cfg, "seed", seed, sizeof seed, NULL);
-    if (!st && cli_value(&c, "labels")) st = hpt_dataset_few(set[0], strtoull(cli_value(&c, "labels"), NULL, 10), strtoull(seed, NULL, 10), &few, NULL);
-    else if (!st && cli_value(&c, "per-class")) st = hpt_dataset_per_class(set[0], (uint32_t)strtoul(cli_value(&c, "per-class"), NULL, 10), strtoull(seed, NULL, 10), &few, NULL);
+    if (!st && labels) st = hpt_dataset_few(set[0], labels, strtoull(seed, NULL, 10), &few, NULL);
+    else if (!st && per_class) st = hpt_dataset_per_class(set[0], (uint32_t)per_class, strtoull(seed, NULL, 10), &few, NULL);
     if (!st) st = hpt_model_finetune(m, few ? few : set[0], set[1], set[2], c.cfg, &tuned, &r);
-    if (!st && cli_value(&c, "out")) st = hpt_model_save(tuned, cli_value(&c, "out"), NULL);
     rc = st ? cli_fail("finetune", st) : print_result(&c, r, "finetuned");
+    if (!st && cli_value(&c, "out") && (st = hpt_model_save(tuned, cli_value(&c, "out"), NULL))) rc = cli_fail("finetune", st);
     hpt_result_destroy(r);
     hpt_dataset_destroy(few);
     for (int i = 0; i < 3; i++) hpt_dataset_destroy(set[i]);
@@ -102,7 +105,7 @@ int cmd_search(int argc, char **argv) {
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "sources") || !cli_value(&c, "train") || !cli_value(&c, "val")) return fprintf(stderr, "hpt search: --sources, --train and --val are needed\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    if ((rc = cli_writable(&c, cli_value(&c, "out"))) || (rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
     hpt_status st = open_sets(&c, names, 2, set);
     copy = strdup(cli_value(&c, "sources"));
     for (char *p = copy ? strtok(copy, ",") : NULL; p && n < 64 && !st; p = strtok(NULL, ",")) {
@@ -116,7 +119,6 @@ int cmd_search(int argc, char **argv) {
     progress_begin(&p.bar, 0, strtoull(steps, NULL, 10) * n);
     if (!st) st = hpt_source_search(c.ctx, c.cfg, m, source, name, n, set[0], set[1], search_step, &p, &winner, &r);
     progress_end(&p.bar);
-    if (!st && cli_value(&c, "out")) st = hpt_model_save(winner, cli_value(&c, "out"), NULL);
     if (st) rc = cli_fail("search", st);
     else {
         char *text = cli_json(r);
@@ -126,6 +128,7 @@ int cmd_search(int argc, char **argv) {
         else printf("%s: %.2f %% on validation\n", name[(int)index], score);
         free(text);
     }
+    if (!st && cli_value(&c, "out") && (st = hpt_model_save(winner, cli_value(&c, "out"), NULL))) rc = cli_fail("search", st);
     hpt_result_destroy(r);
     for (uint32_t i = 0; i < n; i++) hpt_dataset_destroy(source[i]);
     for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
@@ -149,7 +152,7 @@ static hpt_status layer_values(cli *c, hpt_model *m, hpt_dataset *ds, const char
 }
 int cmd_similarity(int argc, char **argv) {
     cli_arg args[] = {{"data", "PATH", "images to compare on", NULL, 0}, {"layer", "NAME", "layer (avgpool); `--layers` lists them", NULL, 0}, {"layers", "", "list the layers of the first model", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "similarity", .stage = "embed", .args = args, .about = "hpt similarity FILE FILE --data PATH [--layer layer4 --act_pool average]\nRV2 of two models' activations on the same images: 1 alike, 0 unrelated."};
+    cli c = {.command = "similarity", .takes = 2, .stage = "embed", .args = args, .about = "hpt similarity FILE FILE --data PATH [--layer layer4 --act_pool average]\nRV2 of two models' activations on the same images: 1 alike, 0 unrelated."};
     hpt_model *m[2] = {NULL, NULL};
     hpt_dataset *ds = NULL;
     hpt_dataset_info info = {.struct_size = sizeof info};

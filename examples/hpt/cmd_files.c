@@ -6,7 +6,7 @@
 
 int cmd_info(int argc, char **argv) {
     cli_arg args[] = {{NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "info", .args = args, .about = "hpt info FILE\nContainer, producer, tensors and values of a checkpoint, as JSON. Nothing in it is executed."};
+    cli c = {.command = "info", .takes = 1, .args = args, .about = "hpt info FILE\nContainer, producer, tensors and values of a checkpoint, as JSON. Nothing in it is executed."};
     hpt_result *r = NULL;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
@@ -25,12 +25,12 @@ int cmd_info(int argc, char **argv) {
 
 int cmd_export(int argc, char **argv) {
     cli_arg args[] = {{"format", "NAME", "torchvision, moco, openselfsup, safetensors", NULL, 0}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "export", .stage = "model", .args = args, .about = "hpt export FILE OUT [--format NAME]\nRead any checkpoint that libhpt knows and write it in another layout."};
+    cli c = {.command = "export", .takes = 2, .stage = "model", .args = args, .about = "hpt export FILE OUT [--format NAME]\nRead any checkpoint that libhpt knows and write it in another layout."};
     hpt_model *m = NULL;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (c.n_positional != 2) return fprintf(stderr, "usage: hpt export FILE OUT [--format NAME]\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_model(&c, c.positional[0], &m))) return rc;
+    if ((rc = cli_writable(&c, c.positional[1])) || (rc = cli_open(&c)) || (rc = cli_model(&c, c.positional[0], &m))) return rc;
     hpt_status st = hpt_model_save(m, c.positional[1], cli_value(&c, "format"));
     if (st) rc = cli_fail("export", st);
     else printf("%s\n", c.positional[1]);
@@ -41,7 +41,7 @@ int cmd_export(int argc, char **argv) {
 
 int cmd_options(int argc, char **argv) {
     cli_arg args[] = {{"markdown", "", "as a table for docs/options.md", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "options", .args = args, .about = "hpt options [STAGE] [--markdown]\nAll options, or those of a stage."};
+    cli c = {.command = "options", .takes = 1, .args = args, .about = "hpt options [STAGE] [--markdown]\nAll options, or those of a stage."};
     hpt_option_info o = {.struct_size = sizeof o};
     int rc = cli_parse(&c, argc, argv), md = cli_value(&c, "markdown") != NULL;
     if (rc) return rc - 1;

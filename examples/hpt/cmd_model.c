@@ -18,7 +18,7 @@ int cmd_refresh_bn(int argc, char **argv) {
     if (rc) return rc - 1;
     const char *data = cli_value(&c, "data"), *init = cli_value(&c, "init"), *out = cli_value(&c, "out");
     if (!data || !init || !out) return fprintf(stderr, "hpt refresh-bn: --data, --init and --out are needed\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_model(&c, init, &m))) return rc;
+    if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_model(&c, init, &m))) return rc;
     if ((st = hpt_dataset_open(c.ctx, c.cfg, data, &ds)) || (st = hpt_model_refresh_bn(m, ds, c.cfg, &r)) || (st = hpt_model_save(m, out, NULL)))
         rc = cli_fail("refresh-bn", st);
     else {
@@ -35,7 +35,7 @@ int cmd_refresh_bn(int argc, char **argv) {
 
 int cmd_linear(int argc, char **argv) {
     cli_arg args[] = {{"train", "PATH", "labelled images to learn from", NULL, 0}, {"val", "PATH", "to choose on (else a fifth of train)", NULL, 0},
-                      {"test", "PATH", "scored once at the end", NULL, 0}, {"init", "FILE", "model (else random weights)", NULL, 0},
+                      {"test", "PATH", "scored once at the end", NULL, 0}, {"init", "FILE", "model, or the word random", NULL, 0},
                       {"per-class", "K", "use only K images of each class", NULL, 0}, {"json", "", "print everything as JSON", NULL, 1},
                       {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "linear", .stage = "linear", .args = args,
@@ -45,16 +45,18 @@ int cmd_linear(int argc, char **argv) {
     hpt_result *r = NULL;
     hpt_status st = HPT_OK;
     static const char *const names[3] = {"train", "val", "test"};
+    unsigned long long per_class = 0;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "train")) return fprintf(stderr, "hpt linear: --train is needed\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    if (cli_number(&c, "per-class", &per_class)) return 2;
+    if ((rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
     for (int i = 0; i < 3 && !st; i++)
         if (cli_value(&c, names[i])) st = hpt_dataset_open(c.ctx, c.cfg, cli_value(&c, names[i]), &set[i]);
     if (!st && cli_value(&c, "per-class")) {
         char seed[32] = "0";
         hpt_config_get(c.cfg, "seed", seed, sizeof seed, NULL);
-        st = hpt_dataset_per_class(set[0], (uint32_t)strtoul(cli_value(&c, "per-class"), NULL, 10), strtoull(seed, NULL, 10), &few, NULL);
+        st = hpt_dataset_per_class(set[0], (uint32_t)per_class, strtoull(seed, NULL, 10), &few, NULL);
     }
     if (!st) st = hpt_model_linear(m, few ? few : set[0], set[1], set[2], c.cfg, &r);
     if (st) rc = cli_fail("linear", st);
@@ -117,16 +119,18 @@ int cmd_embed(int argc, char **argv) {
     if (rc) return rc - 1;
     const char *data = cli_value(&c, "data"), *out = cli_value(&c, "out");
     if (!data || !out) return fprintf(stderr, "hpt embed: --data and --out are needed\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    size_t length = strlen(out);
+    int npy = length > 4 && !strcmp(out + length - 4, ".npy");
+    if (!npy && !(length > 4 && !strcmp(out + length - 4, ".csv"))) return fprintf(stderr, "hpt embed: %s: the name must end in .csv or .npy\n", out), 2;
+    if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
     if (!(st = hpt_dataset_open(c.ctx, c.cfg, data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) && !(st = hpt_model_get_info(m, &mi))) {
         x = malloc((size_t)(di.count * mi.feature_dim * 4));
         st = x ? hpt_model_features(m, ds, c.cfg, x, di.count * mi.feature_dim) : HPT_ERR_MEMORY;
     }
     if (st) rc = cli_fail("embed", st);
     else {
-        size_t n = strlen(out);
         FILE *f = fopen(out, "wb");
-        int bad = !f || (n > 4 && !strcmp(out + n - 4, ".npy") ? write_npy(f, x, di.count, mi.feature_dim) : write_csv(f, ds, x, di.count, mi.feature_dim));
+        int bad = !f || (npy ? write_npy(f, x, di.count, mi.feature_dim) : write_csv(f, ds, x, di.count, mi.feature_dim));
         if (f) bad |= fclose(f);
         if (bad) rc = (fprintf(stderr, "hpt embed: %s: %s\n", out, strerror(errno)), 1);
         else printf("%llu x %u features in %s\n", (unsigned long long)di.count, mi.feature_dim, out);

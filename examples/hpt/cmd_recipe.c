@@ -19,16 +19,12 @@ static void on_signal(int sig) {
 
 typedef struct screen { double begin, last; int tty, quiet; } screen;
 
-static void clock_text(double s, char out[24]) {
-    if (s >= 3600) snprintf(out, 24, "%d:%02d:%02d", (int)s / 3600, (int)s / 60 % 60, (int)s % 60);
-    else snprintf(out, 24, "%02d:%02d", (int)s / 60, (int)s % 60);
-}
 static int32_t show(void *user, const hpt_recipe_progress *p) {
     screen *s = user;
     char left[24], took[24];
     double now = seconds();
-    clock_text(p->seconds_left, left);
-    clock_text(now - s->begin, took);
+    cli_clock(p->seconds_left, left);
+    cli_clock(now - s->begin, took);
     if (s->quiet) return interrupted;
     if (p->event == HPT_RECIPE_END) {
         fprintf(stderr, s->tty ? "\r\033[K%s  [%u/%u] done: %s\n" : "%s  [%u/%u] done: %s\n", took, p->done, p->stages, p->name);
@@ -62,7 +58,7 @@ static void print_sum(const hpt_result *res, FILE *to) {
     hpt_result_number(res, "steps_left", &steps);
     hpt_result_number(res, "total_steps", &total);
     hpt_result_number(res, "seconds_left", &left);
-    clock_text(left, when);
+    cli_clock(left, when);
     fprintf(to, "%.0f of %.0f stages to do, %.0f of %.0f optimizer steps, about %s\n", todo, all, steps, total, when);
 }
 static int print_plan(const hpt_result *res, int json) {
@@ -97,7 +93,7 @@ int cmd_run(int argc, char **argv) {
                       {"report", "", "write the report from what is done; train nothing", NULL, 1},
                       {"set", "SECTION.KEY=VALUE", "replace a line of the recipe; may be given several times", NULL, 2},
                       {"quiet", "", "no progress", NULL, 1}, {"json", "", "print the plan or the results as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "run", .stage = "context", .args = args,
+    cli c = {.command = "run", .takes = 1, .stage = "context", .args = args,
              .about = "hpt run RECIPE.ini [--plan] [--out DIR] [--set section.key=value]\nRun the stages of a recipe that are not done yet; Ctrl-C saves, the same command goes on. Ends with DIR/report.html."};
     hpt_recipe *r = NULL;
     hpt_result *res = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
+#include <errno.h>
 #include <string.h>
 
 static const struct { const char *name; int (*run)(int, char **); const char *doc; } commands[] = {
@@ -17,14 +18,20 @@ static const struct { const char *name; int (*run)(int, char **); const char *do
     {"export", cmd_export, "write a model in another layout"},
     {"options", cmd_options, "the table of all options"}};
 
+/* An answer that could not be written is a failure too. */
+static int said(int rc) {
+    if (fflush(stdout) || ferror(stdout)) return fprintf(stderr, "hpt: standard output: %s\n", strerror(errno)), rc ? rc : 1;
+    return rc;
+}
+
 int main(int argc, char **argv) {
     if (argc > 1)
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-            if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    if (argc > 1 && !strcmp(argv[1], "--version")) return printf("hpt %s\n", hpt_version_string()), 0;
+            if (!strcmp(argv[1], commands[i].name)) return said(commands[i].run(argc - 1, argv + 1));
+    if (argc > 1 && !strcmp(argv[1], "--version")) return printf("hpt %s\n", hpt_version_string()), said(0);
     FILE *to = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) ? stdout : stderr;
     fprintf(to, "usage: hpt COMMAND [--option value ...]     hpt COMMAND --help\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].doc);
     if (to == stderr && argc > 1) fprintf(stderr, "\nhpt: no command '%s'\n", argv[1]);
-    return to == stdout ? 0 : 2;
+    return said(to == stdout ? 0 : 2);
 }

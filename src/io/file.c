@@ -2,10 +2,12 @@
 #define _GNU_SOURCE
 #include "io/file.h"
 #include "core/alloc.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +45,27 @@ hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out) {
 
 enum { BUFFER = 1 << 18 };
 
+/* Temporary files of writers that died (kill -9, power) before they could rename or remove them: PATH.tmp<pid>.<n> that nobody holds locked.
+ * A convenience, so failures say nothing; a folder of very many files is not searched to its end. */
+static void remove_dead(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t n = strlen(name);
+    char dir[4096];
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".");
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    for (int i = 0; d && i < 20000 && (e = readdir(d)); i++) {
+        unsigned pid, serial;
+        int end = 0;
+        if (strncmp(e->d_name, name, n) || sscanf(e->d_name + n, ".tmp%u.%u%n", &pid, &serial, &end) != 2 || e->d_name[n + (size_t)end]) continue;
+        int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0) continue;
+        if (!flock(fd, LOCK_EX | LOCK_NB)) unlinkat(dirfd(d), e->d_name, 0);
+        close(fd);
+    }
+    if (d) closedir(d);
+}
+
 hpt_status hpt__writer_open(hpt__writer *w, const char *path) {
     static _Atomic unsigned serial;
     memset(w, 0, sizeof *w);
@@ -54,10 +77,17 @@ hpt_status hpt__writer_open(hpt__writer *w, const char *path) {
         return hpt__fail(HPT_ERR_IO, "%.800s: exists and is not a regular file", path);
     }
     if (!(w->buf = hpt__alloc(BUFFER))) return hpt__fail_memory(BUFFER);
+    remove_dead(path);
     for (int tries = 0; tries < 100 && w->fd < 0; tries++) {
         snprintf(w->temp, sizeof w->temp, "%s.tmp%d.%u", path, (int)getpid(), serial++);
         w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (w->fd < 0 && errno != EEXIST && errno != EINTR) break;
+        /* the lock tells remove_dead() of other writers that this one lives; one of them may have come before it */
+        if (w->fd >= 0 && !flock(w->fd, LOCK_EX | LOCK_NB) && (fstat(w->fd, &s) || !s.st_nlink)) {
+            close(w->fd);
+            w->fd = -1;
+            errno = EEXIST;
+        }
     }
     if (w->fd < 0) {
         hpt_status st = hpt__fail(HPT_ERR_IO, "%.800s: %s", w->path, why());

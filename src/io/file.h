@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Whole files in, and files out that replace the old one only when they are complete: temporary name in the same folder, fsync, rename,
- * fsync of the folder. EINTR is retried, short counts continued, close checked. */
+ * Whole files in, and files out that replace the old one only when they are complete: temporary name in the same
+ * folder, fsync, rename, fsync of the folder. What a writer that was killed left behind goes when the next one
+ * comes. EINTR is retried, short counts continued, close checked. */
 #ifndef HPT__FILE_H
 #define HPT__FILE_H
 #include "core/status.h"

@@ -214,7 +214,7 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     const int64_t queue_shape[2] = {d, m->spec.queue}, queue_stride[2] = {1, d};
     hpt__tw_begin(&t);
     hpt__tw_dict(&t, 0);
-    hpt__tw_str(&t, "epoch"); hpt__tw_int(&t, (int64_t)s->info.epoch + 1);
+    hpt__tw_str(&t, "epoch"); hpt__tw_int(&t, m->step ? (int64_t)s->info.epoch + 1 : 0);
     hpt__tw_str(&t, "arch"); hpt__tw_str(&t, net->arch.name);
     hpt__tw_str(&t, "state_dict");
     hpt__tw_dict(&t, 1);
@@ -376,6 +376,8 @@ static hpt_status resume_from(hpt_session *s, const hpt__tensorfile *f) {
         m->step = (uint64_t)step;
         s->skipped = (uint32_t)meta_int(f, "hpt/skipped", 0);
         s->info.step = m->step;
+        s->info.epoch = hpt__session_epoch(s);
+        if (m->step) s->info.lr = hpt__schedule_lr(&m->spec.schedule, m->step - 1);
         s->info.skipped = s->skipped;
         s->info.queue_fill = (uint32_t)m->filled;
         s->synced = 0;

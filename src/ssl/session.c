@@ -220,6 +220,11 @@ hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset 
     return st;
 }
 
+uint64_t hpt__session_epoch(const hpt_session *s) {
+    const hpt__moco *m = &s->moco;
+    return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)m->spec.batch * (uint64_t)m->comm->size, m->step ? m->step - 1 : 0) : 0;
+}
+
 hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
     hpt__moco *m = &s->moco;
     hpt__moco_metrics out = {0};
@@ -240,7 +245,7 @@ hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *v
     i->wait_ms = s->wait;
     i->step_ms = hpt__now_ms() - t0;
     i->queue_fill = (uint32_t)m->filled;
-    i->epoch = s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)m->spec.batch * (uint64_t)m->comm->size, m->step ? m->step - 1 : 0) : 0;
+    i->epoch = hpt__session_epoch(s);
     if (st == HPT_ERR_NUMERIC && (skip || ask)) {
         i->skipped = ++s->skipped;
         i->loss = NAN;

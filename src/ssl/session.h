@@ -29,6 +29,7 @@ struct hpt_session {
 
 hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds, hpt_session **out);
 hpt_status hpt__session_step(hpt_session *s, const float *q, const float *k);      /* NULL: from the loader */
+uint64_t hpt__session_epoch(const hpt_session *s);                                 /* of the last step */
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user);
 hpt_status hpt__session_sync(hpt_session *s);
 hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ * Runs of hpt that are killed, stopped, resumed and refused: the folder of a run tells one story, and what was typed is
+ * used or refused. */
+#define _GNU_SOURCE
+#include "shell.h"
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NET                                                                                                            \
+    "--arch resnet10 --width 16 --stem small --image_size 16 --batch_size 8 --bn_group 4 --moco_k 16 --threads 1"
+static const char *const bin = HPT_TEST_BIN "/hpt";
+
+/* metrics.jsonl, summary.csv and train.log of two runs are equal, times apart; args.json too. */
+static void same_story(const char *dir, const char *a, const char *b) {
+    static const char *const files[] = {"metrics.jsonl", "summary.csv", "train.log", "args.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        RUN("for r in %s %s; do sed -e 's/\"time_ms\": .*//' -e 's/, [0-9.]* s, loss/, loss/' %s/$r/%s > %s/$r.text || "
+            "exit 1; done; diff %s/%s.text %s/%s.text",
+            a, b, dir, files[i], dir, dir, a, dir, b);
+    RUN("for f in checkpoints/last.pth.tar exported/backbone.pth exported/model.safetensors; do cmp %s/%s/$f %s/%s/$f "
+        "|| exit 1; done",
+        dir, a, dir, b);
+    RUN("(cd %s/%s && find . -type f | sort) > %s/a.text; (cd %s/%s && find . -type f | sort) > %s/b.text; diff "
+        "%s/a.text %s/b.text",
+        dir, a, dir, dir, b, dir, dir, dir);
+}
+
+/* kill -9 at times that sweep over the run; each resumed one types nothing but the folder. */
+TEST_LIMIT(killed_runs_tell_one_story, 240) {
+    char *dir = temp_dir(), *set_ = stripes(dir, 12), out[300];
+    RUN("%s pretrain --data %s --out %s/whole " NET " --steps 60 --save-every 5", bin, set_, dir);
+    RUN("wc -l < %s/whole/metrics.jsonl", dir);
+    CHECK(atoi(output) == 60);
+    RUN("wc -l < %s/whole/summary.csv", dir);
+    CHECK(atoi(output) == 1 + 20); /* 24 images, 8 a step: 3 steps an epoch */
+    snprintf(out, sizeof out, "%s/cut", dir);
+    int kills = 0, done = 0;
+    for (int i = 0; i < 200 && !done; i++) {
+        char args[320];
+        snprintf(args, sizeof args, "%s/args.json", out);
+        int begun = !access(args, F_OK);
+        pid_t p = fork();
+        if (!p) {
+            if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout)) _exit(9);
+            char cmd[2000];
+            if (begun)
+                snprintf(cmd, sizeof cmd, "exec %s pretrain --out %s --resume", bin, out);
+            else
+                snprintf(cmd, sizeof cmd, "exec %s pretrain --data %s --out %s " NET " --steps 60 --save-every 5", bin,
+                         set_, out);
+            execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
+            _exit(9);
+        }
+        struct timespec t = {0, (20 + 7 * (i % 40)) * 1000000L};
+        nanosleep(&t, NULL);
+        kill(p, SIGKILL);
+        int st;
+        waitpid(p, &st, 0);
+        kills += WIFSIGNALED(st);
+        done = WIFEXITED(st) && WEXITSTATUS(st) == 0;
+        if (WIFEXITED(st) && WEXITSTATUS(st)) FAIL("attempt %d ended with status %d", i, WEXITSTATUS(st));
+    }
+    if (!done) RUN("%s pretrain --out %s --resume", bin, out);
+    printf("%d kills\n", kills);
+    CHECK(kills >= 1);
+    same_story(dir, "whole", "cut");
+    RUN("%s pretrain --out %s --resume", bin, out); /* done already: nothing changes */
+    same_story(dir, "whole", "cut");
+}
+
+TEST_LIMIT(resume_takes_the_options_of_the_run, 120) {
+    char *dir = temp_dir(), *set_ = stripes(dir, 12);
+    RUN("%s pretrain --data %s --out %s/base " NET " --steps 3", bin, set_, dir);
+    RUN("%s pretrain --data %s --out %s/run --init %s/base/exported/backbone.pth --lr 0.1 " NET
+        " --steps 9 --save-every 3",
+        bin, set_, dir, dir);
+    RUN("cp -r %s/run %s/kept", dir, dir);
+    RUN("%s pretrain --out %s/run --resume --json", bin, dir);
+    CHECK(strstr(output, "\"steps\": 9"));
+    REFUSED(1, "option lr was", "%s pretrain --out %s/run --resume --lr 0.2", bin, dir);
+    REFUSED(1, "--init was", "%s pretrain --out %s/run --resume --init %s/other.pth", bin, dir, dir);
+    REFUSED(1, "holds no run to resume", "%s pretrain --out %s/none --resume", bin, dir);
+    REFUSED(2, "contradict", "%s pretrain --out %s/run --resume --overwrite", bin, dir);
+    RUN("rm %s/run/checkpoints/last.pth.tar", dir);
+    REFUSED(1, "no checkpoint to go on from", "%s pretrain --out %s/run --resume", bin, dir);
+    RUN("diff %s/run/metrics.jsonl %s/kept/metrics.jsonl", dir, dir); /* refused: nothing was touched */
+    /* a run that replaces another leaves nothing of it, even if it is stopped at once */
+    RUN("cp -r %s/kept %s/again", dir, dir);
+    sh("timeout -s KILL 0.3 %s pretrain --data %s --out %s/again --overwrite " NET " --steps 100000", bin, set_, dir);
+    CHECK(sh("test -e %s/again/exported/backbone.pth", dir) != 0);
+    /* refused for its options: no folder that looks like a run */
+    REFUSED(1, "bn_group", "%s pretrain --data %s --out %s/fresh " NET " --bn_group 3", bin, set_, dir);
+    RUN("%s pretrain --data %s --out %s/fresh " NET " --steps 2", bin, set_, dir);
+    RUN("%s pretrain --data %s --out %s/a/b/c " NET " --steps 2", bin, set_, dir); /* folders above are made */
+}
+
+/* Places that cannot be written are found before the work; an answer is printed in any case; a full standard output is
+ * an error. */
+TEST_LIMIT(outputs_are_tried_first, 120) {
+    char *dir = temp_dir(), *set_ = stripes(dir, 12);
+    RUN("%s pretrain --data %s --out %s/run " NET " --steps 2", bin, set_, dir);
+#define MODEL "--image_size 16 --backend reference --threads 1"
+    char init[400];
+    snprintf(init, sizeof init, "--init %s/run/exported/backbone.pth " MODEL, dir);
+    REFUSED(1, "No such file or directory", "%s embed --data %s --out %s/none/x.csv %s", bin, set_, dir, init);
+    RUN("mkdir %s/folder.csv", dir);
+    REFUSED(1, "not a regular file", "%s embed --data %s --out %s/folder.csv %s", bin, set_, dir, init);
+    REFUSED(2, "must end in .csv or .npy", "%s embed --data %s --out %s/x.npz %s", bin, set_, dir, init);
+    REFUSED(1, "No such file or directory", "%s refresh-bn --data %s --out %s/none/x.pth %s", bin, set_, dir, init);
+    REFUSED(1, "No such file or directory", "%s finetune --train %s --out %s/none/x.pth %s", bin, set_, dir, init);
+    REFUSED(1, "No such file or directory", "%s search --sources %s --train %s --val %s --out %s/none/x.pth %s", bin,
+            set_, set_, set_, dir, init);
+    REFUSED(1, "No such file or directory", "%s export %s/run/exported/backbone.pth %s/none/x.pth", bin, dir, dir);
+    REFUSED(1, "not a regular file", "%s export %s/run/exported/backbone.pth /dev/full", bin, dir);
+    REFUSED(1, "Not a directory", "%s pretrain --data %s --out %s/run/args.json/x " NET " --steps 2", bin, set_, dir);
+    RUN("%s knn --train %s --test %s --overlap allow %s", bin, set_, set_, init);
+    CHECK(strstr(output, "%"));
+    REFUSED(1, "standard output: No space left", "%s knn --train %s --test %s --overlap allow %s > /dev/full", bin,
+            set_, set_, init);
+    REFUSED(1, "standard output: No space left", "%s options > /dev/full", bin);
+    REFUSED(1, "standard output: No space left", "%s info %s/run/exported/backbone.pth > /dev/full", bin, dir);
+}
+
+TEST_LIMIT(what_is_typed_is_used_or_refused, 60) {
+    char *dir = temp_dir(), *set_ = stripes(dir, 4);
+    REFUSED(2, "'x.pth' is not understood", "%s linear --train %s x.pth", bin, set_);
+    REFUSED(2, "--init FILE is needed", "%s linear --train %s", bin, set_);
+    REFUSED(2, "--init FILE is needed", "%s knn --train %s --test %s", bin, set_, set_);
+    REFUSED(2, "--init FILE is needed", "%s embed --data %s --out %s/x.csv", bin, set_, dir);
+    REFUSED(2, "--init FILE is needed", "%s finetune --train %s", bin, set_);
+    REFUSED(2, "'extra' is not understood", "%s pretrain extra --data %s --out %s/r", bin, set_, dir);
+    REFUSED(2, "'abc' is not a number", "%s pretrain --data %s --out %s/r --save-every abc", bin, set_, dir);
+    REFUSED(2, "'-5' is not a number", "%s linear --train %s --init random --per-class -5", bin, set_);
+    REFUSED(2, "go together", "%s pretrain --data %s --out %s/r --monitor-train %s", bin, set_, dir, set_);
+    REFUSED(2, "takes no value", "%s linear --train %s --json=1", bin, set_);
+    REFUSED(2, "contradict", "%s finetune --train %s --init random --labels 4 --per-class 2", bin, set_);
+    RUN("%s embed --data %s --init random --arch resnet10 --width 16 --stem small --image_size 16 --threads 1 --out "
+        "%s/x.csv",
+        bin, set_, dir);
+    RUN("%s pretrain --data %s --out %s/u --save_every 2 " NET " --steps 4", bin, set_,
+        dir); /* '_' and '-' are one letter */
+}
+
+/* A writer that was killed leaves its temporary file; the next writer of the same name removes it, but not one of a
+ * writer that lives. */
+TEST(temporary_files_of_dead_writers_go) {
+    char *dir = temp_dir(), path[300];
+    hpt_context *ctx = context("reference", 1);
+    hpt_config *c = config("arch=resnet10 width=16 stem=small");
+    hpt_model *m;
+    OK(hpt_model_create(ctx, c, &m));
+    RUN("touch %s/m.pth.tmp99999.0 %s/m.pth.tmp1.7 %s/other.pth.tmp1.7 %s/m.pth.tmpx %s/m.pth.tmp1.7.bak", dir, dir,
+        dir, dir, dir);
+    RUN("(flock -n 9 && sleep 30) 9> %s/m.pth.tmp5.5 > /dev/null 2>&1 & sleep 0.3", dir);
+    snprintf(path, sizeof path, "%s/m.pth", dir);
+    OK(hpt_model_save(m, path, NULL));
+    RUN("ls %s", dir);
+    CHECK(!strcmp(output, "m.pth\nm.pth.tmp1.7.bak\nm.pth.tmp5.5\nm.pth.tmpx\nother.pth.tmp1.7\n"));
+    RUN("pkill -f '^sleep 30$' || true");
+    hpt_model_destroy(m);
+    hpt_config_destroy(c);
+    hpt_context_destroy(ctx);
+}
