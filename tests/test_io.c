@@ -17,7 +17,7 @@ static void expect(const hpt__tensorfile *f, const char *name, int n, const floa
     const hpt__ftensor *t = hpt__tensorfile_find(f, name);
     if (!t) FAIL("no tensor %s", name);
     CHECK(t->count == (uint64_t)n);
-    hpt__ftensor_read(t, got);
+    OK(hpt__ftensor_read(t, got));
     for (int i = 0; i < n; i++)
         if (got[i] != want[i]) FAIL("%s[%d] is %g, not %g", name, i, got[i], want[i]);
 }
@@ -41,7 +41,7 @@ static void mixed(const char *path, const char *container) {
     expect(&f, "state_dict/empty", 0, NULL);
     const char *low[2] = {"state_dict/half", "state_dict/bf"};
     for (int k = 0; k < 2; k++) {
-        hpt__ftensor_read(hpt__tensorfile_find(&f, low[k]), h);
+        OK(hpt__ftensor_read(hpt__tensorfile_find(&f, low[k]), h));
         for (int i = 0; i < 24; i++) CHECK(fabsf(h[i] - base[i]) <= (k ? 0.0040f : 0.0005f) * fabsf(base[i]) + 1e-7f);
     }
     CHECK(json_integer_value(json_object_get(f.meta, "epoch")) == 7 && json_real_value(json_object_get(f.meta, "lr")) == 0.03);
@@ -76,8 +76,9 @@ static void abuse(const char *path, size_t max_steps) {
             if (!st && !how) FAIL("%s cut to %zu of %zu bytes was accepted", path, i, whole.n);
             if (st && !*hpt_last_error()) FAIL("an error without a text");
             for (uint32_t k = 0; !st && k < f.n; k++) {
+                if (f.t[k].unreadable) continue;
                 float *x = malloc(f.t[k].count * 4 + 4);
-                hpt__ftensor_read(&f.t[k], x);
+                OK(hpt__ftensor_read(&f.t[k], x));
                 free(x);
             }
             accepted += !st;

@@ -215,7 +215,8 @@ hpt_status hpt_file_info(const char *path, hpt_result **result) {
     for (uint32_t i = 0; i < f.n; i++) {
         json_t *shape = json_array();
         for (int d = 0; d < f.t[i].ndim; d++) json_array_append_new(shape, json_integer(f.t[i].shape[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", f.t[i].name, "type", hpt__ftype_name(f.t[i].type), "shape", shape));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s*}", "name", f.t[i].name, "type", hpt__ftype_name(f.t[i].type), "shape", shape,
+                                              "unreadable", f.t[i].unreadable));
     }
     json_object_set(j, "values", f.meta);
     json_object_set_new(j, "tensors", list);

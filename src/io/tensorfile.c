@@ -5,7 +5,7 @@
 
 enum { MAX_TENSORS = 100000 };
 static const struct { size_t size; const char *name; } types[HPT__FT_COUNT] = {
-    {4, "F32"}, {8, "F64"}, {2, "F16"}, {2, "BF16"}, {8, "I64"}, {4, "I32"}, {2, "I16"}, {1, "I8"}, {1, "U8"}, {1, "BOOL"}};
+    {4, "F32"}, {8, "F64"}, {2, "F16"}, {2, "BF16"}, {8, "I64"}, {4, "I32"}, {2, "I16"}, {1, "I8"}, {1, "U8"}, {1, "BOOL"}, {2, "U16"}, {4, "U32"}, {8, "U64"}, {0, "other"}};
 size_t hpt__ftype_size(hpt__ftype t) { return types[t].size; }
 const char *hpt__ftype_name(hpt__ftype t) { return types[t].name; }
 
@@ -73,7 +73,7 @@ static float half(uint16_t h) {
     return f;
 }
 static float element(hpt__ftype type, const uint8_t *p) {
-    union { float f; double d; uint16_t h; int64_t q; int32_t i; int16_t s; uint32_t u; } v = {0};
+    union { float f; double d; uint16_t h; int64_t q; uint64_t w; int32_t i; int16_t s; uint32_t u; } v = {0};
     memcpy(&v, p, types[type].size);        /* little-endian, like the hosts we build for */
     switch (type) {
     case HPT__FT_F32: return v.f;
@@ -84,11 +84,16 @@ static float element(hpt__ftype type, const uint8_t *p) {
     case HPT__FT_I32: return (float)v.i;
     case HPT__FT_I16: return v.s;
     case HPT__FT_I8: return (int8_t)*p;
+    case HPT__FT_U16: return v.h;
+    case HPT__FT_U32: return (float)v.u;
+    case HPT__FT_U64: return (float)v.w;
     default: return *p;
     }
 }
-void hpt__ftensor_read(const hpt__ftensor *t, float *out) {
+hpt_status hpt__ftensor_read(const hpt__ftensor *t, float *out) {
     int64_t at[8] = {0};
+    if (t->unreadable) return hpt__fail(HPT_ERR_UNSUPPORTED, "tensor '%.200s' cannot be read: %.300s", t->name, t->unreadable);
+    if (!t->count) return HPT_OK;
     size_t size = types[t->type].size;
     int dense = t->type == HPT__FT_F32;
     int64_t want = 1;
@@ -98,7 +103,7 @@ void hpt__ftensor_read(const hpt__ftensor *t, float *out) {
     }
     if (dense) {
         memcpy(out, t->data, t->count * 4);
-        return;
+        return HPT_OK;
     }
     for (uint64_t i = 0; i < t->count; i++) {
         int64_t off = 0;
@@ -109,4 +114,5 @@ void hpt__ftensor_read(const hpt__ftensor *t, float *out) {
             at[d] = 0;
         }
     }
+    return HPT_OK;
 }

@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 typedef enum hpt__ftype { HPT__FT_F32, HPT__FT_F64, HPT__FT_F16, HPT__FT_BF16, HPT__FT_I64, HPT__FT_I32, HPT__FT_I16, HPT__FT_I8, HPT__FT_U8,
-                          HPT__FT_BOOL, HPT__FT_COUNT } hpt__ftype;
+                          HPT__FT_BOOL, HPT__FT_U16, HPT__FT_U32, HPT__FT_U64, HPT__FT_OTHER, HPT__FT_COUNT } hpt__ftype;
 typedef struct hpt__ftensor {
     char *name;
     hpt__ftype type;
@@ -17,6 +17,7 @@ typedef struct hpt__ftensor {
     int64_t shape[8], stride[8];        /* elements */
     const uint8_t *data;                /* first element; bounds were checked */
     uint64_t count;
+    const char *unreadable;             /* NULL, or why its numbers cannot be had: "complex64", "quantized", ...; data is NULL */
 } hpt__ftensor;
 
 typedef struct hpt__tensorfile {
@@ -31,7 +32,8 @@ hpt_status hpt__tensorfile_open(hpt__tensorfile *f, const char *path);
 hpt_status hpt__tensorfile_parse(hpt__tensorfile *f);                       /* of file, already read: for fuzzing */
 void hpt__tensorfile_close(hpt__tensorfile *f);
 const hpt__ftensor *hpt__tensorfile_find(const hpt__tensorfile *f, const char *name);
-void hpt__ftensor_read(const hpt__ftensor *t, float *out);                  /* count values in row-major order, converted */
+/* count values in row-major order, converted. HPT_ERR_UNSUPPORTED, with name and reason, for an unreadable one. */
+hpt_status hpt__ftensor_read(const hpt__ftensor *t, float *out) __attribute__((warn_unused_result));
 size_t hpt__ftype_size(hpt__ftype t);
 const char *hpt__ftype_name(hpt__ftype t);
 /* for the container readers */

@@ -263,7 +263,7 @@ static hpt_status read_net(const hpt__tensorfile *f, const char *prefix, const h
         snprintf(name, sizeof name, "%s%s", prefix, t->name);
         const hpt__ftensor *x = hpt__tensorfile_find(f, name);
         if (!x || !hpt__names_fits(x, t)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' is %s", name, x ? "of another shape" : "missing");
-        hpt__ftensor_read(x, (hpt__is_stat(t) ? stats : params) + t->offset);
+        HPT_TRY(hpt__ftensor_read(x, (hpt__is_stat(t) ? stats : params) + t->offset));
     }
     return HPT_OK;
 }
@@ -278,7 +278,7 @@ static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_
             snprintf(name, sizeof name, "optimizer/state/%d/%s", id, second ? "exp_avg_sq" : (s->moco.spec.rule == HPT__ADAMW) ? "exp_avg" : "momentum_buffer");
             const hpt__ftensor *x = hpt__tensorfile_find(f, name);
             if (!x || !hpt__names_fits(x, t)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
-            hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset);
+            HPT_TRY(hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset));
         }
         id++;
     }
@@ -313,12 +313,16 @@ static hpt_status read_queue(const hpt__tensorfile *f, const hpt__moco *m, float
     if (!queue || !qptr) return hpt__fail(HPT_ERR_MISMATCH, "no queue inside: weights alone, load them with hpt_model_load() to start a stage");
     if (queue->ndim != 2 || queue->shape[0] != m->net->arch.dim || queue->shape[1] != m->spec.queue)
         return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld", (long long)queue->shape[0], (long long)queue->shape[1], m->net->arch.dim, (long long)m->spec.queue);
-    if (qptr->count == 1) hpt__ftensor_read(qptr, &p);
+    if (qptr->count == 1) HPT_TRY(hpt__ftensor_read(qptr, &p));
     if (qptr->count != 1 || !(p >= 0 && p < (float)m->spec.queue)) return hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
     *ptr = (int64_t)p;
     if (!(*keys = hpt__alloc(sizeof **keys * queue->count))) return hpt__fail_memory(queue->count * 4);
-    hpt__ftensor_read(queue, *keys);
-    return HPT_OK;
+    hpt_status st = hpt__ftensor_read(queue, *keys);
+    if (st) {
+        hpt__free(*keys);
+        *keys = NULL;
+    }
+    return st;
 }
 static void set_queue(hpt_session *s, const hpt__tensorfile *f, const float *keys, int64_t ptr) {
     hpt__moco *m = &s->moco;

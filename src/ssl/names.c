@@ -112,7 +112,7 @@ hpt_status hpt__names_load(const hpt__tensorfile *f, const char *path, int head,
             note(report, "wrong_shape", t->name);
             if (!first_wrong) first_wrong = t->name;
         } else {
-            hpt__ftensor_read(x, hpt__model_tensor(m, i));
+            HPT_TRY(hpt__ftensor_read(x, hpt__model_tensor(m, i)));
             loaded++;
         }
     }
