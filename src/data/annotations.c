@@ -16,7 +16,10 @@ static int is_there(const char *path) {
     struct stat s;
     return !stat(path, &s);
 }
-static hpt_status bad_json(const hpt__jscan *s, const char *path) { return hpt__fail(HPT_ERR_FORMAT, "%.700s: not the JSON that was expected, at byte %zu", path, hpt__jscan_at(s)); }
+static hpt_status bad_json(const hpt__jscan *s, const char *path) {
+    if (s->failed) return hpt__fail_context(s->failed, "%.500s", path);
+    return hpt__fail(HPT_ERR_FORMAT, "%.700s: not the JSON that was expected, at byte %llu", path, (unsigned long long)hpt__jscan_at(s));
+}
 
 /* ---- DomainNet and lists of one's own ---- */
 

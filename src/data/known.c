@@ -3,8 +3,7 @@
 #include "core/alloc.h"
 #include "core/number.h"
 #include "core/rng.h"
-#include <ini.h>
-#include <stdlib.h>
+#include "io/file.h"
 #include <string.h>
 #include <sys/stat.h>
 
@@ -26,48 +25,88 @@ hpt_status hpt__known_index(uint32_t i, hpt__known *out) {
 
 /* ---- descriptor files: [dataset] name, classes, labels, root, train, val, test, ... ---- */
 
-typedef struct own { hpt__known *k; hpt_status st; const char *path; } own;
-static int own_line(void *user, const char *section, const char *key, const char *value) {
-    own *w = user;
-    hpt__known *k = w->k;
+/* Copies a value that must fit. */
+static hpt_status take(char *to, size_t size, const char *value) {
+    size_t n = strlen(value);
+    if (n >= size) return hpt__fail(HPT_ERR_FORMAT, "'%.60s...' is longer than %zu characters", value, size - 1);
+    memcpy(to, value, n + 1);
+    return HPT_OK;
+}
+static hpt_status own_line(hpt__known *k, const char *key, const char *value) {
     double v[3];
     static const char *const files[] = {"train", "val", "test"};
-    if (w->st) return 0;
-    if (strcmp(section, "dataset")) w->st = hpt__fail(HPT_ERR_FORMAT, "%.600s: a section [%.40s]; only [dataset] is known", w->path, section);
-    else if (!strcmp(key, "name")) snprintf(k->info.name, sizeof k->info.name, "%.31s", value);
-    else if (!strcmp(key, "title")) snprintf(k->info.title, sizeof k->info.title, "%.63s", value);
-    else if (!strcmp(key, "root")) snprintf(k->root, sizeof k->root, "%s", value);
-    else if (!strcmp(key, "label_map")) snprintf(k->label_map, sizeof k->label_map, "%s", value);
-    else if (!strcmp(key, "labels") && (!strcmp(value, "one") || !strcmp(value, "several"))) k->info.several = *value == 's';
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(key, files[i])) return take(k->file[i], sizeof k->file[i], value);
+    if (!strcmp(key, "name")) return take(k->info.name, sizeof k->info.name, value);
+    if (!strcmp(key, "title")) return take(k->info.title, sizeof k->info.title, value);
+    if (!strcmp(key, "root")) return take(k->root, sizeof k->root, value);
+    if (!strcmp(key, "label_map")) return take(k->label_map, sizeof k->label_map, value);
+    if (!strcmp(key, "labels") && (!strcmp(value, "one") || !strcmp(value, "several"))) k->info.several = *value == 's';
     else if (!strcmp(key, "classes") && hpt__number_parse(value, v) && v[0] >= 1 && v[0] <= 1e6) k->info.classes = (uint32_t)v[0];
     else if (!strcmp(key, "images") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.images[i] = (uint64_t)v[i];
     else if (!strcmp(key, "mean") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.mean[i] = (float)v[i];
     else if (!strcmp(key, "std") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.std[i] = (float)v[i];
-    else {
-        for (int i = 0; i < 3; i++)
-            if (!strcmp(key, files[i])) {
-                snprintf(k->file[i], sizeof k->file[i], "%s", value);
-                return 1;
-            }
-        w->st = hpt__fail(HPT_ERR_FORMAT, "%.600s: '%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, images, mean, std (three numbers)",
-                          w->path, key, value);
+    else
+        return hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, images, mean, std (three numbers)",
+                         key, value);
+    return HPT_OK;
+}
+static char *trimmed(char *s) {
+    s += strspn(s, " \t");
+    size_t n = strlen(s);
+    while (n && strchr(" \t\r", s[n - 1])) n--;
+    s[n] = 0;
+    return s;
+}
+/* One line: [section], key = value, a comment, or blank. A comment may also follow a value, after a blank. Any length. */
+static hpt_status own_text(hpt__known *k, char *line, int *inside) {
+    line = trimmed(line);
+    if (!*line || *line == '#' || *line == ';') return HPT_OK;
+    if (*line == '[') {
+        char *end = strchr(line, ']');
+        if (!end) return hpt__fail(HPT_ERR_FORMAT, "neither [section] nor key = value");
+        *end = 0;
+        *inside = !strcmp(trimmed(line + 1), "dataset");
+        return *inside ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "a section [%.40s]; only [dataset] is known", line + 1);
     }
-    return !w->st;
+    char *value = strpbrk(line, "=:");
+    if (!value || value == line) return hpt__fail(HPT_ERR_FORMAT, "neither [section] nor key = value");
+    if (!*inside) return hpt__fail(HPT_ERR_FORMAT, "'%.40s' stands before [dataset]", line);
+    *value++ = 0;
+    for (char *p = value; *p; p++)
+        if ((*p == ';' || *p == '#') && p > value && (p[-1] == ' ' || p[-1] == '\t')) {
+            *p = 0;
+            break;
+        }
+    return own_line(k, trimmed(line), trimmed(value));
 }
 static hpt_status own_set(const char *path, hpt__known *out) {
-    own w = {out, HPT_OK, path};
+    hpt__bytes f;
+    hpt_status st = HPT_OK;
+    int inside = 0, line = 0;
     memset(out, 0, sizeof *out);
     out->reader = HPT__READ_OWN;
     out->exact = 1;
     out->info.struct_size = sizeof out->info;
-    int at = ini_parse(path, own_line, &w);
-    if (w.st) return w.st;
-    if (at == -1) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", path);
-    if (at) return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %d: neither [section] nor key = value", path, at);
+    HPT_TRY(hpt__file_read(path, 1 << 20, &f));
+    f.p[f.n] = 0;
+    char *p = (char *)f.p, *end = p + f.n;
+    if (f.n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) p += 3;
+    while (p < end && !st) {
+        char *eol = memchr(p, '\n', (size_t)(end - p));
+        if (!eol) eol = end;
+        *eol = 0;
+        line++;
+        st = strlen(p) < (size_t)(eol - p) ? hpt__fail(HPT_ERR_FORMAT, "a zero byte") : own_text(out, p, &inside);
+        p = eol + 1;
+    }
+    hpt__free(f.p);
+    if (st) return hpt__fail_context(st, "%.400s, line %d", path, line);
     if (!*out->file[0]) return hpt__fail(HPT_ERR_FORMAT, "%.600s: a line 'train = ...' is missing", path);
     if (!*out->root) {          /* beside the file */
         const char *slash = strrchr(path, '/');
-        snprintf(out->root, sizeof out->root, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+        if (slash && (size_t)(slash - path) >= sizeof out->root) return hpt__fail(HPT_ERR_ARGUMENT, "the path is too long");
+        snprintf(out->root, sizeof out->root, "%.*s", slash > path ? (int)(slash - path) : 1, slash ? path : ".");
     }
     return HPT_OK;
 }

@@ -16,24 +16,47 @@ static const char *why(void) {
     return strerror_r(errno, text, sizeof text);
 }
 
-hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out) {
+hpt_status hpt__file_open(const char *path, int *fd, uint64_t *size) {
     struct stat s;
+    const char *kind = NULL;
+    do *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    while (*fd < 0 && errno == EINTR);
+    if (*fd < 0 && errno == ENXIO) return hpt__fail(HPT_ERR_IO, "%.800s: a socket or device, not a regular file", path);
+    if (*fd < 0) return hpt__fail(HPT_ERR_IO, "%.800s: %s", path, errno == ENOENT ? "no such file" : why());
     hpt_status st = HPT_OK;
+    if (fstat(*fd, &s)) st = hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
+    else if (S_ISDIR(s.st_mode)) kind = "a folder";
+    else if (S_ISFIFO(s.st_mode)) kind = "a pipe";
+    else if (!S_ISREG(s.st_mode)) kind = "a device";
+    if (kind) st = hpt__fail(HPT_ERR_IO, "%.800s: %s, not a regular file", path, kind);
+    if (st) {
+        close(*fd);
+        *fd = -1;
+    } else if (size) *size = (uint64_t)s.st_size;
+    return st;
+}
+
+hpt_status hpt__file_take(int fd, const char *path, void *to, size_t want, size_t *got) {
+    *got = 0;
+    while (*got < want) {
+        ssize_t n = read(fd, (uint8_t *)to + *got, want - *got);
+        if (n > 0) *got += (size_t)n;
+        else if (n == 0) break;
+        else if (errno != EINTR) return hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
+    }
+    return HPT_OK;
+}
+
+hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out) {
+    int fd;
+    uint64_t size;
     out->p = NULL;
     out->n = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
-    if (fstat(fd, &s)) st = hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
-    else if (!S_ISREG(s.st_mode)) st = hpt__fail(HPT_ERR_IO, "%.800s: not a regular file", path);
-    else if ((uint64_t)s.st_size > max)
-        st = hpt__fail(HPT_ERR_FORMAT, "%.800s: %lld bytes, over the limit of %llu", path, (long long)s.st_size, (unsigned long long)max);
-    else if (!(out->p = hpt__alloc((size_t)s.st_size + 1))) st = hpt__fail_memory((size_t)s.st_size);
-    while (!st && out->n < (size_t)s.st_size) {
-        ssize_t n = read(fd, out->p + out->n, (size_t)s.st_size - out->n);
-        if (n > 0) out->n += (size_t)n;
-        else if (n == 0) break;
-        else if (errno != EINTR) st = hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());
-    }
+    HPT_TRY(hpt__file_open(path, &fd, &size));
+    hpt_status st = HPT_OK;
+    if (size > max) st = hpt__fail(HPT_ERR_FORMAT, "%.800s: %llu bytes, over the limit of %llu", path, (unsigned long long)size, (unsigned long long)max);
+    else if (!(out->p = hpt__alloc((size_t)size + 1))) st = hpt__fail_memory((size_t)size);
+    else st = hpt__file_take(fd, path, out->p, (size_t)size, &out->n);
     close(fd);
     if (st) {
         hpt__free(out->p);

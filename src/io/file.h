@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Whole files in, and files out that replace the old one only when they are complete: temporary name in the same
- * folder, fsync, rename, fsync of the folder. What a writer that was killed left behind goes when the next one
- * comes. EINTR is retried, short counts continued, close checked. */
+ * Regular files in, nothing else (a FIFO or device that an image, list or checkpoint is called never hangs a call),
+ * and files out that replace the old one only when they are complete: temporary name in the same folder, fsync,
+ * rename, fsync of the folder. What a writer that was killed left behind goes when the next one comes. EINTR is
+ * retried, short counts continued, close checked. */
 #ifndef HPT__FILE_H
 #define HPT__FILE_H
 #include "core/status.h"
+
+/* A regular file for reading, and its size (may be NULL). HPT_ERR_IO with words for a folder, FIFO, socket or device: none of them is waited
+ * for. Close fd with close(). */
+hpt_status hpt__file_open(const char *path, int *fd, uint64_t *size);
+/* Up to want bytes; got is less only at the end of the file. path: for the error text. */
+hpt_status hpt__file_take(int fd, const char *path, void *to, size_t want, size_t *got);
 
 typedef struct hpt__bytes { uint8_t *p; size_t n; } hpt__bytes;
 /* HPT_ERR_IO, HPT_ERR_FORMAT if larger than max, HPT_ERR_MEMORY. Free p with hpt__free. */

@@ -1,49 +1,57 @@
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE
 #include "io/jsonscan.h"
+#include "core/alloc.h"
 #include "core/number.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "io/file.h"
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+enum { BLOCK = 1 << 16 };
 enum { WANT_VALUE, WANT_VALUE_OR_END, WANT_KEY, WANT_KEY_OR_END, WANT_COMMA_OR_END, WANT_NOTHING, BROKEN };
 
 hpt_status hpt__jscan_open(hpt__jscan *s, const char *path) {
-    struct stat st;
     memset(s, 0, sizeof *s);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode)) {
-        if (fd >= 0) close(fd);
-        return hpt__fail(HPT_ERR_IO, "%.800s: %s", path, errno == ENOENT ? "no such file" : "cannot be read");
+    s->fd = -1;
+    s->want = BROKEN;
+    HPT_TRY(hpt__file_open(path, &s->fd, NULL));
+    if (!(s->block = hpt__alloc(BLOCK))) {
+        hpt__jscan_close(s);
+        return hpt__fail_memory(BLOCK);
     }
-    if (st.st_size > 0) {
-        s->map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (s->map == MAP_FAILED) {
-            s->map = NULL;
-            close(fd);
-            return hpt__fail(HPT_ERR_MEMORY, "%.800s: cannot be mapped", path);
-        }
-    }
-    s->map_bytes = (size_t)st.st_size;
-    close(fd);
-    s->p = s->begin = s->map;
-    s->end = s->p ? s->p + s->map_bytes : s->p;
+    s->p = s->begin = s->end = s->block;
+    s->want = WANT_VALUE;
     return HPT_OK;
 }
 void hpt__jscan_memory(hpt__jscan *s, const void *p, size_t n) {
     memset(s, 0, sizeof *s);
+    s->fd = -1;
     s->p = s->begin = p;
     s->end = s->p + n;
 }
 void hpt__jscan_close(hpt__jscan *s) {
-    if (s->map) munmap(s->map, s->map_bytes);
+    if (s->fd >= 0) close(s->fd);
+    hpt__free(s->block);
     memset(s, 0, sizeof *s);
+    s->fd = -1;
     s->want = BROKEN;
 }
-size_t hpt__jscan_at(const hpt__jscan *s) { return (size_t)(s->p - s->begin); }
+uint64_t hpt__jscan_at(const hpt__jscan *s) { return s->before + (uint64_t)(s->p - s->begin); }
+
+/* 1 if n bytes (few) stand at p, read in if need be. */
+static int have(hpt__jscan *s, size_t n) {
+    size_t left = (size_t)(s->end - s->p), got;
+    if (left >= n) return 1;
+    if (s->fd < 0 || s->failed) return 0;
+    s->before += (uint64_t)(s->p - s->begin);
+    memmove(s->block, s->p, left);
+    s->failed = hpt__file_take(s->fd, "the file", s->block + left, BLOCK - left, &got);
+    s->p = s->begin = s->block;
+    s->end = s->block + left + got;
+    return left + got >= n;
+}
+static void blanks(hpt__jscan *s) {
+    while (have(s, 1) && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
+}
 
 static hpt__jtoken broken(hpt__jscan *s) {
     s->want = BROKEN;
@@ -68,7 +76,7 @@ static int utf8(uint32_t u, char out[4]) {
 static int string(hpt__jscan *s) {
     size_t n = 0;
     for (;;) {
-        if (s->p >= s->end) return 0;
+        if (!have(s, 1)) return 0;
         uint8_t c = *s->p++;
         char out[4];
         int len = 1;
@@ -76,15 +84,15 @@ static int string(hpt__jscan *s) {
         if (c < 0x20) return 0;
         out[0] = (char)c;
         if (c == '\\') {
-            if (s->p >= s->end) return 0;
+            if (!have(s, 1)) return 0;
             c = *s->p++;
             const char *from = "\"\\/bfnrt", *to = "\"\\/\b\f\n\r\t", *at = c ? strchr(from, c) : NULL;
             uint32_t u, low;
             if (at) out[0] = to[at - from];
-            else if (c == 'u' && s->end - s->p >= 4 && hex4(s->p, &u)) {
+            else if (c == 'u' && have(s, 4) && hex4(s->p, &u)) {
                 s->p += 4;
                 if (u >= 0xd800 && u < 0xdc00) {
-                    if (s->end - s->p < 6 || s->p[0] != '\\' || s->p[1] != 'u' || !hex4(s->p + 2, &low) || low < 0xdc00 || low > 0xdfff) return 0;
+                    if (!have(s, 6) || s->p[0] != '\\' || s->p[1] != 'u' || !hex4(s->p + 2, &low) || low < 0xdc00 || low > 0xdfff) return 0;
                     s->p += 6;
                     u = 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00);
                 } else if (u >= 0xdc00 && u <= 0xdfff) return 0;
@@ -111,8 +119,8 @@ static hpt__jtoken close_one(hpt__jscan *s, int object) {
 hpt__jtoken hpt__jscan_next(hpt__jscan *s) {
     if (s->want == BROKEN) return HPT__J_ERROR;
     for (;;) {
-        while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
-        if (s->p >= s->end) return s->want == WANT_NOTHING ? HPT__J_END : broken(s);
+        blanks(s);
+        if (!have(s, 1)) return s->want == WANT_NOTHING && !s->failed ? HPT__J_END : broken(s);
         uint8_t c = *s->p;
         if (s->want == WANT_NOTHING) return broken(s);
         if (s->want == WANT_COMMA_OR_END) {
@@ -129,8 +137,8 @@ hpt__jtoken hpt__jscan_next(hpt__jscan *s) {
             if (c != '"') return broken(s);
             s->p++;
             if (!string(s)) return broken(s);
-            while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
-            if (s->p >= s->end || *s->p++ != ':') return broken(s);
+            blanks(s);
+            if (!have(s, 1) || *s->p++ != ':') return broken(s);
             s->want = WANT_VALUE;
             return HPT__J_KEY;
         }
@@ -149,7 +157,7 @@ hpt__jtoken hpt__jscan_next(hpt__jscan *s) {
             return HPT__J_STRING;
         }
         size_t n = 0;
-        while (s->p < s->end && *s->p && strchr("+-.0123456789abcdefghijklmnopqrstuvwxyzE", *s->p) && n < 63) s->text[n++] = (char)*s->p++;
+        while (n < 63 && have(s, 1) && *s->p && strchr("+-.0123456789abcdefghijklmnopqrstuvwxyzE", *s->p)) s->text[n++] = (char)*s->p++;
         s->text[n] = 0;
         if (!n) return broken(s);
         int word = !strcmp(s->text, "true") || !strcmp(s->text, "false") || !strcmp(s->text, "null");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * JSON one token at a time, for annotation files of hundreds of megabytes: nothing is built, memory is mapped, depth is limited. */
+ * JSON one token at a time, for annotation files of hundreds of megabytes: nothing is built, the file is read in blocks, depth is limited. */
 #ifndef HPT__JSONSCAN_H
 #define HPT__JSONSCAN_H
 #include "core/status.h"
@@ -9,8 +9,10 @@ typedef enum hpt__jtoken { HPT__J_ERROR, HPT__J_END, HPT__J_OBJECT, HPT__J_END_O
 enum { HPT__J_DEPTH = 64, HPT__J_TEXT = 1024 };
 typedef struct hpt__jscan {
     const uint8_t *p, *begin, *end;
-    void *map;                      /* the mapped file, or NULL */
-    size_t map_bytes;
+    uint8_t *block;                 /* of the file, or NULL: all is in memory */
+    uint64_t before;                /* bytes of the file that stood before begin */
+    int fd;
+    hpt_status failed;              /* reading: HPT_ERR_IO, and the error text says why */
     int depth, want;                /* want: what the grammar allows next */
     uint8_t in_object[HPT__J_DEPTH];
     char text[HPT__J_TEXT];         /* key or string, UTF-8, cut; number or word as written */
@@ -24,5 +26,5 @@ void hpt__jscan_close(hpt__jscan *s);
 hpt__jtoken hpt__jscan_next(hpt__jscan *s);
 /* Passes over the value that begins next (after a key, or an element). 0: not JSON. */
 int hpt__jscan_skip(hpt__jscan *s);
-size_t hpt__jscan_at(const hpt__jscan *s);      /* offset, for error texts */
+uint64_t hpt__jscan_at(const hpt__jscan *s);    /* offset, for error texts */
 #endif
