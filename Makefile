@@ -71,7 +71,7 @@ LIBS     := $(shell $(PKG) --libs $(DEPS) 2>/dev/null) -lm -ldl -pthread
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
-SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c handle.c log.c clock.c) \
+SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c handle.c log.c clock.c) \
        $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
        $(addprefix src/data/,image_scan.c image_tiff.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
@@ -299,7 +299,7 @@ $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 # ---- fuzzing: FUZZ_SECONDS for each parser, new inputs stay in build/ ----
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := image torch safetensors idx npz json mat
-FUZZ_SRC := tests/fuzz/main.c tests/fuzz/targets.c $(addprefix src/core/,status.c alloc.c number.c) $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c safetensors.c arrays.c jsonscan.c mat.c) \
+FUZZ_SRC := tests/fuzz/main.c tests/fuzz/targets.c $(addprefix src/core/,status.c alloc.c number.c json.c) $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c safetensors.c arrays.c jsonscan.c mat.c) \
             $(addprefix src/data/,image_scan.c image_tiff.c image_decode.c image_stb.c)
 build/fuzz/%: $(FUZZ_SRC)
 	@mkdir -p $(@D)

@@ -3,6 +3,7 @@
 #include "core/alloc.h"
 #include "data/dataset.h"
 #include "data/known.h"
+#include "core/number.h"
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -81,7 +82,7 @@ static void problem(json_t *list, const char *fmt, ...) {
     char text[700];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
+    hpt__vformat(text, sizeof text, fmt, args);
     va_end(args);
     json_array_append_new(list, json_string(text));
 }

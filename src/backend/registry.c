@@ -5,6 +5,7 @@
 #include "backend/backend.h"
 #include "core/alloc.h"
 #include "core/status.h"
+#include "core/number.h"
 #include <dlfcn.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -16,7 +17,7 @@ static hpt_status host_fail(hpt_status status, const char *fmt, ...) {
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    hpt__vformat(text, sizeof text, fmt, ap);
     va_end(ap);
     return hpt__fail(status, "%s", text);
 }

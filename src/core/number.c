@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* newlocale("C") touches no state of the host; uselocale is switched for this thread and back. */
+/* newlocale("C") touches no state of the host; uselocale is switched for this thread alone and back before the call returns, and nothing of the
+ * host's runs in between (setlocale would change every thread of the host). */
 static locale_t c_locale;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void make(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
@@ -25,6 +26,21 @@ int hpt__number_parse(const char *text, double *out) {
     return 1;
 }
 
+int hpt__vformat(char *buf, size_t size, const char *fmt, va_list args) {
+    pthread_once(&once, make);
+    locale_t old = uselocale(c_locale);
+    int n = vsnprintf(buf, size, fmt, args);
+    uselocale(old);
+    return n;
+}
+int hpt__format(char *buf, size_t size, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    int n = hpt__vformat(buf, size, fmt, args);
+    va_end(args);
+    return n;
+}
+
 void hpt__number_print(double x, char *buf, size_t size) {
     pthread_once(&once, make);
     locale_t old = uselocale(c_locale);
@@ -36,6 +52,15 @@ void hpt__number_print(double x, char *buf, size_t size) {
     uselocale(old);
 }
 
+void hpt__number_list_print(const float *x, int n, char *buf, size_t size) {
+    char one[40];
+    size_t at = 0;
+    if (size) *buf = 0;
+    for (int i = 0; i < n && at < size; i++) {
+        hpt__number_print((double)x[i], one, sizeof one);
+        at += (size_t)snprintf(buf + at, size - at, "%s%s", i ? "," : "", one);
+    }
+}
 int hpt__number_list(const char *text, double *out, int max) {
     int n = 0;
     while (*text) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/status.h"
+#include "core/number.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,7 @@ hpt_status hpt__fail(hpt_status status, const char *fmt, ...) {
     char fresh[sizeof text];   /* the arguments may point into the old text */
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(fresh, sizeof fresh, fmt, ap);
+    hpt__vformat(fresh, sizeof fresh, fmt, ap);
     va_end(ap);
     for (char *p = fresh; *p; p++)
         if ((unsigned char)*p < 32) *p = ' ';   /* one line, whatever a hostile file called its tensors */
@@ -26,7 +27,7 @@ hpt_status hpt__fail_context(hpt_status status, const char *fmt, ...) {
     char what[512], old[sizeof text];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    hpt__vformat(what, sizeof what, fmt, ap);
     va_end(ap);
     memcpy(old, text, sizeof old);
     return hpt__fail(status, "%s: %s", what, old);

@@ -3,6 +3,7 @@
 #include "eval/linear.h"
 #include "backend/backend.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "core/number.h"
 #include "core/rng.h"
 #include "io/statefile.h"
@@ -275,10 +276,12 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     uint64_t saved = 0;
     double got[MAX_HEADS];
     int seen = 0, zero = OPT_IS(o, auroc_undefined, "zero");
-    const char *metric = p->train.y ? "top1" : "auroc";
+    hpt__truth val = truth(s, &p->val);
+    const char *metric = hpt__metric(&val);
     char key[32];
     hpt__score sc;
     hpt__rng r;
+    HPT_TRY(hpt__can_choose(&val, zero, "val"));
     hpt__rng_init(&r, seed, HPT__RNG_HEAD, 0, 0);
     for (size_t i = 0; i < (size_t)s->classes * (size_t)s->dim; i++) {
         float v = (float)(0.01 * hpt__rng_normal(&r));        /* every head starts alike: N(0, 0.01), bias 0 */
@@ -301,7 +304,7 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
         HPT_TRY_GOTO(seen, score(s, scale_name, &p->val, s->d.w, s->d.b, zero, got, NULL, 0), failed);
         json_t *row = json_array();
         for (int h = 0; h < s->heads; h++) {
-            json_array_append_new(row, json_real(got[h]));
+            json_array_append_new(row, hpt__json_number(got[h]));
             if (got[h] > c.best || c.step == 0) {
                 c.best = got[h];
                 c.step = t + 1;
@@ -339,7 +342,6 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
         hpt__truth t = truth(s, &p->test);
         seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head) : hpt__fail_memory((size_t)p->test.n);
         if (!seen) seen = hpt__score_report(result, "test", logits, (size_t)s->classes, &t, zero, &sc);
-        if (!seen) json_object_set_new(result, "test_score", json_real(sc.main));
         if (logits != p->test_logits) hpt__free(logits);
         return seen;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "eval/metrics.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,18 @@ hpt_status hpt__auroc(const float *scores, size_t pitch, const uint8_t *truth, s
     return HPT_OK;
 }
 
+const char *hpt__metric(const hpt__truth *t) { return t->y ? "top1" : "auroc"; }
+
+hpt_status hpt__can_choose(const hpt__truth *t, int zero_undefined, const char *what) {
+    if (t->y || zero_undefined) return HPT_OK;
+    for (int c = 0; c < t->classes; c++) {
+        uint64_t positive = 0;
+        for (uint64_t i = 0; i < t->n; i++) positive += t->multi[i * (uint64_t)t->classes + (uint64_t)c];
+        if (positive && positive < t->n) return HPT_OK;
+    }
+    return hpt__fail(HPT_ERR_ARGUMENT, "%s: no class has images with it and images without it, so that there is no AUROC to choose by; give other images, or auroc_undefined=zero", what);
+}
+
 hpt_status hpt__score_logits(const float *logits, size_t pitch, const hpt__truth *t, int zero_undefined, hpt__score *out, double *per_class) {
     *out = (hpt__score){0};
     if (t->y) {
@@ -65,7 +78,7 @@ hpt_status hpt__score_logits(const float *logits, size_t pitch, const hpt__truth
         else out->undefined++;
     }
     int counted = zero_undefined ? t->classes : t->classes - out->undefined;
-    out->main = counted ? 100 * sum / counted : 0;
+    out->main = counted ? 100 * sum / counted : NAN;
     return HPT_OK;
 }
 
@@ -74,6 +87,9 @@ hpt_status hpt__score_report(json_t *to, const char *prefix, const float *logits
     double *per = t->y ? NULL : hpt__alloc(sizeof *per * (size_t)(t->classes + 1));
     if (!t->y && !per) return hpt__fail_memory(0);
     hpt_status st = hpt__score_logits(logits, pitch, t, zero_undefined, out, per);
+    json_object_set_new(to, "metric", json_string(hpt__metric(t)));
+    snprintf(key, sizeof key, "%s_score", prefix);
+    if (!st) json_object_set_new(to, key, hpt__json_number(out->main));
     if (!st && t->y) {
         snprintf(key, sizeof key, "%s_top1", prefix);
         json_object_set_new(to, key, json_real(out->top1));
@@ -82,11 +98,11 @@ hpt_status hpt__score_report(json_t *to, const char *prefix, const float *logits
     } else if (!st) {
         json_t *classes = json_array(), *undefined = json_array();
         for (int c = 0; c < t->classes; c++) {
-            json_array_append_new(classes, per[c] == per[c] ? json_real(per[c]) : json_null());
+            json_array_append_new(classes, hpt__json_number(per[c]));
             if (per[c] != per[c]) json_array_append_new(undefined, json_integer(c));
         }
         snprintf(key, sizeof key, "%s_auroc", prefix);
-        json_object_set_new(to, key, json_real(out->main));
+        json_object_set_new(to, key, hpt__json_number(out->main));
         snprintf(key, sizeof key, "%s_auroc_classes", prefix);
         json_object_set_new(to, key, classes);
         snprintf(key, sizeof key, "%s_undefined_classes", prefix);

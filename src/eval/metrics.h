@@ -13,7 +13,7 @@ typedef struct hpt__truth {
 } hpt__truth;
 
 typedef struct hpt__score {
-    double main;                /* what choices are made by, in percent: top-1, or the mean AUROC * 100 */
+    double main;                /* what choices are made by, in percent: top-1, or the mean AUROC * 100; NaN if no class has one */
     double top1, top5;          /* percent; 0 with several labels */
     int undefined;              /* classes without a positive or without a negative image: no AUROC */
 } hpt__score;
@@ -25,6 +25,9 @@ hpt_status hpt__auroc(const float *scores, size_t pitch, const uint8_t *truth, s
 /* logits: rows of pitch values. zero_undefined: AUROC 0 for undefined classes, as the paper's code has it; else they are left out.
  * per_class: classes values (AUROC; NaN undefined) or NULL. */
 hpt_status hpt__score_logits(const float *logits, size_t pitch, const hpt__truth *t, int zero_undefined, hpt__score *out, double *per_class);
-/* "<prefix>_top1", "_top5", or "_auroc", "_auroc_classes", "_undefined_classes" (numbers of the classes). */
+const char *hpt__metric(const hpt__truth *t);       /* what main is: "top1" or "auroc" */
+/* HPT_ERR_ARGUMENT if the set (called what) gives no score that a choice could be made by. */
+hpt_status hpt__can_choose(const hpt__truth *t, int zero_undefined, const char *what);
+/* "metric", "<prefix>_score", and "<prefix>_top1", "_top5", or "_auroc", "_auroc_classes", "_undefined_classes" (numbers of the classes). */
 hpt_status hpt__score_report(json_t *to, const char *prefix, const float *logits, size_t pitch, const hpt__truth *t, int zero_undefined, hpt__score *out);
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The two torch containers: zip (PyTorch 1.6 and later) and the legacy stream before it (the released MoCo files). */
 #include "core/alloc.h"
+#include "core/json.h"
 #include "io/pickle.h"
 #include "io/zip.h"
 #include <stdio.h>
@@ -39,7 +40,7 @@ static hpt_status visit(walk *w, uint32_t at, size_t len, int depth) {
     switch (x->kind) {
     case HPT__PK_BOOL: return put_meta(w, json_boolean(x->i));
     case HPT__PK_INT: return put_meta(w, json_integer(x->i));
-    case HPT__PK_FLOAT: return put_meta(w, json_real(x->f));
+    case HPT__PK_FLOAT: return put_meta(w, hpt__json_number(x->f));
     case HPT__PK_STR: return put_meta(w, json_stringn(x->s, x->len));
     case HPT__PK_TENSOR: {
         const hpt__pk_node *s = &w->p->node[x->i];

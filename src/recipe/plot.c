@@ -3,6 +3,7 @@
  * against a swept value). Error bars are one standard deviation over seeds. */
 #include "recipe/select.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "core/number.h"
 #include <math.h>
 #include <stdlib.h>
@@ -221,7 +222,8 @@ static void closeness(const hpt_recipe *r, const hpt__section *sec, chart *c) {
         if (!fresh) continue;
         for (int j = 0; j < n; j++) {
             if (j == best || !hpt__same_vars(in, &r->instances[of[j]])) continue;
-            double v = json_number_value(json_array_get(json_array_get(json_object_get(sim->result, "matrix"), (size_t)best), (size_t)j));
+            double v = hpt__json_real(json_array_get(json_array_get(json_object_get(sim->result, "matrix"), (size_t)best), (size_t)j));
+            if (v != v) continue;
             sum += v;
             sq += v * v;
             k++;

@@ -3,6 +3,7 @@
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include "io/file.h"
+#include "core/number.h"
 #include <ini.h>
 #include <stdarg.h>
 #include <string.h>
@@ -38,7 +39,7 @@ hpt_status hpt__line_fail(const hpt__line *l, const char *fmt, ...) {
     char text[800];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
+    hpt__vformat(text, sizeof text, fmt, args);
     va_end(args);
     return hpt__fail(HPT_ERR_FORMAT, "%.300s, line %d: %s", l->file, l->line, text);
 }

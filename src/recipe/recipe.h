@@ -128,6 +128,7 @@ hpt_status hpt__recipe_run(hpt_recipe *r);
 hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results);
 typedef struct hpt__text { char *p; size_t n, cap; int failed; } hpt__text;
 void hpt__put(hpt__text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void hpt__put_number(hpt__text *t, int decimals, double x);      /* "-" for a number that does not exist */
 void hpt__put_html(hpt__text *t, const char *s);    /* escaped */
 void hpt__plot(const hpt_recipe *r, const hpt__section *s, hpt__text *out);
 #endif

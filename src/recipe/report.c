@@ -2,6 +2,7 @@
  * results.json, results.csv and report.html from what is done. Every sentence is computed from the numbers. */
 #include "recipe/select.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "core/number.h"
 #include "io/file.h"
 #include <math.h>
@@ -15,7 +16,7 @@ void hpt__put(hpt__text *t, const char *fmt, ...) {
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, fmt, args);
+    int n = hpt__vformat(NULL, 0, fmt, args);
     va_end(args);
     if (n >= 0 && t->n + (size_t)n + 1 > t->cap) {
         size_t cap = 2 * (t->n + (size_t)n + 4096);
@@ -25,8 +26,12 @@ void hpt__put(hpt__text *t, const char *fmt, ...) {
             t->cap = cap;
         } else t->failed = 1;
     }
-    if (n >= 0 && !t->failed) t->n += (size_t)vsnprintf(t->p + t->n, t->cap - t->n, fmt, again);
+    if (n >= 0 && !t->failed) t->n += (size_t)hpt__vformat(t->p + t->n, t->cap - t->n, fmt, again);
     va_end(again);
+}
+void hpt__put_number(hpt__text *t, int decimals, double x) {
+    if (x == x) hpt__put(t, "%.*f", decimals, x);
+    else hpt__put(t, "-");
 }
 void hpt__put_html(hpt__text *t, const char *s) {
     for (; s && *s; s++) {
@@ -55,8 +60,8 @@ static void verdict(const char *expect, double margin, const hpt__comparison *c,
         return;
     }
     if (c->n == 1) snprintf(sure, sizeof sure, "one seed: no test");
-    else if (c->p < 0.0005) snprintf(sure, sizeof sure, "p < 0.001, paired t-test over %d seeds", c->n);
-    else snprintf(sure, sizeof sure, "p = %.3f, paired t-test over %d seeds", c->p, c->n);
+    else if (c->p < 0.0005) hpt__format(sure, sizeof sure, "p < 0.001, paired t-test over %d seeds", c->n);
+    else hpt__format(sure, sizeof sure, "p = %.3f, paired t-test over %d seeds", c->p, c->n);
     int certain = c->n > 1 && c->p < 0.05;
     if (!strcmp(expect, "not-less")) {
         if (over >= -margin) snprintf(out, size, "appears: %s (%s)", over >= 0 ? "not behind" : "behind by no more than the margin", sure);
@@ -80,8 +85,9 @@ static json_t *findings(const hpt_recipe *r, hpt__text *html) {
         hpt__number_parse(hpt__section_value(s, "margin", "0"), &margin);
         hpt__compare(r, left, right, value, &c);
         verdict(hpt__section_value(s, "expect", "greater"), margin, &c, text, sizeof text);
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s,s:f,s:f,s:f,s:f,s:i,s:o}", "name", s->name, "claim", hpt__section_value(s, "claim", ""), "left", left, "right", right, "verdict", text,
-                                              "left_mean", c.left, "right_mean", c.right, "difference", c.difference, "sd", c.sd, "seeds", c.n, "p", c.p == c.p ? json_real(c.p) : json_null()));
+        json_array_append_new(list, json_pack("{s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:i,s:o}", "name", hpt__json_text(s->name), "claim", hpt__json_text(hpt__section_value(s, "claim", "")), "left",
+                                              hpt__json_text(left), "right", hpt__json_text(right), "verdict", text, "left_mean", hpt__json_number(c.left), "right_mean", hpt__json_number(c.right),
+                                              "difference", hpt__json_number(c.difference), "sd", hpt__json_number(c.sd), "seeds", c.n, "p", hpt__json_number(c.p)));
         if (!any++) hpt__put(html, "<h2>What the numbers say</h2>\n<ul>\n");
         hpt__put(html, "<li><b>");
         hpt__put_html(html, hpt__section_value(s, "claim", ""));
@@ -98,7 +104,9 @@ static json_t *findings(const hpt_recipe *r, hpt__text *html) {
             hpt__put_html(html, left);
             hpt__put(html, " %.2f, ", c.left);
             hpt__put_html(html, right);
-            hpt__put(html, " %.2f, difference %+.2f &plusmn; %.2f.</small>", c.right, c.difference, c.sd);
+            hpt__put(html, " %.2f, difference %+.2f", c.right, c.difference);
+            if (c.n > 1) hpt__put(html, " &plusmn; %.2f", c.sd);
+            hpt__put(html, ".</small>");
         }
         hpt__put(html, "</li>\n");
     }
@@ -116,6 +124,8 @@ static void cell(const hpt_recipe *r, const hpt__instance *in, const char *value
     if (!m.n) hpt__put(html, "<td>-");
     else if (m.n == 1) hpt__put(html, "<td>%.2f", m.mean);
     else hpt__put(html, "<td>%.2f &plusmn; %.2f", m.mean, m.sd);
+    const char *metric = json_string_value(json_object_get(in->result, "metric"));
+    if (m.n && metric && !strcmp(metric, "auroc") && strstr(value, "_score")) hpt__put(html, " <small>AUROC</small>");
     if (paper == paper) hpt__put(html, " <small>(paper %.1f, %s)</small>", paper, where);
 }
 static void table(const hpt_recipe *r, const hpt__section *s, const char *stages, hpt__text *html) {
@@ -182,6 +192,7 @@ static void table(const hpt_recipe *r, const hpt__section *s, const char *stages
 
 /* ---- searches and similarities ---- */
 
+static long long integer_in(const json_t *o, const char *key) { return (long long)json_integer_value(json_object_get(o, key)); }
 static void searches(const hpt_recipe *r, hpt__text *html) {
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
@@ -194,21 +205,28 @@ static void searches(const hpt_recipe *r, hpt__text *html) {
         json_array_foreach(list, at, c) {
             hpt__put(html, "<tr><td>");
             hpt__put_html(html, json_string_value(json_object_get(c, "name")));
-            hpt__put(html, "<td>%lld<td>%lld<td>%.2f<td>%lld<td>%.3f<td>%lld<td>", (long long)json_integer_value(json_object_get(c, "images")), (long long)json_integer_value(json_object_get(c, "steps")),
-                     json_number_value(json_object_get(c, "val_score")), (long long)json_integer_value(json_object_get(c, "rank")), json_number_value(json_object_get(c, "nearness")),
-                     (long long)json_integer_value(json_object_get(c, "nearness_rank")));
+            hpt__put(html, "<td>%lld<td>%lld<td>", integer_in(c, "images"), integer_in(c, "steps"));
+            hpt__put_number(html, 2, hpt__json_real(json_object_get(c, "val_score")));
+            hpt__put(html, "<td>%lld<td>", integer_in(c, "rank"));
+            hpt__put_number(html, 3, hpt__json_real(json_object_get(c, "nearness")));
+            hpt__put(html, "<td>%lld<td>", integer_in(c, "nearness_rank"));
             size_t k;
             json_t *rung;
-            json_array_foreach(json_object_get(c, "rungs"), k, rung) hpt__put(html, "%s%lld: %.2f", k ? ", " : "", (long long)json_integer_value(json_object_get(rung, "step")), json_number_value(json_object_get(rung, "val_score")));
-            hpt__put(html, "<td>%.0f</tr>\n", json_number_value(json_object_get(c, "seconds")));
+            json_array_foreach(json_object_get(c, "rungs"), k, rung) {
+                hpt__put(html, "%s%lld: ", k ? ", " : "", integer_in(rung, "step"));
+                hpt__put_number(html, 2, hpt__json_real(json_object_get(rung, "val_score")));
+            }
+            hpt__put(html, "<td>");
+            hpt__put_number(html, 0, hpt__json_real(json_object_get(c, "seconds")));
+            hpt__put(html, "</tr>\n");
         }
         hpt__put(html, "</table>\n<p>Taken: <b>");
         hpt__put_html(html, json_string_value(json_object_get(in->result, "winner")));
-        hpt__put(html, "</b>, after %lld steps in all. ", (long long)json_integer_value(json_object_get(in->result, "cost_steps")));
+        hpt__put(html, "</b>, after %lld steps in all. ", integer_in(in->result, "cost_steps"));
         if (h) {
             hpt__put(html, "Successive halving would have taken ");
             hpt__put_html(html, json_string_value(json_object_get(h, "winner")));
-            hpt__put(html, " after %lld steps. ", (long long)json_integer_value(json_object_get(h, "cost_steps")));
+            hpt__put(html, " after %lld steps. ", integer_in(h, "cost_steps"));
         }
         hpt__put(html, "The nearest to the target by features of the base model, before any training, is ");
         hpt__put_html(html, json_string_value(json_object_get(in->result, "nearest")));
@@ -225,7 +243,9 @@ static void choices(const hpt_recipe *r, hpt__text *html) {
         hpt__put_html(html, in->name);
         hpt__put(html, ": ");
         hpt__put_html(html, chosen);
-        hpt__put(html, " (%.2f)", json_number_value(json_object_get(in->result, "val_score")));
+        hpt__put(html, " (");
+        hpt__put_number(html, 2, hpt__json_real(json_object_get(in->result, "val_score")));
+        hpt__put(html, ")");
     }
     if (any) hpt__put(html, "</p>\n");
 }
@@ -237,8 +257,8 @@ static void welches(const hpt_recipe *r, hpt__text *html) {
         hpt__put(html, "<p>");
         hpt__put_html(html, hpt__section_label(&r->sections[in->section]));
         hpt__put(html, ": pairs with the same %s %.3f (%lld pairs), with different ones %.3f (%lld pairs); Welch's t = %.2f, %.1f degrees of freedom, p = %.2g. Pairs share models, so they are not independent.</p>\n",
-                 json_string_value(json_object_get(w, "group")), json_number_value(json_object_get(w, "same_mean")), (long long)json_integer_value(json_object_get(w, "same_pairs")),
-                 json_number_value(json_object_get(w, "different_mean")), (long long)json_integer_value(json_object_get(w, "different_pairs")), json_number_value(json_object_get(w, "t")),
+                 json_string_value(json_object_get(w, "group")), json_number_value(json_object_get(w, "same_mean")), integer_in(w, "same_pairs"),
+                 json_number_value(json_object_get(w, "different_mean")), integer_in(w, "different_pairs"), json_number_value(json_object_get(w, "t")),
                  json_number_value(json_object_get(w, "dof")), json_number_value(json_object_get(w, "p")));
     }
 }
@@ -256,7 +276,7 @@ static hpt_status write_csv(const hpt_recipe *r) {
     char path[4200], text[40];
     hpt__put(&t, "stage,kind,seed,variables,key");
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) hpt__put(&t, ",%s", numbers[k]);
-    hpt__put(&t, "\n");
+    hpt__put(&t, ",metric,precision\n");
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
         if (!in->result) continue;
@@ -273,6 +293,10 @@ static hpt_status write_csv(const hpt_recipe *r) {
             if (v == v) hpt__number_print(v, text, sizeof text);
             hpt__put(&t, ",%s", text);
         }
+        for (int k = 0; k < 2; k++) {
+            const char *word = json_string_value(json_object_get(in->result, k ? "precision" : "metric"));
+            hpt__put(&t, ",%s", word ? word : "");
+        }
         hpt__put(&t, "\n");
     }
     snprintf(path, sizeof path, "%s/results.csv", r->out);
@@ -284,7 +308,7 @@ static hpt_status write_csv(const hpt_recipe *r) {
 static void all_stages(const hpt_recipe *r, hpt__text *html) {
     double seconds = 0, steps = 0;
     int n = 0;
-    hpt__put(html, "<details><summary>Every stage</summary><table><tr><th>stage<th>kind<th>steps<th>seconds<th>val<th>test<th>key</tr>\n");
+    hpt__put(html, "<details><summary>Every stage</summary><table><tr><th>stage<th>kind<th>steps<th>seconds<th>metric<th>val<th>test<th>key</tr>\n");
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
         if (in->section < 0 || !in->name) continue;
@@ -294,6 +318,9 @@ static void all_stages(const hpt_recipe *r, hpt__text *html) {
         hpt__put(html, "<td>%s<td>%llu", hpt__kinds[r->sections[in->section].kind].word, (unsigned long long)in->steps);
         if (s == s) hpt__put(html, "<td>%.0f", s);
         else hpt__put(html, "<td>not done");
+        const char *metric = json_string_value(json_object_get(in->result, "metric"));
+        hpt__put(html, "<td>");
+        hpt__put_html(html, metric ? metric : "");
         hpt__put(html, v == v ? "<td>%.2f" : "<td>", v);
         hpt__put(html, t == t ? "<td>%.2f" : "<td>", t);
         hpt__put(html, "<td><code>%016llx</code></tr>\n", (unsigned long long)in->key);
@@ -309,10 +336,10 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     HPT_TRY(hpt__make_dir(r->out));
     const char *title = hpt__section_value(top, "title", hpt__section_value(top, "name", r->path));
     json_t *all = json_object(), *list = json_array(), *found = findings(r, &say);
-    json_object_set_new(all, "recipe", json_string(hpt__section_value(top, "name", r->path)));
-    json_object_set_new(all, "title", json_string(title));
+    json_object_set_new(all, "recipe", hpt__json_text(hpt__section_value(top, "name", r->path)));
+    json_object_set_new(all, "title", hpt__json_text(title));
     json_object_set_new(all, "libhpt", json_string(hpt_version_string()));
-    json_object_set_new(all, "backend", json_string(r->backend));
+    json_object_set_new(all, "backend", hpt__json_text(r->backend));
     json_object_set_new(all, "findings", found);
     for (int i = 0; i < r->n_instances; i++)
         if (r->instances[i].result) json_array_append(list, r->instances[i].result);

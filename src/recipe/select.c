@@ -137,7 +137,7 @@ static double side(const hpt_recipe *r, const char *text, const char *value, int
 void hpt__compare(const hpt_recipe *r, const char *left, const char *right, const char *value, hpt__comparison *c) {
     double d[64], sl = 0, sr = 0;
     memset(c, 0, sizeof *c);
-    c->p = NAN;
+    c->left = c->right = c->difference = c->sd = c->p = NAN;
     for (int i = 0; i < r->n_seeds && c->n < 64; i++) {
         double a = side(r, left, value, r->seeds[i]), b = side(r, right, value, r->seeds[i]);
         if (a != a || b != b) continue;
@@ -149,12 +149,14 @@ void hpt__compare(const hpt_recipe *r, const char *left, const char *right, cons
     c->left = sl / c->n;
     c->right = sr / c->n;
     c->difference = c->left - c->right;
-    for (int i = 0; i < c->n; i++) c->sd += (d[i] - c->difference) * (d[i] - c->difference);
-    c->sd = c->n > 1 ? sqrt(c->sd / (c->n - 1)) : 0;
-    if (c->n > 1 && c->sd > 0) {
+    if (c->n < 2) return;           /* one seed has no spread */
+    double sq = 0;
+    for (int i = 0; i < c->n; i++) sq += (d[i] - c->difference) * (d[i] - c->difference);
+    c->sd = sqrt(sq / (c->n - 1));
+    if (c->sd > 0) {
         double t = c->difference / (c->sd / sqrt(c->n)), dof = c->n - 1;
         c->p = hpt__incomplete_beta(dof / 2, 0.5, dof / (dof + t * t));
-    } else if (c->n > 1) c->p = c->difference == 0 ? 1 : 0;
+    } else c->p = c->difference == 0 ? 1 : 0;
 }
 
 double hpt__paper_number(const hpt_recipe *r, const hpt__instance *in, const char **where) {

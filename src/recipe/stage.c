@@ -4,6 +4,7 @@
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/json.h"
 #include "core/number.h"
 #include "data/dataset.h"
 #include "io/file.h"
@@ -138,7 +139,7 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
             break;
         }
         if (st) break;
-        if (info.step % stride == 0 || info.step == in->steps) json_array_append_new(curve, json_pack("[I,f]", (json_int_t)info.step, info.loss == info.loss ? info.loss : 0));
+        if (info.step % stride == 0 || info.step == in->steps) json_array_append_new(curve, json_pack("[I,o]", (json_int_t)info.step, hpt__json_number(info.loss)));
         if (info.step % every == 0 && info.step < in->steps) st = hpt_session_save(s, checkpoint);
         if (!st && (st = fn(user, info.step, in->steps))) {        /* stopped: nothing is lost */
             char why[512];
@@ -154,14 +155,14 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     if (!st) st = hpt_model_save(m, path, NULL);
     if (!st) {
         json_object_set_new(out, "steps", json_integer((json_int_t)info.step));
-        json_object_set_new(out, "loss", json_real(info.loss == info.loss ? info.loss : -1));
-        json_object_set_new(out, "chance", json_real(info.chance));
-        json_object_set_new(out, "contrast_acc1", json_real(info.acc1));
-        json_object_set_new(out, "z_std", json_real(info.z_std));
+        json_object_set_new(out, "loss", hpt__json_number(info.loss));
+        json_object_set_new(out, "chance", hpt__json_number(info.chance));
+        json_object_set_new(out, "contrast_acc1", hpt__json_number(info.acc1));
+        json_object_set_new(out, "z_std", hpt__json_number(info.z_std));
         json_object_set(out, "curve", curve);
         if (train && val) {
-            json_object_set_new(out, "monitor", json_real(info.monitor));
-            json_object_set_new(out, "monitor_best", json_real(info.monitor_best));
+            json_object_set_new(out, "monitor", hpt__json_number(info.monitor));
+            json_object_set_new(out, "monitor_best", hpt__json_number(info.monitor_best));
             json_object_set_new(out, "monitor_best_step", json_integer((json_int_t)info.monitor_best_step));
         }
     }
@@ -305,13 +306,15 @@ static hpt_status choose(hpt_recipe *r, hpt__instance *in, json_t *out) {
     json_t *all = json_array();
     for (int i = 0; i < in->n_input; i++) {
         const hpt__instance *e = &r->instances[in->input[i].instance];
-        double v = json_number_value(json_object_get(e->result, by ? by : "val_score"));
-        json_array_append_new(all, json_pack("{s:s,s:f}", "name", e->name, "val_score", v));
-        if (!best || v > top) best = e, top = v;
+        double v = hpt__json_real(json_object_get(e->result, by ? by : "val_score"));
+        json_array_append_new(all, json_pack("{s:o,s:o}", "name", hpt__json_text(e->name), "val_score", hpt__json_number(v)));
+        if (v == v && (!best || v > top)) best = e, top = v;
     }
     json_object_set_new(out, "candidates", all);
-    json_object_set_new(out, "chosen", json_string(best->name));
+    if (!best) return hpt__fail(HPT_ERR_NUMERIC, "[%s]: no evaluation has the number '%s' to choose by", r->sections[in->section].name, by ? by : "val_score");
+    json_object_set_new(out, "chosen", hpt__json_text(best->name));
     json_object_set_new(out, "val_score", json_real(top));
+    json_object_set(out, "metric", json_object_get(best->result, "metric"));
     const hpt__instance *from = input(r, best, "model");
     hpt__bytes b;
     hpt__writer w;
@@ -398,7 +401,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
         if (!st && linear && i && count != images) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: its stages have test sets of different sizes", r->sections[in->section].name);
         images = count;
         if (!st && iou) st = predictions(r, o, x[i], width[i], images, &p[i], &label);
-        json_array_append_new(names, json_string(o->name));
+        json_array_append_new(names, hpt__json_text(o->name));
         if (!st) st = fn(user, (uint64_t)i + 1, (uint64_t)n);
     }
     uint64_t n_same = 0, n_other = 0;
@@ -409,7 +412,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
             if (j < i) s = json_number_value(json_array_get(json_array_get(matrix, (size_t)j), (size_t)i));
             else if (iou) st = hpt_error_iou(p[i], p[j], label, images, &s);
             else if (i != j) st = hpt_rv2(x[i], width[i], x[j], width[j], images, &s);
-            json_array_append_new(row, json_real(s));
+            json_array_append_new(row, hpt__json_number(s));
             if (j <= i || !*group || st) continue;
             const char *a = hpt__instance_var(&r->instances[of[i]], group), *b = hpt__instance_var(&r->instances[of[j]], group);
             if (a && b && !strcmp(a, b)) same[n_same++] = s;
@@ -422,8 +425,8 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
         for (uint64_t i = 0; i < n_same; i++) ms += same[i] / (double)n_same;
         for (uint64_t i = 0; i < n_other; i++) mo += other[i] / (double)n_other;
         if (!hpt_welch(same, n_same, other, n_other, &t, &dof, &pv))
-            json_object_set_new(out, "welch", json_pack("{s:s,s:f,s:f,s:I,s:I,s:f,s:f,s:f}", "group", group, "same_mean", ms, "different_mean", mo, "same_pairs", (json_int_t)n_same, "different_pairs",
-                                                        (json_int_t)n_other, "t", t, "dof", dof, "p", pv));
+            json_object_set_new(out, "welch", json_pack("{s:o,s:f,s:f,s:I,s:I,s:o,s:o,s:o}", "group", hpt__json_text(group), "same_mean", ms, "different_mean", mo, "same_pairs", (json_int_t)n_same, "different_pairs",
+                                                        (json_int_t)n_other, "t", hpt__json_number(t), "dof", hpt__json_number(dof), "p", hpt__json_number(pv)));
     }
     json_object_set_new(out, "metric", json_string(metric));
     json_object_set_new(out, "names", names);

@@ -2,6 +2,7 @@
  * One update is step(), in order. Gradients of ft_batch/ft_micro parts are averaged before it, so the schedule counts updates. */
 #include "ssl/finetune.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "core/number.h"
 #include "core/rng.h"
 #include "eval/linear.h"
@@ -220,8 +221,8 @@ static hpt_status work_save(tuner *t, work *w, const progress *g) {
     hpt_status st = t->be->sync(t->dev);
     t->be->leave(t->dev);
     HPT_TRY(st);
-    json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", g->best_score == g->best_score ? json_real(g->best_score) : json_null(), "own",
-                          g->own == g->own ? json_real(g->own) : json_null(), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
+    json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", hpt__json_number(g->best_score), "own",
+                          hpt__json_number(g->own), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
                           (json_int_t)g->step, "point", g->point);
     char *text = json_dumps(j, JSON_COMPACT);
     st = text ? hpt__state_save(OPT_S(t->o, work_file), w->key, text, w->part, WORK_PARTS) : hpt__fail_memory(4096);
@@ -229,7 +230,6 @@ static hpt_status work_save(tuner *t, work *w, const progress *g) {
     free(text);
     return st;
 }
-static double number_or_nan(json_t *v) { return json_is_number(v) ? json_number_value(v) : NAN; }
 static hpt_status work_load(tuner *t, work *w, progress *g) {
     const hpt__net *net = &t->m->net;
     char *text;
@@ -240,8 +240,8 @@ static hpt_status work_load(tuner *t, work *w, progress *g) {
     hpt__free(text);
     json_array_extend(g->runs, json_object_get(j, "runs"));
     json_array_extend(g->curve, json_object_get(j, "curve"));
-    g->best_score = number_or_nan(json_object_get(j, "best_score"));
-    g->own = number_or_nan(json_object_get(j, "own"));
+    g->best_score = hpt__json_real(json_object_get(j, "best_score"));
+    g->own = hpt__json_real(json_object_get(j, "own"));
     g->best_lr = json_number_value(json_object_get(j, "best_lr"));
     g->best_step = (uint64_t)json_integer_value(json_object_get(j, "best_step"));
     g->own_step = (uint64_t)json_integer_value(json_object_get(j, "own_step"));
@@ -309,7 +309,7 @@ static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t upda
     hpt__loader_destroy(l);
     if (st) return st;
     json_array_append_new(g->runs, json_pack("{s:f,s:s,s:I,s:I,s:o,s:s,s:O}", "lr", lr, "length", length, "updates", (json_int_t)updates, "best_step", (json_int_t)g->own_step, "val_score",
-                                             g->own == g->own ? json_real(g->own) : json_null(), "note", note, "curve", g->curve));
+                                             hpt__json_number(g->own), "note", note, "curve", g->curve));
     json_decref(g->curve);
     g->curve = json_array();
     g->own = NAN;
@@ -341,7 +341,8 @@ static hpt_status all_runs(tuner *t, hpt__tuned *best, progress *g, work *w) {
 
 static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_logits) {
     progress g = {.runs = json_array(), .curve = json_array(), .best_score = NAN, .own = NAN};
-    const char *metric = t->sets->truth[0].y ? "val_top1" : "val_auroc";
+    const char *metric = hpt__metric(&t->sets->truth[0]);
+    char key[32];
     work w;
     hpt_status st = work_open(t, best, &w);
     if (!st) st = work_load(t, &w, &g);
@@ -355,8 +356,9 @@ static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_l
     json_object_set_new(result, "best_lr", json_real(g.best_lr));
     json_object_set_new(result, "best_length", json_string(g.best_length));
     json_object_set_new(result, "best_step", json_integer((json_int_t)g.best_step));
-    json_object_set_new(result, metric, json_real(g.best_score));
-    json_object_set_new(result, "metric", json_string(metric + 4));
+    snprintf(key, sizeof key, "val_%s", metric);
+    json_object_set_new(result, key, json_real(g.best_score));
+    json_object_set_new(result, "metric", json_string(metric));
     json_object_set_new(result, "val_score", json_real(g.best_score));
     json_object_set_new(result, "classes", json_integer(t->classes));
     json_object_set_new(result, "train_images", json_integer((json_int_t)t->sets->ds[0]->count));
@@ -366,7 +368,6 @@ static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_l
     st = logits ? restore(t, best) : hpt__fail_memory(0);
     if (!st) st = logits_of(t, t->sets->ds[2], logits);
     if (!st) st = hpt__score_report(result, "test", logits, (size_t)t->classes, &t->sets->truth[2], OPT_IS(t->o, auroc_undefined, "zero"), &sc);
-    if (!st) json_object_set_new(result, "test_score", json_real(sc.main));
     if (logits != test_logits) hpt__free(logits);
     return st;
 }
@@ -461,6 +462,7 @@ hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
     if (!hpt__dataset_labelled(train)) return hpt__fail(HPT_ERR_ARGUMENT, "train: the data set has no labels");
     hpt_status st = val ? HPT_OK : hold_out(train, (uint64_t)OPT_I(o, seed), &own[0], &own[1]);
     if (!st) st = hpt__sets_open(&sets, own[0] ? own[0] : train, own[1] ? own[1] : val, test, o);
+    if (!st && (st = hpt__can_choose(&sets.truth[1], OPT_IS(o, auroc_undefined, "zero"), "val"))) hpt__sets_close(&sets);
     if (!st) {
         uint64_t n = sets.ds[0]->count;
         int batch = (int)OPT_I(o, ft_batch), micro = (int)OPT_I(o, ft_micro);

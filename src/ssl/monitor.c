@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "ssl/monitor.h"
 #include "core/alloc.h"
+#include "core/json.h"
+#include "core/number.h"
 #include "ssl/probe.h"
 #include <math.h>
 #include <string.h>
@@ -10,7 +12,9 @@ hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *tra
     if (!OPT_I(o, monitor_every)) return hpt__fail(HPT_ERR_OPTION, "option 'monitor_every' is 0: the monitor would never look");
     if (OPT_I(o, monitor_patience) && ranks > 1) return hpt__fail(HPT_ERR_UNSUPPORTED, "monitor_patience with several ranks: they might not stop at the same step");
     HPT_TRY(hpt__sets_open(&s, train, val, NULL, o));       /* labels are looked at before anything trains */
+    hpt_status st = hpt__can_choose(&s.truth[1], OPT_IS(o, auroc_undefined, "zero"), "monitor: val");
     hpt__sets_close(&s);
+    if (st) return st;
     m->params = hpt__calloc(model->net.n_params, 4);
     m->stats = hpt__calloc(model->net.n_stats, 4);
     if (!m->params || !m->stats) return hpt__fail_memory(model->net.n_params * 4);
@@ -36,7 +40,7 @@ hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__opti
     json_t *j = json_object();
     hpt_status st = hpt__model_knn(model, m->train, m->val, o, j);
     if (!st) {
-        m->score = json_number_value(json_object_get(j, "knn_score"));
+        m->score = hpt__json_real(json_object_get(j, "knn_score"));
         m->at = step;
         m->misses++;
         if (!(m->score <= m->best)) {       /* also the first */
@@ -67,12 +71,12 @@ hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__opti
     char line[240];
     if (!m->told_collapse && i->step > 50 && i->z_std < 0.1) {
         m->told_collapse = 1;
-        snprintf(line, sizeof line, "step %llu: z_std is %.3f (1 = spread, 0 = all embeddings alike): the representation is collapsing; a lower lr or stronger augmentation may help",
+        hpt__format(line, sizeof line, "step %llu: z_std is %.3f (1 = spread, 0 = all embeddings alike): the representation is collapsing; a lower lr or stronger augmentation may help",
                  (unsigned long long)i->step, i->z_std);
         text = line;
     } else if (!m->told_loss && m->high >= LONG) {
         m->told_loss = 1;
-        snprintf(line, sizeof line, "step %llu: the loss has been above chance (%.2f) for %d steps though the queue is full: lr may be too high, or the key encoder too slow for a short run (moco_m=0.99)",
+        hpt__format(line, sizeof line, "step %llu: the loss has been above chance (%.2f) for %d steps though the queue is full: lr may be too high, or the key encoder too slow for a short run (moco_m=0.99)",
                  (unsigned long long)i->step, i->chance, LONG);
         text = line;
     }

@@ -139,7 +139,6 @@ hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, c
     hpt__knn_spec k = {.dim = (int)d, .k = (int)OPT_I(&s.opt, knn_k), .t = OPT_F(&s.opt, knn_t), .train = x, .labels = s.truth[0]};
     if (!st) st = hpt__knn_votes(m->ctx, &k, q, test->count, votes);
     if (!st) st = hpt__score_report(result, "knn", votes, (size_t)s.classes, &s.truth[2], OPT_IS(&s.opt, auroc_undefined, "zero"), &score);
-    if (!st) json_object_set_new(result, "knn_score", json_real(score.main));
     hpt__free(x);
     hpt__free(q);
     hpt__free(votes);

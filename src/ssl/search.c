@@ -5,6 +5,7 @@
 #include "ssl/search.h"
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/json.h"
 #include "eval/knn.h"
 #include "io/file.h"
 #include "ssl/features.h"
@@ -258,18 +259,18 @@ static void report(const search *s, const uint8_t *alive, int winner, json_t *ou
         }
         cost += c->at;
         if (c->near_rank == 1) nearest = i;
-        json_array_append_new(list, json_pack("{s:s,s:I,s:I,s:o,s:i,s:f,s:i,s:o,s:f,s:b}", "name", s->in->name[i], "images", (json_int_t)s->in->source[i]->count, "steps", (json_int_t)c->at, "val_score",
-                                              c->scored ? json_real(c->score[c->scored - 1]) : json_null(), "rank", rank, "nearness", c->affinity, "nearness_rank", c->near_rank, "rungs", rungs,
+        json_array_append_new(list, json_pack("{s:o,s:I,s:I,s:o,s:i,s:o,s:i,s:o,s:f,s:b}", "name", hpt__json_text(s->in->name[i]), "images", (json_int_t)s->in->source[i]->count, "steps", (json_int_t)c->at, "val_score",
+                                              c->scored ? json_real(c->score[c->scored - 1]) : json_null(), "rank", rank, "nearness", hpt__json_number(c->affinity), "nearness_rank", c->near_rank, "rungs", rungs,
                                               "seconds", c->seconds, "dropped", !alive[i]));
     }
     json_object_set_new(out, "candidates", list);
-    json_object_set_new(out, "winner", json_string(s->in->name[winner]));
+    json_object_set_new(out, "winner", hpt__json_text(s->in->name[winner]));
     json_object_set_new(out, "winner_index", json_integer(winner));
     json_object_set_new(out, "val_score", json_real(s->c[winner].score[end]));
     json_object_set_new(out, "mode", json_string(full ? "full" : "halving"));
     json_object_set_new(out, "cost_steps", json_integer((json_int_t)cost));
     json_object_set_new(out, "probe_seconds", json_real(s->probe_seconds));
-    json_object_set_new(out, "nearest", json_string(s->in->name[nearest]));
+    json_object_set_new(out, "nearest", hpt__json_text(s->in->name[nearest]));
     json_object_set_new(out, "nearest_is_winner", json_boolean(nearest == winner));
     if (!full || s->rungs < 2) return;
     uint8_t left[256];              /* what halving would have done with the same scores */
@@ -280,7 +281,7 @@ static void report(const search *s, const uint8_t *alive, int winner, json_t *ou
         if (r < end) halve(s, r, left);
     }
     int would = best_of(s, left);
-    json_object_set_new(out, "halving", json_pack("{s:s,s:b,s:I,s:I}", "winner", s->in->name[would], "same_winner", would == winner, "cost_steps", (json_int_t)halving_cost, "full_cost_steps", (json_int_t)cost));
+    json_object_set_new(out, "halving", json_pack("{s:o,s:b,s:I,s:I}", "winner", hpt__json_text(s->in->name[would]), "same_winner", would == winner, "cost_steps", (json_int_t)halving_cost, "full_cost_steps", (json_int_t)cost));
 }
 
 hpt_status hpt__source_search(const hpt__search *in, hpt_model **winner, json_t *result) {

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/json.h"
+#include "core/alloc.h"
+#include "core/number.h"
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+json_t *hpt__json_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+double hpt__json_real(const json_t *v) { return json_is_number(v) ? json_number_value(v) : NAN; }
+
+json_t *hpt__json_floats(const float *x, int n) {
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) {
+        char text[40];
+        double v = NAN;
+        for (int digits = 1; digits <= 9 && !((float)v == x[i]); digits++) {       /* 0.485, not 0.48500001430511475 */
+            hpt__format(text, sizeof text, "%.*g", digits, (double)x[i]);
+            if (!hpt__number_parse(text, &v)) v = NAN;
+        }
+        json_array_append_new(list, hpt__json_number(v));
+    }
+    return list;
+}
+
+/* Length of the valid UTF-8 character at p, or 0. */
+static size_t character(const unsigned char *p) {
+    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if (p[i] < 0x80 || p[i] > 0xbf) return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
+    return n;
+}
+json_t *hpt__json_text(const char *text) {
+    if (!text) return json_null();
+    json_t *plain = json_string(text);
+    char *buf = plain ? NULL : hpt__alloc(3 * strlen(text) + 1), *to = buf;
+    if (!buf) return plain;
+    for (const unsigned char *p = (const unsigned char *)text; *p;) {
+        size_t n = character(p);
+        memcpy(to, n ? (const char *)p : "\xef\xbf\xbd", n ? n : 3);
+        to += n ? n : 3;
+        p += n ? n : 1;
+    }
+    *to = 0;
+    plain = json_string(buf);
+    hpt__free(buf);
+    return plain;
+}
