@@ -9,6 +9,7 @@ PREFIX   ?= /usr/local
 LIBDIR   ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR   ?= $(PREFIX)/bin
+DOCDIR   ?= $(PREFIX)/share/doc/hpt
 DESTDIR  ?=
 V        ?= 0
 WERROR   ?= 0
@@ -68,6 +69,8 @@ ALLFLAGS := $(FLAGS) $(CFLAGS)
 HASH     := $(shell echo '$(CC) $(ALLFLAGS) $(COVER)' | cksum | cut -d' ' -f1)
 B        := build/$(HASH)
 LIBS     := $(shell $(PKG) --libs $(DEPS) 2>/dev/null) -lm -ldl -pthread
+# for programs that link libhpt.a: with what the libraries need in turn, in an order that a static linker accepts
+STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) -lm -ldl -pthread
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
@@ -97,18 +100,38 @@ MODULE  := $(if $(ONEDNN),$(L)/hpt/libhpt-onednn.so) $(if $(MPI),$(L)/hpt/libhpt
 # the cuda module has no sanitized form: under ASAN=1 the emulated one is tested
 CUDA_SO := $(if $(CUDA),$(if $(OUT),,$(L)/hpt/libhpt-cuda.so))
 BIN     := $(OUT)bin
-EXAMPLES := $(patsubst examples/%.c,$(BIN)/%,$(filter-out $(if $(MPI),,examples/07_mpi_gpus.c),$(wildcard examples/0*.c))) $(patsubst examples/%.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
+CXX_HERE := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
+EXAMPLES := $(patsubst examples/%.c,$(BIN)/%,$(filter-out $(if $(MPI),,examples/07_mpi_gpus.c),$(wildcard examples/0*.c))) \
+            $(if $(CXX_HERE),$(patsubst examples/%.cpp,$(BIN)/%,$(wildcard examples/*.cpp)))
 
-all: need-base lib $(BIN)/hpt $(EXAMPLES)  ## library, module, bin/hpt and the examples
+all: lib $(BIN)/hpt $(EXAMPLES)  ## library, module, bin/hpt and the examples
 lib: $(SO) $(L)/libhpt.a $(MODULE) $(CUDA_SO)
-	@[ -n "$(CUDA)" ] || echo "  note: no nvcc, cuDNN or NCCL under $(CUDA_HOME) (CUDA_HOME=, CUDNN_HOME=, NCCL_HOME= name other folders): no cuda module"
-	@[ -n "$(MPI)" ] || echo "  note: no MPI (apt-get install libopenmpi-dev): no mpi module"
-	@[ -n "$(ONEDNN)" ] || echo "  note: no dnnl.h (apt-get install libdnnl-dev): only the slow reference backend is built"
 
-# Packages missing: with root, `make demo` and `make check` install them; else say what to type.
-need-base:
-	@[ -n "$(BASE_OK)" ] || { echo "Packages are missing. As root:"; echo "  apt-get install $(PACKAGES)"; exit 1; }
-.PHONY: need-base all lib
+EMPTY    :=
+SPACE    := $(EMPTY) $(EMPTY)
+# What was found and what is missing, with the line to type: said once, and again when it changed. Nothing is compiled without the needed
+# packages: with root, `make demo` and `make check` install them; else this says what to type.
+found = $(if $(1),@  found    $(2),@  missing  $(2): $(3))
+FOUND := $(call found,$(JPEG),libjpeg-turbo,JPEG files are read by stb_image$(comma) slower  (apt-get install libjpeg62-turbo-dev)) \
+         $(call found,$(PNG),libpng,PNG files are read by stb_image$(comma) slower  (apt-get install libpng-dev)) \
+         $(call found,$(ONEDNN),oneDNN,only the slow reference backend is built  (apt-get install libdnnl-dev)) \
+         $(call found,$(MPI),MPI,no training over several processes  (apt-get install libopenmpi-dev)) \
+         $(call found,$(CUDA),CUDA$(comma) cuDNN$(comma) NCCL,no cuda module  (CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME) say where to look)) \
+         $(call found,$(CXX_HERE),C++ compiler,no C++ example  (apt-get install g++))
+# Goals that compile nothing of the library, or see to its packages themselves.
+FREE := help clean uninstall demo demo-paper check check-all check-asan coverage-cuda check-layers packages-% %-gpu need-cuda
+ifeq ($(BASE_OK),)
+ifneq ($(filter-out $(FREE),$(or $(MAKECMDGOALS),all)),)
+$(info Packages are missing. As root:)
+$(info $(SPACE)  apt-get update && apt-get install --no-install-recommends $(PACKAGES))
+$(error nothing was built)
+endif
+endif
+say-found:
+	@mkdir -p build; echo '$(FOUND)' | tr '@' '\n' | sed '1d; s/ *$$//' > build/.found.new; \
+	  cmp -s build/.found.new build/.found || { cat build/.found.new; mv build/.found.new build/.found; }; rm -f build/.found.new
+lib: | say-found
+.PHONY: say-found all lib
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -241,7 +264,7 @@ $(BIN)/cudnn-plans: tests/cudnn/plans.c src/backend/cuda/conv.c src/backend/cuda
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALLFLAGS) $(CUDA_INC) $(filter %.c,$^) -o $@ $(CUDA_LIBS) -ldl -lrt -pthread -lm
-CHECK_BUILD = need-base lib $(if $(CUDA),$(if $(OUT),,$(BIN)/cudnn-plans)) $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
+CHECK_BUILD = lib $(if $(CUDA),$(if $(OUT),,$(BIN)/cudnn-plans)) $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
 check: packages-test    ## build and run all tests (under 15 minutes on 2 cores)
 	$(Q)$(MAKE) --no-print-directory run-check
 # Tests run two at a time where there are two processors: JOBS=1 for one
@@ -289,7 +312,7 @@ bench-gpu: need-cuda    ## steps, kernels and memory on this machine's GPU, besi
 run-bench-gpu: $(B)/bench-gpu
 	$(Q)$(PYTHON) bench/gpu.py $(B)/bench-gpu $(BENCH_ARGS)
 .PHONY: need-cuda run-check-gpu run-bench-gpu
-bench: need-base lib $(BIN)/bench-step $(BIN)/bench-images   ## step and image benchmarks; beside PyTorch if `python3 -c 'import torch'` works (PYTHON=...)
+bench: lib $(BIN)/bench-step $(BIN)/bench-images   ## step and image benchmarks; beside PyTorch if `python3 -c 'import torch'` works (PYTHON=...)
 	$(Q)$(PYTHON) bench/bench.py $(BENCH_ARGS)
 $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 	@mkdir -p $(@D)
@@ -311,8 +334,10 @@ fuzz: $(FUZZ_TARGETS:%=build/fuzz/%)    ## libFuzzer on every parser (needs clan
 
 # ---- demo ----
 demo: packages-demo     ## hierarchical pretraining on real images, about 9 minutes on 2 cores; report in demo/out/report.html
-	$(Q)$(MAKE) --no-print-directory $(BIN)/demo lib
+	$(Q)$(MAKE) --no-print-directory $(BIN)/demo $(BIN)/hpt lib
 	$(Q)$(BIN)/demo
+	@echo "Your own images next, starting from weights of your choice (small images: --stem small --image_size 32):"
+	@echo "  bin/hpt pretrain --data FOLDER --init base.pth --out run --batch_size 64 --steps 200"
 
 demo-paper: packages-demo-paper   ## the paper's figures 2, 5, 6 and 11 in small, three seeds, about 40 minutes on 2 cores; goes on where it was stopped; report in demo/paper/report.html
 	$(Q)$(MAKE) --no-print-directory $(BIN)/hpt lib
@@ -325,7 +350,7 @@ define packages
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ "$(HPT_INSTALL)" = 1 ]; then echo "installing$$missing"; \
 	    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing) >/dev/null || { echo "apt-get install$$missing failed"; exit 1; }; \
-	  else echo "Packages are missing. As root:"; echo "  apt-get install$$missing"; exit 1; fi; fi
+	  else echo "Packages are missing. As root:"; echo "  apt-get update && apt-get install --no-install-recommends$$missing"; exit 1; fi; fi
 endef
 packages-demo:
 	$(call packages,$(PACKAGES) $(DEMO_PACKAGES))
@@ -335,8 +360,13 @@ packages-test:
 	$(call packages,$(PACKAGES) $(TEST_PACKAGES))
 
 # ---- install ----
-install: lib $(BIN)/hpt ## DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR
-	$(Q)install -d $(DESTDIR)$(LIBDIR)/hpt $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
+# hpt.pc and the CMake package find the prefix from where they lie, so that an installed tree can be moved.
+UP_FROM   = $(shell realpath -m --relative-to=$(LIBDIR)/$(1) $(PREFIX))
+BELOW     = $(shell realpath -m --relative-to=$(PREFIX) $(1))
+FILL      = sed -e 's|@UP@|$(call UP_FROM,$(1))|' -e 's|@LIBDIR@|$(call BELOW,$(LIBDIR))|' -e 's|@INCLUDEDIR@|$(call BELOW,$(INCLUDEDIR))|' \
+            -e 's|@VERSION@|$(VERSION)|' -e 's|@MAJOR@|$(MAJOR)|' -e 's|@MINOR@|$(MINOR)|' -e 's|@PRIVATE@|$(STATIC_LIBS)|'
+install: lib $(BIN)/hpt ## DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR, DOCDIR
+	$(Q)install -d $(addprefix $(DESTDIR),$(LIBDIR)/hpt $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/hpt $(INCLUDEDIR) $(BINDIR) $(DOCDIR)/examples/recipes)
 	$(Q)install -m 644 include/hpt.h $(DESTDIR)$(INCLUDEDIR)/
 	$(Q)install -m 755 $(SO) $(DESTDIR)$(LIBDIR)/
 	$(Q)ln -sf $(notdir $(SO)) $(DESTDIR)$(LIBDIR)/libhpt.so.$(MAJOR)
@@ -344,10 +374,16 @@ install: lib $(BIN)/hpt ## DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR
 	$(Q)install -m 644 $(L)/libhpt.a $(DESTDIR)$(LIBDIR)/
 	$(Q)$(if $(MODULE)$(CUDA_SO),install -m 755 $(MODULE) $(CUDA_SO) $(DESTDIR)$(LIBDIR)/hpt/)
 	$(Q)install -m 755 $(BIN)/hpt $(DESTDIR)$(BINDIR)/
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' \
-	  pkgconfig/hpt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc
+	$(Q)install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(DOCDIR)/
+	$(Q)install -m 644 $(wildcard examples/0*) $(DESTDIR)$(DOCDIR)/examples/
+	$(Q)install -m 644 examples/recipes/* $(DESTDIR)$(DOCDIR)/examples/recipes/
+	$(Q)$(call FILL,pkgconfig) pkgconfig/hpt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc
+	$(Q)for f in hptConfig hptConfigVersion; do $(call FILL,cmake/hpt) pkgconfig/$$f.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/hpt/$$f.cmake; done
+	$(Q)if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ] && command -v ldconfig >/dev/null; then ldconfig; fi
 uninstall:              ## remove what install put there
 	$(Q)rm -f $(DESTDIR)$(LIBDIR)/libhpt.* $(DESTDIR)$(LIBDIR)/hpt/libhpt-*.so $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc $(DESTDIR)$(INCLUDEDIR)/hpt.h $(DESTDIR)$(BINDIR)/hpt
+	$(Q)rm -rf $(DESTDIR)$(LIBDIR)/cmake/hpt $(DESTDIR)$(DOCDIR)
+	$(Q)for d in $(LIBDIR)/hpt $(LIBDIR)/cmake $(LIBDIR)/pkgconfig; do rmdir $(DESTDIR)$$d 2>/dev/null || true; done
 clean:                  ## remove builds and products (not demo/out)
 	$(Q)rm -rf build bin lib/*.so* lib/*.a lib/hpt lib/.flags
 help:                   ## this list

@@ -148,10 +148,25 @@ TEST(installs_and_is_found_by_pkg_config) {
     RUN("find %s -type f -o -type l | sed 's|%s||' | sort", dir, dir);
     CHECK(strstr(output, "/usr/include/hpt.h") && strstr(output, "/usr/lib/libhpt.so.0") && strstr(output, "/usr/lib/hpt/libhpt-onednn.so") && strstr(output, "/usr/lib/pkgconfig/hpt.pc") &&
           strstr(output, "/usr/bin/hpt"));
-    RUN("export PKG_CONFIG_PATH=%s/usr/lib/pkgconfig; gcc examples/01_version.c $(pkg-config --define-variable=prefix=%s/usr --define-variable=libdir=%s/usr/lib "
-        "--define-variable=includedir=%s/usr/include --cflags --libs hpt) -o %s/v && LD_LIBRARY_PATH=%s/usr/lib %s/v", dir, dir, dir, dir, dir, dir, dir);
+    /* the tree is moved: pkg-config and CMake find it all the same, also for static programs */
+    RUN("mv %s/usr %s/moved", dir, dir);
+    RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc examples/01_version.c $(pkg-config --cflags --libs hpt) -o %s/v && "
+        "LD_LIBRARY_PATH=%s/moved/lib %s/v", dir, dir, dir, dir);
     CHECK(strstr(output, "backend onednn"));
+    RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/01_version.c $(pkg-config --static --cflags --libs hpt) -o %s/s && %s/s", dir, dir, dir);
+    CHECK(strstr(output, "backend reference"));
+    CHECK(strstr(read_text("pkgconfig/hptConfig.cmake.in"), "hpt::hpt"));
+    if (sh("command -v cmake")) SKIP("no cmake: find_package(hpt) is not tried");
+    RUN("mkdir %s/c && cp examples/01_version.c %s/c && printf 'cmake_minimum_required(VERSION 3.13)\\nproject(v C)\\nfind_package(hpt 0.1 REQUIRED)\\n"
+        "add_executable(v 01_version.c)\\ntarget_link_libraries(v hpt::hpt)\\n' > %s/c/CMakeLists.txt && cmake -S %s/c -B %s/c/b -DCMAKE_PREFIX_PATH=%s/moved && "
+        "cmake --build %s/c/b && %s/c/b/v", dir, dir, dir, dir, dir, dir, dir, dir);
+    CHECK(strstr(output, "backend onednn"));
+    RUN("make -s uninstall DESTDIR=%s PREFIX=/moved && find %s/moved ! -type d", dir, dir);
+    CHECK(!*output);
 }
+#ifndef HPT_TEST_EMU
+TEST(cuda_backend_on_the_emulated_device) { SKIP("no headers of CUDA, cuDNN and NCCL: the tests of tests/emu and tests/gpu are not built"); }
+#endif
 
 typedef void (*target)(const uint8_t *, size_t);
 static int replay(const char *dir, target t) {
