@@ -319,18 +319,29 @@ $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=c11 -O2 -g $(WARN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH) -lm
 
-# ---- fuzzing: FUZZ_SECONDS for each parser, new inputs stay in build/ ----
-FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := image torch safetensors idx npz json mat
-FUZZ_SRC := tests/fuzz/main.c tests/fuzz/targets.c $(addprefix src/core/,status.c alloc.c number.c json.c) $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c safetensors.c arrays.c jsonscan.c mat.c) \
-            $(addprefix src/data/,image_scan.c image_tiff.c image_decode.c image_stb.c)
-build/fuzz/%: $(FUZZ_SRC)
+# ---- fuzzing: the whole library under libFuzzer, once; a target is a name of that program. New inputs stay in build/fuzz ----
+FUZZ_SECONDS ?= $(if $(FUZZ_RUNS),0,60)
+FUZZ_RUNS    ?=
+FUZZ_TARGETS ?= $(shell sed -n '/^const fuzz_target fuzz_targets/,/;$$/p' tests/fuzz/targets.c | grep -o '{"[a-z_]*"' | tr -d '{"')
+FUZZ_CC      := clang -std=c11 -O1 -g -w -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION \
+                -ffp-contract=off -pthread -Itests -MMD -MP $(filter -D% -I%,$(FLAGS))
+FUZZ_SRC     := $(SRC) tests/heap.c tests/fuzz/main.c tests/fuzz/targets.c
+FUZZ_OBJ     := $(FUZZ_SRC:%.c=build/fuzz/obj/%.o) $(REF:%.c=build/fuzz/obj/%.f32.o) $(REF:%.c=build/fuzz/obj/%.f64.o)
+build/fuzz/obj/%.f32.o: %.c
 	@mkdir -p $(@D)
-	$(Q)clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -w -Iinclude -Isrc -Itests $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) -DTARGET=fuzz_$* $^ -o $@ $(LIBS)
-fuzz: $(FUZZ_TARGETS:%=build/fuzz/%)    ## libFuzzer on every parser (needs clang); FUZZ_SECONDS=60 each
-	$(Q)for t in $(FUZZ_TARGETS); do mkdir -p build/fuzz/corpus-$$t; echo "== $$t"; \
-	  build/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512 -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
-	  build/fuzz/corpus-$$t tests/fuzz/corpus/$$t tests/fixtures/files 2>&1 | grep -E 'ERROR|SUMMARY|executed_units|Test unit|peak_rss' || true; done
+	$(Q)$(FUZZ_CC) -c $< -o $@
+build/fuzz/obj/%.f64.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) -DHPT__REAL_DOUBLE -c $< -o $@
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) -c $< -o $@
+build/fuzz/hpt: $(FUZZ_OBJ)
+	$(Q)clang -fsanitize=fuzzer,address,undefined $^ -o $@ $(LIBS)
+	$(Q)for t in $(FUZZ_TARGETS); do ln -sf hpt build/fuzz/$$t; done
+	$(Q)$(PYTHON) tests/fuzz/seeds.py build/fuzz/seeds
+fuzz: build/fuzz/hpt    ## libFuzzer on every parser (needs clang): FUZZ_SECONDS=60 each, or FUZZ_RUNS=1000000; FUZZ_TARGETS="image torch"
+	$(Q)tools/fuzz "$(FUZZ_TARGETS)" $(FUZZ_SECONDS) $(FUZZ_RUNS)
 
 # ---- demo ----
 demo: packages-demo     ## hierarchical pretraining on real images, about 9 minutes on 2 cores; report in demo/out/report.html
@@ -392,4 +403,4 @@ help:                   ## this list
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
 .PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test install uninstall clean help
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)

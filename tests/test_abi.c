@@ -168,8 +168,7 @@ TEST(installs_and_is_found_by_pkg_config) {
 TEST(cuda_backend_on_the_emulated_device) { SKIP("no headers of CUDA, cuDNN and NCCL: the tests of tests/emu and tests/gpu are not built"); }
 #endif
 
-typedef void (*target)(const uint8_t *, size_t);
-static int replay(const char *dir, target t) {
+static int replay(const char *dir, const fuzz_target *t) {
     DIR *d = opendir(dir);
     int n = 0;
     for (struct dirent *e; d && (e = readdir(d));) {
@@ -181,20 +180,23 @@ static int replay(const char *dir, target t) {
         size_t size = f ? fread(p, 1, 1 << 21, f) : 0;
         if (f) fclose(f);
         p = realloc(p, size ? size : 1);
-        t(p, size);
+        fuzz_one(t, path, p, size);
         free(p);
         n++;
     }
     if (d) closedir(d);
     return n;
 }
-TEST(fuzz_corpus) {
-    const struct { const char *name; target t; } targets[] = {{"image", fuzz_image}, {"torch", fuzz_torch}, {"safetensors", fuzz_safetensors}, {"idx", fuzz_idx}, {"npz", fuzz_npz}, {"json", fuzz_json}, {"mat", fuzz_mat}};
-    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
-        char path[100];
-        snprintf(path, sizeof path, "tests/fuzz/corpus/%s", targets[i].name);
-        int n = replay(path, targets[i].t);
-        CHECK(n + replay("tests/fixtures/files", targets[i].t) > 10);       /* every file through every parser */
+TEST(fuzz_corpus) {         /* every file through every parser, and the seeds of each, within the limits of memory and time */
+    char *seeds = temp_dir();
+    int python = !sh("command -v python3");
+    if (python) RUN("python3 tests/fuzz/seeds.py %s", seeds);
+    for (const fuzz_target *t = fuzz_targets; t->name; t++) {
+        char path[200], seed[200];
+        snprintf(path, sizeof path, "tests/fuzz/corpus/%s", t->name);
+        snprintf(seed, sizeof seed, "%s/%s", seeds, t->name);
+        CHECK(replay(path, t) + replay("tests/fixtures/files", t) > 10);
+        CHECK(replay(seed, t) > 0 || !python);
     }
 }
 /* The real cuDNN, asked without a GPU: see tests/cudnn/plans.c. */

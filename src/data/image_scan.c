@@ -2,9 +2,9 @@
  * Walks PNG chunks, JPEG markers, BMP and PNM headers. Everything a decoder could be tricked with by structure alone ends here: lengths
  * past the end, missing parts, absurd sizes, thousands of scans. */
 #include "data/image.h"
+#include "core/checksum.h"
 #include <string.h>
 #include <strings.h>
-#include <zlib.h>
 
 #define BAD(...) hpt__fail(HPT_ERR_DATA, __VA_ARGS__)
 static uint32_t be32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
@@ -29,7 +29,7 @@ static hpt_status scan_png(const uint8_t *d, size_t n, const hpt__image_limits *
         uint32_t len = be32(d + at);
         const uint8_t *type = d + at + 4;
         if (len > n - at - 12) return BAD("PNG: chunk at byte %zu runs past the end", at);
-        if (!(type[0] & 32) && (uint32_t)crc32(0, type, len + 4) != be32(d + at + 8 + len)) return BAD("PNG: wrong checksum of the chunk at byte %zu", at);
+        if (!(type[0] & 32) && !hpt__crc_is(type, len + 4ull, be32(d + at + 8 + len))) return BAD("PNG: wrong checksum of the chunk at byte %zu", at);
         if (first != !memcmp(type, "IHDR", 4)) return BAD("PNG: IHDR is not the first chunk");
         if (first) {
             const uint8_t *p = d + at + 8;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/zip.h"
 #include "core/alloc.h"
+#include "core/checksum.h"
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -122,20 +123,10 @@ const hpt__zip_entry *hpt__zip_find(const hpt__zip *z, const char *name) {
     return z->count ? bsearch(&key, z->e, z->count, sizeof *z->e, by_name) : NULL;
 }
 
-static uint32_t crc_of(const uint8_t *p, uint64_t n) {
-    uLong c = 0;
-    while (n) {
-        uInt part = n > 1u << 30 ? 1u << 30 : (uInt)n;
-        c = crc32(c, p, part);
-        p += part;
-        n -= part;
-    }
-    return (uint32_t)c;
-}
 hpt_status hpt__zip_stored(const hpt__zip *z, const hpt__zip_entry *e, const uint8_t **data) {
     *data = z->p + e->data;
     if (e->method) return BAD("zip: '%.*s' is compressed", e->name_len, e->name);
-    return crc_of(*data, e->size) == e->crc ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
+    return hpt__crc_is(*data, e->size, e->crc) ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
 }
 hpt_status hpt__zip_read(const hpt__zip *z, const hpt__zip_entry *e, uint8_t *out, uint64_t size) {
     if (size != e->size) return BAD("zip: size of '%.*s'", e->name_len, e->name);
@@ -161,7 +152,7 @@ hpt_status hpt__zip_read(const hpt__zip *z, const hpt__zip_entry *e, uint8_t *ou
         inflateEnd(&s);
         if (r != Z_STREAM_END || done != size || in != e->packed) return BAD("zip: '%.*s' does not inflate to its size", e->name_len, e->name);
     }
-    return crc_of(out, size) == e->crc ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
+    return hpt__crc_is(out, size, e->crc) ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
 }
 
 /* ---- writer ---- */
@@ -192,7 +183,7 @@ void hpt__zip_add(hpt__zip_writer *z, const char *name, const void *data, uint64
         z->cap = cap;
     }
     uint8_t h[30] = {0}, pad[4 + 64] = {0};
-    uint32_t crc = crc_of(data, n);
+    uint32_t crc = hpt__crc32(data, n);
     size_t fill = (64 - (at + 30 + len + 4) % 64) % 64;      /* padding field "FB", as PyTorch */
     put32(h, 0x04034b50);
     put16(h + 4, 20);

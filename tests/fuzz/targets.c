@@ -1,24 +1,91 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "fuzz/targets.h"
 #include "core/alloc.h"
 #include "data/image.h"
+#include "data/known.h"
+#include "heap.h"
 #include "io/arrays.h"
 #include "io/jsonscan.h"
 #include "io/mat.h"
+#include "io/statefile.h"
 #include "io/tensorfile.h"
+#include "io/zip.h"
+#include "recipe/recipe.h"
+#include <ftw.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
 
-void fuzz_image(const uint8_t *p, size_t n) {
-    static const hpt__image_limits lim = {1 << 20, 1 << 20, HPT__ALPHA_WHITE};
-    hpt__image im;
-    if (hpt__image_decode(p, n, &lim, &im)) return;
-    unsigned sum = 0;
-    for (size_t i = 0; i < (size_t)im.w * (size_t)im.h * 3; i++) sum += im.rgb[i];
-    if (sum == 0xffffffffu) abort();      /* every pixel was looked at */
-    hpt__image_free(&im);
+#if defined __SANITIZE_ADDRESS__ || defined FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { SECONDS = 5 };
+#else
+enum { SECONDS = 1 };
+#endif
+#define STOP(...) do { printf(__VA_ARGS__); printf("\n"); fflush(stdout); abort(); } while (0)
+
+/* ---- files: a folder of this process, in memory where the system has such a place ---- */
+
+static char folder[64];
+static pid_t owner;
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *f) {
+    (void)s, (void)type, (void)f;
+    return remove(path);
 }
-static void tensorfile(const uint8_t *p, size_t n) {
+static void remove_folder(void) {
+    if (getpid() == owner) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+/* Bytes under a name in the folder; folders of the name are made. The path is good until the next call but seven. */
+static const char *file(const char *name, const void *p, size_t n) {
+    static char paths[8][300];
+    static int turn;
+    if (owner != getpid()) {
+        snprintf(folder, sizeof folder, "%s/hpt-fuzz-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+        if (!mkdtemp(folder)) STOP("no temporary folder");
+        owner = getpid();
+        atexit(remove_folder);
+    }
+    char *path = paths[turn++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    FILE *f = fopen(path, "wb");
+    for (char *s = path + strlen(folder) + 1; !f && (s = strchr(s, '/')); *s++ = '/') {
+        *s = 0;
+        mkdir(path, 0777);
+    }
+    if (!f) f = fopen(path, "wb");
+    if (!f || fwrite(p, 1, n, f) != n || fclose(f)) STOP("cannot write %s", path);
+    return path;
+}
+static const hpt__options *defaults(void) {
+    static hpt__options o;
+    static int ready;
+    if (!ready++) hpt__options_init(&o, 0);
+    return &o;
+}
+
+/* ---- one row each ---- */
+
+static uint64_t image(const uint8_t *p, size_t n) {
+    const hpt__image_limits lim = {.max_pixels = 1 << 20, .max_bytes = 1 << 22, .alpha = HPT__ALPHA_WHITE};
+    hpt__image_kind kind;
+    hpt__image im;
+    int w = 0, h = 0;
+    unsigned sum = 0;
+    if (hpt__image_scan(p, n, &lim, &kind, &w, &h)) return 0;
+    if (!hpt__image_decode(p, n, &lim, &im)) {
+        for (size_t i = 0; i < (size_t)im.w * (size_t)im.h * 3; i++) sum += im.rgb[i];
+        if (sum == 0xffffffffu) abort();      /* every pixel was looked at */
+        hpt__image_free(&im);
+    }
+    return 16 * (uint64_t)w * (uint64_t)h;
+}
+
+static uint64_t tensors(const uint8_t *p, size_t n) {
     hpt__tensorfile f = {0};
     f.file.n = n;
     f.file.p = hpt__alloc(n);
@@ -26,41 +93,209 @@ static void tensorfile(const uint8_t *p, size_t n) {
     if (!hpt__tensorfile_parse(&f))
         for (uint32_t i = 0; i < f.n; i++) {
             if (f.t[i].unreadable) continue;
-            if (f.t[i].count > 2 * n + 8) abort();      /* no tensor larger than its file allows */
-            float *x = malloc(f.t[i].count * 4 + 4);
-            if (x && hpt__ftensor_read(&f.t[i], x)) abort();
-            free(x);
+            if (f.t[i].count > 2 * n + 8) STOP("tensor %s is larger than its file allows", f.t[i].name);
+            size_t bytes = f.t[i].count * 4 + 4;
+            float *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);      /* outside the heap that is measured */
+            if (room == MAP_FAILED) STOP("no memory");
+            if (hpt__ftensor_read(&f.t[i], room)) STOP("%s", hpt_last_error());
+            munmap(room, bytes);
         }
     hpt__tensorfile_close(&f);
+    return 0;
 }
-void fuzz_torch(const uint8_t *p, size_t n) { tensorfile(p, n); }
-void fuzz_safetensors(const uint8_t *p, size_t n) {
-    if (n >= 9) tensorfile(p, n);
-}
-void fuzz_idx(const uint8_t *p, size_t n) {
+
+static uint64_t idx(const uint8_t *p, size_t n) {
     hpt__array a;
-    if (!hpt__idx_parse(p, n, &a)) hpt__array_free(&a);
+    if (hpt__idx_parse(p, n, &a)) return 0;
+    uint64_t declared = a.count;
+    hpt__array_free(&a);
+    return declared;
 }
-void fuzz_npz(const uint8_t *p, size_t n) {
+/* Bytes that an array of an npz file declares, as its member's size and, in the same breath, its own header say; 0 if they differ. */
+static uint64_t npy_bytes(const uint8_t *p, size_t n, const char *name) {
+    hpt__zip z;
+    uint8_t head[4096] = {0};
+    uint64_t declared = 0;
+    if (hpt__zip_open(&z, p, n, 1)) return 0;
+    const hpt__zip_entry *e = hpt__zip_find(&z, name);
+    if (e) {
+        size_t got = e->packed < sizeof head - 1 ? (size_t)e->packed : sizeof head - 1;
+        z_stream s = {.next_in = (Bytef *)(uintptr_t)(p + e->data), .avail_in = (uInt)e->packed, .next_out = head, .avail_out = sizeof head - 1};
+        if (!e->method) memcpy(head, p + e->data, got);
+        else if (inflateInit2(&s, -15) == Z_OK) {
+            inflate(&s, Z_SYNC_FLUSH);
+            inflateEnd(&s);
+        }
+        uint64_t count = 1, header = 10 + (head[8] | (uint64_t)head[9] << 8);
+        char *at = memmem(head, sizeof head, "'shape': (", 10), *end;
+        for (at = at ? at + 10 : NULL; at; at = end + strspn(end, " ,")) {
+            uint64_t v = strtoull(at, &end, 10);
+            if (end == at || __builtin_mul_overflow(count, v, &count)) break;
+        }
+        if (at && e->size >= header && (e->size - header) % (count ? count : 1) == 0 && (e->size - header) / (count ? count : 1) <= 8) declared = e->size;
+    }
+    hpt__zip_close(&z);
+    return declared;
+}
+static uint64_t npz(const uint8_t *p, size_t n) {
     hpt__array a;
     int found;
+    uint64_t pixels = npy_bytes(p, n, "images.npy"), labels = npy_bytes(p, n, "labels.npy");
     if (!hpt__npz_parse(p, n, "images", 0, &a, &found)) hpt__array_free(&a);
     if (!hpt__npz_parse(p, n, "labels", 1, &a, &found)) hpt__array_free(&a);
+    return pixels + 9 * labels;               /* labels of any width become 8 bytes */
 }
-void fuzz_json(const uint8_t *p, size_t n) {
+static uint64_t mat(const uint8_t *p, size_t n) {
+    double *v;
+    uint64_t count;
+    if (hpt__mat_parse(p, n, "labels", &v, &count)) return 0;
+    if (!count || count > 1 << 20) STOP("%llu values", (unsigned long long)count);
+    hpt__free(v);
+    return 16 * count;
+}
+static uint64_t json(const uint8_t *p, size_t n) {
     hpt__jscan s;
     hpt__jtoken t;
     size_t tokens = 0;
     hpt__jscan_memory(&s, p, n);
     while ((t = hpt__jscan_next(&s)) != HPT__J_ERROR && t != HPT__J_END)
-        if (++tokens > n) abort();        /* each token takes a byte at least */
+        if (++tokens > n) STOP("more tokens than bytes");
     hpt__jscan_memory(&s, p, n);
-    if (hpt__jscan_skip(&s) && hpt__jscan_at(&s) > n) abort();
+    if (hpt__jscan_skip(&s) && hpt__jscan_at(&s) > n) STOP("read past the end");
+    return 0;
 }
-void fuzz_mat(const uint8_t *p, size_t n) {
-    double *v;
-    uint64_t count;
-    if (hpt__mat_parse(p, n, "labels", &v, &count)) return;
-    if (!count || count > 1 << 20) abort();
-    hpt__free(v);
+
+/* A list, and the same as CSV. Its images: a.png beside it. */
+static uint64_t list_file(const char *name, const uint8_t *p, size_t n) {
+    hpt__source *s;
+    file("a.png", "", 0);
+    if (hpt__source_open(defaults(), file(name, p, n), &s)) return 0;
+    if (!s->n || (s->label && !s->classes)) STOP("a list of nothing");
+    hpt__source_release(s);
+    return 0;
+}
+static uint64_t list(const uint8_t *p, size_t n) { return list_file("list.txt", p, n); }
+static uint64_t csv(const uint8_t *p, size_t n) { return list_file("list.csv", p, n); }
+
+/* An annotation file of a known set; its image is there. */
+static uint64_t known_set(const char *set, const char *split) {
+    hpt__known k;
+    hpt__source *s;
+    if (hpt__known_find(set, &k)) STOP("no set %s", set);
+    if (!hpt__known_open(&k, defaults(), folder, split, &s)) hpt__source_release(s);
+    return 0;
+}
+static uint64_t voc(const uint8_t *p, size_t n) {
+    file("VOC2007/ImageSets/Main/test.txt", "a\n", 2);
+    file("VOC2007/JPEGImages/a.jpg", "", 0);
+    file("VOC2007/Annotations/a.xml", p, n);
+    return known_set("pascal", "test");
+}
+static uint64_t voc_list(const uint8_t *p, size_t n) {
+    static const char xml[] = "<annotation><object><name>cat</name></object></annotation>";
+    file("VOC2007/Annotations/a.xml", xml, sizeof xml - 1);
+    file("VOC2007/JPEGImages/a.jpg", "", 0);
+    file("VOC2007/ImageSets/Main/test.txt", p, n);
+    return known_set("pascal", "test");
+}
+static uint64_t coco(const uint8_t *p, size_t n) {
+    file("train2014/a.jpg", "", 0);
+    file("annotations/instances_train2014.json", p, n);
+    return known_set("coco_2014", "train");
+}
+static uint64_t bdd(const uint8_t *p, size_t n) {
+    file("images/100k/val/a.jpg", "", 0);
+    file("labels/bdd100k_labels_images_val.json", p, n);
+    return known_set("bdd", "test");
+}
+static uint64_t chexpert(const uint8_t *p, size_t n) {
+    file("a.jpg", "", 0);
+    file("valid.csv", p, n);
+    return known_set("chexpert", "test");
+}
+static uint64_t descriptor(const uint8_t *p, size_t n) {       /* its folders are not opened: they may name the whole disk */
+    hpt__known k;
+    hpt__known_find(file("own.ini", p, n), &k);
+    return 0;
+}
+static uint64_t recipe(const uint8_t *p, size_t n) {
+    hpt_recipe *r;
+    if (hpt_recipe_open(NULL, file("recipe.ini", p, n), NULL, &r)) return 0;
+    hpt__recipe_expand(r);
+    hpt_recipe_destroy(r);
+    return 0;
+}
+static uint64_t state(const uint8_t *p, size_t n) {
+    uint8_t a[8], b[16];
+    const hpt__state_part part[2] = {{a, sizeof a}, {b, sizeof b}};
+    char *text;
+    if (!hpt__state_load(file("work", p, n), 1, &text, part, 2)) hpt__free(text);
+    return 0;
+}
+
+/* ---- checkpoints as models and runs go on from them ---- */
+
+static hpt_config *small(void) {
+    static hpt_config *c;
+    static const char *const pairs[][2] = {{"backend", "reference"}, {"threads", "1"}, {"arch", "resnet10"}, {"width", "16"}, {"stem", "small"}, {"moco_dim", "8"}, {"moco_k", "16"},
+                                           {"image_size", "8"}, {"batch_size", "2"}, {"bn_group", "2"}, {"steps", "9"}, {"precision", "fp32"}, {"pixel_mean", "0,0,0"}, {"pixel_std", "1,1,1"}};
+    if (!c && hpt_config_create(NULL, &c)) STOP("%s", hpt_last_error());
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (hpt_config_set(c, pairs[i][0], pairs[i][1])) STOP("%s", hpt_last_error());
+    return c;
+}
+static hpt_context *context(void) {
+    static hpt_context *ctx;
+    if (!ctx && hpt_context_create(small(), &ctx)) STOP("%s", hpt_last_error());
+    return ctx;
+}
+static uint64_t model(const uint8_t *p, size_t n) {
+    hpt_result *info, *report = NULL;
+    hpt_model *m;
+    const char *path = file("model.pth", p, n);
+    uint64_t mine = 0;
+    if (!hpt_file_info(path, &info)) {
+        size_t bytes = 0;
+        if (hpt_result_json(info, NULL, 0, &bytes)) STOP("%s", hpt_last_error());
+        mine = 16 * bytes;                      /* the caller's text and the tree behind it */
+        hpt_result_destroy(info);
+    }
+    if (!hpt_model_load(context(), small(), path, &m, &report)) hpt_model_destroy(m);
+    hpt_result_destroy(report);
+    return mine + (4 << 20);                    /* the network that the options name */
+}
+static uint64_t resume(const uint8_t *p, size_t n) {
+    static hpt_model *m;
+    static hpt_session *s;
+    if (!m && hpt_model_create(context(), small(), &m)) STOP("%s", hpt_last_error());
+    if (!s && hpt_session_create(context(), small(), m, NULL, &s)) STOP("%s", hpt_last_error());
+    if (!hpt_session_resume(s, file("last.pth.tar", p, n))) {       /* a session resumes once */
+        hpt_session_destroy(s);
+        s = NULL;
+    }
+    return 32 << 20;                            /* the session's own arrays */
+}
+
+const fuzz_target fuzz_targets[] = {
+    {"image", image}, {"torch", tensors}, {"safetensors", tensors}, {"idx", idx}, {"npz", npz}, {"mat", mat}, {"json", json},
+    {"list", list}, {"csv", csv}, {"voc", voc}, {"voc_list", voc_list}, {"coco", coco}, {"bdd", bdd}, {"chexpert", chexpert},
+    {"descriptor", descriptor}, {"recipe", recipe}, {"state", state}, {"model", model}, {"resume", resume}, {NULL, NULL}};
+
+const fuzz_target *fuzz_find(const char *name) {
+    for (const fuzz_target *t = fuzz_targets; t->name; t++)
+        if (!strcmp(t->name, name)) return t;
+    return NULL;
+}
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+void fuzz_one(const fuzz_target *t, const char *name, const uint8_t *p, size_t n) {
+    double begin = cpu_seconds(), megabytes = n > 1000000 ? (double)n / 1e6 : 1;
+    heap_begin();
+    uint64_t declared = t->run(p, n), peak = heap_peak(), allowed = 4 * (uint64_t)n + declared + (1 << 20);
+    double took = cpu_seconds() - begin;
+    if (peak > allowed) STOP("%s: %s: %llu bytes of memory, it has %zu and may take %llu", t->name, name, (unsigned long long)peak, n, (unsigned long long)allowed);
+    if (took > SECONDS * megabytes) STOP("%s: %s: %.1f s of processor time for %zu bytes", t->name, name, took, n);
 }
