@@ -290,7 +290,7 @@ HPT_API hpt_status hpt_dataset_view(hpt_dataset *ds, const hpt_config *cfg, uint
 /* ==== Models ========================================================================================================= */
 
 /* hpt_model_create - a randomly initialised backbone with its MoCo projection head. Options: arch, width, stem, moco_dim, mlp,
- * init, seed. HPT_ERR_OPTION, HPT_ERR_MEMORY. Since 0.1. */
+ * init_method, seed. HPT_ERR_OPTION, HPT_ERR_MEMORY. Since 0.1. */
 HPT_API hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model **out);
 
 /* hpt_model_load - a model whose weights come from a file: torch zip, torch legacy stream, or safetensors, known by its first

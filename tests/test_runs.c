@@ -135,6 +135,15 @@ TEST_LIMIT(what_is_typed_is_used_or_refused, 60) {
     REFUSED(2, "'abc' is not a number", "%s pretrain --data %s --out %s/r --save-every abc", bin, set_, dir);
     REFUSED(2, "'-5' is not a number", "%s linear --train %s --init random --per-class -5", bin, set_);
     REFUSED(2, "go together", "%s pretrain --data %s --out %s/r --monitor-train %s", bin, set_, dir, set_);
+    REFUSED(2, "did you mean 'pretrain'?", "%s pretain --data %s", bin, set_);
+    REFUSED(2, "did you mean 'linear'?", "%s lin", bin);
+    REFUSED(2, "did you mean '--monitor-train'?", "%s pretrain --monitor_trian %s", bin, set_);
+    REFUSED(2, "did you mean 'steps'?", "%s pretrain --step 5", bin);
+    RUN("%s pretrain --help", bin);
+    CHECK(strstr(output, "--help-all") && strstr(output, "--moco_k") && !strstr(output, "--lars_trust"));
+    for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n")) CHECK(strlen(line) <= 100);
+    RUN("%s pretrain --help-all", bin);
+    CHECK(strstr(output, "--lars_trust") && strstr(output, "--init_method"));
     REFUSED(2, "takes no value", "%s linear --train %s --json=1", bin, set_);
     REFUSED(2, "contradict", "%s finetune --train %s --init random --labels 4 --per-class 2", bin, set_);
     RUN("%s embed --data %s --init random --arch resnet10 --width 16 --stem small --image_size 16 --threads 1 --out "

@@ -22,18 +22,95 @@ int cli_fail(const char *what, hpt_status st) {
     return 1;
 }
 
-static void help(const cli *c) {
+/* ---- help ---- */
+
+/* "  --name VALUE   text", the text wrapped beside the names. */
+static void entry(const char *name, const char *value, const char *text) {
+    enum { LEFT = 26, RIGHT = 100 };
+    int at = printf("  --%s%s%s", name, *value ? " " : "", value);
+    if (at >= LEFT) at = printf("\n") - 1;
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, " ");
+        int fresh = at < LEFT;
+        if (!fresh && at + 1 + (int)n > RIGHT) {
+            at = printf("\n") - 1;
+            fresh = 1;
+        }
+        at += fresh ? printf("%*s%.*s", LEFT - at, "", (int)n, p) : printf(" %.*s", (int)n, p);
+        p += n;
+        while (*p == ' ') p++;
+    }
+    printf("\n");
+}
+static void option_entry(const hpt_option_info *o) {
+    char text[1600];
+    snprintf(text, sizeof text, "%s (%s%s%s)", o->doc, *o->def ? o->def : "\"\"", *o->range ? "; " : "", o->range);
+    entry(o->key, "", text);
+}
+/* The library's options that most runs of a command set or should know. */
+static int matters(const char *stage, const char *key) {
+    static const struct { const char *stage, *keys; } all[] = {
+        {"pretrain", " arch image_size batch_size steps lr moco_k moco_m bn_group train precision seed aug_hue bad_image backend threads "},
+        {"refresh-bn", " image_size batch_size bn_group refresh_mode refresh_images bad_image backend threads "},
+        {"linear", " image_size probe_lr probe_steps probe_augment probe_scale pixel_mean pixel_std seed work_file bad_image backend threads "},
+        {"finetune", " image_size ft_lr ft_length ft_batch ft_micro ft_eval_every precision seed work_file bad_image backend threads "},
+        {"knn", " image_size knn_k knn_t batch_size pixel_mean pixel_std bad_image backend threads "},
+        {"search", " image_size steps batch_size moco_k search_mode search_prerank search_dir probe_steps precision backend threads "},
+        {"embed", " image_size eval_crop batch_size pixel_mean pixel_std precision bad_image backend threads "},
+        {"dataset", " list_root label_map list_check bad_image max_pixels max_file_mb "},
+        {"model", " arch width stem init_method carry_head "},
+        {"context", " backend threads "}};
+    char word[128];
+    snprintf(word, sizeof word, " %s ", key);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(all[i].stage, stage)) return strstr(all[i].keys, word) != NULL;
+    return 0;
+}
+static void help(const cli *c, int all) {
+    static const struct { const char *stage, *title; } groups[] = {
+        {"context", "Machine"}, {"dataset", "Reading images"}, {"model", "Network"}, {NULL, "This command"}};
     hpt_option_info o = {.struct_size = sizeof o};
+    int left = 0;
     printf("%s\n\n", c->about);
-    for (const cli_arg *a = c->args; a->name; a++) printf("  --%s%s%-*s %s\n", a->name, a->flag == 1 ? "" : " ", (int)(22 - strlen(a->name)), a->flag == 1 ? "" : a->value_name, a->doc);
+    for (const cli_arg *a = c->args; a->name; a++) entry(a->name, a->flag == 1 ? "" : a->value_name, a->doc);
+    entry("help", "", c->stage ? "this; --help-all shows every option" : "this");
     if (!c->stage) return;
-    static const char *const stages[] = {"context", "dataset", NULL};
-    printf("\nOptions of the library (default; range):\n");
-    for (int s = -1; s < 2; s++)
-        for (unsigned i = 0; hpt_config_describe(s < 0 ? c->stage : stages[s], i, &o) == HPT_OK; i++)
-            if (s < 0 || !strstr(o.stages, c->stage)) printf("  --%-18s %s (%s%s%s)\n", o.key, o.doc, *o.def ? o.def : "\"\"", *o.range ? "; " : "", o.range);
+    for (int pass = 0; pass < 4; pass++) {
+        /* an option stands in the first group that it belongs to, the command's own last */
+        const char *stage = pass < 3 ? groups[pass].stage : c->stage;
+        int shown = 0;
+        for (unsigned i = 0; hpt_config_describe(stage, i, &o) == HPT_OK; i++) {
+            int first = 3;
+            for (int g = 2; g >= 0; g--)
+                if (!strncmp(o.stages, groups[g].stage, strlen(groups[g].stage))) first = g;
+            if (first != pass || (pass == 2 && !strstr(o.stages, c->stage))) continue;
+            if (!all && !matters(c->stage, o.key)) {
+                left++;
+                continue;
+            }
+            if (!shown++) printf("\n%s (default; range)\n", groups[pass].title);
+            option_entry(&o);
+        }
+    }
+    if (left) printf("\n%d more options of the library: hpt %s --help-all, docs/options.md\n", left, c->command);
 }
 
+int cli_distance(const char *a, const char *b) {
+    int row[64], n = (int)strlen(b);
+    if (n > 60) return 99;
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (; *a; a++) {
+        int corner = row[0]++;
+        for (int j = 1; j <= n; j++) {
+            int best = corner + (*a != b[j - 1]);
+            corner = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
 /* '-' and '_' are one letter in the names of options. */
 static int same_key(const char *a, const char *b) {
     for (; *a && *b; a++, b++)
@@ -48,8 +125,8 @@ int cli_parse(cli *c, int argc, char **argv) {
         const char *a = argv[i];
         char key[128];
         cli_arg *mine = NULL;
-        if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
-            help(c);
+        if (!strcmp(a, "--help") || !strcmp(a, "-h") || !strcmp(a, "--help-all")) {
+            help(c, !strcmp(a, "--help-all"));
             return 1;
         }
         if (strncmp(a, "--", 2)) {
@@ -84,7 +161,17 @@ int cli_parse(cli *c, int argc, char **argv) {
         for (char *p = key; *p; p++)
             if (*p == '-') *p = '_';
         hpt_status st = hpt_config_set(c->cfg, key, value);
-        if (st) return 1 + cli_fail(c->command, st) + 1;
+        if (!st) continue;
+        const char *near = NULL;
+        for (cli_arg *k = c->args; k->name; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s", k->name);
+            for (char *p = name; *p; p++) *p = *p == '-' ? '_' : *p;
+            if (cli_distance(name, key) < 3 || (strlen(key) > 2 && !strncmp(name, key, strlen(key)))) near = k->name;
+        }
+        if (near && strstr(hpt_last_error(), "unknown option"))
+            return fprintf(stderr, "hpt %s: unknown option '%s', did you mean '--%s'?\n", c->command, key, near), 3;
+        return 1 + cli_fail(c->command, st) + 1;
     }
     return 0;
 }

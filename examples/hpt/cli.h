@@ -23,6 +23,7 @@ typedef struct cli {
 /* 0 go on; else exit with code-1 (help was printed, or an error) */
 int cli_parse(cli *c, int argc, char **argv);
 const char *cli_value(const cli *c, const char *name);     /* NULL if not given; "1" for a flag */
+int cli_distance(const char *a, const char *b);              /* slips between two words, 0 if equal */
 int cli_typed(const cli *c, const char *key);               /* 1 if the user gave this option of the library */
 void cli_give(cli *c, const char *name, const char *value); /* an argument that was not typed gets a value, kept by the caller */
 int cli_number(const cli *c, const char *name, unsigned long long *v);  /* unchanged if not given; 1 with a text if it is no number */

@@ -32,6 +32,14 @@ int main(int argc, char **argv) {
     FILE *to = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) ? stdout : stderr;
     fprintf(to, "usage: hpt COMMAND [--option value ...]     hpt COMMAND --help\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].doc);
-    if (to == stderr && argc > 1) fprintf(stderr, "\nhpt: no command '%s'\n", argv[1]);
+    if (to == stderr && argc > 1) {
+        const char *near = NULL;
+        int least = 4;
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+            int d = strncmp(argv[1], commands[i].name, strlen(argv[1])) ? cli_distance(argv[1], commands[i].name) : 0;
+            if (d < least) near = commands[i].name, least = d;
+        }
+        fprintf(stderr, "\nhpt: no command '%s'%s%s%s\n", argv[1], near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
     return said(to == stdout ? 0 : 2);
 }

@@ -16,7 +16,7 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__arch_from_options(o, OPT_IS(o, arch, "auto") ? "resnet50" : OPT_S(o, arch), &a));
     HPT_TRY(hpt__model_new(ctx, &a, out));
-    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init, "openselfsup"), 0, (*out)->params, (*out)->stats);
+    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 0, (*out)->params, (*out)->stats);
     return HPT_OK;
 }
 
@@ -38,7 +38,7 @@ hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *p
     if (st) st = hpt__fail_context(st, "%.400s", path);
     if (!st) st = hpt__model_new(ctx, &a, out);
     if (!st) {
-        hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init, "openselfsup"), 1, (*out)->params, (*out)->stats);
+        hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, (*out)->params, (*out)->stats);
         json_t *j = json_object();
         st = hpt__names_load(&f, path, head, *out, j);
         hpt_status made = report ? hpt__result_new(j, report) : HPT_OK;

@@ -90,7 +90,8 @@ static hpt_status find(const char *key, int *opt) {
             *opt = i;
             return HPT_OK;
         }
-        int d = distance(key, table[i].key);
+        size_t n = strlen(key);
+        int d = n > 2 && !strncmp(key, table[i].key, n) ? 0 : distance(key, table[i].key);     /* a beginning is nearest */
         if (d < score) best = i, score = d;
     }
     if (best >= 0 && score <= 3)
