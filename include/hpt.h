@@ -216,7 +216,8 @@ HPT_API hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, si
  *
  * HPT_ERR_IO      not found or unreadable; a file that a list names is missing (the line is named)
  * HPT_ERR_FORMAT  an empty folder; a list line that is wrong, or its label out of range (its number is named); a corrupt IDX or npz file
- * HPT_ERR_DATA    (later calls) an image that cannot be decoded, with bad_image=error
+ * HPT_ERR_DATA    (later calls) an image that cannot be read or decoded, with bad_image=error. With bad_image=skip evaluations,
+ *                 features and statistics leave it out and say so; in pretraining the next readable image stands in for it.
  * Since 0.1. */
 HPT_API hpt_status hpt_dataset_open(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_dataset **out);
 
@@ -259,13 +260,13 @@ typedef struct hpt_dataset_info {
     int32_t labelled;       /* 0 no, 1 every image has a label, 2 every image has several (one 0 or 1 a class) */
     uint64_t count;
     uint32_t classes;       /* 0 without labels */
-    uint32_t bad_images;    /* distinct images found unreadable so far (bad_image=skip) */
+    uint32_t bad_images;    /* images of this set found unreadable so far (bad_image=skip) */
 } hpt_dataset_info;
 HPT_API hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info);
 
 /* hpt_dataset_label - label of image i, -1 without labels. hpt_dataset_name - its path, or "set#i". hpt_dataset_class_name -
- * name of a class (folder name; else its number). hpt_dataset_bad_image - name of the i-th unreadable image met (first 16);
- * HPT_END past the last. Since 0.1. */
+ * name of a class (folder name; else its number). hpt_dataset_bad_image - name of the i-th image of the set found unreadable so
+ * far (bad_image=skip), in the order of the set; HPT_END past the last. Since 0.1. */
 HPT_API hpt_status hpt_dataset_label(const hpt_dataset *ds, uint64_t i, int32_t *label);
 /* hpt_dataset_targets - the labels of image i where labelled is 2: count = classes values of 0 and 1. Since 0.1. */
 HPT_API hpt_status hpt_dataset_targets(const hpt_dataset *ds, uint64_t i, uint8_t *targets, uint32_t count);
@@ -273,13 +274,18 @@ HPT_API hpt_status hpt_dataset_name(const hpt_dataset *ds, uint64_t i, char *buf
 HPT_API hpt_status hpt_dataset_class_name(const hpt_dataset *ds, uint32_t c, char *buf, size_t size, size_t *needed);
 HPT_API hpt_status hpt_dataset_bad_image(const hpt_dataset *ds, uint32_t i, char *buf, size_t size, size_t *needed);
 
+/* hpt_dataset_readable - is image i readable? 1 yes, 0 no (bad_image=skip), -1 nothing has read it yet. After a call that read the
+ * whole set (statistics, features, an evaluation) it is 1 or 0: which rows of hpt_model_features() hold features. Since 0.1. */
+HPT_API hpt_status hpt_dataset_readable(const hpt_dataset *ds, uint64_t i, int32_t *readable);
+
 /* hpt_dataset_stats - per-channel mean and standard deviation over all images at their own sizes, in units of 0..1:
  * mean of the images' means; std = sqrt(mean of the images' mean squares - mean^2). Computed once and kept. An image set of
- * mixed sizes is fine. Since 0.1. */
+ * mixed sizes is fine. With bad_image=skip over the images that can be read. Since 0.1. */
 HPT_API hpt_status hpt_dataset_stats(hpt_dataset *ds, float mean[3], float std[3]);
 
 /* hpt_dataset_image - image i as evaluation sees it, (size,size,3) uint8: short edge resized to size/0.875 (or to size, option
- * eval_crop=full), bilinear with antialiasing, then the central crop. cfg NULL: defaults. Since 0.1. */
+ * eval_crop=full), bilinear with antialiasing, then the central crop. cfg NULL: defaults. HPT_ERR_DATA: image i cannot be read,
+ * also with bad_image=skip (so for hpt_dataset_view). Since 0.1. */
 HPT_API hpt_status hpt_dataset_image(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, uint32_t size, uint8_t *rgb);
 
 /* hpt_dataset_view - the augmented view that pretraining would make of image i: (size,size,3) uint8. view 0 = query, 1 = key;
@@ -347,7 +353,9 @@ HPT_API hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, cons
 
 /* hpt_model_features - pooled backbone features of every image, evaluation mode (running statistics), image processing as
  * hpt_dataset_image() at option image_size, normalised with the set's mean and std (option pixel_mean, pixel_std).
- * out [out] (count, feature_dim) float32; out_count must equal count*feature_dim. Options: image_size, batch_size, precision.
+ * out [out] (count, feature_dim) float32; out_count must equal count*feature_dim. With bad_image=skip the row of an image that
+ *           cannot be read is NaN (hpt_dataset_readable() tells), and the log says how many there are.
+ * Options: image_size, batch_size, precision. HPT_ERR_DATA: an unreadable image with bad_image=error, or no readable one at all.
  * Since 0.1. Example: examples/02_features.c */
 HPT_API hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *out, uint64_t out_count);
 
@@ -370,13 +378,14 @@ HPT_API hpt_status hpt_model_layer(const hpt_model *model, const char *name, uin
 
 /* hpt_model_activations - output of one layer for every image, evaluation mode, before any ReLU that follows it; images as in
  * hpt_model_features(). layer: a name as for hpt_model_layer(). Option act_pool: none (default) writes
- * (count, channels, height, width), average (count, channels). out_count: all values. Since 0.1. */
+ * (count, channels, height, width), average (count, channels). out_count: all values. Unreadable images as there. Since 0.1. */
 HPT_API hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, const char *layer, float *out,
                                          uint64_t out_count);
 
 /* hpt_model_refresh_bn - the paper's Base strategy: forward passes over ds in training mode that replace only the running mean and
  * variance of batch norm. refresh_mode=cumulative: exact average over one pass (default); ema: momentum 0.1. Plain images, no
- * augmentation. Options: image_size, batch_size, bn_group, refresh_mode, refresh_images. result may be NULL. Since 0.1. */
+ * augmentation. Options: image_size, batch_size, bn_group, refresh_mode, refresh_images. Unreadable images are left out
+ * (bad_image=skip). result may be NULL: images, unreadable_images, their names in the JSON. Since 0.1. */
 HPT_API hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result);
 
 /* hpt_model_linear - linear probe on frozen features with the paper's recipe: batch 512, SGD momentum 0.9, no weight decay, learning
@@ -386,10 +395,18 @@ HPT_API hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const
  * are left out and named (option auroc_undefined). probe_augment=1 trains on random crops and flips as the
  * paper does; 0 (default) on the central crop, each feature computed once.
  *
+ * Classes of val and test are train's classes of the same name, compared byte by byte, wherever both sets have names (folders, words in
+ * lists, known sets; columns of several labels too); labels in results are train's. Names that are whole numbers go with equal numbers of
+ * a set that has only those. Where one side has names and the other only numbers, classes are matched by index, and the log says so. A
+ * class that train lacks is an error that names it; one that val or test lacks is noted.
+ *
  * val  NULL: a class-balanced fifth of train is held out (at least one image a class).   test  NULL: no test score.
  * result [out] numbers: val_score and test_score (percent: top-1, or 100 * mean AUROC), val_top1, test_top1, test_top5 or val_auroc, test_auroc,
- *              best_lr, best_step, classes; JSON of everything; with probe_keep=1 the array test_logits (test images, classes).
- * HPT_ERR_ARGUMENT  a set without labels, a label that train does not have, a class without a training image (option empty_classes),
+ *              best_lr, best_step, classes, train_images, val_images, test_images, unreadable_images (left out, bad_image=skip); JSON
+ *              of everything, with "unreadable" {set: {count, names}} and "classes_only_in_train" {set: [names]} where there are some;
+ *              with probe_keep=1 the array test_logits (test images, classes), NaN for unreadable images.
+ * HPT_ERR_DATA      no image of a set can be read, or one cannot with bad_image=error
+ * HPT_ERR_ARGUMENT  a set without labels, a class that train does not have, a class without a training image (option empty_classes),
  *                   images that two of the sets share (option overlap): list and line are named, nothing was trained
  * Since 0.1. */
 HPT_API hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test,
@@ -404,12 +421,13 @@ HPT_API hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, 
                                        const float *test, const int32_t *test_labels, uint64_t n_test, hpt_result **result);
 
 /* hpt_model_knn - weighted nearest neighbours on frozen features (Wu et al. 2018): each of the knn_k training images nearest by cosine votes
- * exp(similarity / knn_t) for its label(s). result [out] numbers: knn_score, knn_top1, knn_top5 or knn_auroc. Since 0.1. */
+ * exp(similarity / knn_t) for its label(s). Classes and unreadable images as in hpt_model_linear().
+ * result [out] numbers: knn_score, knn_top1, knn_top5 or knn_auroc, train_images, test_images, unreadable_images. Since 0.1. */
 HPT_API hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, hpt_result **result);
 
 /* hpt_model_finetune - few-label finetuning of the whole network and a linear classifier (Reed et al. 2022, table 4): every learning rate of
  * ft_lr with every length of ft_length; classifier at ft_head_factor times the rate, x0.1 at 1/3 and 2/3, ft_batch images an update
- * computed in parts of ft_micro. The point of the grid and the evaluation best on val are scored once on test. Options train_only and
+ * computed in parts of ft_micro. Classes and unreadable images as in hpt_model_linear(). The point of the grid and the evaluation best on val are scored once on test. Options train_only and
  * freeze choose what trains.
  *
  * val   NULL: a class-balanced fifth of train.   test  NULL: no test score.
@@ -458,7 +476,7 @@ HPT_API void hpt_session_destroy(hpt_session *s);
 
 /* hpt_session_monitor - watch the run by kNN scores of val on train (labelled) every monitor_every steps and at the end; before the first step
  * and before resume. monitor_patience scores in a row without a new best end the run; with monitor_restore the model gets the weights of the best
- * score. The labels serve no other purpose. Scoring copies the weights into the model. Since 0.1. */
+ * score. The labels serve no other purpose. Classes and unreadable images as in hpt_model_linear(). Scoring copies the weights into the model. Since 0.1. */
 HPT_API hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);
 
 /* hpt_session_step - run one optimisation step on the next batch and wait for it.

@@ -212,9 +212,7 @@ hpt_status hpt_dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
 
 hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info) {
     CHECK(ds, DATASET);
-    pthread_mutex_lock(&ds->src->lock);
-    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)ds->src->bad_count};
-    pthread_mutex_unlock(&ds->src->lock);
+    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)hpt__dataset_bad_count(ds)};
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
 static hpt_status in_range(const hpt_dataset *ds, uint64_t i) {
@@ -251,11 +249,17 @@ hpt_status hpt_dataset_class_name(const hpt_dataset *ds, uint32_t c, char *buf, 
 }
 hpt_status hpt_dataset_bad_image(const hpt_dataset *ds, uint32_t i, char *buf, size_t size, size_t *needed) {
     CHECK(ds, DATASET);
-    pthread_mutex_lock(&ds->src->lock);
-    uint64_t n = ds->src->bad_count < 16 ? ds->src->bad_count : 16, k = i < n ? ds->src->bad_first[i] : 0;
-    pthread_mutex_unlock(&ds->src->lock);
-    if (i >= n) return HPT_END;
-    return hpt__text_out(ds->src->path ? ds->src->path[k] : "memory", buf, size, needed);
+    uint64_t left = i;
+    for (uint64_t at = 0; at < ds->count && ds->src->bad_count; at++)
+        if (hpt__dataset_is_bad(ds, at) && !left--) return hpt_dataset_name(ds, at, buf, size, needed);
+    return HPT_END;
+}
+hpt_status hpt_dataset_readable(const hpt_dataset *ds, uint64_t i, int32_t *readable) {
+    HPT_TRY(in_range(ds, i));
+    NOT_NULL(readable);
+    uint8_t state = ds->src->state[ds->index[i]];
+    *readable = ds->src->pixels || state == HPT__IMAGE_READ ? 1 : state == HPT__IMAGE_BAD ? 0 : -1;
+    return HPT_OK;
 }
 hpt_status hpt_dataset_stats(hpt_dataset *ds, float mean[3], float std[3]) {
     CHECK(ds, DATASET);

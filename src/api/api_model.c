@@ -4,6 +4,7 @@
 #include "nn/graph.h"
 #include "ssl/checkpoint.h"
 #include "ssl/features.h"
+#include "ssl/labelled.h"
 #include "ssl/names.h"
 #include "ssl/search.h"
 #include <string.h>
@@ -126,7 +127,7 @@ hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_confi
     if (out_count != ds->count * (uint64_t)model->net.feature_dim)
         return hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %d features are needed", (unsigned long long)out_count,
                          (unsigned long long)ds->count, model->net.feature_dim);
-    return hpt__features(model, ds, o, out);
+    return hpt__activations(model, ds, o, NULL, 0, HPT__BAD_HOLE, out, out_count);
 }
 hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size, float *out) {
     const hpt__options *o;
@@ -180,7 +181,7 @@ hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_co
     NOT_NULL(layer);
     NOT_NULL(out);
     HPT_TRY(hpt__config_options(cfg, &o));
-    return hpt__activations(model, ds, o, layer, OPT_IS(o, act_pool, "average"), out, out_count);
+    return hpt__activations(model, ds, o, layer, OPT_IS(o, act_pool, "average"), HPT__BAD_HOLE, out, out_count);
 }
 
 hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result) {
@@ -191,7 +192,11 @@ hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_con
     CHECK(ds, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__refresh_bn(model, ds, o, &images));
-    return result ? hpt__result_new(json_pack("{s:I, s:s}", "images", (json_int_t)images, "mode", OPT_S(o, refresh_mode)), result) : HPT_OK;
+    if (!result) return HPT_OK;
+    json_t *j = json_pack("{s:I, s:s}", "images", (json_int_t)images, "mode", OPT_S(o, refresh_mode));
+    if (!j) return hpt__fail_memory(64);
+    hpt__report_unreadable(j, "data", ds);
+    return hpt__result_new(j, result);
 }
 
 hpt_status hpt_file_info(const char *path, hpt_result **result) {

@@ -3,7 +3,9 @@
 #include "core/alloc.h"
 #include "core/number.h"
 #include "io/file.h"
+#include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **out) {
@@ -19,10 +21,9 @@ hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **o
     s->cache_left = (uint64_t)OPT_I(o, cache_mb) << 20;
     s->invert = (int)OPT_I(o, invert);
     s->pad = (int)OPT_I(o, pad);
-    pthread_mutex_init(&s->lock, NULL);
-    s->bad = hpt__calloc((size_t)n + 1, 1);
+    s->state = hpt__calloc((size_t)n + 1, sizeof *s->state);
     if (OPT_IS(o, cache, "memory")) s->cache = hpt__calloc((size_t)n + 1, sizeof *s->cache);
-    if (!s->bad || (OPT_IS(o, cache, "memory") && !s->cache)) {
+    if (!s->state || (OPT_IS(o, cache, "memory") && !s->cache)) {
         hpt__source_release(s);
         return hpt__fail_memory((size_t)n);
     }
@@ -44,8 +45,7 @@ void hpt__source_release(hpt__source *s) {
     hpt__free(s->multi);
     hpt__free(s->list);
     hpt__free(s->line);
-    hpt__free(s->bad);
-    pthread_mutex_destroy(&s->lock);
+    hpt__free((void *)s->state);
     hpt__free(s);
 }
 
@@ -160,50 +160,74 @@ static hpt_status file_image(hpt__source *s, uint64_t k, hpt__work *work, hpt__i
     return HPT_OK;
 }
 
+/* A failure that says nothing about the file: this process has no memory or no file descriptor left. */
+static int out_of_means(hpt_status st) { return st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)); }
+
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view) {
     hpt__source *s = ds->src;
-    if (s->pixels) return pixels_image(s, ds->index[i], work, view);
-    for (uint64_t tries = 0; tries < ds->count; tries++) {
-        uint64_t k = ds->index[(i + tries) % ds->count];
-        if (s->skip_bad) {
-            pthread_mutex_lock(&s->lock);
-            int known = s->bad[k];
-            pthread_mutex_unlock(&s->lock);
-            if (known) continue;
-        }
-        hpt_status st = file_image(s, k, work, hold, view);
-        if (st == HPT_OK || st == HPT_ERR_MEMORY) return st;
-        if (!s->skip_bad) return hpt__fail_context(HPT_ERR_DATA, "image");
-        pthread_mutex_lock(&s->lock);
-        if (!s->bad[k]) {
-            s->bad[k] = 1;
-            if (s->bad_count < 16) s->bad_first[s->bad_count] = k;
-            s->bad_count++;
-        }
-        pthread_mutex_unlock(&s->lock);
+    uint64_t k = ds->index[i];
+    if (s->pixels) return pixels_image(s, k, work, view);
+    uint8_t state = atomic_load_explicit(&s->state[k], memory_order_relaxed);
+    if (state == HPT__IMAGE_BAD) return hpt__fail(HPT_ERR_DATA, "image: %.700s: found unreadable before", s->path[k]);
+    hpt_status st = file_image(s, k, work, hold, view);
+    if (!st) {
+        if (state == HPT__IMAGE_UNKNOWN) atomic_compare_exchange_strong(&s->state[k], &state, HPT__IMAGE_READ);
+        return HPT_OK;
     }
-    return hpt__fail(HPT_ERR_DATA, "no readable image among %llu", (unsigned long long)ds->count);
+    if (out_of_means(st)) return st;
+    if (s->skip_bad && atomic_exchange(&s->state[k], HPT__IMAGE_BAD) != HPT__IMAGE_BAD) atomic_fetch_add(&s->bad_count, 1);
+    return hpt__fail_context(HPT_ERR_DATA, "image");
 }
 
-/* ---- statistics: images in parallel, sums in index order ---- */
+int hpt__dataset_skips(const hpt_dataset *ds, hpt_status st) { return st == HPT_ERR_DATA && ds->src->skip_bad; }
+int hpt__dataset_is_bad(const hpt_dataset *ds, uint64_t i) { return ds->src->state[ds->index[i]] == HPT__IMAGE_BAD; }
+uint64_t hpt__dataset_bad_count(const hpt_dataset *ds) {
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < ds->count && ds->src->bad_count; i++) n += (uint64_t)hpt__dataset_is_bad(ds, i);
+    return n;
+}
 
-typedef struct stats_job {
+static hpt_status none_readable(const hpt_dataset *ds) {
+    char name[600];
+    hpt__dataset_name(ds, 0, name, sizeof name);
+    return hpt__fail(HPT_ERR_DATA, "no readable image among %llu, first %s", (unsigned long long)ds->count, name);
+}
+hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__work *work, hpt__image *hold, hpt__image *view) {
+    for (uint64_t tries = 0; tries < ds->count; tries++) {
+        uint64_t at = (*i + tries) % ds->count;
+        hpt_status st = hpt__dataset_image(ds, at, work, hold, view);
+        if (hpt__dataset_skips(ds, st)) continue;
+        *i = at;
+        return st;
+    }
+    return none_readable(ds);
+}
+
+/* ---- a pass over many images: in parallel; what it finds does not depend on the workers ---- */
+
+typedef struct scan_job {
     hpt_dataset *ds;
-    double (*sum)[6];
+    double (*sum)[6];               /* for statistics, by image; NAN where it cannot be read. NULL: only look whether it can */
+    uint64_t to;
     _Atomic uint64_t next;
     _Atomic int failed;
     hpt_status status;
     char text[1024];
     pthread_mutex_t lock;
-} stats_job;
+} scan_job;
 
-static void *stats_worker(void *arg) {
-    stats_job *j = arg;
+static void *scan_worker(void *arg) {
+    scan_job *j = arg;
     hpt__work work = {0};
     hpt__image hold = {0}, im;
     uint64_t i;
-    while (!j->failed && (i = atomic_fetch_add(&j->next, 1)) < j->ds->count) {
+    while (!j->failed && (i = atomic_fetch_add(&j->next, 1)) < j->to) {
+        if (!j->sum && j->ds->src->state[j->ds->index[i]] != HPT__IMAGE_UNKNOWN) continue;
         hpt_status st = hpt__dataset_image(j->ds, i, &work, &hold, &im);
+        if (hpt__dataset_skips(j->ds, st)) {
+            if (j->sum) j->sum[i][0] = NAN;
+            continue;
+        }
         if (st) {
             pthread_mutex_lock(&j->lock);
             if (!j->failed) {
@@ -215,7 +239,7 @@ static void *stats_worker(void *arg) {
             break;
         }
         size_t n = (size_t)im.w * (size_t)im.h;
-        for (int c = 0; c < 3; c++) {
+        for (int c = 0; c < 3 && j->sum; c++) {
             uint64_t s = 0, ss = 0;
             for (size_t p = 0; p < n; p++) {
                 uint32_t v = im.rgb[3 * p + (size_t)c];
@@ -230,12 +254,45 @@ static void *stats_worker(void *arg) {
     hpt__image_free(&hold);
     return NULL;
 }
-
-hpt_status hpt__dataset_stats(hpt_dataset *ds) {
-    stats_job j = {.ds = ds};
+/* Images from..to-1. */
+static hpt_status scan(hpt_dataset *ds, uint64_t from, uint64_t to, double (*sum)[6]) {
+    scan_job j = {.ds = ds, .sum = sum, .next = from, .to = to};
     pthread_t t[64];
     int n = ds->ctx->threads < 64 ? ds->ctx->threads : 64, started = 0;
-    double total[6] = {0};
+    pthread_mutex_init(&j.lock, NULL);
+    while (started < n - 1 && !pthread_create(&t[started], NULL, scan_worker, &j)) started++;
+    scan_worker(&j);
+    for (int i = 0; i < started; i++) pthread_join(t[i], NULL);
+    pthread_mutex_destroy(&j.lock);
+    return j.failed ? hpt__fail(j.status, "%s", j.text) : HPT_OK;
+}
+
+hpt_status hpt__dataset_readable(hpt_dataset *ds, uint64_t most, hpt_dataset **out) {
+    uint64_t n = 0, seen = 0, *index = hpt__alloc(sizeof *index * (size_t)(ds->count + 1));
+    int look = ds->src->skip_bad && !ds->src->pixels;
+    hpt_status st = index ? HPT_OK : hpt__fail_memory(sizeof *index * (size_t)ds->count);
+    *out = NULL;
+    while (!st && n < most && seen < ds->count) {
+        uint64_t to = ds->count - seen < most - n ? ds->count : seen + most - n;
+        if (look) st = scan(ds, seen, to, NULL);
+        for (; seen < to && !st; seen++)
+            if (!hpt__dataset_is_bad(ds, seen)) index[n++] = ds->index[seen];
+    }
+    if (!st && !n) st = none_readable(ds);
+    if (!st) st = hpt__dataset_new(ds->ctx, ds->src, index, n, out);
+    if (!st && ds->has_stats) {         /* of the whole set, as far as it can be read */
+        (*out)->has_stats = 1;
+        memcpy((*out)->mean, ds->mean, sizeof ds->mean);
+        memcpy((*out)->std, ds->std, sizeof ds->std);
+    }
+    hpt__free(index);
+    return st;
+}
+
+/* Sums in index order. */
+hpt_status hpt__dataset_stats(hpt_dataset *ds) {
+    double total[6] = {0}, (*sum)[6];
+    uint64_t n = 0;
     if (ds->has_stats) return HPT_OK;
     if (ds->src->given_stats) {
         memcpy(ds->mean, ds->src->mean, sizeof ds->mean);
@@ -243,19 +300,18 @@ hpt_status hpt__dataset_stats(hpt_dataset *ds) {
         ds->has_stats = 1;
         return HPT_OK;
     }
-    if (!(j.sum = hpt__calloc((size_t)ds->count, sizeof *j.sum))) return hpt__fail_memory((size_t)ds->count * 48);
-    pthread_mutex_init(&j.lock, NULL);
-    while (started < n - 1 && !pthread_create(&t[started], NULL, stats_worker, &j)) started++;
-    stats_worker(&j);
-    for (int i = 0; i < started; i++) pthread_join(t[i], NULL);
-    pthread_mutex_destroy(&j.lock);
-    hpt_status st = j.failed ? hpt__fail(j.status, "%s", j.text) : HPT_OK;
-    for (uint64_t i = 0; i < ds->count && !st; i++)
-        for (int c = 0; c < 6; c++) total[c] += j.sum[i][c];
-    hpt__free(j.sum);
+    if (!(sum = hpt__calloc((size_t)ds->count, sizeof *sum))) return hpt__fail_memory((size_t)ds->count * 48);
+    hpt_status st = scan(ds, 0, ds->count, sum);
+    for (uint64_t i = 0; i < ds->count && !st; i++) {
+        if (isnan(sum[i][0])) continue;
+        n++;
+        for (int c = 0; c < 6; c++) total[c] += sum[i][c];
+    }
+    hpt__free(sum);
+    if (!st && !n) st = none_readable(ds);
     if (st) return st;
     for (int c = 0; c < 3; c++) {
-        double mean = total[c] / (double)ds->count, var = total[3 + c] / (double)ds->count - mean * mean;
+        double mean = total[c] / (double)n, var = total[3 + c] / (double)n - mean * mean;
         ds->mean[c] = (float)mean;
         ds->std[c] = (float)sqrt(var > 1e-6 ? var : 1e-6);      /* a set of one colour must not divide by 0 */
     }

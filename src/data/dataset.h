@@ -5,7 +5,8 @@
 #include "core/context.h"
 #include "core/options.h"
 #include "data/augment.h"
-#include <pthread.h>
+
+enum { HPT__IMAGE_UNKNOWN, HPT__IMAGE_READ, HPT__IMAGE_BAD };     /* what is known of a file */
 
 typedef struct hpt__source {
     _Atomic int refs;
@@ -26,9 +27,9 @@ typedef struct hpt__source {
     float mean[3], std[3];
     _Atomic(uint8_t *) *cache;          /* n entries: int32 w, h, then pixels; NULL without cache=memory */
     _Atomic uint64_t cache_left;
-    pthread_mutex_t lock;               /* of the following */
-    uint8_t *bad;                       /* one flag an image */
-    uint64_t bad_count, bad_first[16];
+    _Atomic uint8_t *state;             /* one an image: HPT__IMAGE_*; BAD only with bad_image=skip, else it is tried again */
+    _Atomic uint64_t bad_count;
+    _Atomic(const void *) compared;     /* the source whose classes these were compared with last: said once */
 } hpt__source;
 
 struct hpt_dataset {
@@ -47,8 +48,17 @@ void hpt__source_release(hpt__source *s);
 hpt_status hpt__source_open(const hpt__options *o, const char *path, hpt__source **out);      /* dataset_open.c: what path is decides */
 hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count, hpt_dataset **out);
 
-/* Image i, valid until the next call with this work. With bad_image=skip an unreadable image is replaced by the next readable one. */
+/* Image i, valid until the next call with this work. HPT_ERR_DATA: it cannot be read, whatever bad_image says. */
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view);
+/* For training without labels: with bad_image=skip the next image that can be read stands in for one that cannot, and *i becomes that one. */
+hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__work *work, hpt__image *hold, hpt__image *view);
+/* Did hpt__dataset_image() fail for an image that bad_image=skip leaves out? */
+int hpt__dataset_skips(const hpt_dataset *ds, hpt_status st);
+int hpt__dataset_is_bad(const hpt_dataset *ds, uint64_t i);        /* known to be unreadable (bad_image=skip) */
+uint64_t hpt__dataset_bad_count(const hpt_dataset *ds);             /* how many places of ds are */
+/* The first `most` images of ds that can be read, in order, as a set of its own. With bad_image=skip each is decoded once to know that, unless
+ * it was before; with bad_image=error nothing is decoded. HPT_ERR_DATA if none can be read. */
+hpt_status hpt__dataset_readable(hpt_dataset *ds, uint64_t most, hpt_dataset **out);
 int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i);
 const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i);        /* multi-label: classes values; else NULL */
 int hpt__dataset_labelled(const hpt_dataset *ds);                               /* 0 no, 1 one label an image, 2 multi-label */
@@ -60,6 +70,8 @@ hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash);
 /* Images of a that b holds too: the same file (through links too), or the same record. first: index in a and b of one of them. in_b: a flag for
  * each image of a, or NULL. */
 hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2], uint8_t *in_b);
+/* "train: the data set has no labels", and why where that is known. HPT_ERR_ARGUMENT. what "": without the first word. */
+hpt_status hpt__dataset_no_labels(const hpt_dataset *ds, const char *what);
 /* "train.txt, line 12 (cats/1.jpg)" */
 void hpt__dataset_where(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
 /* Every class has an image (multi-label: a positive one): what a classifier needs to train. */

@@ -33,10 +33,12 @@ hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
         if (s->multi) h = XXH3_64bits_withSeed(s->multi + k * s->classes, s->classes, h);
         struct stat st;
         if (!s->path) continue;
-        if (stat(s->path[k], &st)) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[k]);
-        int64_t about[2] = {(int64_t)st.st_size, (int64_t)st.st_mtime};
+        int gone = stat(s->path[k], &st);
+        if (gone && !s->skip_bad) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[k]);
+        int64_t about[2] = {gone ? -1 : (int64_t)st.st_size, gone ? 0 : (int64_t)st.st_mtime};
         h = XXH3_64bits_withSeed(about, sizeof about, h);
     }
+    for (uint32_t c = 0; s->class_name && c < s->classes; c++) h = XXH3_64bits_withSeed(s->class_name[c], strlen(s->class_name[c]), h);
     *hash = h;
     return HPT_OK;
 }
@@ -48,7 +50,8 @@ static int key_order(const void *x, const void *y) {
     const key *p = x, *q = y;
     return p->a != q->a ? (p->a < q->a ? -1 : 1) : p->b != q->b ? (p->b < q->b ? -1 : 1) : p->at < q->at ? -1 : p->at > q->at;
 }
-/* A file is its device and number, so that links count; pixels of a file are that file and the record; other pixels are their bytes. */
+/* A file is its device and number, so that links count (one that is gone, with bad_image=skip: its path); pixels of a file are that file and
+ * the record; other pixels are their bytes. */
 static hpt_status keys_of(const hpt_dataset *ds, key **out) {
     const hpt__source *s = ds->src;
     struct stat st;
@@ -60,9 +63,10 @@ static hpt_status keys_of(const hpt_dataset *ds, key **out) {
         uint64_t at = ds->index[i];
         k[i].at = i;
         if (s->path) {
-            if (stat(s->path[at], &st)) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[at]);
-            k[i].a = (uint64_t)st.st_ino;
-            k[i].b = (uint64_t)st.st_dev;
+            int gone = stat(s->path[at], &st);
+            if (gone && !s->skip_bad) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[at]);
+            k[i].a = gone ? XXH3_64bits(s->path[at], strlen(s->path[at])) : (uint64_t)st.st_ino;
+            k[i].b = gone ? UINT64_MAX : (uint64_t)st.st_dev;
         } else if (title) {
             k[i].a = title;
             k[i].b = at;
@@ -99,6 +103,10 @@ hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint
 
 /* ---- classes ---- */
 
+hpt_status hpt__dataset_no_labels(const hpt_dataset *ds, const char *what) {
+    (void)ds;
+    return hpt__fail(HPT_ERR_ARGUMENT, "%s%sthe data set has no labels", what, *what ? ": " : "");
+}
 static const char *class_name(const hpt__source *s, uint32_t c, char text[16]) {
     snprintf(text, 16, "%u", c);
     return s->class_name ? s->class_name[c] : text;
@@ -142,8 +150,9 @@ hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **i
 hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken) {
     uint64_t *order;
     uint32_t classes = ds->src->classes;
-    if (!ds->src->label || !k)
-        return hpt__fail(HPT_ERR_ARGUMENT, ds->src->label ? "k is 0" : ds->src->multi ? "images with several labels have no k of each class; take a number of images" : "the data set has no labels");
+    if (!hpt__dataset_labelled(ds)) return hpt__dataset_no_labels(ds, "");
+    if (ds->src->multi) return hpt__fail(HPT_ERR_ARGUMENT, "images with several labels have no k of each class; take a number of images");
+    if (!k) return hpt__fail(HPT_ERR_ARGUMENT, "k is 0");
     HPT_TRY(hpt__dataset_order(ds, seed, &order));
     uint32_t *got = hpt__calloc(classes + 1ull, sizeof *got);
     *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));
@@ -171,7 +180,7 @@ hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, ui
     const hpt__source *s = ds->src;
     uint64_t *order, taken = 0;
     char text[16];
-    if (!hpt__dataset_labelled(ds)) return hpt__fail(HPT_ERR_ARGUMENT, "the data set has no labels");
+    if (!hpt__dataset_labelled(ds)) return hpt__dataset_no_labels(ds, "");
     if (n < s->classes || n > ds->count)
         return hpt__fail(HPT_ERR_ARGUMENT, "%llu images: at least one of each of %u classes, at most all %llu", (unsigned long long)n, s->classes, (unsigned long long)ds->count);
     HPT_TRY(hpt__dataset_order(ds, seed, &order));

@@ -13,6 +13,7 @@ typedef struct slot {
     float *x[2];
     uint64_t *index, step, epoch;
     int done;
+    uint8_t *hole;
     uint8_t *pixels, **spill;           /* raw: pixels of the batch; spill: those of an image that found no room, by item */
     size_t used, cap;
     hpt__view *views;
@@ -120,11 +121,20 @@ static hpt_status gather_spill(hpt__loader *l, slot *s) {
 static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work, hpt__image *hold, uint8_t *rgb) {
     size_t pixels = (size_t)l->s.size * (size_t)l->s.size;
     hpt__image im;
+    s->hole[i] = 0;
     if (image >= l->s.ds->count) {
         memset(s->x[0] + i * pixels * 3, 0, pixels * 12);
         return HPT_OK;
     }
-    HPT_TRY(hpt__dataset_image(l->s.ds, image, work, hold, &im));
+    uint64_t taken = image;
+    hpt_status st = l->s.bad == HPT__BAD_NEXT ? hpt__dataset_image_or_next(l->s.ds, &taken, work, hold, &im) : hpt__dataset_image(l->s.ds, image, work, hold, &im);
+    s->hole[i] = l->s.bad == HPT__BAD_HOLE && hpt__dataset_skips(l->s.ds, st);
+    if (s->hole[i]) {
+        for (int v = 0; v < l->s.views; v++) memset(s->x[v] + i * pixels * 3, 0, pixels * 12);
+        return HPT_OK;
+    }
+    HPT_TRY(st);
+    s->index[i] = taken;            /* draws stay those of the image that was due */
     if (l->s.raw) return make_raw(l, s, i, image, epoch, &im);
     for (int v = 0; v < l->s.views; v++) {
         if (l->s.plain) HPT_TRY(hpt__plain_apply(work, &im, l->s.resize, l->s.size, rgb));
@@ -207,7 +217,7 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
         } else
             for (int v = 0; v < spec->views && !st; v++)
                 if (!(l->slot[i].x[v] = take(l, bytes))) st = hpt__fail_memory(bytes);
-        if (!st && !(l->slot[i].index = hpt__alloc(sizeof(uint64_t) * (size_t)spec->batch))) st = hpt__fail_memory(0);
+        if (!st && (!(l->slot[i].index = hpt__alloc(sizeof(uint64_t) * n)) || !(l->slot[i].hole = hpt__alloc(n)))) st = hpt__fail_memory(9 * n);
         l->slot[i].step = UINT64_MAX;
     }
     for (int i = 0; i < PERMS && !spec->plain && !st; i++)
@@ -243,7 +253,8 @@ void hpt__loader_destroy(hpt__loader *l) {
         give(l, s->views);
         for (int j = 0; s->spill && j < l->s.batch; j++) hpt__free(s->spill[j]);
         hpt__free(s->spill);
-        hpt__free(l->slot[i].index);
+        hpt__free(s->index);
+        hpt__free(s->hole);
     }
     for (int i = 0; i < PERMS; i++) hpt__free(l->perm[i].p);
     pthread_mutex_destroy(&l->lock);
@@ -270,7 +281,7 @@ hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms) {
     if (!st) {
         l->taken++;
         l->holding = 1;         /* this slot is not refilled until the next call */
-        *b = (hpt__batch){{s->x[0], s->x[1]}, s->index, s->epoch, s->pixels, s->used, s->views, &l->table[0][0]};
+        *b = (hpt__batch){{s->x[0], s->x[1]}, s->index, s->hole, s->epoch, s->pixels, s->used, s->views, &l->table[0][0]};
     }
     pthread_mutex_unlock(&l->lock);
     if (wait_ms) *wait_ms = hpt__now_ms() - t0;

@@ -4,6 +4,10 @@
 #define HPT__LOADER_H
 #include "data/dataset.h"
 
+/* What becomes of an image that cannot be read, with bad_image=skip (bad_image=error: the loader stops). STOP: it stops all the same; its
+ * images were known to be readable. HOLE: zero pixels and a flag in the batch. NEXT: the next image that can be read stands in. */
+typedef enum hpt__bad_policy { HPT__BAD_STOP, HPT__BAD_HOLE, HPT__BAD_NEXT } hpt__bad_policy;
+
 typedef struct hpt__loader_spec {
     hpt_dataset *ds;
     int batch, size, workers;
@@ -16,6 +20,7 @@ typedef struct hpt__loader_spec {
     int raw;                            /* 8-bit pixels and draws instead of views: a device makes them (needs augment.crop) */
     int plain;                          /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
     int resize;
+    hpt__bad_policy bad;
     hpt__augment augment;
     uint64_t seed, first_step, steps;   /* batches first_step .. steps-1 */
     float mean[3], std[3];
@@ -24,6 +29,7 @@ typedef struct hpt__loader_spec {
 typedef struct hpt__batch {
     const float *view[2];
     const uint64_t *index;              /* in the data set */
+    const uint8_t *hole;                /* with HPT__BAD_HOLE: 1 where an image cannot be read */
     uint64_t epoch;
     const uint8_t *pixels;              /* raw: what the crops of each image need, one after the other */
     size_t bytes;

@@ -217,7 +217,7 @@ typedef struct choice { double best; uint64_t step; int head; json_t *curve; } c
 
 static uint64_t work_key(const state *s, const hpt__options *o) {
     const hpt__probe *p = s->p;
-    uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch, p->train.n, p->val.n, (uint64_t)OPT_I(o, probe_steps), (uint64_t)OPT_I(o, probe_eval_every), (uint64_t)OPT_I(o, seed)};
+    uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch, p->train.n, p->val.n, p->images, (uint64_t)OPT_I(o, probe_steps), (uint64_t)OPT_I(o, probe_eval_every), (uint64_t)OPT_I(o, seed)};
     char text[256];
     h = XXH3_64bits(about, sizeof about);
     snprintf(text, sizeof text, "%.80s/%.80s/%.20s", OPT_S(o, probe_lr), OPT_S(o, probe_schedule), OPT_S(o, probe_scale));

@@ -25,6 +25,7 @@ typedef struct hpt__probe {
     void *next_ctx;
     int batch;                          /* with next */
     float *test_logits;                 /* (test.n,classes) of the head that was chosen, or NULL */
+    uint64_t images;                    /* which images train is made of; 0 unknown. Work under way goes on for the same ones only */
 } hpt__probe;
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result);

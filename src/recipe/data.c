@@ -80,7 +80,12 @@ static hpt_status uniques(hpt_dataset **ds) {
     if (!st) st = hpt_config_set(c, "eval_crop", "full");
     for (uint64_t i = 0; i < info.count && !st; i++) {
         double s = 0, ss = 0;
-        if ((st = hpt_dataset_image(*ds, c, i, SIDE, rgb))) break;
+        st = hpt_dataset_image(*ds, c, i, SIDE, rgb);
+        if (hpt__dataset_skips(*ds, st)) {
+            st = HPT_OK;
+            continue;
+        }
+        if (st) break;
         for (int p = 0; p < SIDE * SIDE * 3; p++) {
             s += rgb[p];
             ss += (double)rgb[p] * rgb[p];
@@ -235,6 +240,30 @@ static hpt_status sources_apart(hpt_recipe *r, int stage, int test, const hpt__i
     return st;
 }
 
+/* Do the labels of these sets fit each other? */
+static hpt_status fit(hpt_dataset *const ds[3], const hpt__options *o) {
+    hpt__sets s;
+    HPT_TRY(hpt__sets_open(&s, ds[0], ds[1], ds[2], o));
+    hpt__sets_close(&s);
+    return HPT_OK;
+}
+
+/* The labelled sets that watch a pretraining. */
+static hpt_status check_monitor(hpt_recipe *r, const hpt__instance *in, pairs *done) {
+    int train = hpt__instance_input(in, "monitor_train", 0), val = hpt__instance_input(in, "monitor_val", 0);
+    hpt_config *c;
+    hpt_status st = HPT_OK;
+    if (train < 0 || val < 0) return HPT_OK;
+    train = in->input[train].instance;
+    val = in->input[val].instance;
+    if (seen(done, train, val, &st)) return st;
+    hpt_dataset *const ds[3] = {r->instances[train].ds, r->instances[val].ds, NULL};
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    st = fit(ds, &c->o);
+    hpt_config_destroy(c);
+    return st ? at_line(r, in, "monitor_train", st) : HPT_OK;
+}
+
 static hpt_status check_evaluation(hpt_recipe *r, int at, pairs *done) {
     hpt__instance *in = &r->instances[at];
     int id[3];
@@ -249,10 +278,8 @@ static hpt_status check_evaluation(hpt_recipe *r, int at, pairs *done) {
     HPT_TRY(hpt__instance_config(r, in, &c));
     int allow = hpt__opt_is(&c->o, HPT__OPT_overlap, "allow");
     st = HPT_OK;
-    if (!(seen(done, id[0], id[1], &st) & seen(done, id[0], id[2], &st)) && !st) {
-        hpt__sets s;
-        st = hpt__sets_open(&s, ds[0], ds[1], ds[2], &c->o);
-        if (!st) hpt__sets_close(&s);
+    if (!(seen(done, id[0], id[1], &st) & seen(done, id[0], id[2], &st) & seen(done, id[1], id[2], &st)) && !st) {
+        st = fit(ds, &c->o);
         if (st) st = at_line(r, in, "train", st);
     }
     hpt_config_destroy(c);
@@ -270,6 +297,7 @@ hpt_status hpt__recipe_data(hpt_recipe *r) {
         if (r->instances[i].section < 0) continue;
         hpt__section_kind k = r->sections[r->instances[i].section].kind;
         if (k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE || k == HPT__S_SEARCH) st = check_evaluation(r, i, &done);
+        if (k == HPT__S_PRETRAIN) st = check_monitor(r, &r->instances[i], &done);
     }
     hpt__free(done.p);
     return st;

@@ -263,6 +263,54 @@ static void welches(const hpt_recipe *r, hpt__text *html) {
     }
 }
 
+/* ---- what the numbers leave out ---- */
+
+/* Joins the names of a list, at most eight. */
+static void names_text(const json_t *list, char *text, size_t size) {
+    size_t n = json_array_size(list), at = 0;
+    *text = 0;
+    for (size_t i = 0; i < n && i < 8 && at + 1 < size; i++) at += (size_t)snprintf(text + at, size - at, "%s%.200s", i ? ", " : "", json_string_value(json_array_get(list, i)));
+    if (n > 8 && at + 1 < size) snprintf(text + at, size - at, ", ...");
+}
+static void say(json_t *said, const char *line) { json_object_set_new(said, line, json_integer(1 + json_integer_value(json_object_get(said, line)))); }
+static void unreadable(json_t *said, const json_t *result, const char *whose, int trained) {
+    const char *name;
+    char names[2000], line[2400];
+    json_t *set;
+    json_object_foreach(json_object_get(result, "unreadable"), name, set) {
+        long long n = (long long)json_integer_value(json_object_get(set, "count"));
+        names_text(json_object_get(set, "names"), names, sizeof names);
+        snprintf(line, sizeof line, "%.200s: %lld unreadable image%s, %s: %s", whose ? whose : name, n, n == 1 ? "" : "s", trained ? "others stood in" : "left out", names);
+        say(said, line);
+    }
+}
+/* Images that could not be read, and classes of train that a set lacks: every sentence once, with the stages that it holds for. */
+static void left_out(const hpt_recipe *r, hpt__text *html) {
+    json_t *said = json_object(), *value, *set;
+    const char *name, *text;
+    char names[2000], line[2400];
+    size_t at;
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        int trained = in->section >= 0 && r->sections[in->section].kind == HPT__S_PRETRAIN;
+        unreadable(said, in->result, NULL, trained);
+        json_array_foreach(json_object_get(in->result, "candidates"), at, set) unreadable(said, set, json_string_value(json_object_get(set, "name")), 1);
+        json_object_foreach(json_object_get(in->result, "classes_only_in_train"), name, set) {
+            names_text(set, names, sizeof names);
+            snprintf(line, sizeof line, "%s: no image of %zu of train's classes: %s", name, json_array_size(set), names);
+            say(said, line);
+        }
+    }
+    if (json_object_size(said)) hpt__put(html, "<h2>What the numbers leave out</h2>\n<ul>\n");
+    json_object_foreach(said, text, value) {
+        hpt__put(html, "<li>");
+        hpt__put_html(html, text);
+        hpt__put(html, " <small>(%lld stage%s)</small></li>\n", (long long)json_integer_value(value), json_integer_value(value) == 1 ? "" : "s");
+    }
+    if (json_object_size(said)) hpt__put(html, "</ul>\n");
+    json_decref(said);
+}
+
 /* ---- files ---- */
 
 static void csv_cell(hpt__text *t, const char *s) {
@@ -271,7 +319,7 @@ static void csv_cell(hpt__text *t, const char *s) {
     hpt__put(t, "\"");
 }
 static hpt_status write_csv(const hpt_recipe *r) {
-    static const char *const numbers[] = {"val_score", "test_score", "test_top5", "best_lr", "steps", "loss", "images", "seconds"};
+    static const char *const numbers[] = {"val_score", "test_score", "test_top5", "best_lr", "steps", "loss", "images", "unreadable_images", "seconds"};
     hpt__text t = {0};
     char path[4200], text[40];
     hpt__put(&t, "stage,kind,seed,variables,key");
@@ -386,6 +434,7 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
         hpt__plot(r, s, &html);
     }
     welches(r, &html);
+    left_out(r, &html);
     all_stages(r, &html);
     hpt__put(&html, "</body></html>\n");
 

@@ -8,6 +8,7 @@
 #include "core/number.h"
 #include "data/dataset.h"
 #include "io/file.h"
+#include "ssl/labelled.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -160,6 +161,7 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         json_object_set_new(out, "contrast_acc1", hpt__json_number(info.acc1));
         json_object_set_new(out, "z_std", hpt__json_number(info.z_std));
         json_object_set(out, "curve", curve);
+        hpt__report_unreadable(out, "data", ds);        /* others stood in for them */
         if (train && val) {
             json_object_set_new(out, "monitor", hpt__json_number(info.monitor));
             json_object_set_new(out, "monitor_best", hpt__json_number(info.monitor_best));
@@ -175,7 +177,7 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     return st;
 }
 
-static hpt_status refresh(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c) {
+static hpt_status refresh(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, json_t *out) {
     char path[4200];
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
@@ -184,6 +186,7 @@ static hpt_status refresh(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     if (!st) st = hpt_model_refresh_bn(m, ds, c, NULL);
     file_in(in, "model.safetensors", path);
     if (!st) st = hpt_model_save(m, path, NULL);
+    if (!st) hpt__report_unreadable(out, "data", ds);
     hpt_model_destroy(m);
     hpt_dataset_destroy(ds);
     return st;
@@ -251,6 +254,25 @@ static hpt_status keep_logits(const hpt__instance *in, const hpt_result *res) {
     return st;
 }
 
+/* What a result with the sets train and test says of them, where test is called `set` here. */
+static void merge_sets(json_t *out, const json_t *from, const char *set) {
+    static const char *const about[] = {"unreadable", "classes_only_in_train", "classes_matched"};
+    const char *name;
+    char key[40];
+    json_t *value, *in;
+    json_int_t count = 0;
+    for (size_t i = 0; i < sizeof about / sizeof *about; i++)
+        json_object_foreach(json_object_get(from, about[i]), name, value) {
+            if (!(in = json_object_get(out, about[i]))) json_object_set_new(out, about[i], in = json_object());
+            json_object_set(in, strcmp(name, "test") ? name : set, value);
+        }
+    json_object_foreach(json_object_get(out, "unreadable"), name, value) count += json_integer_value(json_object_get(value, "count"));
+    json_object_set_new(out, "unreadable_images", json_integer(count));
+    json_object_set(out, "train_images", json_object_get(from, "train_images"));
+    snprintf(key, sizeof key, "%s_images", set);
+    json_object_set(out, key, json_object_get(from, "test_images"));
+}
+
 static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, json_t *out) {
     hpt__section_kind kind = r->sections[in->section].kind;
     char path[4200];
@@ -279,6 +301,7 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
             st = hpt_model_knn(m, train, i ? test : val, c, &res);
             if (!st) st = hpt_result_number(res, "knn_score", &score);
             if (!st) json_object_set_new(out, names[i], json_real(score));
+            if (!st) merge_sets(out, res->json, hpt__set_names[i + 1]);
             hpt_result_destroy(res);
             res = NULL;
         }
@@ -359,17 +382,42 @@ static hpt_status logits(const hpt__instance *of, const hpt_recipe *r, float **x
     *width = b.n / 4 / test->images;
     return b.n == *width * *n * 4 && *width ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "%.800s: not as many values as images x classes", path);
 }
-static hpt_status predictions(const hpt_recipe *r, const hpt__instance *of, const float *x, uint64_t width, uint64_t n, int32_t **p, int32_t **label) {
-    const hpt__instance *test = input(r, of, "test");
-    *p = hpt__alloc(sizeof **p * (size_t)n);
-    if (!*p || (!*label && !(*label = hpt__alloc(sizeof **label * (size_t)n)))) return hpt__fail_memory((size_t)n * 4);
-    for (uint64_t i = 0; i < n; i++) {
-        (*p)[i] = 0;
-        for (uint64_t c = 1; c < width; c++)
-            if (x[i * width + c] > x[i * width + (uint64_t)(*p)[i]]) (*p)[i] = (int32_t)c;
-        HPT_TRY(hpt_dataset_label(test->ds, i, &(*label)[i]));
+/* Which test images a stage gets wrong: 1, else 0. Labels are those of its own training set's classes, in whose order its logits stand. */
+static hpt_status errors(const hpt_recipe *r, const hpt__instance *of, const float *x, uint64_t width, uint64_t n, int32_t **wrong) {
+    const hpt_dataset *train = input(r, of, "train")->ds, *test = input(r, of, "test")->ds;
+    hpt__class_rule rule;
+    int32_t *to;
+    if (!test->src->label) return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric iou needs one label an image", r->sections[of->section].name);
+    HPT_TRY(hpt__classes_match((hpt__class_names){train->src->class_name, train->src->classes}, (hpt__class_names){test->src->class_name, test->src->classes}, &rule, &to));
+    if (!(*wrong = hpt__alloc(sizeof **wrong * (size_t)n))) {
+        hpt__free(to);
+        return hpt__fail_memory((size_t)n * 4);
     }
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t best = 0;
+        int32_t label = hpt__dataset_label(test, i);
+        for (uint64_t c = 1; c < width; c++)
+            if (x[i * width + c] > x[i * width + best]) best = c;
+        (*wrong)[i] = (int32_t)best != (to ? to[label] : label);
+    }
+    hpt__free(to);
     return HPT_OK;
+}
+
+/* Rows of images that some stage could not read (NaN) leave every matrix and every list of errors. Returns how many stay. */
+static uint64_t common_rows(float **x, int32_t **wrong, const uint64_t *width, int n, uint64_t images) {
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < images; i++) {
+        int whole = 1;
+        for (int k = 0; k < n; k++) whole &= !isnan(x[k][i * width[k]]);
+        if (!whole) continue;
+        for (int k = 0; k < n && kept < i; k++) {
+            memcpy(x[k] + kept * width[k], x[k] + i * width[k], sizeof *x[k] * (size_t)width[k]);
+            if (wrong[k]) wrong[k][kept] = wrong[k][i];
+        }
+        kept++;
+    }
+    return kept;
 }
 
 static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
@@ -383,7 +431,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
     if (!linear && strcmp(metric, "rv2")) return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric is none of rv2, rv2-linear, iou", r->sections[in->section].name);
     int *of = hpt__calloc((size_t)in->n_input + 1, sizeof *of);
     float **x = hpt__calloc((size_t)in->n_input + 1, sizeof *x);
-    int32_t **p = hpt__calloc((size_t)in->n_input + 1, sizeof *p), *label = NULL;
+    int32_t **p = hpt__calloc((size_t)in->n_input + 1, sizeof *p), *right = NULL;
     uint64_t *width = hpt__calloc((size_t)in->n_input + 1, sizeof *width), images = 0;
     double *same = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *same), *other = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *other);
     hpt_dataset *ds = NULL;
@@ -400,17 +448,19 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
         st = linear ? logits(o, r, &x[i], &width[i], &count) : activations(ctx, c, o, layer, ds, images, &x[i], &width[i]);
         if (!st && linear && i && count != images) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: its stages have test sets of different sizes", r->sections[in->section].name);
         images = count;
-        if (!st && iou) st = predictions(r, o, x[i], width[i], images, &p[i], &label);
+        if (!st && iou) st = errors(r, o, x[i], width[i], images, &p[i]);
         json_array_append_new(names, hpt__json_text(o->name));
         if (!st) st = fn(user, (uint64_t)i + 1, (uint64_t)n);
     }
-    uint64_t n_same = 0, n_other = 0;
+    uint64_t n_same = 0, n_other = 0, all = images;
+    if (!st) images = common_rows(x, p, width, n, images);
+    if (!st && iou && !(right = hpt__calloc((size_t)images + 1, sizeof *right))) st = hpt__fail_memory((size_t)images * 4);
     for (int i = 0; i < n && !st; i++) {
         json_t *row = json_array();
         for (int j = 0; j < n && !st; j++) {
             double s = 1;
             if (j < i) s = json_number_value(json_array_get(json_array_get(matrix, (size_t)j), (size_t)i));
-            else if (iou) st = hpt_error_iou(p[i], p[j], label, images, &s);
+            else if (iou) st = hpt_error_iou(p[i], p[j], right, images, &s);
             else if (i != j) st = hpt_rv2(x[i], width[i], x[j], width[j], images, &s);
             json_array_append_new(row, hpt__json_number(s));
             if (j <= i || !*group || st) continue;
@@ -432,11 +482,13 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
     json_object_set_new(out, "names", names);
     json_object_set_new(out, "matrix", matrix);
     json_object_set_new(out, "images_compared", json_integer((json_int_t)images));
+    if (ds && !st) hpt__report_unreadable(out, "data", ds);
+    else json_object_set_new(out, "unreadable_images", json_integer((json_int_t)(all - images)));
     for (int i = 0; i < n; i++) {
         if (x) hpt__free(x[i]);
         if (p) hpt__free(p[i]);
     }
-    hpt__free(of); hpt__free(x); hpt__free(p); hpt__free(label); hpt__free(width); hpt__free(same); hpt__free(other);
+    hpt__free(of); hpt__free(x); hpt__free(p); hpt__free(right); hpt__free(width); hpt__free(same); hpt__free(other);
     hpt_dataset_destroy(ds);
     return st;
 }
@@ -452,7 +504,7 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     if (!st) st = hpt__instance_config(r, in, &c);
     if (!st) switch (r->sections[in->section].kind) {
         case HPT__S_PRETRAIN: st = pretrain(r, ctx, in, c, fn, user, out); break;
-        case HPT__S_REFRESH: st = refresh(r, ctx, in, c); break;
+        case HPT__S_REFRESH: st = refresh(r, ctx, in, c, out); break;
         case HPT__S_SEARCH: st = search(r, ctx, in, c, fn, user, out); break;
         case HPT__S_CHOOSE: st = choose(r, in, out); break;
         case HPT__S_SIMILARITY: st = similarity(r, ctx, in, c, fn, user, out); break;

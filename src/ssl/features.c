@@ -68,15 +68,35 @@ hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) 
 }
 
 /* Plain images in order, short edge to image_size/0.875 or image_size. */
-hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__loader **l) {
+hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__bad_policy bad, hpt__loader **l) {
     hpt__loader_spec s = {.ds = ds, .batch = batch, .size = (int)OPT_I(o, image_size), .workers = (int)OPT_I(o, workers), .views = 1, .plain = 1,
-                          .steps = batches};
+                          .bad = bad, .steps = batches};
     s.resize = OPT_IS(o, eval_crop, "full") ? s.size : (int)lrint(s.size / 0.875);
     HPT_TRY(hpt__dataset_normalization(ds, o, s.mean, s.std));
     return hpt__loader_create(&s, l);
 }
 
-hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, float *out, uint64_t count) {
+/* Rows of images without pixels hold nothing that could be taken for features. Returns how many there are. */
+static uint64_t blank_rows(const hpt__batch *x, int n, size_t width, float *out) {
+    uint64_t holes = 0;
+    for (int i = 0; i < n; i++) {
+        for (size_t j = 0; x->hole[i] && j < width; j++) out[(size_t)i * width + j] = NAN;
+        holes += x->hole[i];
+    }
+    return holes;
+}
+static hpt_status tell_holes(const hpt_dataset *ds, uint64_t holes) {
+    char name[400];
+    uint64_t i = 0;
+    if (!holes) return HPT_OK;
+    while (i + 1 < ds->count && !hpt__dataset_is_bad(ds, i)) i++;
+    hpt__dataset_name(ds, i, name, sizeof name);
+    if (holes == ds->count) return hpt__fail(HPT_ERR_DATA, "no readable image among %llu, first %s", (unsigned long long)holes, name);
+    hpt__log(ds->ctx, 1, "%llu of %llu images cannot be read and have no features, first %s", (unsigned long long)holes, (unsigned long long)ds->count, name);
+    return HPT_OK;
+}
+
+hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, hpt__bad_policy bad, float *out, uint64_t count) {
     hpt__encoder e;
     hpt__loader *l = NULL;
     int64_t b = OPT_I(o, batch_size);
@@ -85,19 +105,21 @@ hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o
     size_t width = hpt__plan_width(e.plan);
     hpt_status st = count == ds->count * width ? HPT_OK
                     : hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
-    if (!st) st = hpt__plain_loader(ds, o, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, &l);
+    uint64_t holes = 0;
+    if (!st) st = hpt__plain_loader(ds, o, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
     for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
         hpt__batch x;
         int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
         st = hpt__loader_next(l, &x, NULL);
         if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * width);
+        if (!st) holes += blank_rows(&x, n, width, out + done * width);
     }
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
-    return st;
+    return st ? st : tell_holes(ds, holes);
 }
 hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out) {
-    return hpt__activations(m, ds, o, NULL, 0, out, ds->count * (uint64_t)m->net.feature_dim);
+    return hpt__activations(m, ds, o, NULL, 0, HPT__BAD_STOP, out, ds->count * (uint64_t)m->net.feature_dim);
 }
 
 hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out) {
@@ -108,18 +130,18 @@ hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float
     return st;
 }
 
-hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images) {
+static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images) {
     hpt__encoder e;
     hpt__loader *l = NULL;
     hpt_context *c = m->ctx;
-    uint64_t limit = (uint64_t)OPT_I(o, refresh_images), n = limit && limit < ds->count ? limit : ds->count;
+    uint64_t n = ds->count;
     int batch = (int)(n < (uint64_t)OPT_I(o, batch_size) ? n : (uint64_t)OPT_I(o, batch_size)), group = (int)OPT_I(o, bn_group);
     if (n < 2) return hpt__fail(HPT_ERR_ARGUMENT, "refreshing batch norm needs at least 2 images");
     if (group < 1 || group > batch) group = batch;
     batch -= batch % group;                                 /* whole groups only; the rest of the set is left out */
     uint64_t batches = n / (uint64_t)batch;
     HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__FORWARD, batch / group, NULL, 0));
-    hpt_status st = hpt__plain_loader(ds, o, batch, batches, &l);
+    hpt_status st = hpt__plain_loader(ds, o, batch, batches, HPT__BAD_STOP, &l);
     int ema = OPT_IS(o, refresh_mode, "ema");
     for (uint64_t i = 0; !st && i < batches; i++) {
         hpt__batch x;
@@ -146,5 +168,16 @@ hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o,
     hpt__free(stats);
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
+    return st;
+}
+/* Of the first refresh_images that can be read, seen with the normalisation of the whole set. */
+hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images) {
+    uint64_t limit = (uint64_t)OPT_I(o, refresh_images);
+    float mean[3], std[3];
+    hpt_dataset *part;
+    HPT_TRY(hpt__dataset_normalization(ds, o, mean, std));
+    HPT_TRY(hpt__dataset_readable(ds, limit ? limit : ds->count, &part));
+    hpt_status st = refresh_bn(m, part, o, images);
+    hpt__handle_close(part, HPT__KIND_DATASET);
     return st;
 }

@@ -100,7 +100,7 @@ static hpt_status step(tuner *t, hpt__loader *l, double lr) {
 static hpt_status logits_of(tuner *t, hpt_dataset *ds, float *out) {
     hpt__loader *l = NULL;
     size_t n = (size_t)t->micro, c = (size_t)t->classes;
-    HPT_TRY(hpt__plain_loader(ds, t->o, t->micro, (ds->count + n - 1) / n, &l));
+    HPT_TRY(hpt__plain_loader(ds, t->o, t->micro, (ds->count + n - 1) / n, HPT__BAD_STOP, &l));
     hpt_status st = HPT_OK;
     for (uint64_t at = 0; at < ds->count && !st; at += n) {
         hpt__batch b;
@@ -204,8 +204,11 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
              OPT_F(t->o, ft_momentum), OPT_F(t->o, ft_weight_decay), OPT_S(t->o, ft_drops), (long long)OPT_I(t->o, seed), (long long)OPT_I(t->o, ft_augment));
     w->key = XXH3_64bits_withSeed(text, strlen(text), XXH3_64bits(t->m->params, p * 4));
     for (int i = 0; i < 2; i++) {
+        const hpt__truth *truth = &t->sets->truth[i];
         uint64_t id = hpt__dataset_fingerprint(t->sets->ds[i]);
         w->key = XXH3_64bits_withSeed(&id, sizeof id, w->key);
+        if (truth->y) w->key = XXH3_64bits_withSeed(truth->y, sizeof *truth->y * (size_t)truth->n, w->key);
+        else w->key = XXH3_64bits_withSeed(truth->multi, (size_t)truth->n * (size_t)truth->classes, w->key);
     }
     return HPT_OK;
 }
@@ -361,7 +364,7 @@ static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_l
     json_object_set_new(result, "metric", json_string(metric));
     json_object_set_new(result, "val_score", json_real(g.best_score));
     json_object_set_new(result, "classes", json_integer(t->classes));
-    json_object_set_new(result, "train_images", json_integer((json_int_t)t->sets->ds[0]->count));
+    hpt__sets_report(t->sets, result);
     if (!t->sets->ds[2]) return HPT_OK;
     hpt__score sc;                  /* once, with the choice made */
     float *logits = test_logits ? test_logits : hpt__alloc(sizeof *logits * (size_t)t->sets->ds[2]->count * (size_t)t->classes);
@@ -369,6 +372,7 @@ static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_l
     if (!st) st = logits_of(t, t->sets->ds[2], logits);
     if (!st) st = hpt__score_report(result, "test", logits, (size_t)t->classes, &t->sets->truth[2], OPT_IS(t->o, auroc_undefined, "zero"), &sc);
     if (logits != test_logits) hpt__free(logits);
+    else if (!st) hpt__sets_spread(t->sets, 2, logits);
     return st;
 }
 
@@ -457,11 +461,13 @@ static hpt_status hold_out(hpt_dataset *all, uint64_t seed, hpt_dataset **train,
 
 hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
     hpt__sets sets;
-    hpt_dataset *own[2] = {NULL, NULL};
+    hpt_dataset *own[3] = {NULL, NULL, NULL};       /* without val: two parts, and what they are parts of */
     memset(best, 0, sizeof *best);
-    if (!hpt__dataset_labelled(train)) return hpt__fail(HPT_ERR_ARGUMENT, "train: the data set has no labels");
-    hpt_status st = val ? HPT_OK : hold_out(train, (uint64_t)OPT_I(o, seed), &own[0], &own[1]);
+    if (!hpt__dataset_labelled(train)) return hpt__dataset_no_labels(train, "train");
+    hpt_status st = val ? HPT_OK : hpt__dataset_readable(train, train->count, &own[2]);
+    if (!st && !val) st = hold_out(own[2], (uint64_t)OPT_I(o, seed), &own[0], &own[1]);
     if (!st) st = hpt__sets_open(&sets, own[0] ? own[0] : train, own[1] ? own[1] : val, test, o);
+    if (st && own[2] && own[2]->count < train->count) st = hpt__fail_context(st, "without %llu unreadable images", (unsigned long long)(train->count - own[2]->count));
     if (!st && (st = hpt__can_choose(&sets.truth[1], OPT_IS(o, auroc_undefined, "zero"), "val"))) hpt__sets_close(&sets);
     if (!st) {
         uint64_t n = sets.ds[0]->count;
@@ -479,10 +485,11 @@ hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
         if (!st && t.dtype == HPT__F64) st = hpt__fail(HPT_ERR_UNSUPPORTED, "precision=fp64 is not for finetuning");
         if (!st) st = open_tuner(&t);
         if (!st) st = grid(&t, result, best, test_logits);
+        if (!st && !val) hpt__report_unreadable(result, "train", train);
         close_tuner(&t);
         hpt__sets_close(&sets);
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (own[i]) hpt__handle_close(own[i], HPT__KIND_DATASET);
     if (st) hpt__tuned_free(best);
     return st;

@@ -9,7 +9,7 @@
 typedef struct hpt__tuned { float *params, *stats, *w, *b; int classes; } hpt__tuned;
 
 /* val NULL: a class-balanced fifth of train. Everything is chosen on val; test (may be NULL) is scored once. test_logits: (test images,
- * classes) or NULL. */
+ * classes), NaN where one cannot be read; or NULL. */
 hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best,
                          float *test_logits);
 void hpt__tuned_free(hpt__tuned *t);

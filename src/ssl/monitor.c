@@ -13,6 +13,10 @@ hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *tra
     if (OPT_I(o, monitor_patience) && ranks > 1) return hpt__fail(HPT_ERR_UNSUPPORTED, "monitor_patience with several ranks: they might not stop at the same step");
     HPT_TRY(hpt__sets_open(&s, train, val, NULL, o));       /* labels are looked at before anything trains */
     hpt_status st = hpt__can_choose(&s.truth[1], OPT_IS(o, auroc_undefined, "zero"), "monitor: val");
+    for (int i = 0; i < 2; i++)
+        if (s.ds[i]->count < s.given[i]->count)
+            hpt__log(model->ctx, 1, "monitor, %s: %llu of %llu images cannot be read and are left out", hpt__set_names[i], (unsigned long long)(s.given[i]->count - s.ds[i]->count),
+                     (unsigned long long)s.given[i]->count);
     hpt__sets_close(&s);
     if (st) return st;
     m->params = hpt__calloc(model->net.n_params, 4);

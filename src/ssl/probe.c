@@ -114,8 +114,11 @@ hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val,
     if (!st) {
         hpt__probe p = {.ctx = m->ctx, .dim = m->net.feature_dim, .classes = s.classes, .train = data[0], .val = data[1], .test = data[2], .test_logits = test_logits};
         augmented a = {0};
-        if (augment) st = with_augmentation(m, train, &s.opt, &p, &a);
+        hpt__sets_report(&s, result);
+        p.images = hpt__dataset_fingerprint(s.ds[0]);
+        if (augment) st = with_augmentation(m, s.ds[0], &s.opt, &p, &a);
         if (!st) st = probe(&p, &s.opt, result);
+        if (!st && test_logits) hpt__sets_spread(&s, 2, test_logits);
         if (p.next) {
             hpt__loader_destroy(a.l);
             hpt__encoder_close(&a.e);
@@ -131,14 +134,15 @@ hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, c
     hpt__score score;
     HPT_TRY(hpt__sets_open(&s, train, NULL, test, base));
     size_t d = (size_t)m->net.feature_dim;
-    float *x = hpt__alloc(sizeof *x * (size_t)train->count * d), *q = hpt__alloc(sizeof *q * (size_t)test->count * d),
-          *votes = hpt__alloc(sizeof *votes * (size_t)test->count * (size_t)s.classes);
-    hpt_status st = x && q && votes ? HPT_OK : hpt__fail_memory(sizeof *x * (size_t)train->count * d);
-    if (!st) st = hpt__features(m, train, &s.opt, x);
-    if (!st) st = hpt__features(m, test, &s.opt, q);
+    size_t n = (size_t)s.ds[0]->count, queries = (size_t)s.ds[2]->count;
+    float *x = hpt__alloc(sizeof *x * n * d), *q = hpt__alloc(sizeof *q * queries * d), *votes = hpt__alloc(sizeof *votes * queries * (size_t)s.classes);
+    hpt_status st = x && q && votes ? HPT_OK : hpt__fail_memory(sizeof *x * n * d);
+    if (!st) st = hpt__features(m, s.ds[0], &s.opt, x);
+    if (!st) st = hpt__features(m, s.ds[2], &s.opt, q);
     hpt__knn_spec k = {.dim = (int)d, .k = (int)OPT_I(&s.opt, knn_k), .t = OPT_F(&s.opt, knn_t), .train = x, .labels = s.truth[0]};
-    if (!st) st = hpt__knn_votes(m->ctx, &k, q, test->count, votes);
+    if (!st) st = hpt__knn_votes(m->ctx, &k, q, queries, votes);
     if (!st) st = hpt__score_report(result, "knn", votes, (size_t)s.classes, &s.truth[2], OPT_IS(&s.opt, auroc_undefined, "zero"), &score);
+    if (!st) hpt__sets_report(&s, result);
     hpt__free(x);
     hpt__free(q);
     hpt__free(votes);

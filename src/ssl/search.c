@@ -48,7 +48,7 @@ hpt_status hpt__model_clone(const hpt_model *m, hpt_model **out) {
 static void file_of(const search *s, int i, const char *end, char *path, size_t size) {
     snprintf(path, size, "%s/candidate-%d%s", OPT_S(s->in->o, search_dir), i, end);
 }
-static hpt_status load_kept(search *s) {
+static hpt_status load_kept(search *s, const hpt__sets *sets) {
     char path[4200], key[24];
     const char *dir = OPT_S(s->in->o, search_dir);
     uint64_t h = XXH3_64bits_withSeed(s->in->base->params, s->in->base->net.n_params * 4, XXH3_64bits(s->in->base->stats, s->in->base->net.n_stats * 4)), id;
@@ -60,6 +60,10 @@ static hpt_status load_kept(search *s) {
     }
     for (int i = -2; i < s->in->n; i++) {
         HPT_TRY(hpt__dataset_identity(i == -2 ? s->in->train : i == -1 ? s->in->val : s->in->source[i], &id));
+        h = XXH3_64bits_withSeed(&id, sizeof id, h);
+    }
+    for (int i = 0; i < 2; i++) {       /* scores are over the images that could be read then */
+        id = hpt__dataset_fingerprint(sets->ds[i]);
         h = XXH3_64bits_withSeed(&id, sizeof id, h);
     }
     snprintf(key, sizeof key, "%016llx", (unsigned long long)h);
@@ -204,31 +208,31 @@ static hpt_status run_all(search *s, int halving, uint8_t *alive) {
 
 static hpt_status some_features(const search *s, hpt_dataset *ds, const hpt__options *o, float **x, uint64_t *n) {
     uint64_t most = (uint64_t)OPT_I(o, search_images), *index;
-    hpt_dataset *part = NULL;
+    hpt_dataset *all = NULL, *part = NULL;
     HPT_TRY(hpt__dataset_order(ds, (uint64_t)OPT_I(o, seed), &index));
-    *n = ds->count < most ? ds->count : most;
-    hpt_status st = hpt__dataset_new(s->in->ctx, ds->src, index, *n, &part);
+    hpt_status st = hpt__dataset_new(s->in->ctx, ds->src, index, ds->count, &all);
     hpt__free(index);
+    if (!st) st = hpt__dataset_readable(all, most, &part);
+    if (all) hpt__handle_close(all, HPT__KIND_DATASET);
+    *n = st ? 0 : part->count;
     if (!st && !(*x = hpt__alloc(sizeof **x * (size_t)*n * (size_t)s->in->base->net.feature_dim))) st = hpt__fail_memory((size_t)*n * 4);
     if (!st) st = hpt__features(s->in->base, part, o, *x);
     if (part) hpt__handle_close(part, HPT__KIND_DATASET);
     return st;
 }
-static hpt_status rank_by_nearness(search *s) {
-    hpt__sets sets;         /* for the target's normalisation, which all sets are seen with */
+/* sets: the target's, with the normalisation that all sets are seen with. */
+static hpt_status rank_by_nearness(search *s, const hpt__sets *sets) {
     float *target = NULL, *x = NULL;
     uint64_t n, m;
     int d = s->in->base->net.feature_dim;
-    HPT_TRY(hpt__sets_open(&sets, s->in->train, s->in->val, NULL, s->in->o));
-    hpt_status st = some_features(s, s->in->train, &sets.opt, &target, &n);
+    hpt_status st = some_features(s, s->in->train, &sets->opt, &target, &n);
     for (int i = 0; i < s->in->n && !st; i++) {
-        st = some_features(s, s->in->source[i], &sets.opt, &x, &m);
+        st = some_features(s, s->in->source[i], &sets->opt, &x, &m);
         if (!st) st = hpt__knn_affinity(s->in->ctx, d, NEAREST, x, m, target, n, &s->c[i].affinity);
         hpt__free(x);
         x = NULL;
     }
     hpt__free(target);
-    hpt__sets_close(&sets);
     for (int i = 0; i < s->in->n; i++) {
         s->c[i].near_rank = 1;
         for (int j = 0; j < s->in->n; j++) s->c[i].near_rank += s->c[j].affinity > s->c[i].affinity || (s->c[j].affinity == s->c[i].affinity && j < i);
@@ -259,9 +263,11 @@ static void report(const search *s, const uint8_t *alive, int winner, json_t *ou
         }
         cost += c->at;
         if (c->near_rank == 1) nearest = i;
-        json_array_append_new(list, json_pack("{s:o,s:I,s:I,s:o,s:i,s:o,s:i,s:o,s:f,s:b}", "name", hpt__json_text(s->in->name[i]), "images", (json_int_t)s->in->source[i]->count, "steps", (json_int_t)c->at, "val_score",
+        json_t *about = json_pack("{s:o,s:I,s:I,s:o,s:i,s:o,s:i,s:o,s:f,s:b}", "name", hpt__json_text(s->in->name[i]), "images", (json_int_t)s->in->source[i]->count, "steps", (json_int_t)c->at, "val_score",
                                               c->scored ? json_real(c->score[c->scored - 1]) : json_null(), "rank", rank, "nearness", hpt__json_number(c->affinity), "nearness_rank", c->near_rank, "rungs", rungs,
-                                              "seconds", c->seconds, "dropped", !alive[i]));
+                                              "seconds", c->seconds, "dropped", !alive[i]);
+        hpt__report_unreadable(about, "source", s->in->source[i]);      /* others stood in for them */
+        json_array_append_new(list, about);
     }
     json_object_set_new(out, "candidates", list);
     json_object_set_new(out, "winner", hpt__json_text(s->in->name[winner]));
@@ -295,8 +301,14 @@ hpt_status hpt__source_search(const hpt__search *in, hpt_model **winner, json_t 
         if (total >> r && (!s.rungs || total >> r > s.rung[s.rungs - 1])) s.rung[s.rungs++] = total >> r;
     s.rung[s.rungs++] = total;
     if (!(s.c = hpt__calloc((size_t)in->n, sizeof *s.c))) return hpt__fail_memory(sizeof *s.c * (size_t)in->n);
-    hpt_status st = load_kept(&s);
-    if (!st) st = rank_by_nearness(&s);
+    hpt__sets sets;
+    hpt_status st = hpt__sets_open(&sets, in->train, in->val, NULL, in->o);
+    if (!st) {
+        st = load_kept(&s, &sets);
+        if (!st) st = rank_by_nearness(&s, &sets);
+        hpt__sets_report(&sets, result);
+        hpt__sets_close(&sets);
+    }
     for (int i = 0; i < in->n; i++) alive[i] = !prerank || s.c[i].near_rank <= prerank;
     if (!st) st = run_all(&s, OPT_IS(in->o, search_mode, "halving"), alive);
     int best = st ? -1 : best_of(&s, alive);

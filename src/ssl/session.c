@@ -131,6 +131,7 @@ static hpt_status open_loader(hpt_session *s) {
     hpt__augment_from_options(&s->opt, &l.augment);
     memcpy(l.mean, s->mean, sizeof l.mean);
     memcpy(l.std, s->std, sizeof l.std);
+    l.bad = HPT__BAD_NEXT;
     l.raw = s->moco.be->augment && l.augment.crop && !OPT_IS(&s->opt, augment_on, "cpu");
     if (!s->moco.be->host_memory) {
         l.alloc = pinned_alloc;
