@@ -257,6 +257,18 @@ void cli_close(cli *c) {
     hpt_config_destroy(c->cfg);
 }
 
+void cli_unreadable(const cli *c, const char *set, const hpt_dataset *ds, const char *became) {
+    enum { NAMED = 10 };
+    FILE *to = cli_value(c, "json") ? stderr : stdout;
+    char name[4200];
+    hpt_dataset_info di = {.struct_size = sizeof di};
+    if (!ds || hpt_dataset_get_info(ds, &di) || !di.bad_images) return;
+    fprintf(to, "%s: %llu images, %u unreadable (%s):", set, (unsigned long long)di.count - di.bad_images, di.bad_images, became);
+    for (uint32_t i = 0; i < NAMED && hpt_dataset_bad_image(ds, i, name, sizeof name, NULL) == HPT_OK; i++)
+        fprintf(to, "%s %s", i ? "," : "", name);
+    fprintf(to, di.bad_images > NAMED ? ", ...\n" : "\n");
+}
+
 char *cli_json(const hpt_result *r) {
     size_t n = 0;
     if (hpt_result_json(r, NULL, 0, &n)) return NULL;

@@ -34,6 +34,8 @@ int cli_fail(const char *what, hpt_status st);              /* prints the librar
 int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL or "random" */
 int cli_trained(cli *c, hpt_model **m);                     /* the same for commands that need --init, "random" said in so many letters */
 char *cli_json(const hpt_result *r);                        /* free() it */
+/* "test: 2 images, 1 unreadable (left out): a/00.png", if some are; to stderr where stdout is JSON. ds may be NULL */
+void cli_unreadable(const cli *c, const char *set, const hpt_dataset *ds, const char *became);
 void cli_json_number(json_t *object, const char *key, double v);    /* null for what is no number */
 void cli_clock(double s, char out[24]);                     /* 1:02:03 or 02:03 */
 

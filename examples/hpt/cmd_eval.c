@@ -41,6 +41,7 @@ int cmd_knn(int argc, char **argv) {
     hpt_status st = open_sets(&c, names, 2, set);
     if (!st) st = hpt_model_knn(m, set[0], set[1], c.cfg, &r);
     rc = st ? cli_fail("knn", st) : print_result(&c, r, "nearest neighbours");
+    for (int i = 0; i < 2 && !st; i++) cli_unreadable(&c, names[i], set[i], "left out");
     hpt_result_destroy(r);
     for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
     hpt_model_destroy(m);
@@ -72,6 +73,7 @@ int cmd_finetune(int argc, char **argv) {
     else if (!st && per_class) st = hpt_dataset_per_class(set[0], (uint32_t)per_class, strtoull(seed, NULL, 10), &few, NULL);
     if (!st) st = hpt_model_finetune(m, few ? few : set[0], set[1], set[2], c.cfg, &tuned, &r);
     rc = st ? cli_fail("finetune", st) : print_result(&c, r, "finetuned");
+    for (int i = 0; i < 3 && !st; i++) cli_unreadable(&c, names[i], i || !few ? set[i] : few, "left out");
     if (!st && cli_value(&c, "out") && (st = hpt_model_save(tuned, cli_value(&c, "out"), NULL))) rc = cli_fail("finetune", st);
     hpt_result_destroy(r);
     hpt_dataset_destroy(few);
@@ -129,6 +131,8 @@ int cmd_search(int argc, char **argv) {
         free(text);
     }
     if (!st && cli_value(&c, "out") && (st = hpt_model_save(winner, cli_value(&c, "out"), NULL))) rc = cli_fail("search", st);
+    for (uint32_t i = 0; i < n && !st; i++) cli_unreadable(&c, name[i], source[i], "others stood in");
+    for (int i = 0; i < 2 && !st; i++) cli_unreadable(&c, names[i], set[i], "left out");
     hpt_result_destroy(r);
     for (uint32_t i = 0; i < n; i++) hpt_dataset_destroy(source[i]);
     for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
@@ -149,6 +153,18 @@ static hpt_status layer_values(cli *c, hpt_model *m, hpt_dataset *ds, const char
     *width = !strcmp(pool, "average") ? l.channels : (uint64_t)l.channels * l.height * l.width;
     if (!(*x = malloc((size_t)(images * *width) * 4 + 4))) return HPT_ERR_MEMORY;
     return hpt_model_activations(m, ds, c->cfg, layer, *x, images * *width);
+}
+/* Rows of images that cannot be read leave both. Returns how many stay. */
+static uint64_t readable_rows(const hpt_dataset *ds, uint64_t images, float *x[2], const uint64_t width[2]) {
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < images; i++) {
+        int32_t readable = 1;
+        hpt_dataset_readable(ds, i, &readable);
+        for (int k = 0; k < 2 && readable && kept < i; k++)
+            memcpy(x[k] + kept * width[k], x[k] + i * width[k], sizeof *x[k] * (size_t)width[k]);
+        kept += readable != 0;
+    }
+    return kept;
 }
 int cmd_similarity(int argc, char **argv) {
     cli_arg args[] = {{"data", "PATH", "images to compare on", NULL, 0}, {"layer", "NAME", "layer (avgpool); `--layers` lists them", NULL, 0}, {"layers", "", "list the layers of the first model", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
@@ -177,9 +193,11 @@ int cmd_similarity(int argc, char **argv) {
         st = hpt_dataset_open(c.ctx, c.cfg, cli_value(&c, "data"), &ds);
         if (!st) st = hpt_dataset_get_info(ds, &info);
         for (int i = 0; i < 2 && !st; i++) st = layer_values(&c, m[i], ds, layer, info.count, &x[i], &width[i]);
-        if (!st) st = hpt_rv2(x[0], width[0], x[1], width[1], info.count, &rv2);
+        uint64_t n = st ? 0 : readable_rows(ds, info.count, x, width);
+        if (!st) st = hpt_rv2(x[0], width[0], x[1], width[1], n, &rv2);
         if (st) rc = cli_fail("similarity", st);
-        else printf("RV2 of %s over %llu images: %.4f\n", layer, (unsigned long long)info.count, rv2);
+        else printf("RV2 of %s over %llu images: %.4f\n", layer, (unsigned long long)n, rv2);
+        if (!st) cli_unreadable(&c, "data", ds, "left out");
     }
     for (int i = 0; i < 2; i++) {
         free(x[i]);

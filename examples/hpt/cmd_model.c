@@ -24,6 +24,7 @@ int cmd_refresh_bn(int argc, char **argv) {
     else {
         char *text = cli_json(r);
         printf("%s\n", cli_value(&c, "json") && text ? text : out);
+        cli_unreadable(&c, "data", ds, "left out");
         free(text);
     }
     hpt_result_destroy(r);
@@ -71,6 +72,7 @@ int cmd_linear(int argc, char **argv) {
         else printf("top-1 %.2f %% on validation (lr %g, step %g)\n", val, lr, step);
         free(text);
     }
+    for (int i = 0; i < 3 && !st; i++) cli_unreadable(&c, names[i], i || !few ? set[i] : few, "left out");
     hpt_result_destroy(r);
     hpt_dataset_destroy(few);
     for (int i = 0; i < 3; i++) hpt_dataset_destroy(set[i]);
@@ -79,6 +81,12 @@ int cmd_linear(int argc, char **argv) {
     return rc;
 }
 
+/* The row of an image that cannot be read is in no file. */
+static int has_row(const hpt_dataset *ds, unsigned long long i) {
+    int32_t readable = 1;
+    hpt_dataset_readable(ds, i, &readable);
+    return readable != 0;
+}
 static int write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned d) {
     char name[4200];
     fprintf(f, "filename,label");
@@ -86,6 +94,7 @@ static int write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long lon
     fprintf(f, "\n");
     for (unsigned long long i = 0; i < n; i++) {
         int32_t label = -1;
+        if (!has_row(ds, i)) continue;
         hpt_dataset_label(ds, i, &label);
         hpt_dataset_name(ds, i, name, sizeof name, NULL);
         fprintf(f, "\"");
@@ -96,13 +105,14 @@ static int write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long lon
     }
     return ferror(f);
 }
-static int write_npy(FILE *f, const float *x, unsigned long long n, unsigned d) {
+static int write_npy(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
     char head[128];
-    int len = snprintf(head, sizeof head, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }", n, d), total = (len + 11 + 63) / 64 * 64 - 10;
+    int len = snprintf(head, sizeof head, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }", rows, d), total = (len + 11 + 63) / 64 * 64 - 10;
     unsigned char pre[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(total & 255), (unsigned char)(total >> 8)};
     fwrite(pre, 1, 10, f);
     fprintf(f, "%s%*s\n", head, total - len - 1, "");
-    fwrite(x, 4, (size_t)(n * d), f);
+    for (unsigned long long i = 0; i < n; i++)
+        if (has_row(ds, i)) fwrite(x + i * d, 4, d, f);
     return ferror(f);
 }
 
@@ -130,10 +140,15 @@ int cmd_embed(int argc, char **argv) {
     if (st) rc = cli_fail("embed", st);
     else {
         FILE *f = fopen(out, "wb");
-        int bad = !f || (npy ? write_npy(f, x, di.count, mi.feature_dim) : write_csv(f, ds, x, di.count, mi.feature_dim));
+        hpt_dataset_get_info(ds, &di);
+        unsigned long long rows = di.count - di.bad_images;
+        int bad = !f || (npy ? write_npy(f, ds, x, di.count, rows, mi.feature_dim) : write_csv(f, ds, x, di.count, mi.feature_dim));
         if (f) bad |= fclose(f);
         if (bad) rc = (fprintf(stderr, "hpt embed: %s: %s\n", out, strerror(errno)), 1);
-        else printf("%llu x %u features in %s\n", (unsigned long long)di.count, mi.feature_dim, out);
+        else {
+            printf("%llu x %u features in %s\n", rows, mi.feature_dim, out);
+            cli_unreadable(&c, "data", ds, "left out");
+        }
     }
     free(x);
     hpt_dataset_destroy(ds);

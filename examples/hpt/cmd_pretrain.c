@@ -252,9 +252,10 @@ int cmd_pretrain(int argc, char **argv) {
     hpt_session_destroy(r.s);
     hpt_dataset_info di = {.struct_size = sizeof di};
     if (ds && !hpt_dataset_get_info(ds, &di) && di.bad_images) {
-        char name[1024];
-        fprintf(stderr, "%u unreadable images were replaced:\n", di.bad_images);
-        for (unsigned i = 0; hpt_dataset_bad_image(ds, i, name, sizeof name, NULL) == HPT_OK; i++)
+        char name[4200];
+        fprintf(stderr, "data: %llu images, %u unreadable (others stood in):\n", (unsigned long long)di.count - di.bad_images,
+                di.bad_images);
+        for (unsigned i = 0; i < 100 && hpt_dataset_bad_image(ds, i, name, sizeof name, NULL) == HPT_OK; i++)
             fprintf(stderr, "  %s\n", name);
     }
     hpt_model_destroy(m);
