@@ -63,7 +63,7 @@ SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sa
 DEPS     := zlib jansson libxxhash inih $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
 FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
             -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
-            $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) $(if $(ONEDNN),-DHPT_HAVE_ONEDNN) \
+            $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) \
             $(shell $(PKG) --cflags $(DEPS) 2>/dev/null)
 ALLFLAGS := $(FLAGS) $(CFLAGS)
 HASH     := $(shell echo '$(CC) $(ALLFLAGS) $(COVER)' | cksum | cut -d' ' -f1)
@@ -74,8 +74,8 @@ STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) -lm -ldl -pth
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
-SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c handle.c log.c clock.c) \
-       $(addprefix src/io/,file.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
+SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c handle.c log.c clock.c text.c) \
+       $(addprefix src/io/,file.c ini.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
        $(addprefix src/data/,classes.c image_scan.c image_tiff.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
        $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) $(addprefix src/eval/,linear.c metrics.c knn.c similarity.c) \

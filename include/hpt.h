@@ -118,8 +118,9 @@ HPT_API const char *hpt_status_name(hpt_status status);
  * none failed yet. Borrowed: valid until the next failing call on this thread. At most 1 KiB. Since 0.1. */
 HPT_API const char *hpt_last_error(void);
 
-/* hpt_has - 1 if this build has a feature: "jpeg-turbo", "libpng", "onednn" (the module may still be missing), "reference",
- * "cuda", "nccl", "mpi"; else 0, also for unknown names. Since 0.1. */
+/* hpt_has - 1 if a feature is there, else 0, also for unknown names. Built in: "reference", "jpeg-turbo", "libpng". In modules:
+ * "onednn", "cuda", "nccl" (comes with cuda), "mpi": 1 if the module's file is where hpt_context_create() looks without
+ * module_dir; nothing is loaded, so its own libraries or a device may still be missing. Since 0.1. */
 HPT_API int32_t hpt_has(const char *feature);
 
 /* ==== Configuration: the one option table ============================================================================ */
@@ -172,7 +173,10 @@ HPT_API hpt_status hpt_config_describe(const char *stage, uint32_t index, hpt_op
 
 /* hpt_context_create - choose and open a backend. Options: backend, threads, module_dir.
  *
- * cfg  [in]  NULL: all defaults (backend auto: onednn if its module loads, else reference).
+ * Modules are looked for beside the file of this library (of the program, if it is linked with libhpt.a): hpt/, the folder itself,
+ * ../lib/hpt/, ../hpt/. Never in the current folder; option module_dir names another one.
+ * cfg  [in]  NULL: all defaults (backend auto: cuda with a usable GPU, else onednn if its module loads, else reference: that is a
+ *            warning of the log and in hpt_context_describe(), for it is many times slower).
  * HPT_ERR_UNAVAILABLE  the backend asked for cannot be loaded; the text gives the loader's reason
  * HPT_ERR_MEMORY
  * Since 0.1. Example: examples/01_version.c */
@@ -184,10 +188,10 @@ HPT_API void hpt_context_destroy(hpt_context *ctx);
 typedef void (*hpt_log_fn)(void *user, int32_t level, const char *text);
 
 /* hpt_context_set_log - where notes and warnings go (collapse, K above the number of images, skipped files). NULL: nowhere,
- * which is the default. Since 0.1. */
+ * which is the default. A warning from hpt_context_create() is kept and told to the first function set. Since 0.1. */
 HPT_API hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user);
 
-/* hpt_context_describe - one line: backend, its version, instruction set, threads. "Text out" rules. Since 0.1. */
+/* hpt_context_describe - one line: backend, its version, instruction set, threads, and whether it is a fall-back. "Text out" rules. Since 0.1. */
 HPT_API hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed);
 
 /* hpt_context_ranks - this process's number and how many train together (option comm; 0 and 1 alone). Since 0.1. */

@@ -12,6 +12,7 @@ enum { MOST = 16 };
 typedef struct job { test *t; pid_t pid; FILE *out; struct timespec begin; } job;
 static test *first, **last = &first;
 static int passed, failed, skipped;
+static const char *program;
 void test_register(test *t) {
     *last = t;
     last = &t->next;
@@ -44,7 +45,8 @@ static void end(job *j, int st) {
     else failed++, word = "FAIL";
     printf("%-4s %-40s %6.2f s", word, j->t->name, s);
     if (WIFSIGNALED(st)) printf("  (signal %d%s)", WTERMSIG(st), WTERMSIG(st) == SIGALRM ? ", time limit" : "");
-    printf("%s%s\n", word[0] == 'F' ? "   again: build/check " : "", word[0] == 'F' ? j->t->name : "");
+    if (word[0] == 'F') printf("   again: %s %s", program, j->t->name);
+    printf("\n");
     j->t = NULL;
 }
 static void wait_one(job *jobs) {
@@ -62,6 +64,7 @@ static int busy(const job *jobs) {
 
 int main(int argc, char **argv) {
     job jobs[MOST] = {{0}};
+    program = argv[0];
     int list = 0, at_once = 1, names = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/api.h"
+#include "backend/backend.h"
 #include "core/alloc.h"
 #include "core/number.h"
 #include <stdlib.h>
@@ -18,12 +19,12 @@ int32_t hpt_has(const char *feature) {
 #ifdef HPT_HAVE_PNG
                                        "libpng",
 #endif
-#ifdef HPT_HAVE_ONEDNN
-                                       "onednn",
-#endif
                                        ""};
     for (size_t i = 0; feature && i < sizeof have / sizeof *have; i++)
         if (*feature && !strcmp(have[i], feature)) return 1;
+    static const struct { const char *feature, *module; } modules[] = {{"onednn", "onednn"}, {"cuda", "cuda"}, {"nccl", "cuda"}, {"mpi", "mpi"}};
+    for (size_t i = 0; feature && i < sizeof modules / sizeof *modules; i++)
+        if (!strcmp(modules[i].feature, feature)) return hpt__module_here(modules[i].module);
     return 0;
 }
 

@@ -19,7 +19,7 @@ typedef hpt_status (*mpi_open)(const hpt__host *host, const hpt__comm_spec *spec
 
 static hpt_status open_comm(hpt_context *c, const hpt__options *o) {
     hpt__comm_spec spec = {(int)OPT_I(o, rank), (int)OPT_I(o, ranks), OPT_S(o, comm_id), OPT_F(o, comm_timeout)};
-    char path[4200];
+    char path[HPT__MODULE_PATH];
     if (OPT_IS(o, comm, "self")) {
         if (spec.size > 1) return hpt__fail(HPT_ERR_OPTION, "option 'ranks': %d ranks need comm=nccl or comm=mpi", spec.size);
         hpt__comm_self(c->comm);
@@ -46,8 +46,8 @@ hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out) {
         hpt__free(c);
         return hpt__fail_memory(sizeof *c);
     }
-    hpt__open open = {(int)OPT_I(o, device), (int)OPT_I(o, threads), OPT_S(o, plan_cache)};
-    hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module);
+    hpt__open open = {.device = (int)OPT_I(o, device), .threads = (int)OPT_I(o, threads), .cache_dir = OPT_S(o, plan_cache)};
+    hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module, c->fallback);
     c->threads = open.threads;
     if (!st) st = open_comm(c, o);
     if (!st) st = hpt__handle_open(c, HPT__KIND_CONTEXT, context_free);
@@ -64,14 +64,18 @@ hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user) {
     CHECK(ctx, CONTEXT);
     ctx->log = fn;
     ctx->log_user = user;
+    if (fn && *ctx->fallback && !ctx->told) {       /* there was no log yet when the context was made */
+        ctx->told = 1;
+        hpt__log(ctx, 1, "%s", ctx->fallback);
+    }
     return HPT_OK;
 }
 hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed) {
     char text[300], device[200];
     CHECK(ctx, CONTEXT);
     ctx->be->describe(ctx->dev, device, sizeof device);
-    snprintf(text, sizeof text, "%s", device);
-    if (ctx->comm->size > 1) snprintf(text, sizeof text, "%s, rank %d of %d over %s", device, ctx->comm->rank, ctx->comm->size, ctx->comm->name);
+    int at = snprintf(text, sizeof text, "%s%s", device, *ctx->fallback ? ", falls back: the onednn module did not load" : "");
+    if (ctx->comm->size > 1) snprintf(text + at, sizeof text - (size_t)at, ", rank %d of %d over %s", ctx->comm->rank, ctx->comm->size, ctx->comm->name);
     return hpt__text_out(text, buf, size, needed);
 }
 hpt_status hpt_context_ranks(const hpt_context *ctx, int32_t *rank, int32_t *ranks) {
@@ -84,7 +88,7 @@ hpt_status hpt_context_ranks(const hpt_context *ctx, int32_t *rank, int32_t *ran
 hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, size_t *needed) {
     const hpt__options *o;
     void *module;
-    char path[4200], id[512];
+    char path[HPT__MODULE_PATH], id[512];
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__module_load("cuda", OPT_S(o, module_dir), &module, path));
     const hpt__backend *be = dlsym(module, "hpt_backend_cuda");

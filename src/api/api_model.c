@@ -93,27 +93,27 @@ hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_ten
     snprintf(full.name, sizeof full.name, "%s", t->name);
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
-static hpt_status tensor(hpt_model *m, const char *name, uint64_t count, float **data) {
-    CHECK(m, MODEL);
+static hpt_status tensor(hpt_model *m, const char *name, const float *other, uint64_t count, float **data) {
     NOT_NULL(name);
     int i = hpt__net_find(&m->net, name);
     if (i < 0) return hpt__fail(HPT_ERR_ARGUMENT, "no tensor is called '%.80s'", name);
     if (m->net.tensors[i].count != count)
         return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, m->net.tensors[i].count, (unsigned long long)count);
+    if (!other) return hpt__fail(HPT_ERR_ARGUMENT, "data is NULL");
     *data = hpt__model_tensor(m, i);
     return HPT_OK;
 }
 hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data, uint64_t count) {
     float *mine;
-    HPT_TRY(tensor((hpt_model *)(uintptr_t)model, name, count, &mine));
-    NOT_NULL(data);
+    CHECK(model, MODEL);
+    HPT_TRY(tensor((hpt_model *)(uintptr_t)model, name, data, count, &mine));
     memcpy(data, mine, (size_t)count * 4);
     return HPT_OK;
 }
 hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float *data, uint64_t count) {
     float *mine;
-    HPT_TRY(tensor(model, name, count, &mine));
-    NOT_NULL(data);
+    CHECK(model, MODEL);
+    HPT_TRY(tensor(model, name, data, count, &mine));
     memcpy(mine, data, (size_t)count * 4);
     return HPT_OK;
 }

@@ -10,6 +10,7 @@
  * A slot returns a status; the text goes through host->fail. A slot without one that fails is reported by the next that has one. */
 #ifndef HPT__BACKEND_H
 #define HPT__BACKEND_H
+#include "core/context.h"
 #include "core/host.h"
 #include "kernels/geometry.h"
 #include "dist/comm.h"
@@ -142,10 +143,12 @@ typedef struct hpt__backend {
 extern const hpt__backend hpt__backend_reference;
 
 /* registry.c: opens the backend called name ("auto", "cuda", "cpu", "onednn", "reference"), loading its module from dir or beside the library.
- * o->threads 0 becomes the number found. */
-hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module);
+ * o->threads 0 becomes the number found. fallback: why the reference backend stands in for another, "" if it does not. */
+hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module, char fallback[HPT__FALLBACK]);
 /* dlopen of libhpt-NAME.so from dir or the usual places */
-hpt_status hpt__module_load(const char *name, const char *dir, void **module, char path[4200]);
+enum { HPT__MODULE_PATH = 4300 };
+hpt_status hpt__module_load(const char *name, const char *dir, void **module, char path[HPT__MODULE_PATH]);
+int hpt__module_here(const char *name);     /* is its file in one of the usual places? Nothing is loaded. */
 extern const hpt__host hpt__host_table;
 void hpt__backend_close(const hpt__backend *backend, hpt__device *dev, void *module);
 

@@ -5,6 +5,7 @@
 #include "core/handle.h"
 #include <stdio.h>
 
+enum { HPT__FALLBACK = 700 };
 struct hpt__backend;
 struct hpt__device;
 struct hpt__comm;
@@ -15,6 +16,8 @@ struct hpt_context {
     void *module, *comm_module;
     struct hpt__comm *comm;
     int threads;
+    char fallback[HPT__FALLBACK];   /* why the reference backend stands in for another; "" if it does not */
+    int told;               /* the log has it */
     hpt_log_fn log;
     void *log_user;
 };

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The table of live handles. Its lock is held over a fork, so that a child of a busy process finds the table whole and the lock free. */
 #include "core/handle.h"
 #include "core/alloc.h"
 #include <pthread.h>
@@ -9,6 +10,14 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static slot *table;     /* open addressing; size a power of two; freed when the last handle goes */
 static size_t size, used;
 
+static const char *const names[] = {[0] = "", [HPT__KIND_CONFIG] = "hpt_config", [HPT__KIND_CONTEXT] = "hpt_context", [HPT__KIND_DATASET] = "hpt_dataset", [HPT__KIND_MODEL] = "hpt_model",
+                                    [HPT__KIND_SESSION] = "hpt_session", [HPT__KIND_RESULT] = "hpt_result", [HPT__KIND_RECIPE] = "hpt_recipe"};
+_Static_assert(sizeof names / sizeof *names == HPT__KINDS, "a name for each kind of handle");
+
+static void before_fork(void) { pthread_mutex_lock(&lock); }
+static void after_fork(void) { pthread_mutex_unlock(&lock); }
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork); }
+
 static size_t where(const slot *t, size_t n, const void *h) {
     size_t i = ((uintptr_t)h >> 4) * 0x9E3779B97F4A7C15u >> 20 & (n - 1);
     while (t[i].h && t[i].h != h) i = (i + 1) & (n - 1);
@@ -16,7 +25,9 @@ static size_t where(const slot *t, size_t n, const void *h) {
 }
 
 hpt_status hpt__handle_open(void *object, int kind, void (*free_fn)(void *)) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     hpt__handle *x = object;
+    pthread_once(&once, watch_forks);
     x->refs = 1;
     x->kind = kind;
     x->pid = (int)getpid();
@@ -41,28 +52,28 @@ hpt_status hpt__handle_open(void *object, int kind, void (*free_fn)(void *)) {
     return HPT_OK;
 }
 
-static int kind_of(const void *h) {
+/* Kind of a live handle, 0 if it is none; with hold and of the kind wanted it gets a reference before anyone else can destroy it. */
+static int kind_of(const void *h, int wanted, int hold) {
     pthread_mutex_lock(&lock);
     int kind = size && h ? table[where(table, size, h)].kind : 0;
+    if (hold && kind == wanted && ((const hpt__handle *)h)->pid == (int)getpid()) hpt__retain((void *)(uintptr_t)h);
     pthread_mutex_unlock(&lock);
     return kind;
 }
 
-hpt_status hpt__handle_check(const void *h, int kind, const char *argument) {
-    static const char *const names[] = {"", "hpt_config", "hpt_context", "hpt_dataset", "hpt_model", "hpt_session", "hpt_result"};
+static hpt_status look(const void *h, int kind, const char *argument, int hold) {
     if (!h) return hpt__fail(HPT_ERR_ARGUMENT, "%s is NULL", argument);
-    int found = kind_of(h);
+    int found = kind_of(h, kind, hold);
     if (found != kind)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s is not a live %s%s%s", argument, names[kind], found ? " but a " : "",
-                         found ? names[found] : "");
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s is not a live %s%s%s", argument, names[kind], found ? " but a " : "", names[found]);
     if (((const hpt__handle *)h)->pid != (int)getpid())
         return hpt__fail(HPT_ERR_FORKED, "%s was made by the parent process; make a new one after fork", argument);
     return HPT_OK;
 }
+hpt_status hpt__handle_check(const void *h, int kind, const char *argument) { return look(h, kind, argument, 0); }
+hpt_status hpt__handle_hold(const void *h, int kind, const char *argument) { return look(h, kind, argument, 1); }
 
-void hpt__handle_close(void *h, int kind) {
-    if (!h || kind_of(h) != kind) return;
-    pthread_mutex_lock(&lock);
+static void leave_table(const void *h) {
     size_t hole = where(table, size, h);
     table[hole] = (slot){NULL, 0};
     used--;
@@ -76,8 +87,13 @@ void hpt__handle_close(void *h, int kind) {
         table = NULL;
         size = 0;
     }
+}
+void hpt__handle_close(void *h, int kind) {
+    pthread_mutex_lock(&lock);
+    int mine = size && h && table[where(table, size, h)].kind == kind;
+    if (mine) leave_table(h);
     pthread_mutex_unlock(&lock);
-    hpt__release(h);
+    if (mine && ((hpt__handle *)h)->pid == (int)getpid()) hpt__release(h);
 }
 
 void hpt__retain(void *object) { atomic_fetch_add(&((hpt__handle *)object)->refs, 1); }

@@ -6,7 +6,8 @@
 #include "core/status.h"
 #include <stdatomic.h>
 
-enum { HPT__KIND_CONFIG = 1, HPT__KIND_CONTEXT, HPT__KIND_DATASET, HPT__KIND_MODEL, HPT__KIND_SESSION, HPT__KIND_RESULT, HPT__KIND_RECIPE };
+enum { HPT__KIND_CONFIG = 1, HPT__KIND_CONTEXT, HPT__KIND_DATASET, HPT__KIND_MODEL, HPT__KIND_SESSION, HPT__KIND_RESULT, HPT__KIND_RECIPE,
+       HPT__KINDS };
 
 typedef struct hpt__handle {
     _Atomic int refs;
@@ -18,7 +19,10 @@ typedef struct hpt__handle {
 hpt_status hpt__handle_open(void *object, int kind, void (*free)(void *object));
 /* HPT_OK if h is a live handle of this kind made by this process. */
 hpt_status hpt__handle_check(const void *h, int kind, const char *argument);
-/* Ends the caller's handle: it leaves the table and loses its reference. */
+/* The same, and a reference for the time of a call: another thread may then destroy the handle meanwhile. */
+hpt_status hpt__handle_hold(const void *h, int kind, const char *argument);
+/* Ends the caller's handle: it leaves the table and loses its reference. After a fork the child's copy only leaves the table: what it holds
+ * (threads, a device) belongs to the parent. */
 void hpt__handle_close(void *h, int kind);
 void hpt__retain(void *object);
 void hpt__release(void *object);        /* frees at zero; NULL is fine */

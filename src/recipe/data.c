@@ -20,7 +20,7 @@ static hpt_status bad(const hpt_recipe *r, const hpt__instance *in, const char *
 }
 
 static int matches(const char *patterns, const char *name) {
-    char item[512];
+    char item[HPT__ITEM];
     for (int i = 0; hpt__list_item(patterns, i, ',', item, sizeof item); i++)
         if (*item && !fnmatch(item, name, 0)) return 1;
     return 0;
@@ -155,7 +155,7 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
         st = hpt__dataset_new(r->ctx, p->ds->src, p->ds->index, p->ds->count, &in->ds);
         if (!st && p->set && !(in->set = hpt__strdup(p->set))) st = hpt__fail_memory(64);
     } else {
-        char path[4096];
+        char path[HPT__ITEM];
         st = hpt__instance_config(r, in, &c);
         if (!st && v) {
             snprintf(path, sizeof path, "%s", v);
@@ -163,13 +163,13 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
         } else if (!st && (beside >= 0 || (v = hpt__instance_value(r, in, "set")))) {
             const hpt__instance *of = beside >= 0 ? &r->instances[in->input[beside].instance] : in;      /* another split of the set that it names */
             key = beside >= 0 ? "set_of" : "set";
-            char set[256], root[4096], split[64];
+            char set[HPT__ITEM], root[HPT__ITEM], split[64];
             if (beside >= 0 && !(v = hpt__instance_value(r, of, "set"))) return bad(r, in, "set_of", "names no section with a set");
             snprintf(set, sizeof set, "%s", v);
             v = hpt__instance_value(r, of, "root");
             const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
             if (v) snprintf(root, sizeof root, "%s", v);
-            else snprintf(root, sizeof root, "%.3800s/%s", hpt__section_value(top, "data_root", "data"), set);
+            else if ((size_t)snprintf(root, sizeof root, "%s/%s", hpt__section_value(top, "data_root", "data"), set) >= sizeof root) return bad(r, in, key, "data_root and the set's name are too long together");
             v = hpt__instance_value(r, in, "split");
             snprintf(split, sizeof split, "%s", v ? v : "train+val");
             st = hpt_dataset_named(r->ctx, c, set, root, split, &in->ds);
@@ -178,7 +178,7 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
         hpt_config_destroy(c);
     }
     if (st) return at_line(r, in, key, st);
-    char keep[1024] = "", drop[1024] = "";
+    char keep[HPT__ITEM] = "", drop[HPT__ITEM] = "";
     if ((v = hpt__instance_value(r, in, "keep_names"))) snprintf(keep, sizeof keep, "%s", v);
     if ((v = hpt__instance_value(r, in, "drop_names"))) snprintf(drop, sizeof drop, "%s", v);
     if (*keep || *drop) st = by_names(&in->ds, *keep ? keep : NULL, *drop ? drop : NULL);

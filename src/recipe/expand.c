@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_INSTANCES = 100000 };
+enum { MAX_INSTANCES = 100000, MAX_DEPTH = 64 };     /* each stage of a row takes some 40 KiB of the stack */
 
 /* ---- looking things up ---- */
 
@@ -25,13 +25,13 @@ const char *hpt__instance_var(const hpt__instance *in, const char *key) {
 const char *hpt__instance_value(const hpt_recipe *r, const hpt__instance *in, const char *key) {
     const hpt__section *s = &r->sections[in->section];
     char id[160];
-    static _Thread_local char found[512];
+    static _Thread_local char found[HPT__ITEM];
     snprintf(id, sizeof id, "%s.%s", s->name, key);
     for (int i = 0; i < in->n_vars; i++)
         if (!strcmp(in->vars[i].id, id)) return in->vars[i].value;
     snprintf(id, sizeof id, "%s.variant", s->name);
     for (int i = 0; i < in->n_vars; i++) {      /* "aug_gray=0 aug_jitter=0" of the variant's line */
-        char line[96], item[512];
+        char line[96], item[HPT__ITEM];
         if (strcmp(in->vars[i].id, id)) continue;
         snprintf(line, sizeof line, "variant.%.80s", in->vars[i].value);
         const char *pairs = hpt__section_value(s, line, "");
@@ -62,7 +62,7 @@ int hpt__ref_section(const hpt_recipe *r, const char *ref) {
     return hpt__section_find(r, name);
 }
 int hpt__ref_matches(const hpt_recipe *r, const char *ref, const hpt__instance *in) {
-    char name[128], item[256], filter[512];
+    char name[128], item[HPT__ITEM], filter[HPT__ITEM];
     ref_name(ref, name);
     if (strcmp(r->sections[in->section].name, name)) return 0;
     const char *open = strchr(ref, '['), *close = open ? strchr(open, ']') : NULL;
@@ -219,14 +219,14 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
     const char *key = b->ref_keys[ref];
     const char *value = hpt__instance_value(r, in, key);
     const hpt__line *l = hpt__section_line(s, key);
-    char item[512], id[96];
+    char item[HPT__ITEM], id[96];
     if (!l) {
         snprintf(id, sizeof id, "sweep.%.80s", key);
         l = hpt__section_line(s, id);
     }
     if (!value || !*value || !strcmp(value, "random") || !strcmp(value, "none")) return expand_refs(b, in, ref + 1);
     int group = hpt__word_in(hpt__kinds[s->kind].lists, key);
-    char text[2048];
+    char text[HPT__ITEM];
     snprintf(text, sizeof text, "%s", value);
     if (!group) {
         int target = hpt__ref_section(r, text);
@@ -278,7 +278,7 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
 static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line) {
     hpt_recipe *r = b->r;
     hpt__section *s = &r->sections[b->section];
-    char item[512];
+    char item[HPT__ITEM];
     for (; line < s->n; line++) {
         const char *key = s->lines[line].key;
         if (strncmp(key, "sweep.", 6) || hpt__word_in(hpt__kinds[s->kind].refs, key + 6)) continue;
@@ -302,7 +302,7 @@ static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line) {
 static hpt_status expand_variants(builder *b, hpt__instance *in, int line, int variant_done) {
     hpt_recipe *r = b->r;
     hpt__section *s = &r->sections[b->section];
-    char item[512];
+    char item[HPT__ITEM];
     hpt_status st = HPT_OK;
     int any = 0;
     for (int i = 0; i < s->n && !variant_done && !st; i++) {
@@ -337,6 +337,8 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     static const char *const known[] = {"init", "data", "monitor_train", "monitor_val", "sources", "train", "val", "test", "model", "of", "from", "without", "set_of"};
     if (s->expanded == 2) return HPT_OK;
     if (s->expanded == 1) return hpt__line_fail(from, "the stages go round in a circle: '%s' needs itself", s->name);
+    if (r->depth >= MAX_DEPTH) return hpt__line_fail(from, "more than %d stages that need each other in a row", MAX_DEPTH);
+    r->depth++;
     s->expanded = 1;
     for (int i = 0; hpt__list_item(hpt__kinds[s->kind].refs, i, ' ', word, sizeof word); i++)
         for (size_t k = 0; k < sizeof known / sizeof *known; k++)
@@ -374,6 +376,7 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     s->first = before;
     s->count = r->n_instances - before;
     s->expanded = 2;
+    r->depth--;
     hpt__line here = {.line = s->line, .file = s->file};
     if (!s->count) return hpt__line_fail(&here, "[%s %s] matches nothing: no combination of what it refers to fits together", hpt__kinds[s->kind].word, s->name);
     return HPT_OK;

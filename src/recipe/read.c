@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * INI text to sections (libinih). inih does not tell lines to its handler, so the reader counts them as it hands them over. */
+ * INI text to sections. Its limits (one file 1 MiB, lines of a section, files, ...) keep any text cheap: none comes near a recipe that a person
+ * writes. */
 #include "recipe/recipe.h"
 #include "core/alloc.h"
-#include "io/file.h"
 #include "core/number.h"
-#include <ini.h>
+#include "core/text.h"
+#include "io/file.h"
+#include "io/ini.h"
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
-#include <strings.h>
+#include <xxhash.h>
+
+enum { MAX_LINES = 1000, MAX_FILES = 64, MAX_ALL = 200000, MAX_KEY = 80, MAX_VALUE = 16384 };     /* MAX_ALL: lines, with those that 'like' adds */
 
 /* Every stage may have label (shown in tables and figures), strategy (to look up the paper's numbers), seeds, like, sweep.KEY, variant.NAME. */
 #define STAGE " label strategy colour seeds like "
@@ -31,6 +36,7 @@ const hpt__kind hpt__kinds[HPT__S_KINDS] = {
 
 int hpt__word_in(const char *words, const char *word) {
     size_t n = strlen(word);
+    if (!n || strchr(word, ' ')) return 0;
     for (const char *p = words; (p = strstr(p, word)); p += n)
         if (p > words && p[-1] == ' ' && p[n] == ' ') return 1;
     return 0;
@@ -44,14 +50,14 @@ hpt_status hpt__line_fail(const hpt__line *l, const char *fmt, ...) {
     return hpt__fail(HPT_ERR_FORMAT, "%.300s, line %d: %s", l->file, l->line, text);
 }
 int hpt__list_item(const char *list, int i, char separator, char *out, size_t size) {
-    const char *p = list;
-    while (i-- > 0) {
-        if (!(p = strchr(p, separator))) return 0;
-        p++;
+    const char *p = list, *end;
+    for (;; p = end + 1) {
+        for (end = p; *end && *end != separator; end++)
+            if (*end == '[' && strchr(end, ']')) end = strchr(end, ']');        /* commas in name[a=1,b=2] */
+        if (i-- == 0) break;
+        if (!*end) return 0;
     }
-    const char *end = strchr(p, separator), *bracket = strchr(p, '[');
-    if (bracket && end && bracket < end && strchr(bracket, ']')) end = strchr(strchr(bracket, ']'), separator);       /* commas in name[a=1,b=2] */
-    size_t n = end ? (size_t)(end - p) : strlen(p);
+    size_t n = (size_t)(end - p);
     while (n && (*p == ' ' || *p == '\t')) p++, n--;
     while (n && (p[n - 1] == ' ' || p[n - 1] == '\t')) n--;
     snprintf(out, size, "%.*s", (int)(n < size ? n : size - 1), p);
@@ -67,8 +73,12 @@ const char *hpt__section_value(const hpt__section *s, const char *key, const cha
     const hpt__line *l = hpt__section_line(s, key);
     return l ? l->value : missing;
 }
+/* The first section of a chain; follow .next. */
+static int *chain(const hpt_recipe *r, const char *name) {
+    return (int *)(uintptr_t)&r->by_name[XXH3_64bits(name, strlen(name)) % HPT__BY_NAME];
+}
 int hpt__section_find(const hpt_recipe *r, const char *name) {
-    for (int i = 0; i < r->n_sections; i++)
+    for (int i = *chain(r, name); i >= 0; i = r->sections[i].next)
         if (r->sections[i].kind >= HPT__S_DATA && r->sections[i].kind <= HPT__S_SIMILARITY && !strcmp(r->sections[i].name, name)) return i;
     return -1;
 }
@@ -89,6 +99,10 @@ hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value,
         l->file = file;
         return HPT_OK;
     }
+    if (s->n >= MAX_LINES) {
+        hpt__free(copy);
+        return hpt__line_fail(&(hpt__line){.line = line, .file = file}, "more than %d lines in a section", MAX_LINES);
+    }
     hpt__line *more = s->n % 16 ? s->lines : hpt__realloc(s->lines, sizeof *more * (size_t)(s->n + 16));
     char *name = hpt__strdup(key);
     if (more) s->lines = more;
@@ -105,48 +119,26 @@ hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value,
 
 typedef struct reader {
     hpt_recipe *r;
-    const char *p, *end, *file;
-    int line, header, opened;       /* lines handed over; the one of the last [section], and of the one that is open */
-    int indented;                   /* the last line goes on with the value before */
+    const char *file;
     int current;                    /* section of the lines to come, -1 none */
-    char last_key[128];
-    hpt_status st;
     int depth;
 } reader;
 
-static char *next_line(char *to, int size, void *stream) {
-    reader *rd = stream;
-    if (rd->p >= rd->end || rd->st) return NULL;
-    const char *eol = memchr(rd->p, '\n', (size_t)(rd->end - rd->p));
-    size_t n = (size_t)((eol ? eol + 1 : rd->end) - rd->p);
-    rd->line++;
-    if (n + 1 > (size_t)size) {
-        rd->st = hpt__fail(HPT_ERR_FORMAT, "%.400s, line %d: longer than %d characters; go on in the next line, indented", rd->file, rd->line, size - 2);
-        return NULL;
-    }
-    memcpy(to, rd->p, n);
-    to[n] = 0;
-    if (memchr(to, 0, n)) rd->st = hpt__fail(HPT_ERR_FORMAT, "%.400s, line %d: a zero byte", rd->file, rd->line);
-    rd->p += n;
-    rd->indented = *to == ' ' || *to == '\t';
-    if (to[strspn(to, " \t")] == '[') rd->header = rd->line;
-    return rd->st ? NULL : to;
-}
-
-static hpt_status open_section(reader *rd, const char *text) {
+static hpt_status open_section(reader *rd, const char *text, int line) {
     hpt_recipe *r = rd->r;
-    char kind[64], name[64];
-    hpt__line at = {.line = rd->header, .file = rd->file};
-    const char *blank = strchr(text, ' ');
-    snprintf(kind, sizeof kind, "%.*s", (int)(blank ? blank - text : 60), text);
-    hpt__list_item(blank ? blank + 1 : "", 0, '\n', name, sizeof name);
+    char kind[64];
+    hpt__line at = {.line = line, .file = rd->file};
+    const char *blank = strchr(text, ' '), *name = blank ? blank + strspn(blank, " \t") : "";
+    if (!hpt__utf8(text)) return hpt__line_fail(&at, "the section's name is not UTF-8: save the file in that encoding");
+    if (strlen(name) >= 64) return hpt__line_fail(&at, "the name '%.40s...' is longer than 63 characters", name);
+    snprintf(kind, sizeof kind, "%.*s", (int)(blank ? blank - text < 60 ? blank - text : 60 : 60), text);
     int k = 0;
     while (k < HPT__S_KINDS && strcmp(hpt__kinds[k].word, kind)) k++;
     if (k == HPT__S_KINDS)
         return hpt__line_fail(&at, "a section [%.60s] is unknown; there are recipe, options, template, data, pretrain, refresh-bn, search, choose, linear, knn, finetune, similarity, table, plot, finding", text);
     if (k > HPT__S_OPTIONS && !*name) return hpt__line_fail(&at, "[%s] needs a name: [%s NAME]", kind, kind);
     if (strpbrk(name, "[],=./")) return hpt__line_fail(&at, "the name '%s' must not hold any of [ ] , = . /", name);
-    for (int i = 0; i < r->n_sections; i++) {
+    for (int i = *chain(r, name); i >= 0; i = r->sections[i].next) {
         hpt__section *s = &r->sections[i];
         if ((int)s->kind == k && !strcmp(s->name, name)) {
             if (k > HPT__S_OPTIONS && s->file == rd->file) return hpt__line_fail(&at, "[%s %s] is there already, in line %d", kind, name, s->line);
@@ -163,61 +155,46 @@ static hpt_status open_section(reader *rd, const char *text) {
         hpt__free(copy);
         return hpt__fail_memory(64);
     }
-    r->sections[r->n_sections] = (hpt__section){.kind = (hpt__section_kind)k, .name = copy, .line = rd->header, .file = rd->file};
-    rd->current = r->n_sections++;
+    r->sections[r->n_sections] = (hpt__section){.kind = (hpt__section_kind)k, .name = copy, .line = line, .file = rd->file, .next = *chain(r, copy)};
+    *chain(r, copy) = rd->current = r->n_sections++;
     return HPT_OK;
 }
 
-static hpt_status include(reader *rd, const char *value) {
-    char path[4096];
+static hpt_status include(reader *rd, const hpt__line *l) {
+    char path[PATH_MAX];
     const char *slash = strrchr(rd->file, '/');
-    if (*value == '/' || !slash) snprintf(path, sizeof path, "%s", value);
-    else snprintf(path, sizeof path, "%.*s%s", (int)(slash + 1 - rd->file), rd->file, value);
+    int folder = *l->value == '/' || !slash ? 0 : (int)(slash + 1 - rd->file);
+    if ((size_t)folder + strlen(l->value) >= sizeof path) return hpt__line_fail(l, "the path is longer than %d characters", PATH_MAX - 1);
+    snprintf(path, sizeof path, "%.*s%s", folder, rd->file, l->value);
     hpt_status st = hpt__recipe_read(rd->r, path, rd->depth + 1);
-    return st ? hpt__fail_context(st, "%.300s, line %d: include", rd->file, rd->line) : HPT_OK;
+    return st ? hpt__fail_context(st, "%.300s, line %d: include", rd->file, l->line) : HPT_OK;
 }
 
-static int handle(void *user, const char *section, const char *name, const char *value) {
+static hpt_status take_line(void *user, const hpt__ini_line *in) {
     reader *rd = user;
-    if (rd->st) return 0;
-    if (rd->header != rd->opened || rd->current < 0) {
-        rd->opened = rd->header;
-        rd->last_key[0] = 0;
-        if (!*section) rd->st = hpt__fail(HPT_ERR_FORMAT, "%.400s, line %d: '%.60s' stands before the first section", rd->file, rd->line, name);
-        else rd->st = open_section(rd, section);
-        if (rd->st) return 0;
-    }
+    hpt__line l = {(char *)(uintptr_t)in->key, (char *)(uintptr_t)in->value, in->line, rd->file};
+    if (!in->key) return open_section(rd, in->section, in->line);
+    if (!in->section) return hpt__line_fail(&l, "'%.60s' stands before the first section", l.key);
+    if (!hpt__utf8(l.key)) return hpt__line_fail(&l, "the key is not UTF-8: save the file in that encoding");
+    if (strlen(l.key) > MAX_KEY) return hpt__line_fail(&l, "the key '%.40s...' is longer than %d characters", l.key, MAX_KEY);
+    if (strlen(l.value) > MAX_VALUE) return hpt__line_fail(&l, "the value of '%s' is longer than %d characters", l.key, MAX_VALUE);
     hpt__section *s = &rd->r->sections[rd->current];
-    if (s->kind == HPT__S_RECIPE && !strcmp(name, "include")) {
+    if (s->kind == HPT__S_RECIPE && !strcmp(l.key, "include")) {
         int keep = rd->current;
-        rd->st = include(rd, value);
+        hpt_status st = include(rd, &l);
         rd->current = keep;
-        return !rd->st;
+        return st;
     }
-    const hpt__line *was = hpt__section_line(s, name);
-    if (rd->indented && !strcmp(name, rd->last_key) && was) {
-        size_t size = strlen(was->value) + strlen(value) + 2;
-        char *joined = hpt__alloc(size);
-        if (!joined) rd->st = hpt__fail_memory(size);
-        else {
-            snprintf(joined, size, "%s %s", was->value, value);
-            rd->st = hpt__section_set(s, name, joined, was->line, rd->file);
-        }
-        hpt__free(joined);
-        return !rd->st;
-    }
-    if (was && was->file == rd->file) {
-        rd->st = hpt__fail(HPT_ERR_FORMAT, "%.400s, line %d: '%.60s' is there already, in line %d", rd->file, rd->line, name, was->line);
-        return 0;
-    }
-    snprintf(rd->last_key, sizeof rd->last_key, "%s", name);
-    rd->st = hpt__section_set(s, name, value, rd->line, rd->file);
-    return !rd->st;
+    const hpt__line *was = hpt__section_line(s, l.key);
+    if (was && was->file == rd->file) return hpt__line_fail(&l, "'%.60s' is there already, in line %d", l.key, was->line);
+    return hpt__section_set(s, l.key, l.value, l.line, rd->file);
 }
 
 hpt_status hpt__recipe_read(hpt_recipe *r, const char *path, int depth) {
     hpt__bytes f;
     if (depth > 8) return hpt__fail(HPT_ERR_FORMAT, "%.600s: files include each other", path);
+    if (r->n_files >= MAX_FILES) return hpt__fail(HPT_ERR_FORMAT, "%.600s: more than %d files are included", path, MAX_FILES);
+    if (!depth) memset(r->by_name, -1, sizeof r->by_name);
     HPT_TRY(hpt__file_read(path, 1 << 20, &f));
     char **files = r->n_files % 8 ? r->files : hpt__realloc(r->files, sizeof *files * (size_t)(r->n_files + 8)), *copy = hpt__strdup(path);
     if (files) r->files = files;
@@ -227,11 +204,10 @@ hpt_status hpt__recipe_read(hpt_recipe *r, const char *path, int depth) {
         return hpt__fail_memory(64);
     }
     r->files[r->n_files++] = copy;
-    reader rd = {.r = r, .p = (const char *)f.p, .end = (const char *)f.p + f.n, .file = copy, .current = -1, .depth = depth};
-    int at = ini_parse_stream(next_line, &rd, handle, &rd);
+    reader rd = {.r = r, .file = copy, .current = -1, .depth = depth};
+    hpt_status st = hpt__ini_read((char *)f.p, f.n, copy, take_line, &rd);
     hpt__free(f.p);
-    if (rd.st) return rd.st;
-    return at ? hpt__fail(HPT_ERR_FORMAT, "%.400s, line %d: neither [section] nor key = value", path, at) : HPT_OK;
+    return st;
 }
 
 /* ---- after reading ---- */
@@ -242,12 +218,15 @@ static hpt_status apply_like(hpt_recipe *r, hpt__section *s, int depth) {
     if (!like) return HPT_OK;
     if (depth > 8) return hpt__line_fail(like, "'like' goes round in a circle");
     hpt__section *from = NULL;
-    for (int i = 0; i < r->n_sections; i++)
-        if (!strcmp(r->sections[i].name, like->value) && (r->sections[i].kind == HPT__S_TEMPLATE || r->sections[i].kind == s->kind)) from = &r->sections[i];
+    for (int i = *chain(r, like->value); i >= 0; i = r->sections[i].next)
+        if (!strcmp(r->sections[i].name, like->value) && (r->sections[i].kind == HPT__S_TEMPLATE || r->sections[i].kind == s->kind) && (!from || &r->sections[i] > from)) from = &r->sections[i];
     if (!from) return hpt__line_fail(like, "there is no [template %.60s], and no [%s %.60s]", like->value, hpt__kinds[s->kind].word, like->value);
     HPT_TRY(apply_like(r, from, depth + 1));
     for (int i = 0; i < from->n; i++)
-        if (!hpt__section_line(s, from->lines[i].key)) HPT_TRY(hpt__section_set(s, from->lines[i].key, from->lines[i].value, from->lines[i].line, from->lines[i].file));
+        if (!hpt__section_line(s, from->lines[i].key)) {
+            if (r->n_lines++ >= MAX_ALL) return hpt__line_fail(like, "more than %d lines by 'like'", MAX_ALL);
+            HPT_TRY(hpt__section_set(s, from->lines[i].key, from->lines[i].value, from->lines[i].line, from->lines[i].file));
+        }
     return HPT_OK;
 }
 
@@ -267,13 +246,16 @@ static hpt_status check_option(const hpt__section *s, const hpt__line *l, const 
 }
 static hpt_status check_line(const hpt__section *s, const hpt__line *l) {
     const hpt__kind *k = &hpt__kinds[s->kind];
-    char item[512], key[128];
+    char item[HPT__ITEM], key[128];
     if (s->kind == HPT__S_TEMPLATE) return HPT_OK;      /* checked where it is used */
-    int stage = s->kind >= HPT__S_DATA && s->kind <= HPT__S_SIMILARITY;
-    if (stage && !strncmp(l->key, "sweep.", 6)) {
+    int stage = s->kind >= HPT__S_DATA && s->kind <= HPT__S_SIMILARITY, sweep = stage && !strncmp(l->key, "sweep.", 6);
+    if ((stage || s->kind == HPT__S_RECIPE) && !sweep && !hpt__word_in(" title label about ", l->key) && strlen(l->value) >= HPT__ITEM)
+        return hpt__line_fail(l, "the value of '%s' is longer than %d characters", l->key, HPT__ITEM - 1);
+    if (sweep) {
         if (!strcmp(l->key + 6, "seed") || !strcmp(l->key + 6, "like") || !strcmp(l->key + 6, "seeds")) return hpt__line_fail(l, "'%s' cannot be swept", l->key + 6);
         for (int i = 0; hpt__list_item(l->value, i, ',', item, sizeof item); i++) {
             if (!*item) return hpt__line_fail(l, "an empty value in the list");
+            if (strlen(item) == sizeof item - 1) return hpt__line_fail(l, "a value in the list is longer than %d characters", HPT__ITEM - 2);
             if (!hpt__word_in(k->own, l->key + 6)) HPT_TRY(check_option(s, l, l->key + 6, item));
         }
         return HPT_OK;

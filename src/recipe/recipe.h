@@ -17,7 +17,7 @@ typedef struct hpt__section {
     hpt__section_kind kind;
     char *name;
     hpt__line *lines;
-    int n, line;
+    int n, line, next;              /* next: section with the same hash of its name, -1 none */
     const char *file;
     int expanded;                   /* 0 no, 1 under way, 2 done */
     int first, count;               /* its instances, in recipe.order */
@@ -54,6 +54,8 @@ typedef struct hpt__instance {
     int state;                      /* HPT__I_* */
     json_t *result;
 } hpt__instance;
+enum { HPT__BY_NAME = 4096 };
+enum { HPT__ITEM = 4096 };          /* room for one value, part of a list or path, with its 0 */
 enum { HPT__I_NEW, HPT__I_PART, HPT__I_RUNNING, HPT__I_DONE };
 
 struct hpt_recipe {
@@ -63,7 +65,8 @@ struct hpt_recipe {
     char **files;                   /* names that lines refer to */
     int n_files;
     hpt__section *sections;
-    int n_sections;
+    int n_sections, n_lines, depth; /* n_lines: that 'like' added; depth: of stages that need each other */
+    int by_name[HPT__BY_NAME];      /* newest section with this hash, -1 none */
     hpt__instance *instances;
     int n_instances, cap_instances;
     int64_t *seeds;

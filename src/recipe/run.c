@@ -90,7 +90,8 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     size_t size = strlen(r->out) + strlen(dir) + 40;
     in->dir = hpt__alloc(size);
     if (!in->name || !in->dir) return hpt__fail_memory(256);
-    snprintf(in->dir, size, "%s/stages/%s-%016llx", r->out, dir, (unsigned long long)h);
+    int length = snprintf(in->dir, size, "%s/stages/%s-%016llx", r->out, dir, (unsigned long long)h);
+    if (!st && length > 4000) st = hpt__fail(HPT_ERR_IO, "%.80s...: the folder's name is too long", r->out);
     return st;
 }
 

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * Text from outside: file names and words of files are bytes, JSON and HTML are UTF-8. */
+#ifndef HPT__TEXT_H
+#define HPT__TEXT_H
+#include <stddef.h>
+
+/* Bytes of the UTF-8 character at s, 1 to 4; 0 if there is none (as jansson and Python judge it). */
+int hpt__utf8_at(const char *s);
+int hpt__utf8(const char *s);       /* is all of it UTF-8? */
+#endif
