@@ -49,8 +49,8 @@ NCCL_HOME ?= $(if $(wildcard $(CUDA_HOME)/include/nccl.h),$(CUDA_HOME),$(call wh
 CUDA_HEADERS := $(shell [ -f $(CUDA_HOME)/include/cuda_runtime_api.h ] && [ -f $(CUDNN_HOME)/include/cudnn.h ] && [ -f $(NCCL_HOME)/include/nccl.h ] && echo 1)
 CUDA     ?= $(and $(CUDA_HEADERS),$(wildcard $(NVCC)))
 MPI      ?= $(call have,ompi-c)
-BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call have,inih),$(call header,stb/stb_image.h))
-PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libinih-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
+BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
+PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
 DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
 TEST_PACKAGES := python3 g++ binutils openmpi-bin libopenmpi-dev
 
@@ -60,7 +60,7 @@ WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prot
 OPT      := $(if $(filter 1,$(DEBUG)),-O0,-O2)
 SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
             $(if $(filter 1,$(TSAN)),-fsanitize=thread)
-DEPS     := zlib jansson libxxhash inih $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
+DEPS     := zlib jansson libxxhash $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
 FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
             -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
             $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) \

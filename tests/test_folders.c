@@ -135,7 +135,7 @@ TEST(descriptor_lines) {
     text("mine.ini", ini);
     OK(hpt_dataset_named(ctx, NULL, at("mine.ini"), NULL, "test", &ds));
     static const struct { const char *text, *word; } bad[] = {
-        {"[dataset]\nname = x\ntrain\n", "line 3: neither"}, {"name = x\n", "line 1: 'name = x' stands before"}, {"[dataset]\n\n= x\n", "line 3: neither"}, {"[data\n", "line 1: neither"},
+        {"[dataset]\nname = x\ntrain\n", "line 3: neither"}, {"name = x\n", "line 1: 'name = x' stands before"}, {"[dataset]\n\n= x\n", "line 3: no key before"}, {"[data\n", "line 1: '[' without"},
         {"[dataset]\n[other]\n", "line 2: a section [other]"}, {"[dataset]\nname = 123456789012345678901234567890123\n", "line 2: '123456789012345678901234567890123...' is longer"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         text("bad.ini", bad[i].text);

@@ -60,7 +60,10 @@ TEST(recipe_text_that_is_refused) {
     hpt_recipe *r;
     write_ini("[recipe]\nname = a\0b\n", 21);
     FAILS(HPT_ERR_FORMAT, "line 2: a zero byte", hpt_recipe_open(NULL, ini, NULL, &r));
-    CHECK(!mkfifo(strcat(strcpy(malloc(200), dir), "/fifo"), 0600));
+    char fifo[100];
+    snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+    CHECK(!mkfifo(fifo, 0600));
+    FAILS(HPT_ERR_IO, "not a regular file", hpt_recipe_open(NULL, fifo, NULL, &r));
     FAILS(HPT_ERR_IO, "not a regular file", hpt_recipe_open(NULL, dir, NULL, &r));
 }
 

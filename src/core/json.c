@@ -2,6 +2,7 @@
 #include "core/json.h"
 #include "core/alloc.h"
 #include "core/number.h"
+#include "core/text.h"
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -23,22 +24,14 @@ json_t *hpt__json_floats(const float *x, int n) {
     return list;
 }
 
-/* Length of the valid UTF-8 character at p, or 0. */
-static size_t character(const unsigned char *p) {
-    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < n; i++)
-        if (p[i] < 0x80 || p[i] > 0xbf) return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
-    return n;
-}
 json_t *hpt__json_text(const char *text) {
     if (!text) return json_null();
     json_t *plain = json_string(text);
     char *buf = plain ? NULL : hpt__alloc(3 * strlen(text) + 1), *to = buf;
     if (!buf) return plain;
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        size_t n = character(p);
-        memcpy(to, n ? (const char *)p : "\xef\xbf\xbd", n ? n : 3);
+    for (const char *p = text; *p;) {
+        int n = hpt__utf8_at(p);
+        memcpy(to, n ? p : "\xef\xbf\xbd", n ? (size_t)n : 3);
         to += n ? n : 3;
         p += n ? n : 1;
     }

@@ -4,6 +4,7 @@
 #include "core/number.h"
 #include "core/rng.h"
 #include "io/file.h"
+#include "io/ini.h"
 #include <string.h>
 #include <sys/stat.h>
 
@@ -51,57 +52,26 @@ static hpt_status own_line(hpt__known *k, const char *key, const char *value) {
                          key, value);
     return HPT_OK;
 }
-static char *trimmed(char *s) {
-    s += strspn(s, " \t");
-    size_t n = strlen(s);
-    while (n && strchr(" \t\r", s[n - 1])) n--;
-    s[n] = 0;
-    return s;
-}
-/* One line: [section], key = value, a comment, or blank. A comment may also follow a value, after a blank. Any length. */
-static hpt_status own_text(hpt__known *k, char *line, int *inside) {
-    line = trimmed(line);
-    if (!*line || *line == '#' || *line == ';') return HPT_OK;
-    if (*line == '[') {
-        char *end = strchr(line, ']');
-        if (!end) return hpt__fail(HPT_ERR_FORMAT, "neither [section] nor key = value");
-        *end = 0;
-        *inside = !strcmp(trimmed(line + 1), "dataset");
-        return *inside ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "a section [%.40s]; only [dataset] is known", line + 1);
-    }
-    char *value = strpbrk(line, "=:");
-    if (!value || value == line) return hpt__fail(HPT_ERR_FORMAT, "neither [section] nor key = value");
-    if (!*inside) return hpt__fail(HPT_ERR_FORMAT, "'%.40s' stands before [dataset]", line);
-    *value++ = 0;
-    for (char *p = value; *p; p++)
-        if ((*p == ';' || *p == '#') && p > value && (p[-1] == ' ' || p[-1] == '\t')) {
-            *p = 0;
-            break;
-        }
-    return own_line(k, trimmed(line), trimmed(value));
+typedef struct own { hpt__known *k; const char *path; } own;
+static hpt_status own_text(void *user, const hpt__ini_line *l) {
+    own *w = user;
+    hpt_status st = HPT_OK;
+    if (!l->section) st = hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s' stands before [dataset]", l->key, l->value);
+    else if (strcmp(l->section, "dataset")) st = hpt__fail(HPT_ERR_FORMAT, "a section [%.40s]; only [dataset] is known", l->section);
+    else if (l->key) st = own_line(w->k, l->key, l->value);
+    return st ? hpt__fail_context(st, "%.400s, line %d", w->path, l->line) : HPT_OK;
 }
 static hpt_status own_set(const char *path, hpt__known *out) {
     hpt__bytes f;
-    hpt_status st = HPT_OK;
-    int inside = 0, line = 0;
+    own w = {out, path};
     memset(out, 0, sizeof *out);
     out->reader = HPT__READ_OWN;
     out->exact = 1;
     out->info.struct_size = sizeof out->info;
     HPT_TRY(hpt__file_read(path, 1 << 20, &f));
-    f.p[f.n] = 0;
-    char *p = (char *)f.p, *end = p + f.n;
-    if (f.n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) p += 3;
-    while (p < end && !st) {
-        char *eol = memchr(p, '\n', (size_t)(end - p));
-        if (!eol) eol = end;
-        *eol = 0;
-        line++;
-        st = strlen(p) < (size_t)(eol - p) ? hpt__fail(HPT_ERR_FORMAT, "a zero byte") : own_text(out, p, &inside);
-        p = eol + 1;
-    }
+    hpt_status st = hpt__ini_read((char *)f.p, f.n, path, own_text, &w);
     hpt__free(f.p);
-    if (st) return hpt__fail_context(st, "%.400s, line %d", path, line);
+    if (st) return st;
     if (!*out->file[0]) return hpt__fail(HPT_ERR_FORMAT, "%.600s: a line 'train = ...' is missing", path);
     if (!*out->root) {          /* beside the file */
         const char *slash = strrchr(path, '/');
