@@ -58,6 +58,7 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_dataset_name, "", h[0], 0, buf, sizeof buf, &need) \
     CALL(hpt_dataset_class_name, "", h[0], 0, buf, sizeof buf, &need) \
     CALL(hpt_dataset_bad_image, "", h[0], 0, buf, sizeof buf, &need) \
+    CALL(hpt_dataset_readable, "", h[0], 0, &i32) \
     CALL(hpt_dataset_stats, "", h[0], x, x + 3) \
     CALL(hpt_dataset_image, "cfg", h[0], h[1], 0, 8, bytes) \
     CALL(hpt_dataset_view, "cfg", h[0], h[1], 0, 0, 0, 8, bytes) \
