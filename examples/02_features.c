@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
     hpt_context *ctx;
     hpt_dataset *data;
     hpt_model *model;
-    hpt_dataset_info di = {sizeof di, 0, 0, 0, 0};
+    hpt_dataset_info di = {.struct_size = sizeof di};
     hpt_model_info mi;
     mi.struct_size = sizeof mi;
     if (argc < 2) return fprintf(stderr, "usage: 02_features IMAGES [MODEL.pth]\n"), 2;

@@ -268,7 +268,10 @@ TEST(folders_lists_and_labels) {
     FAILS(HPT_ERR_ARGUMENT, "zebra", hpt_dataset_per_class(ds, 2, 7, &a, NULL));
     hpt_dataset_destroy(ds);
     copy_image(sub(dir, "cls"), "loose.png", "rgb.png");
-    FAILS(HPT_ERR_FORMAT, "beside class folders", hpt_dataset_open(ctx, NULL, sub(dir, "cls"), &ds));
+    OK(hpt_dataset_open(ctx, NULL, sub(dir, "cls"), &ds));         /* images beside class folders: all of them, without labels */
+    OK(hpt_dataset_get_info(ds, &info));
+    CHECK(info.count == 4 && !info.labelled && !info.classes);
+    hpt_dataset_destroy(ds);
     const char list[] = "# comment\ncls/zebra/1.png 4\n\"cls/apple/deep/2 x.bmp\" 0\r\ncls/apple/deep/2 x.bmp\t1\n\n";
     write_file(dir, "l.txt", list, sizeof list - 1);
     OK(hpt_dataset_open(ctx, NULL, sub(dir, "l.txt"), &ds));

@@ -10,6 +10,7 @@
 
 static hpt_status wrap(hpt_context *ctx, hpt__source *src, hpt_dataset **out) {
     hpt_status st = hpt__dataset_new(ctx, src, NULL, src->n, out);
+    for (size_t i = 0; i < src->notes && !st; i++) hpt__log(ctx, src->note[i].level, "%s", src->note[i].text);
     hpt__source_release(src);
     return st;
 }
@@ -212,7 +213,7 @@ hpt_status hpt_dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
 
 hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info) {
     CHECK(ds, DATASET);
-    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)hpt__dataset_bad_count(ds)};
+    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)hpt__dataset_bad_count(ds), ds->src->skipped};
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
 static hpt_status in_range(const hpt_dataset *ds, uint64_t i) {

@@ -4,20 +4,33 @@
 #define HPT__COLLECTION_H
 #include "data/dataset.h"
 
-typedef struct hpt__entry { char *path; int32_t label; uint32_t line, row; } hpt__entry;      /* row: of multi */
+typedef struct hpt__entry {
+    char *path;
+    int32_t label;
+    uint32_t line, row;         /* row: of multi */
+    uint64_t ino;               /* of a folder: number of the file, 0 elsewhere; and whether the name is a link */
+    int link;
+} hpt__entry;
 typedef struct hpt__collection {
     hpt__entry *f;
     uint64_t n, cap;
     char **cls;                 /* class names, or NULL */
-    uint32_t classes;
+    uint32_t classes, cap_cls;
     uint8_t *multi;             /* multi-label: classes values each entry, in the order of collecting */
     uint64_t multi_cap;
     char *list;                 /* the list file */
+    hpt__note *note;            /* what is said where the set is opened */
+    size_t notes;
+    uint64_t skipped;           /* files that look like images and are not read */
+    char why[sizeof ((hpt__source *)0)->unlabelled_why];        /* there are no labels */
 } hpt__collection;
 
 /* Takes over path (NULL: out of memory). label -1: none. multi: c->classes values of 0 and 1, or NULL. */
 hpt_status hpt__collect(hpt__collection *c, char *path, int32_t label, const uint8_t *multi, uint32_t line);
 hpt_status hpt__collect_class(hpt__collection *c, const char *name);       /* appends a class name */
+void hpt__collection_drop_classes(hpt__collection *c);
+hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void hpt__collection_why(hpt__collection *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void hpt__collection_sort(hpt__collection *c);                              /* by path */
 void hpt__collection_fini(hpt__collection *c);
 /* The collection becomes a source; what it held is taken over. */
@@ -25,7 +38,7 @@ hpt_status hpt__collection_source(const hpt__options *o, hpt__collection *c, hpt
 char *hpt__path_join(const char *a, const char *b);
 /* Image files under dir, recursively, all with this label. */
 hpt_status hpt__collect_tree(hpt__collection *c, const char *dir, int32_t label);
-/* A folder: sub-folders that hold images are classes. */
+/* A folder: sub-folders that hold images are classes. Images beside them: all are taken, without labels. */
 hpt_status hpt__collect_folder(hpt__collection *c, const char *path);
 /* A list file; see hpt_dataset_open(). Options list_root, label_map, classes, list_check. */
 hpt_status hpt__collect_list(hpt__collection *c, const hpt__options *o, const char *path);

@@ -36,6 +36,8 @@ void hpt__source_release(hpt__source *s) {
     for (uint64_t i = 0; s->path && i < s->n; i++) hpt__free(s->path[i]);
     for (uint64_t i = 0; s->cache && i < s->n; i++) hpt__free(s->cache[i]);
     for (uint32_t i = 0; s->class_name && i < s->classes; i++) hpt__free(s->class_name[i]);
+    for (size_t i = 0; i < s->notes; i++) hpt__free(s->note[i].text);
+    hpt__free(s->note);
     hpt__free(s->path);
     hpt__free((void *)s->cache);
     hpt__free(s->class_name);

@@ -8,6 +8,8 @@
 
 enum { HPT__IMAGE_UNKNOWN, HPT__IMAGE_READ, HPT__IMAGE_BAD };     /* what is known of a file */
 
+typedef struct hpt__note { int level; char *text; } hpt__note;        /* as hpt_log_fn */
+
 typedef struct hpt__source {
     _Atomic int refs;
     uint64_t n;
@@ -21,6 +23,10 @@ typedef struct hpt__source {
     uint32_t *line;                     /* and the line of each */
     uint32_t classes;
     char **class_name;                  /* or NULL */
+    char unlabelled_why[512];           /* without labels: the reason, for those who need some; may be empty */
+    hpt__note *note;                    /* what is said when the set is opened */
+    size_t notes;
+    uint64_t skipped;                   /* files that look like images and are not read */
     hpt__image_limits limits;
     int skip_bad, cache_side;
     int given_stats;                    /* mean and std of a known set, for every part of it */

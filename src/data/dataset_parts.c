@@ -104,8 +104,8 @@ hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint
 /* ---- classes ---- */
 
 hpt_status hpt__dataset_no_labels(const hpt_dataset *ds, const char *what) {
-    (void)ds;
-    return hpt__fail(HPT_ERR_ARGUMENT, "%s%sthe data set has no labels", what, *what ? ": " : "");
+    const char *why = ds->src->unlabelled_why;
+    return hpt__fail(HPT_ERR_ARGUMENT, "%s%sthe data set has no labels%s%s", what, *what ? ": " : "", *why ? ": " : "", why);
 }
 static const char *class_name(const hpt__source *s, uint32_t c, char text[16]) {
     snprintf(text, 16, "%u", c);
