@@ -79,7 +79,7 @@ SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c ha
        $(addprefix src/data/,classes.c image_scan.c image_tiff.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c folders.c list.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
        $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) $(addprefix src/eval/,linear.c metrics.c knn.c similarity.c) \
-       $(addprefix src/ssl/,moco.c session.c checkpoint.c names.c features.c labelled.c probe.c monitor.c finetune.c search.c) \
+       $(addprefix src/ssl/,moco.c session.c checkpoint.c recognise.c names.c features.c labelled.c probe.c monitor.c finetune.c search.c) \
        $(addprefix src/api/,api_config.c api_context.c api_dataset.c api_model.c api_session.c api_eval.c) \
        $(addprefix src/recipe/,read.c expand.c data.c stage.c run.c select.c plot.c report.c api.c)
 REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)

@@ -21,35 +21,52 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
     return HPT_OK;
 }
 
+/* The network of an open file that the options ask for, as a new model. */
+static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path, const hpt__networks *r, hpt_model **out, json_t *report) {
+    const hpt__candidate *c;
+    hpt__arch a;
+    hpt_status st = hpt__networks_choose(r, OPT_S(o, backbone_prefix), &c);
+    if (!st) st = hpt__names_arch(c, o, &a);
+    if (st) {
+        hpt__names_describe(r, r->n ? &r->c[0] : NULL, report);
+        return hpt__fail_context(st, "%.400s", path);
+    }
+    HPT_TRY(hpt__model_new(ctx, &a, out));
+    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, (*out)->params, (*out)->stats);
+    HPT_TRY(hpt__names_load(r, c, o, path, *out, report));
+    if (json_integer_value(json_object_get(report, "foreign_count")))
+        hpt__log(ctx, 1, "%.400s: %d tensors inside the backbone are not used, as unused=allow asks", path, (int)json_integer_value(json_object_get(report, "foreign_count")));
+    for (int i = 0; i < r->n; i++)
+        if (&r->c[i] != c && !r->c[i].same && r->c[i].stem) {
+            hpt__log(ctx, 0, "%.400s: the network under '%.*s' was taken, not the one under '%.*s'%s (backbone_prefix takes another)", path, c->prefix_len, c->prefix,
+                     r->c[i].prefix_len, r->c[i].prefix, r->n > 2 ? " or another" : "");
+            break;
+        }
+    return HPT_OK;
+}
 hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_model **out, hpt_result **report) {
     const hpt__options *o;
     hpt__tensorfile f;
-    hpt__arch a;
-    char buf[128];
+    hpt__networks r;
     OUT(out);
     if (report) *report = NULL;
     CHECK(ctx, CONTEXT);
     NOT_NULL(path);
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    const char *prefix = hpt__names_prefix(&f, buf, sizeof buf);
-    int head = (int)OPT_I(o, carry_head);
-    hpt_status st = OPT_IS(o, arch, "auto") && prefix ? hpt__names_arch(&f, prefix, o, &a)
-                                                      : hpt__arch_from_options(o, OPT_IS(o, arch, "auto") ? "resnet50" : OPT_S(o, arch), &a);
-    if (st) st = hpt__fail_context(st, "%.400s", path);
-    if (!st) st = hpt__model_new(ctx, &a, out);
+    hpt_status st = hpt__recognise(&f, &r);
     if (!st) {
-        hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, (*out)->params, (*out)->stats);
         json_t *j = json_object();
-        st = hpt__names_load(&f, path, head, *out, j);
-        hpt_status made = report ? hpt__result_new(j, report) : HPT_OK;
-        if (!report) json_decref(j);
+        st = load(ctx, o, path, &r, out, j);
+        hpt_status made = report && (!st || st == HPT_ERR_MISMATCH || st == HPT_ERR_UNSUPPORTED) ? hpt__result_new(json_incref(j), report) : HPT_OK;
+        json_decref(j);
         if (!st) st = made;
-        if (st) {
-            hpt_model_destroy(*out);
-            *out = NULL;
-        }
     }
+    if (st) {
+        hpt_model_destroy(*out);
+        *out = NULL;
+    }
+    hpt__networks_fini(&r);
     hpt__tensorfile_close(&f);
     return st;
 }
@@ -201,30 +218,30 @@ hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_con
 
 hpt_status hpt_file_info(const char *path, hpt_result **result) {
     hpt__tensorfile f;
-    char buf[128];
+    hpt__networks r;
+    char summary[8000];
     OUT(result);
     NOT_NULL(path);
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    json_t *j = json_object(), *list = json_array();
-    const char *prefix = hpt__names_prefix(&f, buf, sizeof buf);
-    json_object_set_new(j, "file", json_string(path));
-    json_object_set_new(j, "container", json_string(f.container));
-    json_object_set_new(j, "backbone_prefix", prefix ? json_string(prefix) : json_null());
-    hpt__arch a;
-    if (prefix && !hpt__names_arch(&f, prefix, NULL, &a)) {
-        json_object_set_new(j, "arch", json_string(a.name));
-        json_object_set_new(j, "width", json_integer(a.width));
-        json_object_set_new(j, "stem", json_string(a.small_stem ? "small" : "imagenet"));
+    hpt_status st = hpt__recognise(&f, &r);
+    if (!st) {
+        json_t *j = json_object(), *list = json_array();
+        const hpt__candidate *c = r.n ? &r.c[0] : NULL;
+        json_object_set_new(j, "file", json_string(path));
+        hpt__names_describe(&r, c, j);
+        hpt__names_summary(&r, c, j, summary, sizeof summary);
+        json_object_set_new(j, "summary", json_string(summary));
+        for (uint32_t i = 0; i < f.n; i++) {
+            json_t *shape = json_array();
+            for (int d = 0; d < f.t[i].ndim; d++) json_array_append_new(shape, json_integer(f.t[i].shape[d]));
+            json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s*}", "name", f.t[i].name, "type", hpt__ftype_name(f.t[i].type), "shape", shape,
+                                                  "unreadable", f.t[i].unreadable));
+        }
+        json_object_set(j, "values", f.meta);
+        json_object_set_new(j, "tensors", list);
+        st = hpt__result_new(j, result);
     }
-    json_object_set_new(j, "tensor_count", json_integer(f.n));
-    for (uint32_t i = 0; i < f.n; i++) {
-        json_t *shape = json_array();
-        for (int d = 0; d < f.t[i].ndim; d++) json_array_append_new(shape, json_integer(f.t[i].shape[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s*}", "name", f.t[i].name, "type", hpt__ftype_name(f.t[i].type), "shape", shape,
-                                              "unreadable", f.t[i].unreadable));
-    }
-    json_object_set(j, "values", f.meta);
-    json_object_set_new(j, "tensors", list);
+    hpt__networks_fini(&r);
     hpt__tensorfile_close(&f);
-    return hpt__result_new(j, result);
+    return st;
 }

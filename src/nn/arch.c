@@ -27,6 +27,12 @@ hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__
     return hpt__fail(HPT_ERR_OPTION, "option 'arch': no network is called '%.40s'", name);
 }
 
+const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck) {
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (families[i].bottleneck == bottleneck && !memcmp(families[i].blocks, blocks, sizeof families[i].blocks)) return families[i].name;
+    return NULL;
+}
+
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
     return !memcmp(a->blocks, b->blocks, sizeof a->blocks) && a->bottleneck == b->bottleneck && a->width == b->width &&
            a->small_stem == b->small_stem && (!head || (a->dim == b->dim && a->mlp == b->mlp));

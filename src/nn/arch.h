@@ -37,6 +37,8 @@ static inline int hpt__is_stat(const hpt__tensor *t) { return t->kind == HPT__RU
 
 /* Fills an architecture from options (arch must not be auto). */
 hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a);
+/* The family with these blocks a stage, NULL if none. */
+const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck);
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head);
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net);
 void hpt__net_fini(hpt__net *net);

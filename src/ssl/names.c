@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: MIT
- * Canonical names are torchvision's; every other producer is a prefix (and for the head a second one). The tables are from the projects'
- * own checkpoints: facebookresearch/moco, OpenSelfSup and HPT, mmselfsup, solo-learn, lightly, VISSL, timm. */
+ * A tensor inside a backbone that the model has no place for means that the file holds another network with a ResNet's names (squeeze and
+ * excitation, blur pools, ...): loading the rest would give features that no one trained. Hence it is refused, as a missing tensor is. */
 #include "ssl/names.h"
+#include "core/alloc.h"
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const containers[] = {"", "state_dict/", "model/", "state_dict_ema/", "model_ema/", "classy_state_dict/base_model/model/trunk/"};
-static const char *const prefixes[] = {"", "module.", "module.encoder_q.", "encoder_q.0.", "encoder_q.", "backbone.", "module.backbone.",
-                                       "online_net.0.", "_feature_blocks.", "model.", "base_encoder.", "module.base_encoder.", "student.", "encoder."};
+enum { LISTED = 200 };      /* names that a report lists; counts are of all */
 
-const char *hpt__names_prefix(const hpt__tensorfile *f, char *buf, size_t size) {
-    char name[300];
-    for (size_t c = 0; c < sizeof containers / sizeof *containers; c++)
-        for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++) {
-            snprintf(buf, size, "%s%s", containers[c], prefixes[p]);
-            snprintf(name, sizeof name, "%sconv1.weight", buf);
-            if (hpt__tensorfile_find(f, name)) return buf;
-        }
-    return NULL;
+static const char *stem_name(const hpt__arch *a) { return a->small_stem ? "small" : "imagenet"; }
+static int is_counter(const char *name) {
+    size_t n = strlen(name);
+    return n > 20 && !strcmp(name + n - 20, ".num_batches_tracked");
+}
+
+hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__arch *a) {
+    int automatic = OPT_IS(o, arch, "auto");
+    if (automatic && c && !*c->arch.name)
+        return hpt__fail(HPT_ERR_MISMATCH, "the network under '%.*s' cannot be read: %s", c->prefix_len, c->prefix, c->why);
+    HPT_TRY(hpt__arch_from_options(o, !automatic ? OPT_S(o, arch) : c ? c->arch.name : "resnet50", a));
+    if (!automatic || !c) return HPT_OK;
+    a->width = c->arch.width;
+    a->small_stem = c->arch.small_stem;
+    if (c->head) a->dim = c->arch.dim, a->mlp = c->arch.mlp;
+    return HPT_OK;
 }
 
 int hpt__names_fits(const hpt__ftensor *f, const hpt__tensor *t) {
@@ -27,116 +34,248 @@ int hpt__names_fits(const hpt__ftensor *f, const hpt__tensor *t) {
     return 1;
 }
 
-/* The head next to a backbone: "fc.0.weight" with the same prefix (moco), or the producer's own place. */
-static const hpt__ftensor *find_head(const hpt__tensorfile *f, const char *prefix, const char *name) {
-    static const struct { const char *backbone, *head; } places[] = {
-        {"encoder_q.0.", "encoder_q.1.mlp."}, {"backbone.", "neck.mlp."}, {"backbone.", "projector."}, {"backbone.", "projection_head.layers."}};
-    char full[400];
-    const hpt__ftensor *t;
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    if ((t = hpt__tensorfile_find(f, full))) return t;
-    size_t n = strlen(prefix);
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        size_t b = strlen(places[i].backbone);
-        if (n < b || strcmp(prefix + n - b, places[i].backbone)) continue;
-        snprintf(full, sizeof full, "%.*s%s%s", (int)(n - b), prefix, places[i].head, name + (strncmp(name, "fc.", 3) ? 0 : 3));
-        if ((t = hpt__tensorfile_find(f, full))) return t;
+void hpt__names_map(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, const hpt__ftensor **of) {
+    char canonical[400];
+    for (int i = 0; i < net->n_tensors; i++) of[i] = net->tensors[i].head ? hpt__candidate_head(r, c, net->tensors[i].name) : NULL;
+    for (uint32_t k = c->at; k < c->end; k++) {
+        int i = hpt__candidate_inside(c, r->order[k]->name + c->prefix_len, canonical, sizeof canonical) ? hpt__net_find(net, canonical) : -1;
+        if (i >= 0 && !net->tensors[i].head && !of[i]) of[i] = r->order[k];
     }
-    return NULL;
 }
 
-const hpt__ftensor *hpt__names_find(const hpt__tensorfile *f, const char *prefix, const hpt__tensor *t) {
-    char full[400];
-    if (t->head) return find_head(f, prefix, t->name);
-    snprintf(full, sizeof full, "%s%s", prefix, t->name);
-    return hpt__tensorfile_find(f, full);
-}
-
-static const hpt__ftensor *part(const hpt__tensorfile *f, const char *prefix, const char *name) {
-    char full[400];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    return hpt__tensorfile_find(f, full);
-}
-
-hpt_status hpt__names_arch(const hpt__tensorfile *f, const char *prefix, const hpt__options *o, hpt__arch *a) {
-    static const char *const names[] = {"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"};
-    const hpt__ftensor *stem = part(f, prefix, "conv1.weight"), *fc0 = part(f, prefix, "fc.0.weight"), *fc2 = part(f, prefix, "fc.2.weight");
-    if (stem->ndim != 4 || stem->shape[0] % 16 || stem->shape[0] > 1024 || stem->shape[0] < 16 || (stem->shape[2] != 7 && stem->shape[2] != 3))
-        return hpt__fail(HPT_ERR_MISMATCH, "the first convolution is not a ResNet's");
-    int blocks[4], bottleneck = part(f, prefix, "layer1.0.conv3.weight") != NULL;
-    for (int l = 0; l < 4; l++) {
-        char name[64];
-        for (blocks[l] = 0; blocks[l] < 64; blocks[l]++) {
-            snprintf(name, sizeof name, "layer%d.%d.conv1.weight", l + 1, blocks[l]);
-            if (!part(f, prefix, name)) break;
-        }
-    }
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        HPT_TRY(hpt__arch_from_options(o, names[i], a));
-        if (a->bottleneck != bottleneck || memcmp(a->blocks, blocks, sizeof blocks)) continue;
-        a->width = (int)stem->shape[0];
-        a->small_stem = stem->shape[2] == 3;
-        if (fc0 && fc2 && fc2->ndim == 2 && fc2->shape[0] <= 4096) a->mlp = 1, a->dim = (int)fc2->shape[0];
-        return HPT_OK;
-    }
-    return hpt__fail(HPT_ERR_MISMATCH, "a network of %d, %d, %d, %d %s blocks is none that libhpt knows", blocks[0], blocks[1], blocks[2], blocks[3],
-                     bottleneck ? "bottleneck" : "basic");
-}
+/* ---- what is said ---- */
 
 static void note(json_t *report, const char *list, const char *name) {
     json_t *l = json_object_get(report, list);
-    if (json_array_size(l) < 200) json_array_append_new(l, json_string(name));
+    if (json_array_size(l) < LISTED) json_array_append_new(l, json_string(name));
+}
+static json_t *prefix_text(const hpt__candidate *c) { return json_stringn(c->prefix, (size_t)c->prefix_len); }
+
+/* Tensors inside the backbone that a network of its architecture has no place for. */
+static int foreign(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
+    hpt__net net;
+    char canonical[400];
+    const char *looks = NULL;
+    int n = 0;
+    if (hpt__net_create(&c->arch, &net)) return 0;
+    uint8_t *seen = hpt__calloc((size_t)net.n_tensors, 1);
+    for (uint32_t k = c->at; k < c->end && seen; k++) {
+        const char *name = r->order[k]->name;
+        if (!hpt__candidate_inside(c, name + c->prefix_len, canonical, sizeof canonical) || is_counter(canonical)) continue;
+        int i = hpt__net_find(&net, canonical);
+        if (i >= 0 && !seen[i]) {
+            seen[i] = 1;
+            continue;
+        }
+        if (!looks) looks = hpt__looks_like(canonical);
+        n++;
+        note(report, "foreign", name);
+    }
+    if (looks) json_object_set_new(report, "looks_like", json_string(looks));
+    hpt__free(seen);
+    hpt__net_fini(&net);
+    return n;
 }
 
-hpt_status hpt__names_load(const hpt__tensorfile *f, const char *path, int head, hpt_model *m, json_t *report) {
-    char buf[128], all[128], name[300];
-    const char *prefix = hpt__names_prefix(f, buf, sizeof buf);
-    int loaded = 0, missing = 0, wrong = 0, unexpected = 0;
-    json_object_set_new(report, "file", json_string(path));
+/* Under what name the tensors that a load does not ask for are counted: another candidate, or what comes next to the backbone's own module. */
+static size_t group_of(const hpt__networks *r, const hpt__candidate *c, const char *name) {
+    for (int i = 0; i < r->n; i++) {
+        size_t n = (size_t)r->c[i].prefix_len;
+        if (&r->c[i] != c && n && !strncmp(name, r->c[i].prefix, n) && !(c && (int)n < c->prefix_len)) return n;
+    }
+    size_t base = c ? (size_t)c->prefix_len : 0;
+    while (base && strncmp(name, c->prefix, base)) {    /* the deepest module around the backbone that holds this tensor too */
+        base--;
+        while (base && c->prefix[base - 1] != '.' && c->prefix[base - 1] != '/') base--;
+    }
+    size_t next = strcspn(name + base, "./");
+    return base + next + (name[base + next] != 0);
+}
+static void count_unused(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
+    char canonical[400], key[400];
+    json_t *groups = json_object_get(report, "not_used");
+    for (uint32_t k = 0; k < r->f->n; k++) {
+        const char *name = r->order[k]->name;
+        if (c && k >= c->at && k < c->end && hpt__candidate_inside(c, name + c->prefix_len, canonical, sizeof canonical)) continue;
+        snprintf(key, sizeof key, "%.*s", (int)group_of(r, c, name), name);
+        json_int_t n = json_integer_value(json_object_get(groups, key));
+        if (!n && json_object_size(groups) >= LISTED) snprintf(key, sizeof key, "...");
+        json_object_set_new(groups, key, json_integer(json_integer_value(json_object_get(groups, key)) + 1));
+    }
+}
+
+void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
+    const hpt__tensorfile *f = r->f;
+    const char *producer = hpt__producer(r, c);
     json_object_set_new(report, "container", json_string(f->container));
-    json_object_set_new(report, "prefix", json_string(prefix ? prefix : ""));
+    json_object_set_new(report, "tensor_count", json_integer(f->n));
+    json_object_set_new(report, "prefix", c ? prefix_text(c) : json_string(""));
+    json_object_set_new(report, "backbone_prefix", c ? prefix_text(c) : json_null());
+    json_object_set_new(report, "producer", producer ? json_string(producer) : json_null());
+    json_object_set_new(report, "foreign", json_array());
+    json_object_set_new(report, "not_used", json_object());
+    json_object_set_new(report, "unreadable", json_array());
+    json_object_set_new(report, "candidates", json_array());
+    if (c) json_object_set_new(report, "naming", json_string(c->naming));
+    if (c && *c->arch.name) {
+        json_object_set_new(report, "arch", json_string(c->arch.name));
+        json_object_set_new(report, "width", json_integer(c->arch.width));
+        json_object_set_new(report, "stem", json_string(stem_name(&c->arch)));
+        json_object_set_new(report, "head", c->head ? json_pack("{s:i, s:i}", "moco_dim", c->arch.dim, "mlp", c->arch.mlp) : json_null());
+        json_object_set_new(report, "foreign_count", json_integer(foreign(r, c, report)));
+    } else if (c) json_object_set_new(report, "refused", json_string(c->why));
+    for (int i = 0; i < r->n; i++) {
+        const hpt__candidate *x = &r->c[i];
+        json_array_append_new(json_object_get(report, "candidates"),
+                              json_pack("{s:o, s:s, s:i, s:b, s:b}", "prefix", prefix_text(x), "network", *x->arch.name ? x->arch.name : x->why, "width",
+                                        x->arch.width, "chosen", x == c, "same_tensors", x->same));
+    }
+    for (uint32_t i = 0; i < f->n; i++)
+        if (f->t[i].unreadable && json_array_size(json_object_get(report, "unreadable")) < LISTED)
+            json_array_append_new(json_object_get(report, "unreadable"), json_pack("{s:s, s:s}", "name", f->t[i].name, "why", f->t[i].unreadable));
+    count_unused(r, c, report);
+}
+
+/* ---- loading ---- */
+
+static int listed(const json_t *report, const char *list, char *text, size_t size) {
+    size_t used = 0;
+    json_t *names = json_object_get(report, list), *v;
+    size_t i;
+    *text = 0;
+    json_array_foreach(names, i, v)
+        if (i < 3 && used < size) used += (size_t)snprintf(text + used, size - used, "%s%.120s", i ? ", " : "", json_string_value(v));
+    return (int)json_array_size(names);
+}
+
+/* Why the file is refused although a network was found in it: one line that names what would help. */
+static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const char *path, const hpt__arch *a, int head, json_t *report) {
+    char names[400], looks[120] = "";
+    const char *like = json_string_value(json_object_get(report, "looks_like"));
+    if (like) snprintf(looks, sizeof looks, "; looks like %s", like);
+    if (!*c->arch.name)
+        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: the network under '%.*s' does not fit %s: %s", path, c->prefix_len, c->prefix, a->name, c->why);
+    if (!hpt__arch_same(a, &c->arch, 0))
+        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: the file is a %s of width %d, stem %s, not a %s of width %d, stem %s; leave arch out or set "
+                         "arch=%s width=%d stem=%s", path, c->arch.name, c->arch.width, stem_name(&c->arch), a->name, a->width, stem_name(a),
+                         c->arch.name, c->arch.width, stem_name(&c->arch));
+    int n = (int)json_integer_value(json_object_get(report, "foreign_count"));
+    if (n && OPT_IS(o, unused, "refuse")) {
+        listed(report, "foreign", names, sizeof names);
+        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: %d tensor%s inside the backbone would go unused, so it is another network than %s: %s%s%s "
+                         "(unused=allow loads the rest)", path, n, n > 1 ? "s" : "", a->name, names, n > 3 ? ", ..." : "", looks);
+    }
+    int missing = listed(report, "missing", names, sizeof names);
+    if (missing && strstr(names, "running_mean") && !strstr(names, "weight")) snprintf(looks, sizeof looks, "; looks like a network without batch-norm statistics (group norm)");
+    if (missing && head && !strncmp(names, "fc.", 3))
+        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: no projection head that libhpt knows lies beside the backbone (missing: %s); leave carry_head out", path, names);
+    if (missing) return hpt__fail(HPT_ERR_MISMATCH, "%.500s: does not fit %s: missing %s%s%s", path, a->name, names, missing > 3 ? ", ..." : "", looks);
+    int wrong = listed(report, "wrong_shape", names, sizeof names);
+    if (wrong && c->head && !strncmp(names, "fc.", 3))
+        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: its head is of another shape (%s): set moco_dim=%d mlp=1, or leave arch out", path, names, c->arch.dim);
+    if (wrong) return hpt__fail(HPT_ERR_MISMATCH, "%.500s: does not fit %s: of another shape: %s%s%s", path, a->name, names, wrong > 3 ? ", ..." : "", looks);
+    return HPT_OK;
+}
+
+hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path, hpt_model *m, json_t *report) {
+    const hpt__net *net = &m->net;
+    int head = (int)OPT_I(o, carry_head), loaded = 0, missing = 0, wrong = 0, unexpected = 0;
+    char canonical[400];
+    json_object_set_new(report, "file", json_string(path));
     json_object_set_new(report, "missing", json_array());
     json_object_set_new(report, "unexpected", json_array());
     json_object_set_new(report, "wrong_shape", json_array());
-    const char *first_wrong = NULL;
-    for (int i = 0; prefix && i < m->net.n_tensors; i++) {
-        const hpt__tensor *t = &m->net.tensors[i];
+    hpt__names_describe(r, c, report);
+    if (!c)
+        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a stem beside it", path,
+                         net->arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
+    const hpt__ftensor **of = hpt__calloc((size_t)net->n_tensors, sizeof *of);
+    if (!of) return hpt__fail_memory(sizeof *of * (size_t)net->n_tensors);
+    hpt__names_map(r, c, net, of);
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
         if (t->head && !head) continue;
-        const hpt__ftensor *x = hpt__names_find(f, prefix, t);
-        if (!x) {
-            missing++;
-            note(report, "missing", t->name);
-            if (!first_wrong) first_wrong = t->name;
-        } else if (!hpt__names_fits(x, t)) {
-            wrong++;
-            note(report, "wrong_shape", t->name);
-            if (!first_wrong) first_wrong = t->name;
-        } else {
-            HPT_TRY(hpt__ftensor_read(x, hpt__model_tensor(m, i)));
-            loaded++;
-        }
+        if (of[i] && (of[i]->unreadable || hpt__names_fits(of[i], t))) loaded++;     /* reading says why an unreadable one stops the load */
+        else if (of[i]) wrong++, note(report, "wrong_shape", t->name);
+        else missing++, note(report, "missing", t->name);
     }
     /* tensors under the backbone's prefix that are not ours; other branches of the file (key encoder, queue) were never asked for */
-    snprintf(all, sizeof all, "%s", prefix ? prefix : "");
-    for (uint32_t i = 0; i < f->n; i++) {
-        const char *n = f->t[i].name;
-        size_t len = strlen(all), tail = strlen(n);
-        if (prefix && strncmp(n, all, len)) continue;
-        snprintf(name, sizeof name, "%s", prefix ? n + len : n);
-        if (prefix && (hpt__net_find(&m->net, name) >= 0 || (tail > 19 && !strcmp(n + tail - 19, "num_batches_tracked")))) continue;
-        if (prefix && !*all && (strstr(name, "/") || strchr(name, '.') == NULL)) continue;
+    for (uint32_t k = c->at; k < c->end; k++) {
+        const char *name = r->order[k]->name + c->prefix_len;
+        int inside = hpt__candidate_inside(c, name, canonical, sizeof canonical);
+        if (is_counter(name) || hpt__net_find(net, inside ? canonical : name) >= 0) continue;
+        if (!c->prefix_len && (strchr(name, '/') || !strchr(name, '.'))) continue;
         unexpected++;
-        note(report, "unexpected", n);
+        note(report, "unexpected", r->order[k]->name);
     }
     json_object_set_new(report, "loaded", json_integer(loaded));
     json_object_set_new(report, "missing_count", json_integer(missing));
     json_object_set_new(report, "wrong_shape_count", json_integer(wrong));
     json_object_set_new(report, "unexpected_count", json_integer(unexpected));
-    if (!loaded)
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: no tensor matched %s (%u in the file%s%.120s)", path, m->net.arch.name, f->n,
-                         f->n ? ", the first is " : "", f->n ? f->t[0].name : "");
-    if (missing || wrong)
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: does not fit %s: %d tensors loaded, %d missing, %d of another shape (%s)", path, m->net.arch.name,
-                         loaded, missing, wrong, first_wrong ? first_wrong : "");
-    return HPT_OK;
+    hpt_status st = judge(c, o, path, &net->arch, head, report);
+    for (int i = 0; i < net->n_tensors && !st; i++)
+        if (of[i] && (head || !net->tensors[i].head)) st = hpt__ftensor_read(of[i], hpt__model_tensor(m, i));
+    hpt__free(of);
+    return st == HPT_OK || st == HPT_ERR_MISMATCH ? st : hpt__fail_context(st, "%.500s", path);
+}
+
+/* ---- a screen of text ---- */
+
+typedef struct text { char *p; size_t size, used; } text;
+static void say(text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(text *t, const char *format, ...) {
+    va_list a;
+    va_start(a, format);
+    int n = t->used < t->size ? vsnprintf(t->p + t->used, t->size - t->used, format, a) : 0;
+    va_end(a);
+    if (n > 0) t->used += (size_t)n;
+}
+static void say_values(text *t, const json_t *meta) {
+    const char *key;
+    json_t *v;
+    int n = 0;
+    json_object_foreach((json_t *)(uintptr_t)meta, key, v) {
+        if (strchr(key, '/') || n == 8) continue;
+        say(t, "%s%.60s=", n++ ? ", " : "values      ", key);
+        if (json_is_string(v)) say(t, "%.60s", json_string_value(v));
+        else if (json_is_integer(v)) say(t, "%lld", (long long)json_integer_value(v));
+        else if (json_is_real(v)) say(t, "%.6g", json_real_value(v));
+        else say(t, "%s", json_is_true(v) ? "true" : "false");
+    }
+    if (n) say(t, "\n");
+}
+void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const json_t *report, char *out, size_t size) {
+    text t = {out, size, 0};
+    json_t *v, *groups = json_object_get(report, "not_used"), *unreadable = json_object_get(report, "unreadable");
+    const char *key, *producer = json_string_value(json_object_get(report, "producer")), *like = json_string_value(json_object_get(report, "looks_like"));
+    char names[400];
+    size_t i;
+    int n;
+    *out = 0;
+    say(&t, "container   %s, %u tensors\n", r->f->container, r->f->n);
+    if (producer) say(&t, "made by     %s, as its names and values say\n", producer);
+    if (!c) say(&t, "backbone    none: no layer1.0.conv1.weight with a stem beside it\n");
+    else {
+        say(&t, "backbone    %s", *c->arch.name ? c->arch.name : "not one that libhpt knows");
+        if (*c->arch.name) say(&t, " of width %d, stem %s", c->arch.width, stem_name(&c->arch));
+        say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->prefix_len < 400 ? c->prefix_len : 400, c->prefix, c->naming);
+        if (c->head) say(&t, "head        two layers to %d values (loaded with carry_head=1)\n", c->arch.dim);
+        n = listed(report, "foreign", names, sizeof names);
+        if (!*c->arch.name) say(&t, "loads       no: %s\n", c->why);
+        else if (n) say(&t, "loads       only with unused=allow: inside the backbone are also %s%s%s%s\n", names, n > 3 ? ", ..." : "", like ? "; looks like " : "", like ? like : "");
+        else say(&t, "loads       yes\n");
+    }
+    for (n = 0; n < r->n; n++)
+        if (&r->c[n] != c)
+            say(&t, "%s'%.*s' (%s%s)\n", n == 0 || (n == 1 && c == &r->c[0]) ? "others      " : "            ", r->c[n].prefix_len < 200 ? r->c[n].prefix_len : 200, r->c[n].prefix,
+                *r->c[n].arch.name ? r->c[n].arch.name : r->c[n].why, r->c[n].same ? ", the same tensors" : "");
+    if (r->n > 1) say(&t, "            (option backbone_prefix takes another)\n");
+    n = 0;
+    json_object_foreach(groups, key, v)
+        if (n++ < 10) say(&t, "%s%s %lld\n", n == 1 ? "not used    " : "            ", key, (long long)json_integer_value(v));
+    if (n > 10) say(&t, "            and %d more groups\n", n - 10);
+    json_array_foreach(unreadable, i, v)
+        if (i < 5) say(&t, "%s%s (%s)\n", i ? "            " : "unreadable  ", json_string_value(json_object_get(v, "name")), json_string_value(json_object_get(v, "why")));
+    if (json_array_size(unreadable) > 5) say(&t, "            and %zu more\n", json_array_size(unreadable) - 5);
+    say_values(&t, r->f->meta);
 }

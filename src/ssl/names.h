@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * Other projects' tensor names as ours, and what of a file fits a model. */
+ * A network of a file as a model: what is loaded, what is missing, what was left over, and all of it told. */
 #ifndef HPT__NAMES_H
 #define HPT__NAMES_H
-#include "io/tensorfile.h"
 #include "nn/model.h"
+#include "ssl/recognise.h"
 
-/* Where the backbone's "conv1.weight" lies in a file: what stands before it, NULL if nowhere. The query or online network is preferred. */
-const char *hpt__names_prefix(const hpt__tensorfile *f, char *buf, size_t size);
-/* Tensor of the file that is ours called name (backbone or head), NULL if none. prefix: of hpt__names_prefix. */
-const hpt__ftensor *hpt__names_find(const hpt__tensorfile *f, const char *prefix, const hpt__tensor *t);
-/* Architecture from libhpt's record in the file, else from the shapes. */
-hpt_status hpt__names_arch(const hpt__tensorfile *f, const char *prefix, const hpt__options *o, hpt__arch *a);
+/* The architecture to build for option arch (auto: the file's). c NULL: the file has no network. */
+hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__arch *a);
 int hpt__names_fits(const hpt__ftensor *f, const hpt__tensor *t);
-/* Loads the backbone (and head), fills the report {container, prefix, loaded, missing[], unexpected[], wrong_shape[]}. */
-hpt_status hpt__names_load(const hpt__tensorfile *f, const char *path, int head, hpt_model *m, json_t *report);
+/* Which tensors of the file are the model's: of[i] for net->tensors[i], NULL where the file has none. */
+void hpt__names_map(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, const hpt__ftensor **of);
+/* Loads the backbone (and, with option carry_head, the head). The report gets what hpt__names_describe() says and {file, loaded, missing[],
+ * unexpected[], wrong_shape[], foreign[]} with their counts. c NULL: an error. */
+hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path, hpt_model *m, json_t *report);
+/* What the file was recognised as: {container, tensor_count, backbone_prefix, naming, producer, arch, width, stem, head, refused, foreign[],
+ * candidates[], not_used{}, unreadable[]}. */
+void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t *report);
+/* The same as lines of text, at most a screen: of the described report. */
+void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const json_t *report, char *text, size_t size);
 #endif
