@@ -287,24 +287,15 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
         return st ? cli_fail(c->command, st) : 0;
     }
     hpt_status st = hpt_model_load(c->ctx, c->cfg, path, m, &report);
-    if (report) {
-        double loaded = 0, missing = 0, wrong = 0, unexpected = 0;
+    if (!st) {
+        double loaded = 0, unexpected = 0;
+        hpt_model_info info = {.struct_size = sizeof info};
         hpt_result_number(report, "loaded", &loaded);
-        hpt_result_number(report, "missing_count", &missing);
-        hpt_result_number(report, "wrong_shape_count", &wrong);
         hpt_result_number(report, "unexpected_count", &unexpected);
-        if (st) {
-            char *text = cli_json(report);
-            char first[1024];
-            snprintf(first, sizeof first, "%s", hpt_last_error());
-            fprintf(stderr, "hpt: %s (%s)\nload report: %s\n", first, hpt_status_name(st), text ? text : "");
-            free(text);
-            hpt_result_destroy(report);
-            return 1;
-        }
-        fprintf(stderr, "%s: %g tensors loaded, %g missing, %g of another shape, %g not used\n", path, loaded, missing, wrong, unexpected);
-        hpt_result_destroy(report);
+        hpt_model_get_info(*m, &info);
+        fprintf(stderr, "%s: %s of width %u, stem %s, %g tensors loaded, %g beside them not used\n", path, info.arch, info.width, info.stem, loaded, unexpected);
     }
+    hpt_result_destroy(report);
     return st ? cli_fail(c->command, st) : 0;
 }
 

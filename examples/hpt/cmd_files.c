@@ -5,17 +5,20 @@
 #include <string.h>
 
 int cmd_info(int argc, char **argv) {
-    cli_arg args[] = {{NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "info", .takes = 1, .args = args, .about = "hpt info FILE\nContainer, producer, tensors and values of a checkpoint, as JSON. Nothing in it is executed."};
+    cli_arg args[] = {{"json", "", "all tensors and values, as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    cli c = {.command = "info", .takes = 1, .args = args, .about = "hpt info FILE [--json]\nWhat a checkpoint was recognised as, and what of it a load takes. Nothing in it is executed."};
     hpt_result *r = NULL;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
-    if (c.n_positional != 1) return fprintf(stderr, "usage: hpt info FILE\n"), 2;
+    if (c.n_positional != 1) return fprintf(stderr, "usage: hpt info FILE [--json]\n"), 2;
     hpt_status st = hpt_file_info(c.positional[0], &r);
     if (st) rc = cli_fail("info", st);
     else {
         char *text = cli_json(r);
-        printf("%s\n", text ? text : "");
+        json_t *all = text && !cli_value(&c, "json") ? json_loads(text, 0, NULL) : NULL;
+        if (all) printf("%s\n%s", c.positional[0], json_string_value(json_object_get(all, "summary")));
+        else printf("%s\n", text ? text : "");
+        json_decref(all);
         free(text);
     }
     hpt_result_destroy(r);

@@ -228,7 +228,7 @@ hpt_status hpt_file_info(const char *path, hpt_result **result) {
         json_t *j = json_object(), *list = json_array();
         const hpt__candidate *c = r.n ? &r.c[0] : NULL;
         json_object_set_new(j, "file", json_string(path));
-        hpt__names_describe(&r, c, j);
+        st = hpt__names_check(&r, c, j);
         hpt__names_summary(&r, c, j, summary, sizeof summary);
         json_object_set_new(j, "summary", json_string(summary));
         for (uint32_t i = 0; i < f.n; i++) {
@@ -239,7 +239,8 @@ hpt_status hpt_file_info(const char *path, hpt_result **result) {
         }
         json_object_set(j, "values", f.meta);
         json_object_set_new(j, "tensors", list);
-        st = hpt__result_new(j, result);
+        if (!st) st = hpt__result_new(json_incref(j), result);
+        json_decref(j);
     }
     hpt__networks_fini(&r);
     hpt__tensorfile_close(&f);

@@ -15,10 +15,13 @@ static int is_counter(const char *name) {
     return n > 20 && !strcmp(name + n - 20, ".num_batches_tracked");
 }
 
+static hpt_status not_ours(const hpt__candidate *c) {
+    return hpt__fail(HPT_ERR_MISMATCH, "the network under '%.*s' cannot be read: %s", c->prefix_len < 300 ? c->prefix_len : 300, c->prefix, c->why);
+}
+
 hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__arch *a) {
     int automatic = OPT_IS(o, arch, "auto");
-    if (automatic && c && !*c->arch.name)
-        return hpt__fail(HPT_ERR_MISMATCH, "the network under '%.*s' cannot be read: %s", c->prefix_len, c->prefix, c->why);
+    if (automatic && c && !*c->arch.name) return not_ours(c);
     HPT_TRY(hpt__arch_from_options(o, !automatic ? OPT_S(o, arch) : c ? c->arch.name : "resnet50", a));
     if (!automatic || !c) return HPT_OK;
     a->width = c->arch.width;
@@ -50,32 +53,6 @@ static void note(json_t *report, const char *list, const char *name) {
     if (json_array_size(l) < LISTED) json_array_append_new(l, json_string(name));
 }
 static json_t *prefix_text(const hpt__candidate *c) { return json_stringn(c->prefix, (size_t)c->prefix_len); }
-
-/* Tensors inside the backbone that a network of its architecture has no place for. */
-static int foreign(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
-    hpt__net net;
-    char canonical[400];
-    const char *looks = NULL;
-    int n = 0;
-    if (hpt__net_create(&c->arch, &net)) return 0;
-    uint8_t *seen = hpt__calloc((size_t)net.n_tensors, 1);
-    for (uint32_t k = c->at; k < c->end && seen; k++) {
-        const char *name = r->order[k]->name;
-        if (!hpt__candidate_inside(c, name + c->prefix_len, canonical, sizeof canonical) || is_counter(canonical)) continue;
-        int i = hpt__net_find(&net, canonical);
-        if (i >= 0 && !seen[i]) {
-            seen[i] = 1;
-            continue;
-        }
-        if (!looks) looks = hpt__looks_like(canonical);
-        n++;
-        note(report, "foreign", name);
-    }
-    if (looks) json_object_set_new(report, "looks_like", json_string(looks));
-    hpt__free(seen);
-    hpt__net_fini(&net);
-    return n;
-}
 
 /* Under what name the tensors that a load does not ask for are counted: another candidate, or what comes next to the backbone's own module. */
 static size_t group_of(const hpt__networks *r, const hpt__candidate *c, const char *name) {
@@ -112,7 +89,6 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
     json_object_set_new(report, "prefix", c ? prefix_text(c) : json_string(""));
     json_object_set_new(report, "backbone_prefix", c ? prefix_text(c) : json_null());
     json_object_set_new(report, "producer", producer ? json_string(producer) : json_null());
-    json_object_set_new(report, "foreign", json_array());
     json_object_set_new(report, "not_used", json_object());
     json_object_set_new(report, "unreadable", json_array());
     json_object_set_new(report, "candidates", json_array());
@@ -122,8 +98,7 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
         json_object_set_new(report, "width", json_integer(c->arch.width));
         json_object_set_new(report, "stem", json_string(stem_name(&c->arch)));
         json_object_set_new(report, "head", c->head ? json_pack("{s:i, s:i}", "moco_dim", c->arch.dim, "mlp", c->arch.mlp) : json_null());
-        json_object_set_new(report, "foreign_count", json_integer(foreign(r, c, report)));
-    } else if (c) json_object_set_new(report, "refused", json_string(c->why));
+    }
     for (int i = 0; i < r->n; i++) {
         const hpt__candidate *x = &r->c[i];
         json_array_append_new(json_object_get(report, "candidates"),
@@ -145,78 +120,114 @@ static int listed(const json_t *report, const char *list, char *text, size_t siz
     *text = 0;
     json_array_foreach(names, i, v)
         if (i < 3 && used < size) used += (size_t)snprintf(text + used, size - used, "%s%.120s", i ? ", " : "", json_string_value(v));
+    if (json_array_size(names) > 3 && used < size) snprintf(text + used, size - used, ", ...");
     return (int)json_array_size(names);
 }
 
-/* Why the file is refused although a network was found in it: one line that names what would help. */
-static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const char *path, const hpt__arch *a, int head, json_t *report) {
-    char names[400], looks[120] = "";
-    const char *like = json_string_value(json_object_get(report, "looks_like"));
-    if (like) snprintf(looks, sizeof looks, "; looks like %s", like);
-    if (!*c->arch.name)
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: the network under '%.*s' does not fit %s: %s", path, c->prefix_len, c->prefix, a->name, c->why);
-    if (!hpt__arch_same(a, &c->arch, 0))
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: the file is a %s of width %d, stem %s, not a %s of width %d, stem %s; leave arch out or set "
-                         "arch=%s width=%d stem=%s", path, c->arch.name, c->arch.width, stem_name(&c->arch), a->name, a->width, stem_name(a),
-                         c->arch.name, c->arch.width, stem_name(&c->arch));
-    int n = (int)json_integer_value(json_object_get(report, "foreign_count"));
-    if (n && OPT_IS(o, unused, "refuse")) {
-        listed(report, "foreign", names, sizeof names);
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: %d tensor%s inside the backbone would go unused, so it is another network than %s: %s%s%s "
-                         "(unused=allow loads the rest)", path, n, n > 1 ? "s" : "", a->name, names, n > 3 ? ", ..." : "", looks);
-    }
-    int missing = listed(report, "missing", names, sizeof names);
-    if (missing && strstr(names, "running_mean") && !strstr(names, "weight")) snprintf(looks, sizeof looks, "; looks like a network without batch-norm statistics (group norm)");
-    if (missing && head && !strncmp(names, "fc.", 3))
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: no projection head that libhpt knows lies beside the backbone (missing: %s); leave carry_head out", path, names);
-    if (missing) return hpt__fail(HPT_ERR_MISMATCH, "%.500s: does not fit %s: missing %s%s%s", path, a->name, names, missing > 3 ? ", ..." : "", looks);
-    int wrong = listed(report, "wrong_shape", names, sizeof names);
-    if (wrong && c->head && !strncmp(names, "fc.", 3))
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: its head is of another shape (%s): set moco_dim=%d mlp=1, or leave arch out", path, names, c->arch.dim);
-    if (wrong) return hpt__fail(HPT_ERR_MISMATCH, "%.500s: does not fit %s: of another shape: %s%s%s", path, a->name, names, wrong > 3 ? ", ..." : "", looks);
-    return HPT_OK;
-}
-
-hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path, hpt_model *m, json_t *report) {
-    const hpt__net *net = &m->net;
-    int head = (int)OPT_I(o, carry_head), loaded = 0, missing = 0, wrong = 0, unexpected = 0;
-    char canonical[400];
-    json_object_set_new(report, "file", json_string(path));
-    json_object_set_new(report, "missing", json_array());
-    json_object_set_new(report, "unexpected", json_array());
-    json_object_set_new(report, "wrong_shape", json_array());
-    hpt__names_describe(r, c, report);
-    if (!c)
-        return hpt__fail(HPT_ERR_MISMATCH, "%.500s: no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a stem beside it", path,
-                         net->arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
-    const hpt__ftensor **of = hpt__calloc((size_t)net->n_tensors, sizeof *of);
-    if (!of) return hpt__fail_memory(sizeof *of * (size_t)net->n_tensors);
-    hpt__names_map(r, c, net, of);
+/* Fills {loaded, missing[], wrong_shape[], foreign[], unexpected[]} and their counts: what the file has of a network, and what beside it. */
+static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, int head, const hpt__ftensor **of, json_t *report) {
+    static const char *const lists[] = {"missing", "wrong_shape", "foreign", "unexpected"};
+    int count[4] = {0}, loaded = 0;
+    char canonical[400], key[40];
+    const char *looks = NULL;
+    for (int i = 0; i < 4; i++) json_object_set_new(report, lists[i], json_array());
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
         if (t->head && !head) continue;
-        if (of[i] && (of[i]->unreadable || hpt__names_fits(of[i], t))) loaded++;     /* reading says why an unreadable one stops the load */
-        else if (of[i]) wrong++, note(report, "wrong_shape", t->name);
-        else missing++, note(report, "missing", t->name);
+        int which = !of[i] ? 0 : of[i]->unreadable || hpt__names_fits(of[i], t) ? -1 : 1;     /* reading says why an unreadable one stops the load */
+        if (which < 0) loaded++;
+        else count[which]++, note(report, lists[which], t->name);
     }
     /* tensors under the backbone's prefix that are not ours; other branches of the file (key encoder, queue) were never asked for */
     for (uint32_t k = c->at; k < c->end; k++) {
         const char *name = r->order[k]->name + c->prefix_len;
-        int inside = hpt__candidate_inside(c, name, canonical, sizeof canonical);
-        if (is_counter(name) || hpt__net_find(net, inside ? canonical : name) >= 0) continue;
-        if (!c->prefix_len && (strchr(name, '/') || !strchr(name, '.'))) continue;
-        unexpected++;
-        note(report, "unexpected", r->order[k]->name);
+        int inside = hpt__candidate_inside(c, name, canonical, sizeof canonical), i = hpt__net_find(net, inside ? canonical : name);
+        if (is_counter(name) || (i >= 0 && (net->tensors[i].head || of[i] == r->order[k]))) continue;
+        if (!inside && !c->prefix_len && (strchr(name, '/') || !strchr(name, '.'))) continue;
+        if (inside) count[2]++, note(report, "foreign", r->order[k]->name);
+        if (inside && !looks) looks = hpt__looks_like(canonical);
+        count[3]++, note(report, "unexpected", r->order[k]->name);
     }
+    if (looks) json_object_set_new(report, "looks_like", json_string(looks));
     json_object_set_new(report, "loaded", json_integer(loaded));
-    json_object_set_new(report, "missing_count", json_integer(missing));
-    json_object_set_new(report, "wrong_shape_count", json_integer(wrong));
-    json_object_set_new(report, "unexpected_count", json_integer(unexpected));
-    hpt_status st = judge(c, o, path, &net->arch, head, report);
+    for (int i = 0; i < 4; i++) {
+        snprintf(key, sizeof key, "%s_count", lists[i]);
+        json_object_set_new(report, key, json_integer(count[i]));
+    }
+}
+
+/* Why an examined file is refused: one line that names what would help. */
+static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hpt__arch *a, int head, const json_t *report) {
+    char names[400], looks[120] = "";
+    const char *like = json_string_value(json_object_get(report, "looks_like"));
+    if (like) snprintf(looks, sizeof looks, "; looks like %s", like);
+    if (!hpt__arch_same(a, &c->arch, 0))
+        return hpt__fail(HPT_ERR_MISMATCH, "the file is a %s of width %d, stem %s, not a %s of width %d, stem %s; leave arch out or set arch=%s width=%d "
+                         "stem=%s", c->arch.name, c->arch.width, stem_name(&c->arch), a->name, a->width, stem_name(a), c->arch.name, c->arch.width,
+                         stem_name(&c->arch));
+    if (OPT_IS(o, unused, "refuse") && listed(report, "foreign", names, sizeof names))
+        return hpt__fail(HPT_ERR_MISMATCH, "tensors inside the backbone would go unused, so it is another network than %s (%lld: %s%s); unused=allow "
+                         "loads the rest", a->name, (long long)json_integer_value(json_object_get(report, "foreign_count")), names, looks);
+    if (listed(report, "missing", names, sizeof names)) {
+        if (head && !strncmp(names, "fc.", 3))
+            return hpt__fail(HPT_ERR_MISMATCH, "no projection head that libhpt knows lies beside the backbone (missing: %s); leave carry_head out", names);
+        if (!strncmp(names, "bn1.running_mean", 16)) snprintf(looks, sizeof looks, "; looks like a network without batch-norm statistics (group norm)");
+        return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: missing %s%s", a->name, names, looks);
+    }
+    if (listed(report, "wrong_shape", names, sizeof names)) {
+        if (c->head && !strncmp(names, "fc.", 3))
+            return hpt__fail(HPT_ERR_MISMATCH, "its head is of another shape (%s): set moco_dim=%d mlp=1, or leave arch out", names, c->arch.dim);
+        return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: of another shape: %s%s", a->name, names, looks);
+    }
+    return HPT_OK;
+}
+
+static hpt_status load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, hpt_model *m, json_t *report) {
+    const hpt__net *net = &m->net;
+    int head = (int)OPT_I(o, carry_head);
+    if (!c)
+        return hpt__fail(HPT_ERR_MISMATCH, "no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a stem beside it",
+                         net->arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
+    if (!*c->arch.name) return not_ours(c);
+    const hpt__ftensor **of = hpt__calloc((size_t)net->n_tensors, sizeof *of);
+    if (!of) return hpt__fail_memory(sizeof *of * (size_t)net->n_tensors);
+    hpt__names_map(r, c, net, of);
+    examine(r, c, net, head, of, report);
+    hpt_status st = judge(c, o, &net->arch, head, report);
     for (int i = 0; i < net->n_tensors && !st; i++)
         if (of[i] && (head || !net->tensors[i].head)) st = hpt__ftensor_read(of[i], hpt__model_tensor(m, i));
     hpt__free(of);
-    return st == HPT_OK || st == HPT_ERR_MISMATCH ? st : hpt__fail_context(st, "%.500s", path);
+    return st;
+}
+hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path, hpt_model *m, json_t *report) {
+    json_object_set_new(report, "file", json_string(path));
+    hpt__names_describe(r, c, report);
+    hpt_status st = load(r, c, o, m, report);
+    return st ? hpt__fail_context(st, "%.500s", path) : HPT_OK;
+}
+
+hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
+    hpt__net net;
+    hpt_status st = HPT_OK;
+    hpt__names_describe(r, c, report);
+    if (c && !*c->arch.name) st = not_ours(c);
+    else if (c) {
+        HPT_TRY(hpt__net_create(&c->arch, &net));
+        const hpt__ftensor **of = hpt__calloc((size_t)net.n_tensors, sizeof *of);
+        if (of) {
+            hpt__names_map(r, c, &net, of);
+            examine(r, c, &net, 0, of, report);
+            st = judge(c, NULL, &net.arch, 0, report);
+            for (int i = 0; i < net.n_tensors && !st; i++)
+                if (of[i] && of[i]->unreadable && !net.tensors[i].head) st = hpt__ftensor_read(of[i], NULL);
+        } else st = hpt__fail_memory(sizeof *of * (size_t)net.n_tensors);
+        hpt__free(of);
+        hpt__net_fini(&net);
+    }
+    if (st && st != HPT_ERR_MISMATCH && st != HPT_ERR_UNSUPPORTED) return st;
+    if (st) json_object_set_new(report, "refused", json_string(hpt__error_text()));
+    json_object_set_new(report, "loads", json_boolean(c && !st));
+    return HPT_OK;
 }
 
 /* ---- a screen of text ---- */
@@ -247,8 +258,8 @@ static void say_values(text *t, const json_t *meta) {
 void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const json_t *report, char *out, size_t size) {
     text t = {out, size, 0};
     json_t *v, *groups = json_object_get(report, "not_used"), *unreadable = json_object_get(report, "unreadable");
-    const char *key, *producer = json_string_value(json_object_get(report, "producer")), *like = json_string_value(json_object_get(report, "looks_like"));
-    char names[400];
+    const char *key, *producer = json_string_value(json_object_get(report, "producer"));
+    const char *refused = json_string_value(json_object_get(report, "refused"));
     size_t i;
     int n;
     *out = 0;
@@ -260,10 +271,7 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
         if (*c->arch.name) say(&t, " of width %d, stem %s", c->arch.width, stem_name(&c->arch));
         say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->prefix_len < 400 ? c->prefix_len : 400, c->prefix, c->naming);
         if (c->head) say(&t, "head        two layers to %d values (loaded with carry_head=1)\n", c->arch.dim);
-        n = listed(report, "foreign", names, sizeof names);
-        if (!*c->arch.name) say(&t, "loads       no: %s\n", c->why);
-        else if (n) say(&t, "loads       only with unused=allow: inside the backbone are also %s%s%s%s\n", names, n > 3 ? ", ..." : "", like ? "; looks like " : "", like ? like : "");
-        else say(&t, "loads       yes\n");
+        say(&t, "loads       %s%s\n", refused ? "no: " : "yes", refused ? refused : "");
     }
     for (n = 0; n < r->n; n++)
         if (&r->c[n] != c)

@@ -11,11 +11,13 @@ int hpt__names_fits(const hpt__ftensor *f, const hpt__tensor *t);
 /* Which tensors of the file are the model's: of[i] for net->tensors[i], NULL where the file has none. */
 void hpt__names_map(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, const hpt__ftensor **of);
 /* Loads the backbone (and, with option carry_head, the head). The report gets what hpt__names_describe() says and {file, loaded, missing[],
- * unexpected[], wrong_shape[], foreign[]} with their counts. c NULL: an error. */
+ * wrong_shape[], foreign[] (inside the backbone), unexpected[]} with their counts. c NULL: an error. */
 hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path, hpt_model *m, json_t *report);
-/* What the file was recognised as: {container, tensor_count, backbone_prefix, naming, producer, arch, width, stem, head, refused, foreign[],
- * candidates[], not_used{}, unreadable[]}. */
+/* What the file was recognised as: {container, tensor_count, backbone_prefix, naming, producer, arch, width, stem, head, candidates[], not_used{},
+ * unreadable[]}. */
 void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t *report);
-/* The same as lines of text, at most a screen: of the described report. */
+/* That, and the same lists as a load with all options at their defaults: {loads, refused (why not)}. */
+hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, json_t *report);
+/* A checked report as lines of text, at most a screen. */
 void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const json_t *report, char *text, size_t size);
 #endif

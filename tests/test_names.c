@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT
+ * Which network of a file is found, under what names, and what is refused: files are written here with the names of other projects. (Files that
+ * those projects wrote themselves: test golden_files_load.) */
+#include "io/tensorfile.h"
+#include "io/torch_write.h"
+#include "nn/model.h"
+#include "support.h"
+
+typedef struct rename_ { const char *from, *to; } rename_;
+static const rename_ sequential[] = {{"conv1.", "0."}, {"bn1.", "1."}, {"layer1.", "4."}, {"layer2.", "5."}, {"layer3.", "6."}, {"layer4.", "7."}, {NULL, NULL}},
+    small_sequential[] = {{"conv1.", "0."}, {"bn1.", "1."}, {"layer1.", "2."}, {"layer2.", "3."}, {"layer3.", "4."}, {"layer4.", "5."}, {"*.downsample.", "shortcut."}, {NULL, NULL}},
+    nested[] = {{"conv1.", "0.0."}, {"bn1.", "0.1."}, {"layer1.", "1."}, {"layer2.", "2."}, {"layer3.", "3."}, {"layer4.", "4."}, {NULL, NULL}},
+    cut[] = {{"conv1.", "layer0.0."}, {"bn1.", "layer0.1."}, {"layer1.", "layer1.1."}, {NULL, NULL}},
+    shortcut[] = {{"*.downsample.", "shortcut."}, {NULL, NULL}},
+    detectron[] = {{"conv1.", "stem.conv1."}, {"bn1.", "stem.conv1.norm."}, {"layer1.", "res2."}, {"layer2.", "res3."}, {"layer3.", "res4."}, {"layer4.", "res5."},
+                   {"*.bn1.", "conv1.norm."}, {"*.bn2.", "conv2.norm."}, {"*.downsample.0.", "shortcut."}, {"*.downsample.1.", "shortcut.norm."}, {NULL, NULL}};
+
+/* name with the first fitting rule for its start, and then the first rule "*.x" for what stands behind its block. */
+static void renamed(const char *name, const rename_ *rules, char out[200]) {
+    char tail[120], head[120] = "";
+    snprintf(tail, sizeof tail, "%s", name);
+    if (!strncmp(name, "layer", 5)) {       /* layer2.0. | downsample.0.weight */
+        snprintf(head, sizeof head, "%.*s", 9, name);
+        snprintf(tail, sizeof tail, "%s", name + 9);
+    }
+    for (const rename_ *k = rules; rules && k->from; k++) {
+        int in_block = !strncmp(k->from, "*.", 2);
+        const char *from = k->from + (in_block ? 2 : 0);
+        char *part = *head && !in_block ? head : tail;
+        if ((in_block && !*head) || strncmp(part, from, strlen(from))) continue;
+        char rest[120];
+        snprintf(rest, sizeof rest, "%s", part + strlen(from));
+        snprintf(part, sizeof tail, "%s%.80s", k->to, rest);
+        if (part == tail) break;
+    }
+    snprintf(out, 200, "%s%.90s", head, tail);
+}
+
+/* One network's tensors into the open dictionary. extra: one more tensor, NULL none. skip: tensors that are left out, by the start of their names ("*x": by x anywhere). */
+static void put(hpt__torch_out *t, hpt_model *m, const char *prefix, const rename_ *rules, const char *extra, const char *skip) {
+    static const float zeros[64];
+    char local[200], name[400];
+    for (int i = 0; i < m->net.n_tensors; i++) {
+        const hpt__tensor *x = &m->net.tensors[i];
+        if (x->head || (skip && (*skip == '*' ? strstr(x->name, skip + 1) != NULL : !strncmp(x->name, skip, strlen(skip))))) continue;
+        renamed(x->name, rules, local);
+        snprintf(name, sizeof name, "%s%s", prefix, local);
+        hpt__tw_str(t, name);
+        hpt__tw_tensor_f32(t, hpt__model_tensor(m, i), x->count, x->ndim, x->shape, NULL);
+    }
+    if (!extra) return;
+    snprintf(name, sizeof name, "%s%s", prefix, extra);
+    hpt__tw_str(t, name);
+    hpt__tw_tensor_f32(t, zeros, 64, 1, (int64_t[]){64}, NULL);
+}
+/* where: dictionaries with '/', then the prefix of the names: "state_dict/module." */
+static void put_at(hpt__torch_out *t, hpt_model *m, const char *where, const rename_ *rules, const char *extra, const char *skip) {
+    const char *slash = strchr(where, '/');
+    char key[100];
+    if (!slash) {
+        put(t, m, where, rules, extra, skip);
+        return;
+    }
+    snprintf(key, sizeof key, "%.*s", (int)(slash - where), where);
+    hpt__tw_str(t, key);
+    hpt__tw_dict(t, 1);
+    put_at(t, m, slash + 1, rules, extra, skip);
+    hpt__tw_end_dict(t);
+}
+static void write_file(const char *path, hpt_model *m, const char *where, const rename_ *rules, const char *extra, const char *skip) {
+    hpt__torch_out t;
+    hpt__tw_begin(&t);
+    hpt__tw_dict(&t, 1);
+    put_at(&t, m, where, rules, extra, skip);
+    hpt__tw_end_dict(&t);
+    OK(hpt__tw_finish(&t, path));
+}
+static int same_weights(const hpt_model *a, const hpt_model *b) {
+    if (a->net.n_tensors != b->net.n_tensors) return 0;
+    for (int i = 0; i < a->net.n_tensors; i++)
+        if (!a->net.tensors[i].head && memcmp(hpt__model_tensor((hpt_model *)(uintptr_t)a, i), hpt__model_tensor((hpt_model *)(uintptr_t)b, i), a->net.tensors[i].count * 4)) return 0;
+    return 1;
+}
+static hpt_model *model_of(hpt_context *ctx, const char *options, uint64_t seed) {
+    hpt_model *m;
+    OK(hpt_model_create(ctx, config(options), &m));
+    fill_model(m, seed);
+    return m;
+}
+static char *json_of(hpt_result *r) {
+    size_t n;
+    OK(hpt_result_json(r, NULL, 0, &n));
+    char *text = malloc(n);
+    OK(hpt_result_json(r, text, n, NULL));
+    return text;
+}
+
+#define TINY "arch=resnet10 width=16 stem=small"
+#define TINY18 "arch=resnet18 width=16 stem=small"
+
+TEST(backbone_under_any_prefix_and_container) {
+    static const struct { const char *where; const rename_ *rules; } places[] = {
+        {"", NULL}, {"module.", NULL}, {"_orig_mod.", NULL}, {"state_dict/_orig_mod.module.", NULL}, {"state_dict/module._orig_mod.encoder.", NULL},
+        {"state_dict/module.encoder.", NULL}, {"model_state/backbone.", NULL}, {"network/", NULL}, {"a/b/c/d/e.f.g.h.", NULL}, {"teacher/backbone.", NULL},
+        {"state_dict/online_encoder.net.", NULL}, {"learner.net.trunk.base_net._feature_blocks.", NULL}, {"state_dict/backbone.body.", NULL}, {"model/net.model.", NULL},
+        {"state_dict/backbone.", sequential}, {"encoder.0.", sequential}, {"", sequential}, {"state_dict/backbone.", small_sequential}, {"features.", nested},
+        {"0.", sequential}, {"model/encoder.", cut}, {"net/module.encoder.", shortcut}, {"model/backbone.bottom_up.", detectron}, {"model/", detectron}};
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, TINY, 5), *deep = model_of(ctx, TINY18, 6), *got;
+    hpt_config *plain = config("seed=3");
+    char path[200];
+    snprintf(path, sizeof path, "%s/f.pth", temp_dir());
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        for (int k = 0; k < 2; k++) {
+            write_file(path, k ? deep : m, places[i].where, places[i].rules, NULL, NULL);
+            hpt_status st = hpt_model_load(ctx, plain, path, &got, NULL);
+            if (st) FAIL("'%s' (%zu): %s", places[i].where, i, hpt_last_error());
+            if (!same_weights(k ? deep : m, got)) FAIL("'%s' (%zu): other weights", places[i].where, i);
+            hpt_model_destroy(got);
+        }
+}
+
+/* The documented order, and the option that names another. */
+TEST(one_of_several_networks) {
+    static const struct { const char *first, *second; int takes; } pairs[] = {
+        {"state_dict/module.encoder_q.", "state_dict/module.encoder_k.", 0}, {"state_dict/module.encoder_k.", "state_dict/module.encoder_q.", 1},
+        {"student/module.backbone.", "teacher/backbone.", 1}, {"teacher.backbone.", "student.backbone.", 0}, {"teacher_backbone.", "student_backbone.", 0},
+        {"momentum_backbone.", "backbone.", 1}, {"backbone_momentum.", "backbone.", 1}, {"key_backbone.", "backbone.", 1}, {"target_net.0.", "online_net.0.", 1},
+        {"state_dict/", "state_dict_ema/", 1}, {"model_ema/module.", "model/", 0}, {"ema_state_dict/module.backbone.", "state_dict/backbone.", 1},
+        {"module.momentum_encoder.", "module.base_encoder.", 1}, {"hpt/monitor_weights/", "state_dict/module.encoder_q.", 1}, {"target_encoder.net.", "online_encoder.net.", 1},
+        {"a.b.", "a.", 1}, {"left.", "right.", 0}};
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m[2] = {model_of(ctx, TINY, 7), model_of(ctx, TINY, 8)}, *got;
+    char path[200];
+    snprintf(path, sizeof path, "%s/f.pth", temp_dir());
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const char *where[2] = {pairs[i].first, pairs[i].second};
+        hpt__torch_out t;
+        hpt__tw_begin(&t);
+        hpt__tw_dict(&t, 1);
+        size_t common = strcspn(where[0], "/") + 1;
+        int shared = strchr(where[0], '/') && !strncmp(where[0], where[1], common);     /* both in one dictionary */
+        char key[40];
+        snprintf(key, sizeof key, "%.*s", (int)common - 1, where[0]);
+        if (shared) hpt__tw_str(&t, key), hpt__tw_dict(&t, 1);
+        for (int k = 0; k < 2; k++) put_at(&t, m[k], where[k] + (shared ? common : 0), NULL, NULL, NULL);
+        if (shared) hpt__tw_end_dict(&t);
+        hpt__tw_end_dict(&t);
+        OK(hpt__tw_finish(&t, path));
+        for (int ask = -1; ask < 2; ask++) {
+            hpt_config *c = config("seed=3");
+            if (ask >= 0) OK(hpt_config_set(c, "backbone_prefix", where[ask]));
+            OK(hpt_model_load(ctx, c, path, &got, NULL));
+            if (!same_weights(m[ask < 0 ? pairs[i].takes : ask], got)) FAIL("%s, %s, asked %d: the other one", where[0], where[1], ask);
+            hpt_model_destroy(got);
+        }
+        hpt_result *info;
+        OK(hpt_file_info(path, &info));
+        char *text = json_of(info);
+        CHECK(strstr(text, "others ") && strstr(text, where[!pairs[i].takes]));
+        hpt_result_destroy(info);
+    }
+    hpt_config *c = config("backbone_prefix=nothing");
+    FAILS(HPT_ERR_MISMATCH, "the file has 'left.', 'right.'", hpt_model_load(ctx, c, path, &got, NULL));
+    OK(hpt_config_set(c, "backbone_prefix", "right"));          /* the last separator may be left out */
+    OK(hpt_model_load(ctx, c, path, &got, NULL));
+    CHECK(same_weights(m[1], got));
+}
+
+TEST(another_network_with_our_names_is_refused) {
+    static const struct { const char *extra, *says; } more[] = {
+        {"layer1.0.se.fc1.weight", "SE-ResNet"}, {"layer4.0.se_module.fc2.bias", "SE-ResNet"}, {"layer2.0.eca.conv.weight", "ECA"}, {"layer1.0.bn1.IN.weight", "IBN"},
+        {"layer3.0.conv2.1.filt", "blur pools"}, {"maxpool.1.filt", "blur pools"}, {"layer1.0.ca.fc1.weight", "attention"}, {"layer1.0.conv1.bias", "biases"},
+        {"conv2.weight", "deep stem"}, {"bn3.weight", "deep stem"}, {"layer2.0.norm3.weight", "layer2.0.norm3.weight"}, {"layer5.0.conv1.weight", "layer5.0.conv1.weight"},
+        {"layer1.0.conv2.conv_offset.weight", "deformable"}, {"layer1.3.weight", "layer1.3.weight"}, {"layer1.0.conv1.weight_mask", "pruned"}};
+    static const char *const beside[] = {"fc.weight", "head.fc.bias", "projector.0.weight", "queue", "bn1.num_batches_tracked", "layer1.0.bn1.num_batches_tracked",
+                                         "attnpool.c_proj.weight", "prototypes.weight", "neck.conv1.weight", "predictor.layers.0.weight"};
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, TINY, 9), *got;
+    hpt_config *plain = config("seed=3"), *allow = config("unused=allow");
+    hpt_result *report;
+    char path[200];
+    double n;
+    snprintf(path, sizeof path, "%s/f.pth", temp_dir());
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        write_file(path, m, "state_dict/module.", NULL, more[i].extra, NULL);
+        FAILS(HPT_ERR_MISMATCH, more[i].says, hpt_model_load(ctx, plain, path, &got, &report));
+        CHECK(!got && strstr(hpt_last_error(), more[i].extra) && strstr(hpt_last_error(), "unused=allow") && strlen(hpt_last_error()) < 600);
+        OK(hpt_result_number(report, "foreign_count", &n));
+        CHECK(n == 1);
+        OK(hpt_model_load(ctx, allow, path, &got, NULL));
+        CHECK(same_weights(m, got));
+        hpt_model_destroy(got);
+        hpt_result_destroy(report);
+        OK(hpt_file_info(path, &report));
+        CHECK(strstr(json_of(report), "\"loads\": false"));
+        hpt_result_destroy(report);
+    }
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        write_file(path, m, "state_dict/module.", NULL, beside[i], NULL);
+        OK(hpt_model_load(ctx, plain, path, &got, NULL));
+        CHECK(same_weights(m, got));
+        hpt_model_destroy(got);
+    }
+    write_file(path, m, "features.", sequential, "2.weight", NULL);      /* in a Sequential: a layer before the stages */
+    FAILS(HPT_ERR_MISMATCH, "features.2.weight", hpt_model_load(ctx, plain, path, &got, NULL));
+    write_file(path, m, "features.", sequential, "8.weight", NULL);      /* and behind them, a head */
+    OK(hpt_model_load(ctx, plain, path, &got, NULL));
+    write_file(path, m, "", NULL, NULL, "layer3.0.bn2.running_var");
+    FAILS(HPT_ERR_MISMATCH, "missing layer3.0.bn2.running_var", hpt_model_load(ctx, plain, path, &got, NULL));
+    write_file(path, m, "", NULL, NULL, "*running");
+    FAILS(HPT_ERR_MISMATCH, "group norm", hpt_model_load(ctx, plain, path, &got, NULL));
+    write_file(path, m, "", NULL, NULL, "layer4");
+    FAILS(HPT_ERR_MISMATCH, "no layer4", hpt_model_load(ctx, plain, path, &got, NULL));
+    write_file(path, m, "", NULL, NULL, "bn1.");
+    FAILS(HPT_ERR_MISMATCH, "no stem", hpt_model_load(ctx, plain, path, &got, NULL));
+}
+
+/* Shapes that are not a ResNet's of ours are named; a wrong option gets one line with the right ones. */
+TEST(another_architecture_is_named) {
+    static const struct { const char *tensor; int64_t shape[4]; const char *says; } other[] = {
+        {"layer1.0.conv2.weight", {16, 4, 3, 3}, "ResNeXt: layer1.0.conv2 has 4 groups"}, {"layer1.0.conv2.weight", {32, 32, 3, 3}, "wide ResNet"},
+        {"conv1.weight", {16, 1, 3, 3}, "takes 1 channels"}, {"conv1.weight", {16, 3, 5, 5}, "5x5"}, {"conv1.weight", {24, 3, 3, 3}, "24 channels"}};
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, TINY, 10), *got;
+    hpt_config *plain = config("seed=3");
+    char path[200];
+    snprintf(path, sizeof path, "%s/f.pth", temp_dir());
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        static const float zeros[16384];
+        hpt__torch_out t;
+        hpt__tw_begin(&t);
+        hpt__tw_dict(&t, 1);
+        put(&t, m, "", NULL, NULL, other[i].tensor);
+        hpt__tw_str(&t, other[i].tensor);
+        const int64_t *s = other[i].shape;
+        hpt__tw_tensor_f32(&t, zeros, (uint64_t)(s[0] * s[1] * s[2] * s[3]), 4, s, NULL);
+        hpt__tw_end_dict(&t);
+        OK(hpt__tw_finish(&t, path));
+        FAILS(HPT_ERR_MISMATCH, other[i].says, hpt_model_load(ctx, plain, path, &got, NULL));
+    }
+    write_file(path, m, "", NULL, NULL, NULL);
+    FAILS(HPT_ERR_MISMATCH, "set arch=resnet10 width=16 stem=small", hpt_model_load(ctx, config("arch=resnet50"), path, &got, NULL));
+    FAILS(HPT_ERR_MISMATCH, "not a resnet10 of width 64, stem small", hpt_model_load(ctx, config("arch=resnet10 stem=small"), path, &got, NULL));
+    FAILS(HPT_ERR_MISMATCH, "carry_head", hpt_model_load(ctx, config("carry_head=1"), path, &got, NULL));
+    OK(hpt_model_save(m, path, "moco"));
+    FAILS(HPT_ERR_MISMATCH, "set moco_dim=128", hpt_model_load(ctx, config(TINY " carry_head=1 moco_dim=24"), path, &got, NULL));
+    OK(hpt_model_load(ctx, config("carry_head=1 moco_dim=24"), path, &got, NULL));      /* arch left out: the head's width is the file's too */
+}
