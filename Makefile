@@ -39,6 +39,9 @@ have      = $(shell $(PKG) --exists $(1) 2>/dev/null && echo 1)
 header    = $(shell echo '\#include <$(1)>' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1)
 JPEG     ?= $(call have,libjpeg)
 PNG      ?= $(call have,libpng)
+# libtiff from 4.5 on: older ones report errors through handlers of the whole process
+TIFF     ?= $(shell $(PKG) --atleast-version=4.5 libtiff-4 2>/dev/null && echo 1)
+WEBP     ?= $(call have,libwebp)
 ONEDNN   ?= $(call header,dnnl.h)
 CUDA_HOME ?= /usr/local/cuda
 NVCC     ?= $(CUDA_HOME)/bin/nvcc
@@ -50,7 +53,7 @@ CUDA_HEADERS := $(shell [ -f $(CUDA_HOME)/include/cuda_runtime_api.h ] && [ -f $
 CUDA     ?= $(and $(CUDA_HEADERS),$(wildcard $(NVCC)))
 MPI      ?= $(call have,ompi-c)
 BASE_OK  := $(and $(call have,zlib),$(call have,jansson),$(call have,libxxhash),$(call header,stb/stb_image.h))
-PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libdnnl-dev
+PACKAGES := gcc make pkg-config zlib1g-dev libjansson-dev libxxhash-dev libstb-dev libjpeg62-turbo-dev libpng-dev libtiff-dev libwebp-dev libdnnl-dev
 DEMO_PACKAGES := dataset-fashion-mnist openclipart-png
 TEST_PACKAGES := python3 g++ binutils openmpi-bin libopenmpi-dev
 
@@ -60,10 +63,11 @@ WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prot
 OPT      := $(if $(filter 1,$(DEBUG)),-O0,-O2)
 SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
             $(if $(filter 1,$(TSAN)),-fsanitize=thread)
-DEPS     := zlib jansson libxxhash $(if $(JPEG),libjpeg) $(if $(PNG),libpng)
+DEPS     := $(if $(TIFF),libtiff-4) $(if $(WEBP),libwebp) $(if $(PNG),libpng) $(if $(JPEG),libjpeg) jansson libxxhash zlib
+HAVE     := $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) $(if $(TIFF),-DHPT_HAVE_TIFF) $(if $(WEBP),-DHPT_HAVE_WEBP)
 FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
             -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
-            $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) \
+            $(HAVE) \
             $(shell $(PKG) --cflags $(DEPS) 2>/dev/null)
 ALLFLAGS := $(FLAGS) $(CFLAGS)
 HASH     := $(shell echo '$(CC) $(ALLFLAGS) $(COVER)' | cksum | cut -d' ' -f1)
@@ -76,7 +80,7 @@ LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-
 # ---- sources ----
 SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c handle.c log.c clock.c text.c) \
        $(addprefix src/io/,file.c folder.c ini.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
-       $(addprefix src/data/,classes.c image_scan.c image_tiff.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c folders.c list.c dataset_open.c known.c annotations.c loader.c) \
+       $(addprefix src/data/,classes.c image_scan.c image_pnm.c image_bmp.c image_tiff.c image_webp.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c folders.c list.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
        $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) $(addprefix src/eval/,linear.c metrics.c knn.c similarity.c) \
        $(addprefix src/ssl/,moco.c session.c checkpoint.c recognise.c names.c features.c labelled.c probe.c monitor.c finetune.c search.c) \
@@ -114,6 +118,8 @@ SPACE    := $(EMPTY) $(EMPTY)
 found = $(if $(1),@  found    $(2),@  missing  $(2): $(3))
 FOUND := $(call found,$(JPEG),libjpeg-turbo,JPEG files are read by stb_image$(comma) slower  (apt-get install libjpeg62-turbo-dev)) \
          $(call found,$(PNG),libpng,PNG files are read by stb_image$(comma) slower  (apt-get install libpng-dev)) \
+         $(call found,$(TIFF),libtiff,compressed TIFF files are not read  (apt-get install libtiff-dev$(comma) 4.5 or later)) \
+         $(call found,$(WEBP),libwebp,WebP files are not read  (apt-get install libwebp-dev)) \
          $(call found,$(ONEDNN),oneDNN,only the slow reference backend is built  (apt-get install libdnnl-dev)) \
          $(call found,$(MPI),MPI,no training over several processes  (apt-get install libopenmpi-dev)) \
          $(call found,$(CUDA),CUDA$(comma) cuDNN$(comma) NCCL,no cuda module  (CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME) say where to look)) \
@@ -398,7 +404,7 @@ uninstall:              ## remove what install put there
 clean:                  ## remove builds and products (not demo/out)
 	$(Q)rm -rf build bin lib/*.so* lib/*.a lib/hpt lib/.flags
 help:                   ## this list
-	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
+	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), libtiff $(if $(TIFF),yes,no), libwebp $(if $(WEBP),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
 .PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test install uninstall clean help

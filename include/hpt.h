@@ -118,9 +118,10 @@ HPT_API const char *hpt_status_name(hpt_status status);
  * none failed yet. Borrowed: valid until the next failing call on this thread. At most 1 KiB. Since 0.1. */
 HPT_API const char *hpt_last_error(void);
 
-/* hpt_has - 1 if a feature is there, else 0, also for unknown names. Built in: "reference", "jpeg-turbo", "libpng". In modules:
- * "onednn", "cuda", "nccl" (comes with cuda), "mpi": 1 if the module's file is where hpt_context_create() looks without
- * module_dir; nothing is loaded, so its own libraries or a device may still be missing. Since 0.1. */
+/* hpt_has - 1 if a feature is there, else 0, also for unknown names. Built in: "reference", "jpeg-turbo", "libpng",
+ * "libtiff", "libwebp". In modules: "onednn", "cuda", "nccl" (comes with cuda), "mpi": 1 if the module's file is where
+ * hpt_context_create() looks without module_dir; nothing is loaded, so its own libraries or a device may still be
+ * missing. Since 0.1. */
 HPT_API int32_t hpt_has(const char *feature);
 
 /* ==== Configuration: the one option table ============================================================================ */

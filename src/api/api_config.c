@@ -19,6 +19,12 @@ int32_t hpt_has(const char *feature) {
 #ifdef HPT_HAVE_PNG
                                        "libpng",
 #endif
+#ifdef HPT_HAVE_TIFF
+                                       "libtiff",
+#endif
+#ifdef HPT_HAVE_WEBP
+                                       "libwebp",
+#endif
                                        ""};
     for (size_t i = 0; feature && i < sizeof have / sizeof *have; i++)
         if (*feature && !strcmp(have[i], feature)) return 1;

@@ -83,20 +83,12 @@ void hpt__draws_view(const hpt__draws *d, const hpt__augment *a, int w, int h, u
 
 hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out) {
     int w = im->w, h = im->h;
-    const uint8_t *src = im->rgb;
     if ((w < h ? w : h) != resize) {
-        int nw = w <= h ? resize : (int)((int64_t)resize * w / h), nh = w <= h ? (int)((int64_t)resize * h / w) : resize;
-        uint8_t *mid = hpt__work_get(wk, 5, (size_t)nw * (size_t)nh * 3);
-        if (!mid) return hpt__fail_memory((size_t)nw * (size_t)nh * 3);
-        HPT_TRY(hpt__resize(wk, src, w, h, 0, 0, w, h, mid, nw, nh));
-        src = mid;
-        w = nw;
-        h = nh;
+        w = im->w <= im->h ? resize : (int)((int64_t)resize * im->w / im->h);
+        h = im->w <= im->h ? (int)((int64_t)resize * im->h / im->w) : resize;
     }
     int x = (int)lrint((w - size) / 2.0), y = (int)lrint((h - size) / 2.0);
-    for (int r = 0; r < size; r++)
-        memcpy(out + (size_t)r * (size_t)size * 3, src + ((size_t)(y + r) * (size_t)w + (size_t)x) * 3, (size_t)size * 3);
-    return HPT_OK;
+    return hpt__resize_part(wk, im->rgb, im->w, 0, 0, im->w, im->h, w, h, x, y, size, size, out);
 }
 
 void hpt__normalize_table(const float mean[3], const float std[3], float table[3][256]) {

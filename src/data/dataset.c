@@ -14,8 +14,9 @@ hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **o
     if (!s) return hpt__fail_memory(sizeof *s);
     s->refs = 1;
     s->n = n;
-    s->limits = (hpt__image_limits){(uint64_t)OPT_I(o, max_pixels), (uint64_t)OPT_I(o, max_file_mb) << 20,
-                                    OPT_IS(o, alpha, "white") ? HPT__ALPHA_WHITE : OPT_IS(o, alpha, "black") ? HPT__ALPHA_BLACK : HPT__ALPHA_DROP};
+    s->limits = (hpt__image_limits){.max_pixels = (uint64_t)OPT_I(o, max_pixels), .max_bytes = (uint64_t)OPT_I(o, max_file_mb) << 20,
+                                    .alpha = OPT_IS(o, alpha, "white") ? HPT__ALPHA_WHITE : OPT_IS(o, alpha, "black") ? HPT__ALPHA_BLACK : HPT__ALPHA_DROP,
+                                    .orient = OPT_IS(o, orient, "apply"), .accept_cut = OPT_IS(o, truncated, "accept")};
     s->skip_bad = OPT_IS(o, bad_image, "skip");
     s->cache_side = (int)OPT_I(o, cache_side);
     s->cache_left = (uint64_t)OPT_I(o, cache_mb) << 20;
@@ -109,7 +110,7 @@ static hpt_status pixels_image(const hpt__source *s, uint64_t k, hpt__work *work
         for (int x = 0; x < s->w; x++)
             for (int c = 0; c < 3; c++) row[3 * x + c] = (uint8_t)(from[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)s->channels + (size_t)(s->channels == 3 ? c : 0)] ^ flip);
     }
-    *view = (hpt__image){w, h, to};
+    *view = (hpt__image){.w = w, .h = h, .rgb = to};
     return HPT_OK;
 }
 
@@ -127,7 +128,7 @@ static hpt_status keep(hpt__source *s, uint64_t k, hpt__work *work, hpt__image *
             return st;
         }
         hpt__image_free(hold);
-        *hold = (hpt__image){w, h, small};
+        *hold = (hpt__image){.w = w, .h = h, .rgb = small, .cut = hold->cut};
     }
     *view = *hold;
     uint64_t bytes = 8 + (uint64_t)hold->w * (uint64_t)hold->h * 3;

@@ -4,9 +4,11 @@
 #include "core/alloc.h"
 #include "data/collection.h"
 #include "io/arrays.h"
+#include "io/file.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int ends(const char *s, const char *tail) {
     size_t a = strlen(s), b = strlen(tail);
@@ -96,6 +98,21 @@ static hpt_status open_npz(const hpt__options *o, const char *path, hpt__source 
     return st;
 }
 
+/* A file that its name does not tell: an image by its first bytes? */
+static hpt_status open_by_content(const char *path, hpt__collection *c) {
+    uint8_t head[HPT__IMAGE_HEAD];
+    size_t got = 0;
+    int fd;
+    const char *unread = hpt__image_unread(path);
+    HPT_TRY(hpt__file_open(path, &fd, NULL));
+    hpt_status st = hpt__file_take(fd, path, head, sizeof head, &got);
+    close(fd);
+    if (st) return st;
+    if (hpt__image_kind_of(head, got) != HPT__IMAGE_OTHER) return hpt__collect(c, hpt__strdup(path), -1, NULL, 0);
+    if (unread) return hpt__fail(HPT_ERR_FORMAT, "%.700s: images of kind .%s are not read", path, unread);
+    return hpt__fail(HPT_ERR_FORMAT, "%.700s: not a folder, list (.txt .tsv .csv .lst), IDX, npz or image", path);
+}
+
 hpt_status hpt__source_open(const hpt__options *o, const char *path, hpt__source **out) {
     struct stat s;
     hpt__collection c = {0};
@@ -107,7 +124,7 @@ hpt_status hpt__source_open(const hpt__options *o, const char *path, hpt__source
     else if (ends(path, ".npz")) return open_npz(o, path, out);
     else if (hpt__image_name(path)) st = hpt__collect(&c, hpt__strdup(path), -1, NULL, 0);
     else if (ends(path, ".txt") || ends(path, ".tsv") || ends(path, ".csv") || ends(path, ".lst")) st = hpt__collect_list(&c, o, path);
-    else return hpt__fail(HPT_ERR_FORMAT, "%.700s: not a folder, list (.txt .tsv .csv .lst), IDX, npz or image by its name", path);
+    else st = open_by_content(path, &c);
     if (!st) st = hpt__collection_source(o, &c, out);
     hpt__collection_fini(&c);
     return st;

@@ -13,24 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_FOLDERS = 10000000, KINDS = 24, HEAD = 32 };
-
-/* The extension of a name that ends like an image which is not read, else NULL. */
-static const char *unread_extension(const char *path) {
-    static const char *const ends[] = {"gif", "webp", "heic", "heif", "avif", "jxl", "jp2", "jfif", "jpe", "psd", "svg", "exr", "hdr", "ico", "tga", "pcx", "dds", "dng", "cr2", "nef", "arw", "raw", "dcm"};
-    const char *dot = strrchr(path, '.');
-    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
-        if (!strcasecmp(dot + 1, ends[i])) return ends[i];
-    return NULL;
-}
-static int no_extension(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return !strchr(slash ? slash + 1 : path, '.');
-}
-static int is_image(const uint8_t *head, size_t n) {
-    return n >= 4 && (!memcmp(head, "\x89PNG", 4) || !memcmp(head, "\xff\xd8\xff", 3) || !memcmp(head, "BM", 2) || !memcmp(head, "II*\0", 4) || !memcmp(head, "MM\0*", 4));
-}
-
+enum { MAX_FOLDERS = 10000000, KINDS = 24 };
 
 typedef struct place { uint64_t dev, ino; int64_t parent; } place;                      /* a folder, and the one it was met in */
 typedef struct todo { char *path; int64_t parent; uint64_t dev, ino; int link; } todo;  /* a folder to read */
@@ -161,9 +144,9 @@ static hpt_status take(walk *w, char *path, const hpt__folder_entry *e, int32_t 
     if (e->kind != HPT__FOLDER_FILE) {
         if (e->kind == HPT__FOLDER_NOWHERE) count(&w->nowhere, path);
         else if (image) unread(w, path, "(no file)");
-    } else if (!image && (extension = unread_extension(path))) unread(w, path, extension);
-    else if (!image && no_extension(path)) {
-        uint8_t head[HEAD];
+    } else if (!image && (extension = hpt__image_unread(path))) unread(w, path, extension);
+    else if (!image && hpt__image_no_extension(path)) {
+        uint8_t head[HPT__IMAGE_HEAD];
         size_t got = 0;
         int fd;
         hpt_status st = hpt__file_open(path, &fd, NULL);
@@ -172,7 +155,7 @@ static hpt_status take(walk *w, char *path, const hpt__folder_entry *e, int32_t 
             close(fd);
         }
         if (st) unread(w, path, "(unreadable)");
-        else image = is_image(head, got);
+        else image = hpt__image_kind_of(head, got) != HPT__IMAGE_OTHER;
     }
     if (e->kind == HPT__FOLDER_FILE && image) {
         HPT_TRY(hpt__collect(w->c, path, label, NULL, 0));

@@ -1,101 +1,475 @@
 /* SPDX-License-Identifier: MIT
- * Baseline TIFF as the UC Merced set is made of: 8 bits, gray or RGB (further samples are passed over), uncompressed, chunky, in strips, either
- * byte order, first image of the file. Everything else is refused with its reason. */
+ * TIFF and BigTIFF, first image of the file. The directory is read here, once, whatever the compression: it decides layout, colours and limits.
+ * Uncompressed strips and tiles are taken straight from the file; compressed ones come from libtiff, which serves as a codec only.
+ * Pixels as Pillow: RGB, alpha and CMYK of 16 bits by their high byte, fewer bits scaled, palettes by their high byte, premultiplied colours divided
+ * by alpha. Gray of 9 to 16 bits is scaled (Pillow clips it at 255, so nearly white). */
 #include "data/image.h"
 #include "core/alloc.h"
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+#ifdef HPT_HAVE_TIFF
+#include <tiffio.h>
+#endif
 
 #define BAD(...) hpt__fail(HPT_ERR_DATA, "TIFF: " __VA_ARGS__)
-enum { WIDTH = 256, HEIGHT = 257, BITS = 258, COMPRESSION = 259, PHOTOMETRIC = 262, STRIP_OFFSETS = 273, SAMPLES = 277, STRIP_ROWS = 278, STRIP_BYTES = 279, PLANAR = 284, PREDICTOR = 317, TILES = 322 };
+enum {
+    WIDTH = 256, HEIGHT = 257, BITS = 258, COMPRESSION = 259, PHOTOMETRIC = 262, FILL_ORDER = 266, STRIP_OFFSETS = 273, ORIENTATION = 274, SAMPLES = 277,
+    STRIP_ROWS = 278, STRIP_BYTES = 279, PLANAR = 284, COLOURS = 320, TILE_WIDTH = 322, TILE_HEIGHT = 323, TILE_OFFSETS = 324, TILE_BYTES = 325, EXTRA = 338,
+    FORMAT = 339
+};
+enum { WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK = 5, YCBCR };
+enum { JPEG = 7, LZMA = 34925, ZSTD = 50000 };
+enum { MAX_SAMPLES = 8, MAX_TAGS = 2000, MAX_JPEG_BLOCKS = 16384 };
 
+typedef struct array { uint64_t count; size_t at; int size; } array;       /* values of a tag: where they lie in the file, bytes of each */
 typedef struct tiff {
     const uint8_t *d;
     size_t n;
-    int big;
-    uint32_t width, height, compression, photometric, samples, rows, planar, strips;
-    size_t offsets, bytes;              /* where the arrays of the strips lie */
-    int offset_type, bytes_type;
+    int big_endian, big;
+    uint64_t w, h, bits, compression, photometric, fill, orientation, samples, rows, planar, tile_w, tile_h, extra, format;
+    array offsets, bytes, colours, extras;
+    int tiled, planes;
+    uint64_t bw, bh, across, down, row, block;      /* a strip or tile: pixels; blocks of a plane; bytes of its row, of one plane of it */
 } tiff;
 
-static uint32_t u16(const tiff *t, size_t at) { return t->big ? (uint32_t)t->d[at] << 8 | t->d[at + 1] : (uint32_t)t->d[at + 1] << 8 | t->d[at]; }
-static uint32_t u32(const tiff *t, size_t at) { return t->big ? u16(t, at) << 16 | u16(t, at + 2) : u16(t, at + 2) << 16 | u16(t, at); }
-static uint32_t item(const tiff *t, size_t at, int type, uint32_t i) { return type == 3 ? u16(t, at + 2 * (size_t)i) : u32(t, at + 4 * (size_t)i); }
+static uint64_t value(const tiff *t, size_t at, int size) {
+    uint64_t v = 0;
+    for (int i = 0; i < size; i++) v |= (uint64_t)t->d[at + (size_t)i] << 8 * (t->big_endian ? size - 1 - i : i);
+    return v;
+}
+static uint64_t item(const tiff *t, const array *a, uint64_t i) { return value(t, a->at + (size_t)i * (size_t)a->size, a->size); }
 
-static hpt_status parse(const uint8_t *d, size_t n, tiff *t) {
-    memset(t, 0, sizeof *t);
-    t->d = d;
-    t->n = n;
-    t->big = n > 0 && d[0] == 'M';
-    t->compression = t->samples = t->planar = 1;
-    t->photometric = 9;
-    t->rows = UINT32_MAX;
-    if (n < 16) return BAD("cut");
-    size_t at = u32(t, 4);
-    if (at > n - 2 || u16(t, at) > (n - at - 2) / 12) return BAD("the directory lies outside the file");
-    uint32_t tags = u16(t, at), counts = 0;
-    for (uint32_t i = 0; i < tags; i++) {
-        size_t e = at + 2 + 12 * (size_t)i;
-        uint32_t tag = u16(t, e), type = u16(t, e + 2), count = u32(t, e + 4);
-        if (type != 3 && type != 4) {       /* neither SHORT nor LONG: nothing that we need */
-            if (tag == STRIP_OFFSETS || tag == STRIP_BYTES || tag == WIDTH || tag == HEIGHT) return BAD("a tag of an unexpected type");
+static int type_size(uint64_t type) {
+    static const uint8_t size[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8};
+    return type < sizeof size ? size[type] : 0;
+}
+
+/* Calls back for each entry of the first directory whose values lie in the file. Together they may not name much more than the file holds: one
+ * megabyte must not stand for thousands of megabytes of values. */
+typedef hpt_status (*on_tag)(tiff *t, uint64_t tag, const array *a);
+static hpt_status directory(tiff *t, on_tag fn) {
+    t->big_endian = t->d[0] == 'M';
+    t->big = t->d[t->big_endian ? 3 : 2] == 43;
+    size_t header = t->big ? 16 : 8, entry = t->big ? 20 : 12, word = t->big ? 8 : 4, head = t->big ? 8 : 2;
+    uint64_t total = 0, last = UINT64_MAX;
+    if (t->n < header + head) return BAD("cut");
+    if (t->big && (value(t, 4, 2) != 8 || value(t, 6, 2))) return BAD("BigTIFF with offsets of %u bytes", (unsigned)value(t, 4, 2));
+    uint64_t at = value(t, t->big ? 8 : 4, (int)word), tags;
+    if (at < header || at > t->n - head) return BAD("the directory lies outside the file");
+    tags = value(t, (size_t)at, (int)head);
+    if (tags > (t->n - at - head) / entry) return BAD("the directory lies outside the file");
+    if (tags > MAX_TAGS) return BAD("a directory of %llu tags", (unsigned long long)tags);
+    for (uint64_t i = 0; i < tags; i++) {
+        size_t e = (size_t)at + head + entry * (size_t)i;
+        uint64_t tag = value(t, e, 2), count = value(t, e + 4, (int)word);
+        array a = {count, 0, type_size(value(t, e + 2, 2))};
+        if (!a.size) continue;                                  /* a type from the future */
+        uint64_t bytes = count > t->n / (uint64_t)a.size ? t->n + 1 : count * (uint64_t)a.size;
+        uint64_t where = bytes > word ? value(t, e + 4 + word, (int)word) : e + 4 + word;
+        int outside = where > t->n || bytes > t->n - where;
+        total += outside ? t->n : bytes;
+        if (total > 2 * (uint64_t)t->n) return BAD("the tags name more bytes than the file has");
+        if (!count || outside) continue;                        /* as if it were not there */
+        if (tag == last) return BAD("tag %llu stands there twice", (unsigned long long)tag);
+        last = tag;
+        a.at = (size_t)where;
+        HPT_TRY(fn(t, tag, &a));
+    }
+    return HPT_OK;
+}
+
+static hpt_status one(const tiff *t, uint64_t tag, const array *a, uint64_t *v) {
+    if (*v != UINT64_MAX) return BAD("tag %llu stands there twice", (unsigned long long)tag);
+    *v = item(t, a, 0);
+    return HPT_OK;
+}
+static hpt_status image_tag(tiff *t, uint64_t tag, const array *a) {
+    uint64_t first = 0;
+    switch (tag) {
+    case WIDTH: return one(t, tag, a, &t->w);
+    case HEIGHT: return one(t, tag, a, &t->h);
+    case COMPRESSION: return one(t, tag, a, &t->compression);
+    case PHOTOMETRIC: return one(t, tag, a, &t->photometric);
+    case FILL_ORDER: return one(t, tag, a, &t->fill);
+    case ORIENTATION: return one(t, tag, a, &t->orientation);
+    case SAMPLES: return one(t, tag, a, &t->samples);
+    case STRIP_ROWS: return one(t, tag, a, &t->rows);
+    case PLANAR: return one(t, tag, a, &t->planar);
+    case TILE_WIDTH: return one(t, tag, a, &t->tile_w);
+    case TILE_HEIGHT: return one(t, tag, a, &t->tile_h);
+    case BITS:
+    case FORMAT:
+        HPT_TRY(one(t, tag, a, tag == BITS ? &t->bits : &t->format));
+        first = tag == BITS ? t->bits : t->format;
+        if (a->count > MAX_SAMPLES) return BAD("%llu samples a pixel, up to %d are read", (unsigned long long)a->count, MAX_SAMPLES);
+        for (uint64_t i = 1; i < a->count; i++)
+            if (item(t, a, i) != first) return BAD("samples of different %s", tag == BITS ? "bits" : "formats");
+        return HPT_OK;
+    case EXTRA:
+        HPT_TRY(one(t, tag, a, &t->extra));
+        t->extras = *a;
+        return HPT_OK;
+    case COLOURS: t->colours = *a; return HPT_OK;
+    case STRIP_OFFSETS:
+    case TILE_OFFSETS:
+        if (t->offsets.count) return BAD("two lists of offsets");
+        t->tiled = tag == TILE_OFFSETS;
+        t->offsets = *a;
+        return HPT_OK;
+    case STRIP_BYTES:
+    case TILE_BYTES:
+        if (t->bytes.count) return BAD("two lists of byte counts");
+        t->bytes = *a;
+        return HPT_OK;
+    default: return HPT_OK;
+    }
+}
+
+static void unless(uint64_t *v, uint64_t preset) { if (*v == UINT64_MAX) *v = preset; }
+
+/* Which kinds of pixels are read. */
+static hpt_status pixel_kind(tiff *t) {
+    static const char *const formats[] = {"unknown", "unsigned", "signed", "floating-point", "untyped", "complex", "complex"};
+    unsigned long long p = t->photometric, s = t->samples, b = t->bits;
+    if (t->format != 1 && t->format != 4 && !(t->format == 2 && b == 8 && p <= BLACK_IS_0))      /* signed bytes: as Pillow, as if unsigned */
+        return BAD("%s samples of %llu bits are not read: convert the images to 8 bits", t->format < 7 ? formats[t->format] : formats[0], b);
+    if (!s || s > MAX_SAMPLES) return BAD("%llu samples a pixel, up to %d are read", s, MAX_SAMPLES);
+    if (p == RGB ? s < 3 : p == CMYK ? s < 4 : p == YCBCR ? s != 3 && s != 1 : p > PALETTE)
+        return BAD("%llu samples of photometric interpretation %llu are not supported", s, p);
+    int gray = p <= BLACK_IS_0, small = b == 1 || b == 2 || b == 4 || b == 8;
+    if (gray ? !small && b != 12 && b != 16 : p == PALETTE ? !small : p == YCBCR ? b != 8 : b != 8 && b != 16)
+        return BAD("%llu bits a sample of photometric interpretation %llu are not supported", b, p);
+    if (p == YCBCR && t->planar == 2) return BAD("YCbCr in separate planes is not supported");
+    if (p == PALETTE && (t->colours.count < 3u << b || t->colours.size != 2)) return BAD("no palette, or a short one");
+    return HPT_OK;
+}
+static hpt_status layout(tiff *t) {
+    if (t->tiled) {
+        if (t->tile_w == UINT64_MAX || t->tile_h == UINT64_MAX || !t->tile_w || !t->tile_h || t->tile_w > 65535 || t->tile_h > 65535)
+            return BAD("tiles without a size");
+        t->bw = t->tile_w;
+        t->bh = t->tile_h;
+    } else {
+        if (!t->rows) return BAD("strips of no rows");
+        t->bw = t->w;
+        t->bh = t->rows < t->h ? t->rows : t->h;
+    }
+    t->planes = t->planar == 2 ? (int)t->samples : 1;
+    t->across = (t->w + t->bw - 1) / t->bw;
+    t->down = (t->h + t->bh - 1) / t->bh;
+    t->row = (t->bw * t->bits * (t->samples / (uint64_t)t->planes) + 7) / 8;
+    t->block = t->row * t->bh;
+    uint64_t blocks = t->across * t->down * (uint64_t)t->planes;
+    if (t->offsets.count < blocks) return BAD("%llu %s do not make %llux%llu pixels", (unsigned long long)t->offsets.count, t->tiled ? "tiles" : "strips",
+                                              (unsigned long long)t->w, (unsigned long long)t->h);
+    if (t->bytes.count ? t->bytes.count < blocks : t->compression != 1) return BAD("%llu byte counts for %llu strips or tiles",
+                                                                                  (unsigned long long)t->bytes.count, (unsigned long long)blocks);
+    if (t->compression == JPEG && blocks > MAX_JPEG_BLOCKS) return BAD("%llu JPEG strips or tiles", (unsigned long long)blocks);
+    return HPT_OK;
+}
+
+#ifdef HPT_HAVE_TIFF
+/* Codecs that libtiff may have and whose work and memory the size of the pixels bounds. */
+static const char *codec(uint64_t compression) {
+    static const struct { int number; const char *name; } names[] = {
+        {2, "CCITT RLE"}, {3, "CCITT G3"}, {4, "CCITT G4"}, {5, "LZW"}, {JPEG, "JPEG"}, {8, "deflate"}, {32771, "CCITT RLE"}, {32773, "PackBits"},
+        {32946, "deflate"}, {LZMA, "LZMA"}, {ZSTD, "Zstandard"}, {50001, "WebP"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if ((uint64_t)names[i].number == compression) return names[i].name;
+    return NULL;
+}
+#endif
+
+static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim, hpt__image_info *info, tiff *t) {
+    const uint64_t no = UINT64_MAX;
+    *t = (tiff){.d = d, .n = n, .w = no, .h = no, .bits = no, .compression = no, .photometric = no, .fill = no, .orientation = no, .samples = no, .rows = no,
+                .planar = no, .tile_w = no, .tile_h = no, .extra = no, .format = no};
+    HPT_TRY(directory(t, image_tag));
+    unless(&t->bits, 1);
+    unless(&t->compression, 1);
+    unless(&t->fill, 1);
+    unless(&t->orientation, 1);
+    unless(&t->samples, 1);
+    unless(&t->planar, 1);
+    unless(&t->extra, 0);
+    unless(&t->format, 1);
+    unless(&t->photometric, t->samples >= 3 ? RGB : WHITE_IS_0);
+    if (t->w == no || t->h == no) return BAD("no size");
+    HPT_TRY(hpt__image_size(t->w, t->h, lim, info));
+#ifdef HPT_HAVE_TIFF
+    if (t->compression != 1 && !codec(t->compression))
+        return BAD("compression %llu is not supported (convert the images to PNG)", (unsigned long long)t->compression);
+    if (t->compression != 1 && !TIFFIsCODECConfigured((uint16_t)t->compression)) return BAD("%s compression is not in this libtiff", codec(t->compression));
+#else
+    if (t->compression != 1)
+        return BAD("compression %llu is not supported in a build without libtiff (convert the images to PNG)", (unsigned long long)t->compression);
+    if (t->photometric == YCBCR && t->samples == 3) return BAD("YCbCr is not supported in a build without libtiff");
+#endif
+    if (!t->offsets.count) return BAD("no image data");
+    HPT_TRY(pixel_kind(t));
+    HPT_TRY(layout(t));
+    /* beside the pixels: one block of all planes, once from the file and once unpacked */
+    if (t->block * (uint64_t)t->planes > hpt__image_budget(n, info) - 2 * n - 3 * t->w * t->h) return BAD("strips or tiles of %llux%llu are far larger than the image",
+                                                                                            (unsigned long long)t->bw, (unsigned long long)t->bh);
+    info->orientation = t->orientation >= 1 && t->orientation <= 8 ? (int)t->orientation : 1;
+    return HPT_OK;
+}
+
+/* 1 associated, 2 plain alpha, 0 none; in *at its sample. */
+static int alpha_sample(const tiff *t, uint64_t *at) {
+    *at = t->photometric == RGB ? 3 : 1;
+    if ((t->photometric != RGB && t->photometric > BLACK_IS_0) || t->samples <= *at) return 0;
+    if (!t->extras.count) return t->photometric == RGB && t->samples == 4 ? 2 : 0;       /* a file that does not say: as Pillow */
+    return t->extra == 1 ? 1 : t->extra == 2 || t->extra == 999 ? 2 : 0;                /* 999: Corel Draw */
+}
+
+hpt_status hpt__tiff_scan(const uint8_t *d, size_t n, const hpt__image_limits *lim, hpt__image_info *info) {
+    tiff t;
+    uint64_t at;
+    HPT_TRY(parse(d, n, lim, info, &t));
+    info->alpha = alpha_sample(&t, &at) != 0;
+    return HPT_OK;
+}
+
+static hpt_status orientation_tag(tiff *t, uint64_t tag, const array *a) {
+    if (tag == ORIENTATION) t->orientation = item(t, a, 0);
+    return HPT_OK;
+}
+int hpt__exif_orientation(const uint8_t *d, size_t n) {
+    tiff t = {.d = d, .n = n, .orientation = 1};
+    if (n < 8 || (memcmp(d, "II*\0", 4) && memcmp(d, "MM\0*", 4)) || directory(&t, orientation_tag)) return 1;
+    return t.orientation >= 1 && t.orientation <= 8 ? (int)t.orientation : 1;
+}
+
+/* ---- blocks: a strip or a tile of one plane as the codec leaves it, samples of 16 bits in the order of `swapped` ---- */
+
+typedef struct source {
+    const tiff *t;
+    int swapped;            /* 16-bit samples are big-endian */
+#ifdef HPT_HAVE_TIFF
+    TIFF *tif;
+    uint64_t pos;
+    char text[200];
+#endif
+} source;
+
+/* 1: whole, 0: the file ends before; *to was zeroed. */
+static int plain_block(const tiff *t, uint64_t i, uint8_t *to, uint64_t want) {
+    uint64_t at = item(t, &t->offsets, i), bytes = t->bytes.count ? item(t, &t->bytes, i) : want;
+    if (at > t->n) return 0;
+    if (bytes > t->n - at) bytes = t->n - at;
+    if (bytes > want) bytes = want;
+    memcpy(to, t->d + at, (size_t)bytes);
+    if (t->fill == 2)
+        for (uint64_t k = 0; k < bytes; k++) {
+            uint8_t v = to[k];
+            v = (uint8_t)((v & 0xf0) >> 4 | (v & 0x0f) << 4);
+            v = (uint8_t)((v & 0xcc) >> 2 | (v & 0x33) << 2);
+            to[k] = (uint8_t)((v & 0xaa) >> 1 | (v & 0x55) << 1);
+        }
+    return bytes == want;
+}
+
+#ifdef HPT_HAVE_TIFF
+static tmsize_t take(thandle_t h, void *to, tmsize_t bytes) {
+    source *s = h;
+    if (bytes < 0 || s->pos > s->t->n) return 0;
+    uint64_t left = s->t->n - s->pos, k = (uint64_t)bytes < left ? (uint64_t)bytes : left;
+    memcpy(to, s->t->d + s->pos, (size_t)k);
+    s->pos += k;
+    return (tmsize_t)k;
+}
+static tmsize_t no_write(thandle_t h, void *from, tmsize_t bytes) { (void)h; (void)from; (void)bytes; return 0; }
+static toff_t seek(thandle_t h, toff_t to, int whence) {
+    source *s = h;
+    s->pos = whence == SEEK_CUR ? s->pos + to : whence == SEEK_END ? s->t->n + to : to;
+    return s->pos;
+}
+static int shut(thandle_t h) { (void)h; return 0; }
+static toff_t length(thandle_t h) { return ((source *)h)->t->n; }
+static int say(TIFF *tif, void *user, const char *module, const char *fmt, va_list ap) {
+    source *s = user;
+    (void)tif;
+    (void)module;
+    if (!s->text[0]) vsnprintf(s->text, sizeof s->text, fmt, ap);
+    return 1;
+}
+static int hush(TIFF *tif, void *user, const char *module, const char *fmt, va_list ap) {
+    (void)tif;
+    (void)user;
+    (void)module;
+    (void)fmt;
+    (void)ap;
+    return 1;
+}
+
+/* libtiff's view of the file must be ours. */
+static int same_view(source *s) {
+    const tiff *t = s->t;
+    uint32_t w = 0, h = 0, tw = 0, th = 0;
+    uint16_t bits = 1, samples = 1, planar = 1, compression = 1, photometric = 0;
+    TIFFGetField(s->tif, TIFFTAG_IMAGEWIDTH, &w);
+    TIFFGetField(s->tif, TIFFTAG_IMAGELENGTH, &h);
+    TIFFGetField(s->tif, TIFFTAG_TILEWIDTH, &tw);
+    TIFFGetField(s->tif, TIFFTAG_TILELENGTH, &th);
+    TIFFGetFieldDefaulted(s->tif, TIFFTAG_BITSPERSAMPLE, &bits);
+    TIFFGetFieldDefaulted(s->tif, TIFFTAG_SAMPLESPERPIXEL, &samples);
+    TIFFGetFieldDefaulted(s->tif, TIFFTAG_PLANARCONFIG, &planar);
+    TIFFGetFieldDefaulted(s->tif, TIFFTAG_COMPRESSION, &compression);
+    int has = TIFFGetField(s->tif, TIFFTAG_PHOTOMETRIC, &photometric);
+    return w == t->w && h == t->h && bits == t->bits && samples == t->samples && planar == t->planar && compression == t->compression &&
+           (!has || photometric == t->photometric) && !TIFFIsTiled(s->tif) == !t->tiled && (!t->tiled || (tw == t->tile_w && th == t->tile_h));
+}
+static hpt_status open_codec(source *s, uint64_t budget) {
+    TIFFOpenOptions *o = TIFFOpenOptionsAlloc();
+    if (!o) return hpt__fail_memory(0);
+    TIFFOpenOptionsSetMaxSingleMemAlloc(o, (tmsize_t)(budget < INT64_MAX ? budget : INT64_MAX));
+    TIFFOpenOptionsSetErrorHandlerExtR(o, say, s);
+    TIFFOpenOptionsSetWarningHandlerExtR(o, hush, s);
+    s->tif = TIFFClientOpenExt("", "rm", s, take, no_write, seek, shut, length, NULL, NULL, o);
+    TIFFOpenOptionsFree(o);
+    if (!s->tif) return BAD("%s", s->text[0] ? s->text : "the directory is damaged");
+    if (!same_view(s)) return BAD("two readings of the directory differ");
+    if (s->t->compression == JPEG && s->t->photometric == YCBCR && s->t->planar == 1) TIFFSetField(s->tif, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+    return HPT_OK;
+}
+
+/* YCbCr that the JPEG codec does not turn into RGB: libtiff does, a strip or tile at once, last row first. */
+static int ycbcr_block(source *s, uint64_t i, uint64_t rows, uint32_t *abgr, uint8_t *to) {
+    const tiff *t = s->t;
+    uint64_t x = i % t->across * t->bw, y = i / t->across * t->bh, h = t->tiled ? t->bh : rows;
+    int ok = t->tiled ? TIFFReadRGBATileExt(s->tif, (uint32_t)x, (uint32_t)y, abgr, 1) : TIFFReadRGBAStripExt(s->tif, (uint32_t)y, abgr, 1);
+    for (uint64_t r = 0; ok && r < h; r++)
+        for (uint64_t c = 0; c < t->bw; c++) {
+            uint32_t v = abgr[(h - 1 - r) * t->bw + c];
+            uint8_t *p = to + (r * t->bw + c) * 3;
+            p[0] = (uint8_t)TIFFGetR(v);
+            p[1] = (uint8_t)TIFFGetG(v);
+            p[2] = (uint8_t)TIFFGetB(v);
+        }
+    return ok;
+}
+#endif
+
+/* A row of one plane of a block as samples of 8 bits, `step` apart. */
+static void unpack(const tiff *t, const uint8_t *p, int swapped, uint64_t count, uint8_t *to, uint64_t step) {
+    unsigned bits = (unsigned)t->bits, most = (1u << bits) - 1;
+    int gray = t->photometric <= BLACK_IS_0 && t->samples == 1;
+    for (uint64_t i = 0; i < count; i++, to += step) {
+        if (bits == 8) *to = p[i];
+        else if (bits == 16) {
+            unsigned v = swapped ? (unsigned)p[2 * i] << 8 | p[2 * i + 1] : (unsigned)p[2 * i + 1] << 8 | p[2 * i];
+            *to = (uint8_t)(gray ? (v * 255 + 32767) / 65535 : v >> 8);
+        } else if (bits == 12) {
+            const uint8_t *q = p + i / 2 * 3;
+            unsigned v = i & 1 ? (q[1] & 15u) << 8 | q[2] : (unsigned)q[0] << 4 | q[1] >> 4;
+            *to = (uint8_t)((v * 255 + 2047) / 4095);
+        } else {
+            unsigned v = p[i * bits / 8] >> (8 - bits - i * bits % 8) & most;
+            *to = (uint8_t)(t->photometric == PALETTE ? v : v * 255 / most);
+        }
+    }
+}
+
+static uint8_t divided(int v, int a) { return (uint8_t)(!a ? 0 : a == 255 || v * 255 / a > 255 ? (a == 255 ? v : 255) : v * 255 / a); }
+
+/* A row of samples to RGB. */
+static void convert(const tiff *t, const uint8_t *line, uint64_t count, hpt__alpha ground, const uint8_t *palette, uint8_t *rgb) {
+    uint64_t at, n = t->samples;
+    int alpha = alpha_sample(t, &at);
+    for (uint64_t x = 0; x < count; x++, line += n, rgb += 3) {
+        uint8_t px[4] = {line[0], line[0], line[0], alpha ? line[at] : 255};
+        if (t->photometric == CMYK) {
+            hpt__cmyk_pixel(line[0], line[1], line[2], 255 - line[3], rgb);
             continue;
         }
-        size_t size = type == 3 ? 2 : 4, where = count > 4 / size ? u32(t, e + 8) : e + 8;
-        if (!count) return BAD("a tag without a value");
-        if (where > n || count > (n - where) / size) return BAD("a tag points outside the file");
-        uint32_t v = item(t, where, (int)type, 0);
-        switch (tag) {
-        case WIDTH: t->width = v; break;
-        case HEIGHT: t->height = v; break;
-        case BITS:
-            for (uint32_t k = 0; k < count; k++)
-                if (item(t, where, (int)type, k) != 8) return BAD("%u bits a sample, only 8 are read", item(t, where, (int)type, k));
-            break;
-        case COMPRESSION: t->compression = v; break;
-        case PHOTOMETRIC: t->photometric = v; break;
-        case SAMPLES: t->samples = v; break;
-        case STRIP_ROWS: t->rows = v; break;
-        case PLANAR: t->planar = v; break;
-        case PREDICTOR: if (v != 1) return BAD("predictor %u is not supported", v); break;
-        case TILES: return BAD("tiles are not supported");
-        case STRIP_OFFSETS: t->offsets = where; t->offset_type = (int)type; t->strips = count; break;
-        case STRIP_BYTES: t->bytes = where; t->bytes_type = (int)type; counts = count; break;
-        default: break;
-        }
+        if (t->photometric == PALETTE) memcpy(px, palette + 3 * line[0], 3);
+        else if (n >= 3 && t->photometric > BLACK_IS_0) memcpy(px, line, 3);
+        else if (t->photometric == WHITE_IS_0) px[0] = px[1] = px[2] = 255 - line[0];
+        if (alpha == 1)
+            for (int c = 0; c < 3; c++) px[c] = divided(px[c], px[3]);
+        hpt__image_flatten(px, 1, ground, rgb);
     }
-    if (t->compression != 1) return BAD("compression %u is not supported (convert the images to PNG)", t->compression);
-    if (t->photometric > 2 || (t->photometric == 2 ? t->samples < 3 : t->samples < 1) || t->samples > 16) return BAD("%u samples of photometric %u are not supported", t->samples, t->photometric);
-    if (t->planar != 1 && t->samples > 1) return BAD("separate planes are not supported");
-    if (!t->width || !t->height || t->width > 65535 || t->height > 65535) return BAD("size %ux%u", t->width, t->height);
-    if (!t->rows) return BAD("strips of no rows");
-    if (t->rows > t->height) t->rows = t->height;
-    if (!t->strips || counts != t->strips || t->strips != (t->height + t->rows - 1) / t->rows) return BAD("%u strips do not make %u rows", t->strips, t->height);
-    uint64_t row = (uint64_t)t->width * t->samples;
-    for (uint32_t s = 0; s < t->strips; s++) {
-        uint32_t first = s * t->rows, rows = t->height - first < t->rows ? t->height - first : t->rows;
-        uint64_t offset = item(t, t->offsets, t->offset_type, s), bytes = item(t, t->bytes, t->bytes_type, s);
-        if (bytes < rows * row || offset > n || rows * row > n - offset) return BAD("cut, pixels of strip %u are missing", s);
+}
+
+static void read_palette(const tiff *t, uint8_t *rgb) {
+    uint64_t n = 1u << t->bits;
+    int shift = 0;
+    for (uint64_t i = 0; i < 3 * n; i++)
+        if (item(t, &t->colours, i) > 255) shift = 8;          /* else a writer that stored 8-bit levels */
+    for (uint64_t i = 0; i < n; i++)
+        for (uint64_t c = 0; c < 3; c++) rgb[3 * i + c] = (uint8_t)(item(t, &t->colours, c * n + i) >> shift);
+}
+
+static hpt_status read_blocks(source *s, const hpt__image_limits *lim, uint8_t *buf, uint8_t *line, uint32_t *abgr, uint8_t *rgb, int *cut) {
+    const tiff *t = s->t;
+    uint8_t palette[768];
+    uint64_t per_plane = t->across * t->down, samples = t->samples / (uint64_t)t->planes;
+    if (t->photometric == PALETTE) read_palette(t, palette);
+    for (uint64_t i = 0; i < per_plane; i++) {
+        uint64_t x0 = i % t->across * t->bw, y0 = i / t->across * t->bh, w = t->w - x0 < t->bw ? t->w - x0 : t->bw, h = t->h - y0 < t->bh ? t->h - y0 : t->bh;
+        memset(buf, 0, (size_t)t->block * (size_t)t->planes);
+        for (int p = 0; p < t->planes; p++) {
+            uint64_t block = i + (uint64_t)p * per_plane, want = t->tiled ? t->block : t->row * h;
+            uint8_t *to = buf + (size_t)p * (size_t)t->block;
+            int whole;
+#ifdef HPT_HAVE_TIFF
+            if (abgr) whole = ycbcr_block(s, i, h, abgr, to);
+            else if (s->tif) {
+                int64_t got = t->tiled ? TIFFReadEncodedTile(s->tif, (uint32_t)block, to, (tmsize_t)want) : TIFFReadEncodedStrip(s->tif, (uint32_t)block, to, (tmsize_t)want);
+                whole = got == (int64_t)want;
+            } else
+#endif
+                whole = plain_block(t, block, to, want);
+            if (whole) continue;
+            *cut = 1;
+            if (lim->accept_cut) continue;
+#ifdef HPT_HAVE_TIFF
+            if (s->text[0]) return BAD("%s", s->text);
+#endif
+            return BAD("cut, pixels of %s %llu are missing", t->tiled ? "tile" : "strip", (unsigned long long)i);
+        }
+        for (uint64_t y = 0; y < h; y++) {
+            uint8_t *out = rgb + ((y0 + y) * t->w + x0) * 3;
+            if (abgr) {
+                memcpy(out, buf + y * t->bw * 3, (size_t)w * 3);
+                continue;
+            }
+            for (int p = 0; p < t->planes; p++)
+                unpack(t, buf + (uint64_t)p * t->block + y * t->row, s->swapped, w * samples, line + p, (uint64_t)t->planes);
+            convert(t, line, w, lim->alpha, palette, out);
+        }
     }
     return HPT_OK;
 }
 
-hpt_status hpt__tiff_size(const uint8_t *d, size_t n, uint64_t *w, uint64_t *h) {
+hpt_status hpt__tiff_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
     tiff t;
-    HPT_TRY(parse(d, n, &t));
-    *w = t.width;
-    *h = t.height;
-    return HPT_OK;
-}
-hpt_status hpt__tiff_decode(const uint8_t *d, size_t n, int w, int h, uint8_t *rgb) {
-    tiff t;
-    HPT_TRY(parse(d, n, &t));
-    if ((int)t.width != w || (int)t.height != h) return BAD("size changed");
-    uint8_t flip = t.photometric == 0 ? 255 : 0;        /* white is zero */
-    for (int y = 0; y < h; y++) {
-        uint32_t strip = (uint32_t)y / t.rows;
-        const uint8_t *row = d + item(&t, t.offsets, t.offset_type, strip) + ((size_t)((uint32_t)y % t.rows) * (size_t)w) * t.samples;
-        for (int x = 0; x < w; x++)
-            for (int c = 0; c < 3; c++) rgb[((size_t)y * (size_t)w + (size_t)x) * 3 + (size_t)c] = row[(size_t)x * t.samples + (size_t)(t.photometric == 2 ? c : 0)] ^ flip;
+    hpt__image_info again = *info;
+    HPT_TRY(parse(d, n, lim, &again, &t));
+    source s = {.t = &t, .swapped = t.big_endian};
+    hpt_status st = HPT_OK;
+    uint32_t *abgr = NULL;
+    size_t bytes = (size_t)t.block * (size_t)t.planes;
+#ifdef HPT_HAVE_TIFF
+    if (t.photometric == YCBCR && t.samples == 3 && t.compression != JPEG) {
+        if (!(abgr = hpt__alloc((size_t)(t.bw * t.bh) * 4))) return hpt__fail_memory((size_t)(t.bw * t.bh) * 4);
     }
-    return HPT_OK;
+    if (t.compression != 1 || abgr) {
+        const uint16_t probe = 1;
+        s.swapped = *(const uint8_t *)&probe == 0;              /* libtiff gives the machine's order */
+        st = open_codec(&s, hpt__image_budget(n, info));
+    }
+#endif
+    uint8_t *buf = hpt__alloc(bytes), *line = hpt__alloc((size_t)(t.bw * t.samples));
+    if (!st && (!buf || !line)) st = hpt__fail_memory(bytes);
+    if (!st) st = read_blocks(&s, lim, buf, line, abgr, rgb, cut);
+#ifdef HPT_HAVE_TIFF
+    if (s.tif) TIFFClose(s.tif);
+#endif
+    hpt__free(abgr);
+    hpt__free(buf);
+    hpt__free(line);
+    return st;
 }

@@ -27,19 +27,19 @@ static inline uint8_t clip8(int32_t v) {
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-/* For each output position: first input position, number of taps, coefficients (k[i*size]). */
+/* For output positions from0..from0+n-1 of out: first input position, number of taps, coefficients (k[i*size]). */
 typedef struct taps { int size, *first, *count; int32_t *k; } taps;
-static int make_taps(hpt__work *wk, int slot, int in, int out, taps *t) {
+static int make_taps(hpt__work *wk, int slot, int in, int out, int from0, int n, taps *t) {
     double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = fscale;
     t->size = (int)ceil(support) * 2 + 1;
-    char *mem = hpt__work_get(wk, slot, (size_t)out * (2 * sizeof(int) + (size_t)t->size * (sizeof(int32_t) + sizeof(double))));
+    char *mem = hpt__work_get(wk, slot, (size_t)t->size * sizeof(double) + (size_t)n * (2 * sizeof(int) + (size_t)t->size * sizeof(int32_t)));
     if (!mem) return 0;
     double *w = (double *)mem;
-    t->k = (int32_t *)(w + (size_t)out * (size_t)t->size);
-    t->first = (int *)(t->k + (size_t)out * (size_t)t->size);
-    t->count = t->first + out;
-    for (int i = 0; i < out; i++) {
-        double center = (i + 0.5) * scale, sum = 0, inv = 1 / fscale;
+    t->k = (int32_t *)(w + t->size);
+    t->first = (int *)(t->k + (size_t)n * (size_t)t->size);
+    t->count = t->first + n;
+    for (int i = 0; i < n; i++) {
+        double center = (from0 + i + 0.5) * scale, sum = 0, inv = 1 / fscale;
         int lo = (int)(center - support + 0.5), hi = (int)(center + support + 0.5);
         if (lo < 0) lo = 0;
         if (hi > in) hi = in;
@@ -58,21 +58,27 @@ static int make_taps(hpt__work *wk, int slot, int in, int out, taps *t) {
 }
 
 hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, uint8_t *out, int ow, int oh) {
-    taps tx, ty;
     (void)h;
+    return hpt__resize_part(wk, img, w, x, y, bw, bh, ow, oh, 0, 0, ow, oh, out);
+}
+
+hpt_status hpt__resize_part(hpt__work *wk, const uint8_t *img, int w, int x, int y, int bw, int bh, int rw, int rh, int px, int py, int ow, int oh, uint8_t *out) {
+    taps tx, ty;
     const uint8_t *src = img + ((size_t)y * (size_t)w + (size_t)x) * 3;
     size_t pitch = (size_t)w * 3;
-    int x_pass = bw != ow, y_pass = bh != oh, row0 = 0, rows = bh;
-    if (!make_taps(wk, 0, bw, ow, &tx) || !make_taps(wk, 1, bh, oh, &ty)) return hpt__fail_memory(0);
+    int x_pass = bw != rw, y_pass = bh != rh, row0 = py, rows = oh;
+    if (x_pass && !make_taps(wk, 0, bw, rw, px, ow, &tx)) return hpt__fail_memory(0);
     if (y_pass) {
+        if (!make_taps(wk, 1, bh, rh, py, oh, &ty)) return hpt__fail_memory(0);
         row0 = ty.first[0];
         rows = ty.first[oh - 1] + ty.count[oh - 1] - row0;
     }
+    src += (size_t)row0 * pitch;
     if (x_pass) {
         uint8_t *mid = y_pass ? hpt__work_get(wk, 2, (size_t)rows * (size_t)ow * 3) : out;
         if (!mid) return hpt__fail_memory((size_t)rows * (size_t)ow * 3);
         for (int r = 0; r < rows; r++) {
-            const uint8_t *line = src + (size_t)(row0 + r) * pitch;
+            const uint8_t *line = src + (size_t)r * pitch;
             uint8_t *to = mid + (size_t)r * (size_t)ow * 3;
             for (int i = 0; i < ow; i++) {
                 const int32_t *k = tx.k + (size_t)i * (size_t)tx.size;
@@ -90,7 +96,7 @@ hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, i
         }
         src = mid;
         pitch = (size_t)ow * 3;
-    } else src += (size_t)row0 * pitch;
+    } else src += (size_t)px * 3;
     if (y_pass) {
         int32_t *acc = hpt__work_get(wk, 3, (size_t)ow * 3 * sizeof *acc);
         if (!acc) return hpt__fail_memory((size_t)ow * 12);

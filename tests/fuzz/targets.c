@@ -70,19 +70,25 @@ static const hpt__options *defaults(void) {
 
 /* ---- one row each ---- */
 
+/* As the options' defaults have it, then with everything that options can ask for. */
 static uint64_t image(const uint8_t *p, size_t n) {
-    const hpt__image_limits lim = {.max_pixels = 1 << 20, .max_bytes = 1 << 22, .alpha = HPT__ALPHA_WHITE};
-    hpt__image_kind kind;
+    hpt__image_limits lim = {.max_pixels = 1 << 20, .max_bytes = 1 << 22};
+    hpt__image_info info;
     hpt__image im;
-    int w = 0, h = 0;
     unsigned sum = 0;
-    if (hpt__image_scan(p, n, &lim, &kind, &w, &h)) return 0;
-    if (!hpt__image_decode(p, n, &lim, &im)) {
+    uint64_t declared = 0;
+    for (int all = 0; all < 2; all++) {
+        lim.alpha = all ? HPT__ALPHA_WHITE : HPT__ALPHA_DROP;
+        lim.orient = lim.accept_cut = all;
+        if (hpt__image_scan(p, n, &lim, &info)) continue;
+        declared = 16 * (uint64_t)info.w * (uint64_t)info.h;
+        if (hpt__image_decode(p, n, &lim, &im)) continue;
         for (size_t i = 0; i < (size_t)im.w * (size_t)im.h * 3; i++) sum += im.rgb[i];
         if (sum == 0xffffffffu) abort();      /* every pixel was looked at */
+        if (im.cut && !all) STOP("pixels are missing without an error");
         hpt__image_free(&im);
     }
-    return 16 * (uint64_t)w * (uint64_t)h;
+    return declared;
 }
 
 static uint64_t tensors(const uint8_t *p, size_t n) {
