@@ -44,6 +44,7 @@ typedef struct hpt__cpu_kernels {
     void (*average)(const hpt__cpu_pool *a, int t, int nt);
     void (*average_grad)(const hpt__cpu_pool *a, int t, int nt);
     void (*update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
+    int (*foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
     void (*ema)(float *out, const float *k, const float *q, size_t n, double mom);
     int (*finite)(const float *x, size_t n);
     void (*infonce_rows)(int first, int last, int d, int width, int pitch, float *s, float *max, double *sum, double *above,

@@ -15,6 +15,7 @@ void CPU(maxpool_grad)(const hpt__cpu_pool *a, int t, int nt);
 void CPU(average)(const hpt__cpu_pool *a, int t, int nt);
 void CPU(average_grad)(const hpt__cpu_pool *a, int t, int nt);
 void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
+int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
 void CPU(ema)(float *out, const float *k, const float *q, size_t n, double mom);
 int CPU(finite)(const float *x, size_t n);
 void CPU(infonce_rows)(int first, int last, int d, int width, int pitch, float *s, float *max, double *sum, double *above,
@@ -25,4 +26,4 @@ void CPU(infonce_rows)(int first, int last, int d, int width, int pitch, float *
 const hpt__cpu_kernels CPU(table) = {
     STR(HPT__ISA), HPT__VB, CPU(norm_scratch), CPU(norm_stats), CPU(norm_finish), CPU(norm_apply), CPU(norm_eval),
     CPU(norm_grad_sums), CPU(norm_grad_finish), CPU(norm_grad_apply), CPU(maxpool), CPU(maxpool_grad), CPU(average),
-    CPU(average_grad), CPU(update), CPU(ema), CPU(finite), CPU(infonce_rows)};
+    CPU(average_grad), CPU(update), CPU(foresee), CPU(ema), CPU(finite), CPU(infonce_rows)};

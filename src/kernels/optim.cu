@@ -61,12 +61,46 @@ static unsigned blocks_for(size_t n, int sms) {
     return (unsigned)(b < 1 ? 1 : b > most ? most : b);
 }
 
-extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
+HPT_DEVICE int not_finite(float x) { return (hpt_bits(x) & 0x7f800000u) == 0x7f800000u; }
+/* Sets a bit of the outcome if any thread of the grid saw something bad. */
+HPT_DEVICE void report(int bad, int32_t bit, hpt__outcome *o) {
+    bad = __any_sync(HPT_FULL, bad);
+    if (bad && threadIdx.x % HPT_WARP == 0) atomicOr(&o->bad, bit);
+}
+template <int RULE, int V> HPT_DEVICE int foresee_at(const flat *a, const factors *f, size_t i, float lr, double lr64, double adam1, double adam2, float trust) {
+    float p[V], m[V], v[V] = {0}, g[V];
+    int bad = 0;
+    hpt_load<float, V>(a->q + i, p);
+    hpt_load<float, V>(a->m + i, m);
+    hpt_load<float, V>(a->g + i, g);
+    if (RULE == HPT__ADAMW) hpt_load<float, V>(a->v + i, v);
+    for (int j = 0; j < V; j++) bad |= not_finite(step_value<RULE>(p[j], m + j, v + j, g[j], f, lr, lr64, adam1, adam2, trust)) | not_finite(v[j]);
+    return bad;
+}
+template <int RULE> __global__ void __launch_bounds__(THREADS) k_foresee(flat a, factors f, size_t n, const hpt__vars *vars, int32_t bit, hpt__outcome *o) {
+    double lr64 = vars->lr, adam1 = RULE == HPT__ADAMW ? vars->adam1 : 1, adam2 = RULE == HPT__ADAMW ? vars->adam2 : 1;
+    float lr = (float)lr64, trust = RULE == HPT__LARS ? *a.trust : 1;
+    int bad = 0;
+    size_t first = (size_t)blockIdx.x * THREADS + threadIdx.x, stride = (size_t)gridDim.x * THREADS, whole = n / 4;
+    for (size_t i = first; i < whole; i += stride) bad |= foresee_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust);
+    for (size_t i = 4 * whole + first; i < n; i += stride) bad |= foresee_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust);
+    report(bad, bit, o);
+}
+
+static flat flat_of(const hpt__update *u, size_t at) {
 #define AT(T, p) ((p) ? (T *)(p) + at : (T *)0)
     flat a = {AT(float, u->q), AT(float, u->k), AT(float, u->k_next), AT(float, u->m), AT(float, u->v), AT(const float, u->g), (const float *)u->trust,
               AT(uint16_t, u->q_low), AT(uint16_t, u->k_low)};
 #undef AT
+    return a;
+}
+static factors factors_of(const hpt__update *u) {
     factors f = {u->wd, u->b1, u->b2, u->eps, (float)u->momentum, (float)u->ema, (float)(1 - u->ema)};
+    return f;
+}
+extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
+    flat a = flat_of(u, at);
+    factors f = factors_of(u);
     dim3 grid(blocks_for(n, sms)), block(THREADS);
     if (!n) return cudaSuccess;
     switch (u->rule) {
@@ -74,6 +108,19 @@ extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__upda
     case HPT__ADAMW: HPT_LAUNCH(k_update<HPT__ADAMW>, grid, block, 0, s, a, f, n, v, o); break;
     case HPT__LARS: HPT_LAUNCH(k_update<HPT__LARS>, grid, block, 0, s, a, f, n, v, o); break;
     default: HPT_LAUNCH(k_update<HPT__FROZEN>, grid, block, 0, s, a, f, n, v, o); break;
+    }
+    return cudaGetLastError();
+}
+extern "C" cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o) {
+    flat a = flat_of(u, at);
+    factors f = factors_of(u);
+    dim3 grid(blocks_for(n, sms)), block(THREADS);
+    if (!n) return cudaSuccess;
+    switch (u->rule) {
+    case HPT__SGD: HPT_LAUNCH(k_foresee<HPT__SGD>, grid, block, 0, s, a, f, n, v, bit, o); break;
+    case HPT__ADAMW: HPT_LAUNCH(k_foresee<HPT__ADAMW>, grid, block, 0, s, a, f, n, v, bit, o); break;
+    case HPT__LARS: HPT_LAUNCH(k_foresee<HPT__LARS>, grid, block, 0, s, a, f, n, v, bit, o); break;
+    default: return cudaSuccess;
     }
     return cudaGetLastError();
 }
@@ -126,7 +173,6 @@ extern "C" cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const 
     return cudaGetLastError();
 }
 
-HPT_DEVICE int not_finite(float x) { return (hpt_bits(x) & 0x7f800000u) == 0x7f800000u; }
 __global__ void __launch_bounds__(THREADS) k_finite(const float *x, size_t n, int32_t bit, hpt__outcome *o) {
     int bad = 0;
     size_t first = (size_t)blockIdx.x * THREADS + threadIdx.x, stride = (size_t)gridDim.x * THREADS, whole = n / 4;
@@ -136,8 +182,7 @@ __global__ void __launch_bounds__(THREADS) k_finite(const float *x, size_t n, in
         for (int j = 0; j < 4; j++) bad |= not_finite(v[j]);
     }
     for (size_t i = 4 * whole + first; i < n; i += stride) bad |= not_finite(x[i]);
-    bad = __any_sync(HPT_FULL, bad);
-    if (bad && threadIdx.x % HPT_WARP == 0) atomicOr(&o->bad, bit);
+    report(bad, bit, o);
 }
 extern "C" cudaError_t hpt__cuda_finite(cudaStream_t s, int sms, const float *x, size_t n, int32_t bit, hpt__outcome *o) {
     if (!n) return cudaSuccess;

@@ -10,6 +10,8 @@
  *     frozen  p stays
  *   and then, if there is a key encoder (He et al. 2020, eq. 2), the step that has just counted becomes its state and the next is prepared:
  *     k = k_next;  k_next = k_next*ema + p*(1-ema)                        two rounded products and a rounded sum
+ *   foresee 1 if update would leave a parameter (or second moment) that is not finite, whether by its gradient, its momentum or an overflow;
+ *           the same arithmetic, nothing is written. Reads 12 bytes for each float32 value of sgd.
  *   trust   eta*|p| / |g + wd*p|, 1 if either length is 0
  *   ema     out = k*mom + q*(1-mom), rounded likewise; out may be k
  *   finite  1 if every value is finite
@@ -26,7 +28,7 @@ typedef struct hpt__vars {      /* what changes from step to step */
     int64_t ptr;                /* queue row of the first new key */
 } hpt__vars;
 
-enum { HPT__BAD_LOSS = 1, HPT__BAD_GRAD = 2 };
+enum { HPT__BAD_LOSS = 1, HPT__BAD_GRAD = 2, HPT__BAD_UPDATE = 4, HPT__BAD_STATS = 8 };     /* stats: running statistics of batch norm */
 typedef struct hpt__outcome {   /* what a step reports */
     double loss, top1, top5, spread;    /* top: rows, see infonce.h; spread: see embed.h */
     int32_t bad, reserved;      /* HPT__BAD_*: the step must change nothing */
@@ -43,6 +45,7 @@ typedef struct hpt__update {
 
 #define HPT__DECL(T, x_) \
     void hpt__ref_update_##x_(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o); \
+    int hpt__ref_foresee_##x_(const hpt__update *u, size_t at, size_t n, const hpt__vars *v); \
     double hpt__ref_trust_##x_(const T *p, const T *g, size_t n, double wd, double eta); \
     void hpt__ref_ema_##x_(T *out, const T *k, const T *q, size_t n, double mom); \
     int hpt__ref_finite_##x_(const T *x, size_t n);

@@ -32,6 +32,40 @@ static void follow(float *restrict k, float *restrict next, const float *restric
     }
 }
 
+/* Exponent all ones: NaN or Inf. */
+static uint32_t not_finite(float x) {
+    uint32_t u;
+    __builtin_memcpy(&u, &x, 4);
+    return (u & 0x7f800000u) == 0x7f800000u;
+}
+static int sgd_foresee(const float *restrict p, const float *restrict m, const float *restrict g, size_t n, float lr, float mom, float wd, float scale) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        float d = __builtin_fmaf(wd, p[i], g[i]) * scale;
+        float b = mom * m[i];
+        b = b + d;
+        bad |= not_finite(__builtin_fmaf(-lr, b, p[i]));       /* finite only if b is */
+    }
+    return (int)bad;
+}
+static int adamw_foresee(const hpt__update *u, const hpt__vars *s, const float *restrict p, const float *restrict m, const float *restrict v, const float *restrict g, size_t n) {
+    float b1 = (float)u->b1, b2 = (float)u->b2, a1 = (float)(1 - u->b1), a2 = (float)(1 - u->b2);
+    float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1), c2 = (float)(1 / s->adam2);
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        float first = b1 * m[i] + a1 * g[i], second = b2 * v[i] + a2 * (g[i] * g[i]);
+        bad |= not_finite(second) | not_finite(p[i] * decay - step * (first / (__builtin_sqrtf(second) * c2 + eps)));
+    }
+    return (int)bad;
+}
+int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
+int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) {
+    const float *q = (const float *)u->q + at, *m = (const float *)u->m + at, *g = (const float *)u->g + at;
+    if (u->rule == HPT__FROZEN) return 0;
+    if (u->rule == HPT__ADAMW) return adamw_foresee(u, v, q, m, (const float *)u->v + at, g, n);
+    return sgd_foresee(q, m, g, n, (float)v->lr, (float)u->momentum, (float)u->wd, u->rule == HPT__LARS ? *(const float *)u->trust : 1);
+}
+
 /* In blocks that stay in the first-level cache, so that q is still there for the key encoder: one pass over memory. */
 void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
 void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) {
@@ -57,12 +91,7 @@ void CPU(ema)(float *out, const float *k, const float *q, size_t n, double mom) 
 
 int CPU(finite)(const float *x, size_t n);
 int CPU(finite)(const float *x, size_t n) {
-    const uint32_t *u = (const void *)x;    /* exponent all ones: NaN or Inf */
     uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t e;
-        __builtin_memcpy(&e, u + i, 4);
-        bad |= (e & 0x7f800000u) == 0x7f800000u;
-    }
+    for (size_t i = 0; i < n; i++) bad |= not_finite(x[i]);
     return !bad;
 }

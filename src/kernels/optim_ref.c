@@ -45,6 +45,22 @@ void REF(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, 
     }
 }
 
+int REF(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) {
+    const real *p = (const real *)u->q + at, *m = (const real *)u->m + at, *v = (const real *)u->v + at, *g = (const real *)u->g + at;
+    real scale = u->rule == HPT__LARS ? *(const real *)u->trust : 1, lr = (real)-s->lr, mom = (real)u->momentum, wd = (real)u->wd;
+    int bad = 0;
+    for (size_t i = 0; i < n && u->rule != HPT__FROZEN; i++) {
+        if (u->rule == HPT__ADAMW) {
+            double pi = p[i] * (1 - s->lr * u->wd), mi = u->b1 * m[i] + (1 - u->b1) * g[i], vi = u->b2 * v[i] + (1 - u->b2) * (double)g[i] * g[i];
+            bad |= !isfinite((real)vi) | !isfinite((real)(pi - s->lr / s->adam1 * mi / (sqrt(vi) / s->adam2 + u->eps)));
+        } else {
+            real d = FMA(wd, p[i], g[i]) * scale, mm = mom * m[i];
+            bad |= !isfinite(FMA(lr, mm + d, p[i]));      /* finite only if the momentum is */
+        }
+    }
+    return bad;
+}
+
 double REF(trust)(const real *p, const real *g, size_t n, double wd, double eta) {
     double pp = 0, dd = 0;
     for (size_t i = 0; i < n; i++) {

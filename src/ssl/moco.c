@@ -15,6 +15,7 @@ typedef struct inputs { hpt__vars vars; uint32_t perm[]; } inputs;      /* perm[
 typedef struct buckets { hpt__moco *m; size_t end; hpt_status status; } buckets;
 static void reduce_ready(void *user, size_t from);
 static hpt_status reduce_rest(buckets *b);
+static void foresee(hpt__moco *m, const hpt__vars *vars);
 static void update(hpt__moco *m, const hpt__vars *vars);
 
 static hpt_status step(hpt__moco *m, const float *view_q, const float *view_k, const inputs *in) {
@@ -65,9 +66,11 @@ static hpt_status step(hpt__moco *m, const float *view_q, const float *view_k, c
     HPT_TRY(hpt__plan_backward(m->plan_q, m->q, m->q_low, m->grad, m->dz, comm->size > 1 ? reduce_ready : NULL, &b));
     be->enter(dev);
     if (comm->size > 1) st = reduce_rest(&b);
-    be->finite(dev, t, m->grad, m->net->n_params, HPT__BAD_GRAD, o);
+    be->finite(dev, t, m->stats_q, m->net->n_stats, HPT__BAD_STATS, o);
+    be->finite(dev, t, m->stats_k, m->net->n_stats, HPT__BAD_STATS, o);
+    if (!st) foresee(m, &in->vars);
 
-    /* unless loss or gradient is not finite, the step counts: keys into the queue, q = q - lr*v, k follows */
+    /* unless something is not finite, or would not be, the step counts: keys into the queue, q = q - lr*v, k follows */
     if (!st) {
         be->enqueue(dev, t, all, d, m->keys, m->queue, m->spec.queue, m->queue_low, &in->vars, o);
         update(m, &in->vars);
@@ -94,20 +97,33 @@ static int next_run(const hpt__moco *m, run *r, int each) {
     return 1;
 }
 
-/* SGD with momentum, AdamW or LARS on the trainable ranges (all parameters: one range), and in the same pass the momentum update of the key
- * encoder on all of them: k = k_next; k_next = m*k + (1-m)*q for the step to come. */
-static void update(hpt__moco *m, const hpt__vars *vars) {
-    size_t size = hpt__real_size(m->spec.dtype);
-    hpt__update u = {.q = m->q, .k = m->k, .k_next = m->k_next, .m = m->moment1, .v = m->moment2, .g = m->grad, .trust = m->trust, .q_low = m->q_low, .k_low = m->k_low,
+/* What the update of a run is: SGD with momentum, AdamW, LARS, or nothing but the key encoder's. */
+static hpt__update update_of(const hpt__moco *m, const run *r) {
+    hpt__update u = {.q = m->q, .k = m->k, .k_next = m->k_next, .m = m->moment1, .v = m->moment2, .g = m->grad, .q_low = m->q_low, .k_low = m->k_low,
                      .momentum = m->spec.momentum, .wd = m->spec.weight_decay, .b1 = m->spec.beta1, .b2 = m->spec.beta2, .eps = m->spec.eps, .ema = m->spec.m};
+    u.rule = r->trains ? m->spec.rule : HPT__FROZEN;
+    u.trust = (char *)m->trust + (size_t)(r->first - m->net->tensors) * hpt__real_size(m->spec.dtype);
+    if (u.rule == HPT__LARS && r->first->ndim < 2) {        /* moco-v3: vectors have neither weight decay nor trust */
+        u.rule = HPT__SGD;
+        u.wd = 0;
+    }
+    return u;
+}
+/* Would the update leave a weight that is not finite? A gradient, a momentum or an overflow may be why. LARS: its factors on the way. */
+static void foresee(hpt__moco *m, const hpt__vars *vars) {
+    size_t size = hpt__real_size(m->spec.dtype);
     for (run r = {0}; next_run(m, &r, m->spec.rule == HPT__LARS);) {
-        u.rule = r.trains ? m->spec.rule : HPT__FROZEN;
-        u.wd = m->spec.weight_decay;
-        if (u.rule == HPT__LARS && r.first->ndim < 2) {        /* moco-v3: vectors have neither weight decay nor trust */
-            u.rule = HPT__SGD;
-            u.wd = 0;
-        } else if (u.rule == HPT__LARS)
-            m->be->trust(m->dev, m->spec.dtype, (char *)m->q + r.at * size, (char *)m->grad + r.at * size, r.first->count, u.wd, m->spec.trust, m->trust, m->scratch);
+        hpt__update u = update_of(m, &r);
+        if (u.rule == HPT__LARS)
+            m->be->trust(m->dev, m->spec.dtype, (char *)m->q + r.at * size, (char *)m->grad + r.at * size, r.first->count, u.wd, m->spec.trust, (void *)(uintptr_t)u.trust, m->scratch);
+        if (u.rule != HPT__FROZEN) m->be->foresee(m->dev, m->spec.dtype, &u, r.at, r.end - r.at, vars, HPT__BAD_UPDATE, m->outcome);
+    }
+}
+/* The update of the trainable ranges (all parameters: one range), and in the same pass that of the key encoder on all of them: k = k_next;
+ * k_next = m*k + (1-m)*q for the step to come. */
+static void update(hpt__moco *m, const hpt__vars *vars) {
+    for (run r = {0}; next_run(m, &r, m->spec.rule == HPT__LARS);) {
+        hpt__update u = update_of(m, &r);
         m->be->update(m->dev, m->spec.dtype, &u, r.at, r.end - r.at, vars, m->outcome);
     }
 }
@@ -130,9 +146,14 @@ static void reduce_ready(void *user, size_t from) {
     buckets *b = user;
     if (!b->status && b->end - from >= BUCKET) b->status = reduce(b, from);
 }
+/* And the running statistics: each rank saw other images, the mean of theirs is that of the batch. */
 static hpt_status reduce_rest(buckets *b) {
+    hpt__moco *m = b->m;
+    int f64 = m->spec.dtype == HPT__F64;
     HPT_TRY(b->status);
     HPT_TRY(reduce(b, 0));
+    HPT_TRY(m->comm->mean_start(m->comm, m->stats_q, m->net->n_stats, f64));
+    HPT_TRY(m->comm->mean_start(m->comm, m->stats_k, m->net->n_stats, f64));
     return b->m->comm->mean_wait(b->m->comm);
 }
 
@@ -243,12 +264,6 @@ static hpt_status whole_step(hpt__moco *m, int lane) {
         be->copy(m->dev, m->stats_q, m->stats_old_q, bytes);
         be->copy(m->dev, m->stats_k, m->stats_old_k, bytes);
     }
-    if (!st && m->comm->size > 1) {        /* each rank saw other images: the mean of their statistics is that of the batch */
-        int f64 = m->spec.dtype == HPT__F64;
-        st = m->comm->mean_start(m->comm, m->stats_q, m->net->n_stats, f64);
-        if (!st) st = m->comm->mean_start(m->comm, m->stats_k, m->net->n_stats, f64);
-        if (!st) st = m->comm->mean_wait(m->comm);
-    }
     if (!st) {
         be->copy_if(m->dev, m->stats_q, m->stats_old_q, bytes, &m->outcome->bad);
         be->copy_if(m->dev, m->stats_k, m->stats_old_k, bytes, &m->outcome->bad);
@@ -296,27 +311,53 @@ hpt_status hpt__moco_launch(hpt__moco *m) {
     }
     be->leave(m->dev);
     m->staged = 0;
+    m->launched = lane;
     if (!be->host_memory) m->lane = (lane + 1) % HPT__LANES;
     return run_or_replay(m, lane);
 }
 
-static hpt_status not_finite(hpt__moco *m, int bad, int advance) {
-    size_t size = hpt__real_size(m->spec.dtype);
-    const char *text = bad & HPT__BAD_LOSS ? "the loss" : "a gradient";
-    char name[96];
-    for (int i = 0; !(bad & HPT__BAD_LOSS) && i < m->net->n_tensors; i++) {
-        const hpt__tensor *t = &m->net->tensors[i];
-        if (hpt__is_stat(t)) continue;
-        m->be->zero(m->dev, m->outcome, sizeof *m->outcome);
-        m->be->finite(m->dev, m->spec.dtype, (char *)m->grad + t->offset * size, t->count, HPT__BAD_GRAD, m->outcome);
-        m->be->download(m->dev, m->outcome_host, m->outcome, sizeof *m->outcome);
-        if (m->outcome_host->bad) {
-            snprintf(name, sizeof name, "the gradient of %s", t->name);
-            text = name;
-            break;
-        }
+/* Does part of a flat array hold a value that is not finite? The outcome is free again when this is asked. */
+static int bad_part(hpt__moco *m, const void *flat, size_t at, size_t n) {
+    if (!flat) return 0;
+    m->be->zero(m->dev, m->outcome, sizeof *m->outcome);
+    m->be->finite(m->dev, m->spec.dtype, (const char *)flat + at * hpt__real_size(m->spec.dtype), n, HPT__BAD_GRAD, m->outcome);
+    m->be->download(m->dev, m->outcome_host, m->outcome, sizeof *m->outcome);
+    return m->outcome_host->bad != 0;
+}
+static int bad_update(hpt__moco *m, const run *r) {
+    hpt__update u = update_of(m, r);
+    if (u.rule == HPT__FROZEN) return 0;
+    m->be->zero(m->dev, m->outcome, sizeof *m->outcome);
+    m->be->foresee(m->dev, m->spec.dtype, &u, r->at, r->end - r->at, &((inputs *)m->input[m->launched])->vars, HPT__BAD_UPDATE, m->outcome);
+    m->be->download(m->dev, m->outcome_host, m->outcome, sizeof *m->outcome);
+    return m->outcome_host->bad != 0;
+}
+/* What was bad, as far as it can still be seen: "the gradient of conv1.weight". */
+static void name_bad(hpt__moco *m, int bad, char *text, size_t size) {
+    const hpt__net *net = m->net;
+    if (bad & HPT__BAD_LOSS) {
+        snprintf(text, size, "the loss");
+        return;
     }
-    m->be->zero(m->dev, m->grad, m->net->n_params * size);
+    for (run r = {0}; bad & HPT__BAD_UPDATE && next_run(m, &r, 1);) {
+        if (!bad_update(m, &r)) continue;
+        const char *what = bad_part(m, m->grad, r.at, r.first->count) ? "gradient" : bad_part(m, m->moment1, r.at, r.first->count) || bad_part(m, m->moment2, r.at, r.first->count) ? "momentum" : "next value";
+        snprintf(text, size, "the %s of %s", what, r.first->name);
+        return;
+    }
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        int key = 0;
+        if (!hpt__is_stat(t) || (!bad_part(m, m->stats_q, t->offset, t->count) && !(key = bad_part(m, m->stats_k, t->offset, t->count)))) continue;
+        snprintf(text, size, "%s of the %s encoder", t->name, key ? "key" : "query");
+        return;
+    }
+    snprintf(text, size, "a running statistic of batch norm");      /* what was before is back by now */
+}
+static hpt_status not_finite(hpt__moco *m, int bad, int advance) {
+    char text[160];
+    name_bad(m, bad, text, sizeof text);
+    m->be->zero(m->dev, m->grad, m->net->n_params * hpt__real_size(m->spec.dtype));
     uint64_t at = m->step;
     if (advance) m->step++;
     return hpt__fail(HPT_ERR_NUMERIC, "step %llu: %s is not finite; the step was not applied", (unsigned long long)at + 1, text);
@@ -434,7 +475,7 @@ static hpt_status take_all(hpt__moco *m) {
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) *row[i] = take(m, n * (d + 1) * size, &st);
     m->keys = take(m, all * d * size, &st);
     m->norm = take(m, n * size, &st);
-    m->trust = take(m, 64, &st);
+    m->trust = take(m, (size_t)net->n_tensors * size, &st);
     m->scratch = take(m, (loss > 128 * 8 ? loss : 128 * 8) + d * 8, &st);
     if (m->comm->size > 1) m->z_all = take(m, all * d * size, &st);
     if (spec->shuffle) m->shuffled = take(m, n * image, &st);

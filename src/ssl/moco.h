@@ -41,7 +41,7 @@ typedef struct hpt__moco {
     const float *source[2];         /* host backends read the views where they are */
     hpt__outcome *outcome, *outcome_host;
     hpt__graph_exec *graph[HPT__LANES];
-    int lane, staged, warm[HPT__LANES], prepared;
+    int lane, launched, staged, warm[HPT__LANES], prepared;
     int64_t ptr, filled;            /* next queue row; rows that came from images */
     uint64_t step;                  /* updates done, left-out ones included */
     double lr, last_wait;           /* of the step launched last; ms that the host waited for the one before */

@@ -50,6 +50,20 @@ static void update_case(hpt__rule rule, size_t n, int with_key, int bad) {
                      .ema = 0.99, .trust = &trust}, g = u;
     g.q = d[0]; g.m = d[1]; g.v = d[2]; g.g = d[3]; g.k = with_key ? d[4] : NULL; g.k_next = d[5];
     g.q_low = low[0]; g.k_low = low[1]; g.trust = to_device(&trust, 4);
+    for (int b = -1; b < 6; b++) {      /* what foresee says is what the reference says */
+        static const float hostile[] = {INFINITY, NAN, 3e38f, -3e38f, 1e30f, 0};
+        float *at = h[b & 1 ? 1 : 3] + n - 1, keep = *at, *on_device;
+        hpt__vars fast = {.lr = 30, .adam1 = 0.1, .adam2 = 0.0316};
+        hpt__outcome none = {0}, *od = to_device(&none, sizeof none);
+        hpt__update gb = g;
+        if (b >= 0) *at = hostile[b];
+        on_device = to_device(h[b & 1 ? 1 : 3], n * 4);
+        if (b & 1) gb.m = on_device;
+        else gb.g = on_device;
+        RUN(hpt__cuda_foresee(0, SMS, &gb, 0, n, to_device(&fast, sizeof fast), HPT__BAD_UPDATE, od));
+        if (((hpt__outcome *)to_host(od, sizeof none))->bad != (hpt__ref_foresee_f32(&u, 0, n, &fast) ? HPT__BAD_UPDATE : 0)) FAIL("foresee: rule %d n %zu case %d", rule, n, b);
+        *at = keep;
+    }
     hpt__ref_update_f32(&u, 0, n, &v, &o);
     RUN(hpt__cuda_update(0, SMS, &g, 0, n, to_device(&v, sizeof v), to_device(&o, sizeof o)));
     uint16_t *ql = to_host(low[0], n * 2), *kl = to_host(low[1], n * 2);

@@ -584,6 +584,23 @@ static void update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t 
     flat_job j = {.cpu = dev->cpu, .u = u, .at = at, .n = n, .vars = v};
     if (!o || !o->bad) hpt__team_run(update_part, &j);
 }
+static void foresee_part(void *arg, int t, int nt) {
+    flat_job *j = arg;
+    size_t lo, hi;
+    range(j, t, nt, &lo, &hi);
+    if (lo < hi && j->cpu->foresee(j->u, j->at + lo, hi - lo, j->vars)) j->bad[t & 255] = 1;
+}
+static int any(const flat_job *j) {
+    int bad = 0;
+    for (int i = 0; i < 256; i++) bad |= j->bad[i];
+    return bad;
+}
+static void foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o) {
+    (void)t;
+    flat_job j = {.cpu = dev->cpu, .u = u, .at = at, .n = n, .vars = v};
+    hpt__team_run(foresee_part, &j);
+    if (any(&j)) o->bad |= bit;
+}
 static void trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *out, void *scratch) {
     (void)dev; (void)t; (void)scratch;
     *(float *)out = (float)hpt__ref_trust_f32(p, g, n, wd, eta);
@@ -597,8 +614,7 @@ static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int3
     (void)t;
     flat_job j = {.cpu = dev->cpu, .a = x, .n = n};
     hpt__team_run(finite_part, &j);
-    for (int i = 0; i < 256; i++)
-        if (j.bad[i]) o->bad |= bit;
+    if (any(&j)) o->bad |= bit;
 }
 
 const hpt__backend hpt_backend_onednn = {
@@ -607,6 +623,6 @@ const hpt__backend hpt_backend_onednn = {
     .download = copy, .copy = copy, .zero = zero, .copy_if = copy_if, .sync = sync_nothing, .act_bytes = act_bytes, .pack = pack, .unpack = unpack,
     .op_create = op_create, .op_scratch = op_scratch, .op_run = op_run, .op_destroy = op_destroy, .op_name = op_name, .gemm = gemm,
     .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad,
-    .gather = gather, .enqueue = enqueue, .spread = spread, .update = update, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
+    .gather = gather, .enqueue = enqueue, .spread = spread, .update = update, .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
     .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias,
 };

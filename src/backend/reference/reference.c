@@ -158,6 +158,10 @@ static void ref_update(hpt__device *dev, hpt__dtype t, const hpt__update *u, siz
     (void)dev;
     CALL(t, hpt__ref_update, u, at, n, v, o);
 }
+static void ref_foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o) {
+    (void)dev;
+    if (CALL(t, hpt__ref_foresee, u, at, n, v)) o->bad |= bit;
+}
 static void ref_trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *trust, void *scratch) {
     double x = CALL(t, hpt__ref_trust, p, g, n, wd, eta);
     (void)dev; (void)scratch;
@@ -195,6 +199,6 @@ const hpt__backend hpt__backend_reference = {
     .act_bytes = ref_act_bytes, .pack = ref_pack, .unpack = ref_unpack, .op_create = ref_op_create, .op_scratch = ref_op_scratch, .op_run = ref_op_run,
     .op_destroy = ref_op_destroy, .op_name = ref_op_name, .gemm = ref_gemm, .queue_pitch = ref_queue_pitch, .infonce = ref_infonce,
     .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm, .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue,
-    .spread = ref_spread, .update = ref_update, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
+    .spread = ref_spread, .update = ref_update, .foresee = ref_foresee, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
     .softmax_ce = ref_softmax_ce, .bce = ref_bce, .sum_rows = ref_sum_rows, .add_bias = ref_add_bias,
 };
