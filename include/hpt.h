@@ -96,7 +96,7 @@ typedef int32_t hpt_status;
 #define HPT_ERR_UNSUPPORTED (-7)/* valid, but this library or backend cannot do it */
 #define HPT_ERR_UNAVAILABLE (-8)/* a backend, module or device that is not here */
 #define HPT_ERR_DATA (-9)       /* an image could not be read and bad_image=error; the text names the file */
-#define HPT_ERR_NUMERIC (-10)   /* a loss or gradient was not finite and on_nonfinite=stop; weights are unchanged */
+#define HPT_ERR_NUMERIC (-10)   /* a loss, gradient, momentum, statistic or update was not finite and on_nonfinite=stop */
 #define HPT_ERR_CANCELLED (-11) /* stopped by hpt_session_cancel() or by a callback; the handle stays usable */
 #define HPT_ERR_FORKED (-12)    /* the handle was made by the parent process */
 #define HPT_ERR_PEER (-13)      /* another rank failed (several devices) */
@@ -492,8 +492,9 @@ HPT_API hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_d
  * HPT_END          all steps are done; nothing was run
  * HPT_ERR_STATE    an earlier call failed for good; hpt_last_error() repeats that failure
  * HPT_ERR_DATA     an image could not be decoded and bad_image=error; the text names it. The step can be tried again.
- * HPT_ERR_NUMERIC  loss or gradient is not finite and on_nonfinite=stop; weights, queue, statistics and step count are those before
- *                  the step; the text names step and tensor
+ * HPT_ERR_NUMERIC  loss, gradient, momentum or running statistic is not finite, or the update would overflow, and
+ *                  on_nonfinite=stop; weights, queue, statistics and step count are those before the step; the text names
+ *                  step and tensor
  * Since 0.1. */
 HPT_API hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info);
 

@@ -51,7 +51,7 @@ hpt_status hpt__moco_init(hpt__moco *m, const hpt__backend *be, hpt__device *dev
                           const float *params, const float *stats);
 void hpt__moco_fini(hpt__moco *m);
 
-/* One step on views (batch,3,size,size). If loss or gradient is not finite, nothing changes (except the step count when advance is set,
+/* One step on views (batch,3,size,size). If anything is not finite (optim.h, HPT__BAD_*), nothing changes (except the step count when advance is set,
  * so that schedule and data move on), metrics.applied is 0, and the result is HPT_ERR_NUMERIC with the tensor named. */
 hpt_status hpt__moco_step(hpt__moco *m, const float *view_q, const float *view_k, int advance, hpt__moco_metrics *out);
 
