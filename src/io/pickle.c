@@ -1,21 +1,367 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/pickle.h"
 #include "core/alloc.h"
+#include "core/number.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BAD(...) hpt__fail(HPT_ERR_FORMAT, "pickle: " __VA_ARGS__)
-enum { MAX_NODES = 8 << 20, MAX_STACK = 1 << 20, MAX_MARKS = 64, MAX_MEMO = 16 << 20, MAX_BYTES = 64 << 20, MAX_TEXT = 1 << 20 };
+enum { MAX_MARKS = 1024, MAX_CALLS = 4, MAX_NAME = 128 };
+static const size_t max_bytes = (size_t)1 << 31;        /* offsets leave the top bit free */
+static const uint32_t OBJECT_BIT = 1u << 31, NOTHING = HPT__PK_NOTHING;
 
-/* The names that may occur, and what they mean here. Storages carry their element type. */
-enum { G_ODICT, G_REBUILD, G_REBUILD_OLD, G_PARAMETER, G_STORAGE, G_IGNORED };
-static const struct { const char *name; int what, type; } globals[] = {
-    {"collections OrderedDict", G_ODICT, 0}, {"torch._utils _rebuild_tensor_v2", G_REBUILD, 0},
-    {"torch._utils _rebuild_tensor", G_REBUILD_OLD, 0}, {"torch._utils _rebuild_parameter", G_PARAMETER, 0},
-    {"torch FloatStorage", G_STORAGE, HPT__FT_F32}, {"torch DoubleStorage", G_STORAGE, HPT__FT_F64},
-    {"torch HalfStorage", G_STORAGE, HPT__FT_F16}, {"torch BFloat16Storage", G_STORAGE, HPT__FT_BF16},
-    {"torch LongStorage", G_STORAGE, HPT__FT_I64}, {"torch IntStorage", G_STORAGE, HPT__FT_I32},
-    {"torch ShortStorage", G_STORAGE, HPT__FT_I16}, {"torch CharStorage", G_STORAGE, HPT__FT_I8},
-    {"torch ByteStorage", G_STORAGE, HPT__FT_U8}, {"torch BoolStorage", G_STORAGE, HPT__FT_BOOL}};
+/* ---- names that mean something ---- */
+
+enum { G_UNKNOWN, G_DICT, G_RECONSTRUCT, G_NEWOBJ, G_SIZE, G_STORAGE, G_DTYPE, G_INNER, G_FROM_TYPE, G_REBUILD, G_REBUILD3, G_QUANTIZED, G_SPARSE, G_META,
+       G_NESTED, G_WRAPPER, G_DEVICE, G_NDARRAY, G_FROMBUFFER, G_NP_DTYPE, G_NP_SCALAR, G_ENCODE };
+static const struct { const char *name; int what; } globals[] = {
+    {"collections OrderedDict", G_DICT}, {"collections defaultdict", G_DICT}, {"collections Counter", G_DICT},
+    {"__builtin__ dict", G_DICT}, {"builtins dict", G_DICT}, {"addict Dict", G_DICT}, {"addict.addict Dict", G_DICT}, {"easydict EasyDict", G_DICT},
+    {"mmengine.config.config ConfigDict", G_DICT}, {"mmcv.utils.config ConfigDict", G_DICT},
+    {"pytorch_lightning.utilities.parsing AttributeDict", G_DICT}, {"lightning.pytorch.utilities.parsing AttributeDict", G_DICT},
+    {"lightning_fabric.utilities.data AttributeDict", G_DICT}, {"lightning.fabric.utilities.data AttributeDict", G_DICT},
+    {"copy_reg _reconstructor", G_RECONSTRUCT}, {"copyreg _reconstructor", G_RECONSTRUCT},
+    {"copy_reg __newobj__", G_NEWOBJ}, {"copyreg __newobj__", G_NEWOBJ}, {"torch Size", G_SIZE},
+    {"torch._utils _rebuild_tensor", G_REBUILD}, {"torch._utils _rebuild_tensor_v2", G_REBUILD}, {"torch._utils _rebuild_tensor_v3", G_REBUILD3},
+    {"torch._utils _rebuild_parameter", G_INNER}, {"torch._utils _rebuild_parameter_with_state", G_INNER},
+    {"torch._utils _rebuild_device_tensor_from_cpu_tensor", G_INNER}, {"torch.nn.parameter Parameter", G_INNER},
+    {"torch.nn.parameter Buffer", G_INNER}, {"torch.autograd.variable Variable", G_INNER},
+    {"torch._tensor _rebuild_from_type_v2", G_FROM_TYPE}, {"torch._tensor _rebuild_from_type", G_FROM_TYPE},
+    {"torch.tensor _rebuild_from_type", G_FROM_TYPE}, {"torch._utils _rebuild_qtensor", G_QUANTIZED},
+    {"torch._utils _rebuild_sparse_tensor", G_SPARSE}, {"torch._utils _rebuild_sparse_csr_tensor", G_SPARSE},
+    {"torch._utils _rebuild_meta_tensor_no_storage", G_META}, {"torch._utils _rebuild_nested_tensor", G_NESTED},
+    {"torch._utils _rebuild_wrapper_subclass", G_WRAPPER}, {"torch._utils _rebuild_device_tensor_from_numpy", G_DEVICE},
+    {"torch._utils _rebuild_xla_tensor", G_DEVICE}, {"numpy.core.multiarray _reconstruct", G_NDARRAY},
+    {"numpy._core.multiarray _reconstruct", G_NDARRAY}, {"numpy.core.numeric _frombuffer", G_FROMBUFFER},
+    {"numpy._core.numeric _frombuffer", G_FROMBUFFER}, {"numpy dtype", G_NP_DTYPE}, {"numpy.core.multiarray scalar", G_NP_SCALAR},
+    {"numpy._core.multiarray scalar", G_NP_SCALAR}, {"_codecs encode", G_ENCODE}};
+
+/* Element types by the class of a storage and by dtype. Those that we cannot read have a size, so that the data behind them are found. */
+static const struct { const char *storage, *dtype; hpt__ftype type; uint32_t bytes; const char *unreadable; } elements[] = {
+    {"FloatStorage", "float32", HPT__FT_F32, 4, NULL}, {"DoubleStorage", "float64", HPT__FT_F64, 8, NULL},
+    {"HalfStorage", "float16", HPT__FT_F16, 2, NULL}, {"BFloat16Storage", "bfloat16", HPT__FT_BF16, 2, NULL},
+    {"LongStorage", "int64", HPT__FT_I64, 8, NULL}, {"IntStorage", "int32", HPT__FT_I32, 4, NULL}, {"ShortStorage", "int16", HPT__FT_I16, 2, NULL},
+    {"CharStorage", "int8", HPT__FT_I8, 1, NULL}, {"ByteStorage", "uint8", HPT__FT_U8, 1, NULL}, {"BoolStorage", "bool", HPT__FT_BOOL, 1, NULL},
+    {"UntypedStorage", NULL, HPT__FT_U8, 1, NULL}, {"_UntypedStorage", NULL, HPT__FT_U8, 1, NULL},
+    {NULL, "uint16", HPT__FT_U16, 2, NULL}, {NULL, "uint32", HPT__FT_U32, 4, NULL}, {NULL, "uint64", HPT__FT_U64, 8, NULL},
+    {"ComplexFloatStorage", "complex64", HPT__FT_OTHER, 8, "complex64"}, {"ComplexDoubleStorage", "complex128", HPT__FT_OTHER, 16, "complex128"},
+    {NULL, "complex32", HPT__FT_OTHER, 4, "complex32"}, {"QInt8Storage", "qint8", HPT__FT_OTHER, 1, "qint8"},
+    {"QUInt8Storage", "quint8", HPT__FT_OTHER, 1, "quint8"}, {"QInt32Storage", "qint32", HPT__FT_OTHER, 4, "qint32"},
+    {"QUInt4x2Storage", "quint4x2", HPT__FT_OTHER, 1, "quint4x2"}, {"QUInt2x4Storage", "quint2x4", HPT__FT_OTHER, 1, "quint2x4"},
+    {NULL, "float8_e4m3fn", HPT__FT_OTHER, 1, "float8_e4m3fn"}, {NULL, "float8_e5m2", HPT__FT_OTHER, 1, "float8_e5m2"},
+    {NULL, "float8_e4m3fnuz", HPT__FT_OTHER, 1, "float8_e4m3fnuz"}, {NULL, "float8_e5m2fnuz", HPT__FT_OTHER, 1, "float8_e5m2fnuz"},
+    {NULL, "float8_e8m0fnu", HPT__FT_OTHER, 1, "float8_e8m0fnu"}, {NULL, "float4_e2m1fn_x2", HPT__FT_OTHER, 1, "float4_e2m1fn_x2"},
+    {NULL, "bits8", HPT__FT_OTHER, 1, "bits8"}, {NULL, "bits16", HPT__FT_OTHER, 2, "bits16"}};
+
+/* What a name means, with the index of its element type in the second byte. */
+static uint32_t meaning(const char *module, size_t m, const char *name, size_t n) {
+    char full[MAX_NAME];
+    if (m + n + 2 > sizeof full) return G_UNKNOWN;
+    memcpy(full, module, m);
+    full[m] = ' ';
+    memcpy(full + m + 1, name, n);
+    full[m + 1 + n] = 0;
+    const char *own = full + m + 1;
+    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
+        if (!strcmp(globals[i].name, full)) return (uint32_t)globals[i].what;
+    int torch = !strncmp(full, "torch ", 6), typed = torch || !strncmp(full, "torch.cuda ", 11) || !strncmp(full, "torch.storage ", 14);
+    for (uint32_t i = 0; typed && i < sizeof elements / sizeof *elements; i++) {
+        if (elements[i].storage && !strcmp(elements[i].storage, own)) return G_STORAGE | i << 8;
+        if (torch && elements[i].dtype && !strcmp(elements[i].dtype, own)) return G_DTYPE | i << 8;
+    }
+    return G_UNKNOWN;
+}
+
+/* ---- values ----
+ * Cells of an object: a head (kind, and << 8 what it means), then
+ *   TUPLE   count, items                      LIST, DICT  count, first and last chunk; a chunk: next chunk, count, items
+ *   GLOBAL  opcode, NOTHING or module, name   OBJECT      class, arguments, state, items (a DICT)
+ *   STORAGE persistent id, storage before     TENSOR      arguments, state       INT, FLOAT, BOOL  low, high half */
+static uint32_t *object(const hpt__pickle *p, hpt__pk_ref ref) { return p->cell + (ref & ~OBJECT_BIT); }
+static int is_object(hpt__pk_ref ref) { return ref & OBJECT_BIT && ref != NOTHING; }
+static hpt__pk_kind kind_of(const hpt__pickle *p, hpt__pk_ref ref) {
+    return is_object(ref) ? (hpt__pk_kind)(*object(p, ref) & 0xff) : ref == NOTHING ? HPT__PK_NONE : hpt__pk_get(p, ref).kind;
+}
+static uint32_t what_of(const hpt__pickle *p, hpt__pk_ref ref) {
+    return is_object(ref) && kind_of(p, ref) == HPT__PK_GLOBAL ? *object(p, ref) >> 8 & 0xff : G_UNKNOWN;
+}
+static uint64_t le(const uint8_t *p, int n) {
+    uint64_t v = 0;
+    for (int i = 0; i < n; i++) v |= (uint64_t)p[i] << 8 * i;
+    return v;
+}
+/* Of a line inside the pickle; a longer one is never a value that we look at, so that looking costs little however often it is done. */
+enum { MAX_LINE = 1024 };
+static size_t line_length(const uint8_t *p) {
+    const uint8_t *end = memchr(p, '\n', MAX_LINE);
+    return end ? (size_t)(end - p) : MAX_LINE;
+}
+
+/* A whole number of decimal digits; 0: it is not one, or does not fit. */
+static int decimal(const uint8_t *s, size_t n, int64_t *out) {
+    char text[24];
+    char *end;
+    if (n == 0 || n > 20) return 0;
+    memcpy(text, s, n);
+    text[n] = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!((text[i] >= '0' && text[i] <= '9') || (i == 0 && n > 1 && text[i] == '-'))) return 0;
+    unsigned long long v = strtoull(text + (*text == '-'), &end, 10);
+    if (v > (uint64_t)INT64_MAX) return 0;
+    *out = *text == '-' ? -(int64_t)v : (int64_t)v;
+    return 1;
+}
+
+/* The plain value at an opcode whose operands lie inside the pickle. */
+static hpt__pk_value leaf(const uint8_t *op) {
+    hpt__pk_value v = {.kind = HPT__PK_OPAQUE};
+    const uint8_t *a = op + 1;
+    size_t n;
+    switch (*op) {
+    case 'N': v.kind = HPT__PK_NONE; break;
+    case 0x88: case 0x89:
+        v.kind = HPT__PK_BOOL;
+        v.i = *op == 0x88;
+        break;
+    case 'K': case 'M': case 'J':
+        v.kind = HPT__PK_INT;
+        v.i = *op == 'J' ? (int32_t)le(a, 4) : (int64_t)le(a, *op == 'K' ? 1 : 2);
+        break;
+    case 0x8a: case 0x8b:
+        n = *op == 0x8a ? *a : (size_t)le(a, 4);
+        if (n > 8) break;       /* wider numbers mean nothing here */
+        a += *op == 0x8a ? 1 : 4;
+        v.kind = HPT__PK_INT;
+        v.i = (int64_t)(le(a, (int)n) | (n && n < 8 && a[n - 1] & 0x80 ? ~0ull << 8 * n : 0));
+        break;
+    case 'I': case 'L':
+        n = line_length(a);
+        if (*op == 'I' && n == 2 && a[0] == '0') {
+            v.kind = HPT__PK_BOOL;
+            v.i = a[1] == '1';
+        } else if (decimal(a, n && a[n - 1] == 'L' ? n - 1 : n, &v.i)) v.kind = HPT__PK_INT;
+        break;
+    case 'G': {
+        uint64_t bits = 0;
+        for (int i = 0; i < 8; i++) bits = bits << 8 | a[i];
+        memcpy(&v.f, &bits, 8);
+        v.kind = HPT__PK_FLOAT;
+        break; }
+    case 'F': {
+        char text[64];
+        n = line_length(a);
+        if (n >= sizeof text) break;
+        memcpy(text, a, n);
+        text[n] = 0;
+        if (hpt__number_parse(text, &v.f)) v.kind = HPT__PK_FLOAT;
+        break; }
+    case 'X': case 'T': case 'U': case 0x8c: case 0x8d: {
+        int width = *op == 0x8d ? 8 : *op == 'X' || *op == 'T' ? 4 : 1;
+        v.kind = HPT__PK_STR;
+        v.s = (const char *)a + width;
+        v.len = (size_t)le(a, width);
+        break; }
+    case 'S': case 'V':
+        n = line_length(a);
+        if (n == MAX_LINE) break;
+        if (*op == 'S' && (n < 2 || (*a != '\'' && *a != '"') || a[n - 1] != *a)) break;
+        if (memchr(a, '\\', n)) break;      /* escapes: no name that we look for has one */
+        v.kind = HPT__PK_STR;
+        v.s = (const char *)a + (*op == 'S');
+        v.len = *op == 'S' ? n - 2 : n;
+        break;
+    default: break;
+    }
+    return v;
+}
+hpt__pk_value hpt__pk_get(const hpt__pickle *p, hpt__pk_ref ref) {
+    if (ref == NOTHING) return (hpt__pk_value){.kind = HPT__PK_NONE};
+    if (!is_object(ref)) return leaf(p->data + ref);
+    const uint32_t *c = object(p, ref);
+    hpt__pk_value v = {.kind = (hpt__pk_kind)(*c & 0xff)};
+    uint64_t bits = v.kind == HPT__PK_INT || v.kind == HPT__PK_FLOAT || v.kind == HPT__PK_BOOL ? c[1] | (uint64_t)c[2] << 32 : 0;
+    if (v.kind == HPT__PK_FLOAT) memcpy(&v.f, &bits, 8);
+    else v.i = (int64_t)bits;
+    return v;
+}
+static int is_int(const hpt__pickle *p, hpt__pk_ref ref, int64_t *out) {
+    hpt__pk_value v = hpt__pk_get(p, ref);
+    *out = v.i;
+    return v.kind == HPT__PK_INT;
+}
+static int is_text(const hpt__pk_value *v, const char *text) { return v->kind == HPT__PK_STR && v->len == strlen(text) && !memcmp(v->s, text, v->len); }
+
+uint32_t hpt__pk_count(const hpt__pickle *p, hpt__pk_ref ref) {
+    hpt__pk_kind kind = kind_of(p, ref);
+    return kind == HPT__PK_TUPLE || kind == HPT__PK_LIST || kind == HPT__PK_DICT ? object(p, ref)[1] : 0;
+}
+hpt__pk_ref hpt__pk_item(const hpt__pickle *p, hpt__pk_ref tuple, uint32_t i) {
+    return kind_of(p, tuple) == HPT__PK_TUPLE && i < object(p, tuple)[1] ? object(p, tuple)[2 + i] : NOTHING;
+}
+hpt__pk_iter hpt__pk_items(const hpt__pickle *p, hpt__pk_ref ref) {
+    hpt__pk_iter it = {p, 0, 0, NOTHING};
+    hpt__pk_kind kind = kind_of(p, ref);
+    const uint32_t *c = is_object(ref) ? object(p, ref) : NULL;
+    if (kind == HPT__PK_TUPLE) {
+        it.at = (ref & ~OBJECT_BIT) + 2;
+        it.left = c[1];
+    } else if (kind == HPT__PK_LIST || kind == HPT__PK_DICT) it.next = c[2];
+    return it;
+}
+int hpt__pk_next(hpt__pk_iter *it, hpt__pk_ref *ref) {
+    while (!it->left) {
+        if (it->next == NOTHING) return 0;
+        const uint32_t *chunk = it->p->cell + it->next;
+        it->at = it->next + 2;
+        it->left = chunk[1];
+        it->next = chunk[0];
+    }
+    it->left--;
+    *ref = it->p->cell[it->at++];
+    return 1;
+}
+hpt__pk_ref hpt__pk_lookup(const hpt__pickle *p, hpt__pk_ref dict, const char *key) {
+    hpt__pk_ref k, v, found = NOTHING;
+    for (hpt__pk_iter it = hpt__pk_items(p, dict); hpt__pk_next(&it, &k) && hpt__pk_next(&it, &v);) {
+        hpt__pk_value name = hpt__pk_get(p, k);
+        if (is_text(&name, key)) found = v;
+    }
+    return found;
+}
+hpt__pk_ref hpt__pk_state(const hpt__pickle *p, hpt__pk_ref o) { return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[3] : NOTHING; }
+hpt__pk_ref hpt__pk_object_items(const hpt__pickle *p, hpt__pk_ref o) { return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[4] : NOTHING; }
+void hpt__pk_class_name(const hpt__pickle *p, hpt__pk_ref ref, char *buf, size_t size) {
+    for (int i = 0; i < 8 && kind_of(p, ref) == HPT__PK_OBJECT; i++) ref = object(p, ref)[1];
+    snprintf(buf, size, "unknown");
+    if (kind_of(p, ref) != HPT__PK_GLOBAL) return;
+    const uint32_t *c = object(p, ref);
+    if (c[2] == NOTHING) {
+        const uint8_t *module = p->data + c[1] + 1;
+        size_t m = line_length(module);
+        if (m < MAX_LINE) snprintf(buf, size, "%.*s.%.*s", (int)m, (const char *)module, (int)line_length(module + m + 1), (const char *)module + m + 1);
+    } else {
+        hpt__pk_value m = hpt__pk_get(p, c[1]), n = hpt__pk_get(p, c[2]);
+        snprintf(buf, size, "%.*s.%.*s", m.len < MAX_LINE ? (int)m.len : MAX_LINE, m.s, n.len < MAX_LINE ? (int)n.len : MAX_LINE, n.s);
+    }
+}
+
+/* ---- tensors ---- */
+
+hpt__pk_storage hpt__pk_storage_of(const hpt__pickle *p, hpt__pk_ref ref) {
+    const uint32_t *c = object(p, ref);
+    hpt__pk_ref id = c[1], cls = hpt__pk_item(p, id, 1), view = hpt__pk_item(p, id, 5);
+    hpt__pk_value key = hpt__pk_get(p, hpt__pk_item(p, id, 2));
+    hpt__pk_storage s = {.type = HPT__FT_OTHER, .unknown = NOTHING, .next = c[2], .key = key.s, .key_len = (uint32_t)key.len};
+    if (what_of(p, cls) == G_STORAGE) {
+        uint32_t e = *object(p, cls) >> 16;
+        s.type = elements[e].type;
+        s.bytes = elements[e].bytes;
+        s.unreadable = elements[e].unreadable;
+    } else s.unknown = cls;
+    is_int(p, hpt__pk_item(p, id, 4), &s.numel);
+    if (kind_of(p, view) == HPT__PK_TUPLE) is_int(p, hpt__pk_item(p, view, 1), &s.view);
+    return s;
+}
+
+/* The sizes in a tuple (or torch.Size); 0: these are none. */
+static int sizes(const hpt__pickle *p, hpt__pk_ref ref, int64_t *out, int *n) {
+    uint32_t count = hpt__pk_count(p, ref);
+    if (kind_of(p, ref) != HPT__PK_TUPLE || count > 8) return 0;
+    for (uint32_t d = 0; d < count; d++)
+        if (!is_int(p, hpt__pk_item(p, ref, d), &out[d])) return 0;
+    *n = (int)count;
+    return 1;
+}
+/* count of a shape; HPT_ERR_FORMAT for one that no tensor has. */
+static hpt_status count_of(const hpt__pickle *p, hpt__pk_tensor *t) {
+    t->count = 1;
+    for (int d = 0; d < t->ndim; d++) {
+        if (t->shape[d] < 0) return BAD("tensor shape at byte %zu", p->end);
+        if (__builtin_mul_overflow(t->count, (uint64_t)t->shape[d], &t->count)) return BAD("tensor size overflows at byte %zu", p->end);
+    }
+    return HPT_OK;
+}
+/* (storage, offset, size, stride, requires_grad, hooks [, dtype] [, metadata]) */
+static hpt_status plain_tensor(const hpt__pickle *p, hpt__pk_ref args, uint32_t what, hpt__pk_tensor *t) {
+    hpt__pk_ref storage = hpt__pk_item(p, args, 0), size = hpt__pk_item(p, args, 2), stride = hpt__pk_item(p, args, 3);
+    hpt__pk_ref meta = hpt__pk_item(p, args, what == G_REBUILD3 ? 7 : 6), dtype = hpt__pk_item(p, args, 6);
+    int64_t start, last = 0, numel;
+    int steps;
+    if (hpt__pk_count(p, args) < 4) return BAD("tensor with %u arguments at byte %zu", hpt__pk_count(p, args), p->end);
+    if (hpt__pk_count(p, size) > 8) {
+        t->unreadable = "more than 8 dimensions";
+        return HPT_OK;
+    }
+    if (kind_of(p, storage) != HPT__PK_STORAGE) {
+        t->unreadable = "without a storage";
+        if (!sizes(p, size, t->shape, &t->ndim)) t->ndim = 0;
+        return count_of(p, t);
+    }
+    if (!is_int(p, hpt__pk_item(p, args, 1), &start) || !sizes(p, size, t->shape, &t->ndim) || !sizes(p, stride, t->stride, &steps) || steps != t->ndim)
+        return BAD("tensor arguments at byte %zu", p->end);
+    hpt__pk_storage s = hpt__pk_storage_of(p, storage);
+    uint32_t bytes = s.bytes;
+    t->type = s.type;
+    t->unreadable = s.unreadable;
+    t->unknown = s.unknown;
+    numel = s.numel;
+    if (what == G_REBUILD3) {       /* the storage counts bytes; the type stands beside it */
+        uint32_t e = what_of(p, dtype) == G_DTYPE ? *object(p, dtype) >> 16 : 0;
+        if (what_of(p, dtype) == G_DTYPE) {
+            t->type = elements[e].type;
+            t->unreadable = elements[e].unreadable;
+            if (bytes) numel = numel * bytes / elements[e].bytes;
+            bytes = elements[e].bytes;
+        } else {
+            t->type = HPT__FT_OTHER;
+            t->unknown = dtype;
+            bytes = 0;
+        }
+    }
+    HPT_TRY(count_of(p, t));
+    if (start < 0 || __builtin_add_overflow(start, s.view, &start)) return BAD("tensor offset at byte %zu", p->end);
+    for (int d = 0; d < t->ndim; d++) {
+        int64_t reach;
+        if (t->stride[d] < 0) t->unreadable = "negative strides";
+        else if (t->shape[d] > 1 && (__builtin_mul_overflow(t->shape[d] - 1, t->stride[d], &reach) || __builtin_add_overflow(last, reach, &last)))
+            return BAD("tensor stride overflows at byte %zu", p->end);
+    }
+    if (t->count && bytes && (__builtin_add_overflow(last, start, &last) || last >= numel))
+        return BAD("tensor reaches outside its storage at byte %zu", p->end);
+    if (kind_of(p, meta) == HPT__PK_DICT && hpt__pk_count(p, meta) && !t->unreadable) t->unreadable = "a negated or conjugated view";
+    t->storage = storage;
+    t->offset = start;
+    return HPT_OK;
+}
+hpt_status hpt__pk_tensor_of(const hpt__pickle *p, hpt__pk_ref ref, hpt__pk_tensor *t) {
+    const uint32_t *c = object(p, ref);
+    uint32_t what = *c >> 8 & 0xff;
+    hpt__pk_ref args = c[1], state = c[2], size = NOTHING;
+    *t = (hpt__pk_tensor){.storage = NOTHING, .unknown = NOTHING, .type = HPT__FT_OTHER};
+    switch (what) {
+    case G_REBUILD: case G_REBUILD3:
+        HPT_TRY(plain_tensor(p, args, what, t));
+        if (state != NOTHING) t->unreadable = "changed by a state of its own";
+        return HPT_OK;
+    case G_QUANTIZED: t->unreadable = "quantized"; size = hpt__pk_item(p, args, 2); break;
+    case G_SPARSE:          /* (layout, (indices, values, size ...)); compressed rows have two arrays of indices */
+        t->unreadable = "sparse";
+        args = hpt__pk_item(p, args, 1);
+        size = hpt__pk_item(p, args, kind_of(p, hpt__pk_item(p, args, 2)) == HPT__PK_TUPLE ? 2 : 3);
+        break;
+    case G_META: t->unreadable = "on the meta device, without data"; size = hpt__pk_item(p, args, 1); break;
+    case G_WRAPPER: t->unreadable = "a wrapper of other tensors"; size = hpt__pk_item(p, args, 2); break;
+    case G_NESTED: t->unreadable = "nested"; break;
+    case G_DEVICE: t->unreadable = "stored as a NumPy array"; break;
+    case G_FROMBUFFER: t->unreadable = "a NumPy array"; size = hpt__pk_item(p, args, 2); break;
+    default: t->unreadable = "a NumPy array"; size = hpt__pk_item(p, state, 1); break;
+    }
+    if (!sizes(p, size, t->shape, &t->ndim)) t->ndim = 0;
+    return count_of(p, t);
+}
+
+/* ---- the machine ---- */
 
 typedef struct machine {
     hpt__pickle *p;
@@ -23,371 +369,471 @@ typedef struct machine {
     size_t n, at;
     uint32_t *stack, top, stack_cap;
     uint32_t mark[MAX_MARKS], marks;
-    uint32_t *memo_key, *memo_val, memo_cap, memo_used;     /* open addressing; key = index + 1 */
+    uint32_t *memo, memo_cap, memo_used;        /* by index: writers number from 0 or 1 without gaps */
 } machine;
 
-static hpt_status add(machine *m, hpt__pk_kind kind, uint32_t *out) {
+/* Room for want numbers in an array; all arrays of a pickle are paid from one allowance. */
+static hpt_status grow(machine *m, uint32_t **a, uint32_t *cap, uint64_t want) {
+    if (want <= *cap) return HPT_OK;
+    uint64_t more = want + want / 2 + 64, most = *m->p->room / sizeof **a;      /* the old array lives until the new one is filled */
+    if (more > most) more = most;
+    if (more < want || more > OBJECT_BIT - 1)
+        return BAD("at byte %zu its values would need more memory than a file of this size may ask for", m->at);
+    uint32_t *x = hpt__realloc(*a, sizeof *x * more);
+    if (!x) return hpt__fail_memory(sizeof *x * more);
+    *m->p->room -= more * sizeof *x - *cap * sizeof *x;
+    *a = x;
+    *cap = (uint32_t)more;
+    return HPT_OK;
+}
+static void release(machine *m, uint32_t *a, uint32_t cap) {
+    hpt__free(a);
+    *m->p->room += (uint64_t)cap * sizeof *a;
+}
+static hpt_status cells(machine *m, uint64_t n, uint32_t *first) {
+    HPT_TRY(grow(m, &m->p->cell, &m->p->cap, m->p->used + n));
+    *first = m->p->used;
+    m->p->used += (uint32_t)n;
+    return HPT_OK;
+}
+/* A new object of a head and n more cells. */
+static hpt_status make(machine *m, uint32_t head, const uint32_t *rest, uint32_t n, hpt__pk_ref *out) {
+    uint32_t at;
+    HPT_TRY(cells(m, n + 1, &at));
+    m->p->cell[at] = head;
+    if (n) memcpy(m->p->cell + at + 1, rest, sizeof *rest * n);
+    *out = at | OBJECT_BIT;
+    return HPT_OK;
+}
+static hpt_status push(machine *m, hpt__pk_ref x) {
+    HPT_TRY(grow(m, &m->stack, &m->stack_cap, m->top + 1ull));
+    m->stack[m->top++] = x;
+    return HPT_OK;
+}
+static hpt_status container(machine *m, hpt__pk_kind kind, hpt__pk_ref *out) { return make(m, kind, (uint32_t[]){0, NOTHING, NOTHING}, 3, out); }
+static hpt_status opaque(machine *m, hpt__pk_ref cls, hpt__pk_ref args, hpt__pk_ref *out) {
+    return make(m, HPT__PK_OBJECT, (uint32_t[]){cls, args, NOTHING, NOTHING}, 4, out);
+}
+/* Adds items, which lie outside the cells, to a LIST or DICT. */
+static hpt_status append(machine *m, hpt__pk_ref to, const uint32_t *items, uint32_t n) {
     hpt__pickle *p = m->p;
-    if (p->n == MAX_NODES) return BAD("more than %d values", MAX_NODES);
-    if (p->n == p->cap) {
-        uint32_t cap = p->cap ? p->cap * 2 : 1024;
-        hpt__pk_node *x = hpt__realloc(p->node, sizeof *x * cap);
-        if (!x) return hpt__fail_memory(sizeof *x * cap);
-        p->node = x;
-        p->cap = cap;
+    uint32_t at, last = object(p, to)[3];
+    if (!n) return HPT_OK;
+    if (last != NOTHING && last + 2 + p->cell[last + 1] == p->used) HPT_TRY(cells(m, n, &at));      /* its last chunk is the end of the cells */
+    else {
+        HPT_TRY(cells(m, n + 2ull, &at));
+        p->cell[at] = NOTHING;
+        p->cell[at + 1] = 0;
+        if (last == NOTHING) object(p, to)[2] = at;
+        else p->cell[last] = at;
+        object(p, to)[3] = last = at;
+        at += 2;
     }
-    memset(&p->node[p->n], 0, sizeof *p->node);
-    p->node[p->n].kind = kind;
-    *out = p->n++;
+    memcpy(p->cell + at, items, sizeof *items * n);
+    p->cell[last + 1] += n;
+    object(p, to)[1] += n;
     return HPT_OK;
 }
-static hpt_status push(machine *m, uint32_t node) {
-    if (m->top == MAX_STACK) return BAD("stack of more than %d values at byte %zu", MAX_STACK, m->at);
-    if (m->top == m->stack_cap) {
-        uint32_t cap = m->stack_cap ? m->stack_cap * 2 : 256;
-        uint32_t *s = hpt__realloc(m->stack, sizeof *s * cap);
-        if (!s) return hpt__fail_memory(sizeof *s * cap);
-        m->stack = s;
-        m->stack_cap = cap;
-    }
-    m->stack[m->top++] = node;
-    return HPT_OK;
-}
-static hpt_status push_new(machine *m, hpt__pk_kind kind, hpt__pk_node **node) {
-    uint32_t x;
-    HPT_TRY(add(m, kind, &x));
-    *node = &m->p->node[x];
-    return push(m, x);
-}
-static hpt_status append(machine *m, uint32_t to, const uint32_t *items, uint32_t n) {
-    hpt__pk_node *x = &m->p->node[to];
-    if (x->n + n > x->cap) {
-        uint32_t cap = (x->n + n) * (x->n ? 2 : 1);
-        uint32_t *more = hpt__realloc(x->item, sizeof *more * cap);
-        if (!more) return hpt__fail_memory(sizeof *more * cap);
-        x->item = more;
-        x->cap = cap;
-    }
-    if (n) memcpy(x->item + x->n, items, sizeof *items * n);
-    x->n += n;
-    return HPT_OK;
-}
-/* values above the last mark; removes the mark but not the values */
+
+/* Values above the last mark; removes the mark but not the values. */
 static hpt_status above_mark(machine *m, uint32_t *first) {
     if (!m->marks) return BAD("no mark at byte %zu", m->at);
     *first = m->mark[--m->marks];
-    return *first <= m->top ? HPT_OK : BAD("mark above the stack at byte %zu", m->at);
+    return HPT_OK;
 }
 static hpt_status need(machine *m, uint32_t n) {
     uint32_t floor = m->marks ? m->mark[m->marks - 1] : 0;
-    return m->top >= floor + n ? HPT_OK : BAD("stack is empty at byte %zu", m->at);
+    return m->top - floor >= n ? HPT_OK : BAD("stack is empty at byte %zu", m->at);
 }
-
-static hpt_status memo_put(machine *m, uint32_t index, uint32_t value) {
-    if (index >= MAX_MEMO) return BAD("memo index %u at byte %zu", index, m->at);
-    if (m->memo_used * 2 >= m->memo_cap) {
-        uint32_t cap = m->memo_cap ? m->memo_cap * 2 : 1024;
-        uint32_t *k = hpt__calloc(cap, sizeof *k), *v = hpt__calloc(cap, sizeof *v);
-        if (!k || !v) {
-            hpt__free(k);
-            hpt__free(v);
-            return hpt__fail_memory(sizeof *k * cap);
-        }
-        for (uint32_t i = 0; i < m->memo_cap; i++)
-            if (m->memo_key[i]) {
-                uint32_t j = m->memo_key[i] * 2654435761u & (cap - 1);
-                while (k[j]) j = (j + 1) & (cap - 1);
-                k[j] = m->memo_key[i];
-                v[j] = m->memo_val[i];
-            }
-        hpt__free(m->memo_key);
-        hpt__free(m->memo_val);
-        m->memo_key = k;
-        m->memo_val = v;
-        m->memo_cap = cap;
-    }
-    uint32_t j = (index + 1) * 2654435761u & (m->memo_cap - 1);
-    while (m->memo_key[j] && m->memo_key[j] != index + 1) j = (j + 1) & (m->memo_cap - 1);
-    m->memo_used += !m->memo_key[j];
-    m->memo_key[j] = index + 1;
-    m->memo_val[j] = value;
+static hpt_status tuple_of(machine *m, uint32_t first, hpt__pk_ref *out) {
+    uint32_t n = m->top - first, at;
+    HPT_TRY(cells(m, n + 2ull, &at));
+    m->p->cell[at] = HPT__PK_TUPLE;
+    m->p->cell[at + 1] = n;
+    if (n) memcpy(m->p->cell + at + 2, m->stack + first, sizeof *m->stack * n);
+    m->top = first;
+    *out = at | OBJECT_BIT;
     return HPT_OK;
 }
-static hpt_status memo_get(machine *m, uint32_t index) {
-    if (m->memo_cap)
-        for (uint32_t j = (index + 1) * 2654435761u & (m->memo_cap - 1); m->memo_key[j]; j = (j + 1) & (m->memo_cap - 1))
-            if (m->memo_key[j] == index + 1) return push(m, m->memo_val[j]);
-    return BAD("memo entry %u does not exist at byte %zu", index, m->at);
+
+static hpt_status memo_put(machine *m, uint64_t index) {
+    HPT_TRY(need(m, 1));
+    if (index > m->at) return BAD("memo index %llu at byte %zu", (unsigned long long)index, m->at);
+    uint32_t was = m->memo_cap;
+    HPT_TRY(grow(m, &m->memo, &m->memo_cap, index + 1));
+    memset(m->memo + was, 0xff, sizeof *m->memo * (m->memo_cap - was));     /* NOTHING */
+    m->memo_used += m->memo[index] == NOTHING;
+    m->memo[index] = m->stack[m->top - 1];
+    return HPT_OK;
+}
+static hpt_status memo_get(machine *m, uint64_t index) {
+    if (index >= m->memo_cap || m->memo[index] == NOTHING) return BAD("memo entry %llu does not exist at byte %zu", (unsigned long long)index, m->at);
+    return push(m, m->memo[index]);
 }
 
-static int key_ok(const hpt__pk_node *s) {
+/* Copies the items of a dictionary, or the pairs of a list, into a new dictionary; *out stays NOTHING if from is neither. */
+static hpt_status dict_from(machine *m, hpt__pk_ref from, hpt__pk_ref *out) {
+    hpt__pk_kind kind = kind_of(m->p, from);
+    hpt__pk_ref x, pair[2];
+    *out = NOTHING;
+    if (kind != HPT__PK_DICT && kind != HPT__PK_LIST) return HPT_OK;
+    hpt__pk_iter it = hpt__pk_items(m->p, from);
+    HPT_TRY(container(m, HPT__PK_DICT, out));
+    while (hpt__pk_next(&it, &x)) {
+        pair[0] = x;
+        if (kind == HPT__PK_DICT) hpt__pk_next(&it, &pair[1]);
+        else {
+            hpt__pk_iter two = hpt__pk_items(m->p, x);
+            if (hpt__pk_count(m->p, x) != 2 || kind_of(m->p, x) == HPT__PK_DICT) return BAD("dictionary pair at byte %zu", m->at);
+            hpt__pk_next(&two, &pair[0]);
+            hpt__pk_next(&two, &pair[1]);
+        }
+        HPT_TRY(append(m, *out, pair, 2));
+    }
+    return HPT_OK;
+}
+
+/* Bytes of a bytes object: written as they are, or as text for _codecs.encode(text, "latin1"). Returns how many of at most max. */
+static size_t bytes_of(const hpt__pickle *p, hpt__pk_ref ref, uint8_t *out, size_t max) {
+    if (kind_of(p, ref) == HPT__PK_OBJECT && what_of(p, object(p, ref)[1]) == G_ENCODE) {
+        hpt__pk_value t = hpt__pk_get(p, hpt__pk_item(p, object(p, ref)[2], 0));
+        size_t n = 0;
+        for (size_t i = 0; t.kind == HPT__PK_STR && i < t.len && n < max; n++) {
+            uint8_t c = (uint8_t)t.s[i++];
+            if (c >= 0xc0 && i < t.len) c = (uint8_t)(c << 6 | (t.s[i++] & 0x3f));
+            out[n] = c;
+        }
+        return n;
+    }
+    if (is_object(ref) || ref == NOTHING) return 0;
+    const uint8_t *op = p->data + ref;
+    int width = *op == 'C' || *op == 'U' ? 1 : *op == 'B' || *op == 'T' ? 4 : *op == 0x8e ? 8 : 0;
+    uint64_t n = width ? le(op + 1, width) : 0;
+    if (n > max) return 0;
+    memcpy(out, op + 1 + width, (size_t)n);
+    return (size_t)n;
+}
+/* numpy's scalar(dtype, bytes): best scores and epochs are kept as such. Opaque unless it is a plain little-endian number. */
+static hpt_status np_scalar(machine *m, hpt__pk_ref fn, hpt__pk_ref args, hpt__pk_ref *out) {
+    static const struct { char code[3]; hpt__ftype type; } codes[] = {{"f8", HPT__FT_F64}, {"f4", HPT__FT_F32}, {"f2", HPT__FT_F16}, {"i8", HPT__FT_I64},
+        {"i4", HPT__FT_I32}, {"i2", HPT__FT_I16}, {"i1", HPT__FT_I8}, {"u8", HPT__FT_U64}, {"u4", HPT__FT_U32}, {"u2", HPT__FT_U16}, {"u1", HPT__FT_U8},
+        {"b1", HPT__FT_BOOL}};
+    hpt__pickle *p = m->p;
+    hpt__pk_ref dtype = hpt__pk_item(p, args, 0);
+    if (kind_of(p, dtype) == HPT__PK_OBJECT && what_of(p, object(p, dtype)[1]) == G_NP_DTYPE) {
+        uint8_t raw[8];
+        hpt__pk_value code = hpt__pk_get(p, hpt__pk_item(p, object(p, dtype)[2], 0)), order = hpt__pk_get(p, hpt__pk_item(p, object(p, dtype)[3], 1));
+        size_t n = bytes_of(p, hpt__pk_item(p, args, 1), raw, sizeof raw);
+        for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+            if (!is_text(&code, codes[i].code) || is_text(&order, ">") || hpt__ftype_size(codes[i].type) != n) continue;
+            int whole = codes[i].code[0] != 'f', sign = codes[i].code[0] == 'i' && n < 8 && raw[n - 1] & 0x80;
+            uint64_t bits = le(raw, (int)n) | (sign ? ~0ull << 8 * n : 0);
+            if (!whole && n < 8) {
+                double f = hpt__ftype_value(codes[i].type, raw);
+                memcpy(&bits, &f, 8);
+            }
+            if (codes[i].code[0] == 'u' && bits > (uint64_t)INT64_MAX) break;
+            return make(m, codes[i].type == HPT__FT_BOOL ? HPT__PK_BOOL : whole ? HPT__PK_INT : HPT__PK_FLOAT,
+                        (uint32_t[]){(uint32_t)bits, (uint32_t)(bits >> 32)}, 2, out);
+        }
+    }
+    return opaque(m, fn, args, out);
+}
+
+/* What a call, or the making of an instance, yields. The only place where a name has a meaning. */
+static hpt_status call(machine *m, hpt__pk_ref fn, hpt__pk_ref args, int depth, hpt__pk_ref *out) {
+    hpt__pickle *p = m->p;
+    hpt__pk_kind kind = kind_of(p, fn);
+    if (kind_of(p, args) != HPT__PK_TUPLE) return BAD("arguments are not a tuple at byte %zu", m->at);
+    if (kind != HPT__PK_GLOBAL && kind != HPT__PK_OBJECT && kind != HPT__PK_OPAQUE) return BAD("a value is called at byte %zu", m->at);
+    uint32_t what = what_of(p, fn), n = hpt__pk_count(p, args);
+    hpt__pk_ref first = hpt__pk_item(p, args, 0);
+    switch (what) {
+    case G_DICT:        /* (), (pairs or dict), defaultdict: (factory [, dict]) */
+        for (uint32_t i = 0; i < n; i++) {
+            HPT_TRY(dict_from(m, hpt__pk_item(p, args, i), out));
+            if (*out != NOTHING) return HPT_OK;
+        }
+        return container(m, HPT__PK_DICT, out);
+    case G_RECONSTRUCT:     /* protocols 0 and 1: (class, base, value of the base) */
+        if (what_of(p, first) == G_DICT) {
+            HPT_TRY(dict_from(m, hpt__pk_item(p, args, 2), out));
+            return *out != NOTHING ? HPT_OK : container(m, HPT__PK_DICT, out);
+        }
+        return opaque(m, first, args, out);
+    case G_NEWOBJ:
+        return what_of(p, first) == G_DICT ? container(m, HPT__PK_DICT, out) : opaque(m, first, args, out);
+    case G_SIZE:
+        if (kind_of(p, first) != HPT__PK_TUPLE) break;
+        *out = first;
+        return HPT_OK;
+    case G_INNER:           /* a Parameter and its like are the tensor inside */
+        if (kind_of(p, first) != HPT__PK_TENSOR) break;
+        *out = first;
+        return HPT_OK;
+    case G_FROM_TYPE:       /* (function, class, its arguments, state) */
+        if (depth < MAX_CALLS && kind_of(p, hpt__pk_item(p, args, 2)) == HPT__PK_TUPLE) return call(m, first, hpt__pk_item(p, args, 2), depth + 1, out);
+        break;
+    case G_REBUILD: case G_REBUILD3: case G_QUANTIZED: case G_SPARSE: case G_META: case G_NESTED: case G_WRAPPER: case G_DEVICE: case G_NDARRAY:
+    case G_FROMBUFFER: {
+        hpt__pk_tensor t;
+        HPT_TRY(make(m, HPT__PK_TENSOR | what << 8, (uint32_t[]){args, NOTHING}, 2, out));
+        p->end = m->at;
+        return hpt__pk_tensor_of(p, *out, &t); }
+    case G_NP_SCALAR: return np_scalar(m, fn, args, out);
+    default: break;
+    }
+    return opaque(m, fn, args, out);
+}
+static hpt_status reduce(machine *m, int instance) {
+    hpt__pk_ref out;
+    HPT_TRY(need(m, 2));
+    hpt__pk_ref args = m->stack[--m->top], fn = m->stack[--m->top];
+    uint32_t what = what_of(m->p, fn);
+    if (instance && what == G_DICT) HPT_TRY(container(m, HPT__PK_DICT, &out));
+    else if (instance && what != G_UNKNOWN) HPT_TRY(opaque(m, fn, args, &out));
+    else HPT_TRY(call(m, fn, args, 0, &out));
+    return push(m, out);
+}
+
+static int key_ok(const hpt__pk_value *s) {
     if (s->kind != HPT__PK_STR || !s->len || s->len > 32) return 0;
-    for (uint32_t i = 0; i < s->len; i++) {
+    for (size_t i = 0; i < s->len; i++) {
         char c = s->s[i];
         if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' || c == '-')) return 0;
     }
     return 1;
 }
-
-/* ('storage', Storage, key, location, numel[, view]) */
+/* ('storage', class, key, location, numel [, view]); ('module', class, file, source) of a model saved as a whole; anything else is opaque. */
 static hpt_status persistent(machine *m) {
     HPT_TRY(need(m, 1));
-    hpt__pk_node *N = m->p->node, *t = &N[m->stack[m->top - 1]];
-    if (t->kind != HPT__PK_TUPLE || t->n < 5 || t->n > 6) return BAD("persistent id at byte %zu", m->at);
-    hpt__pk_node *tag = &N[t->item[0]], *cls = &N[t->item[1]], *key = &N[t->item[2]], *count = &N[t->item[4]];
-    if (tag->kind != HPT__PK_STR || tag->len != 7 || memcmp(tag->s, "storage", 7) || cls->kind != HPT__PK_GLOBAL || globals[cls->i].what != G_STORAGE ||
-        !key_ok(key) || count->kind != HPT__PK_INT || count->i < 0)
-        return BAD("persistent id at byte %zu is not a storage", m->at);
-    int64_t view = 0, numel = count->i;
-    if (t->n == 6) {
-        hpt__pk_node *v = &N[t->item[5]];
-        if (v->kind == HPT__PK_TUPLE && v->n == 3 && N[v->item[1]].kind == HPT__PK_INT && N[v->item[2]].kind == HPT__PK_INT) {
-            view = N[v->item[1]].i;
-            int64_t size = N[v->item[2]].i;
-            if (view < 0 || size < 0 || view > numel || size > numel - view) return BAD("storage view at byte %zu", m->at);
-        } else if (v->kind != HPT__PK_NONE) return BAD("storage view at byte %zu", m->at);
-    }
-    int type = globals[cls->i].type;
-    const char *s = key->s;
-    uint32_t len = key->len, x;
+    hpt__pickle *p = m->p;
+    hpt__pk_ref id = m->stack[m->top - 1], view = hpt__pk_item(p, id, 5), out;
+    hpt__pk_value tag = hpt__pk_get(p, hpt__pk_item(p, id, 0)), key = hpt__pk_get(p, hpt__pk_item(p, id, 2));
+    int64_t numel, from = 0, size = 0;
     m->top--;
-    HPT_TRY(add(m, HPT__PK_STORAGE, &x));
-    hpt__pk_node *o = &m->p->node[x];
-    o->i = type;
-    o->s = s;
-    o->len = len;
-    o->numel = numel;
-    o->view = view;
-    return push(m, x);
-}
-
-/* (storage, offset, size, stride, ...): bounds are proved here, once */
-static hpt_status rebuild(machine *m, const hpt__pk_node *args, uint32_t *out) {
-    hpt__pk_node *N = m->p->node;
-    if (args->n < 4) return BAD("tensor with %u arguments at byte %zu", args->n, m->at);
-    uint32_t storage = args->item[0];
-    hpt__pk_node *st = &N[storage], *off = &N[args->item[1]], *size = &N[args->item[2]], *stride = &N[args->item[3]];
-    if (st->kind != HPT__PK_STORAGE || off->kind != HPT__PK_INT || size->kind != HPT__PK_TUPLE || stride->kind != HPT__PK_TUPLE || size->n != stride->n)
-        return BAD("tensor arguments at byte %zu", m->at);
-    if (size->n > 8) return BAD("tensor of %u dimensions at byte %zu", size->n, m->at);
-    int64_t shape[8] = {0}, step[8] = {0}, start, last = 0;
-    uint64_t count = 1;
-    if (off->i < 0 || __builtin_add_overflow(off->i, st->view, &start)) return BAD("tensor offset at byte %zu", m->at);
-    int ndim = (int)size->n;
-    for (int d = 0; d < ndim; d++) {
-        hpt__pk_node *a = &N[size->item[d]], *b = &N[stride->item[d]];
-        int64_t reach;
-        if (a->kind != HPT__PK_INT || b->kind != HPT__PK_INT || a->i < 0 || b->i < 0) return BAD("tensor shape at byte %zu", m->at);
-        shape[d] = a->i;
-        step[d] = b->i;
-        if (__builtin_mul_overflow(count, (uint64_t)a->i, &count)) return BAD("tensor size overflows at byte %zu", m->at);
-        if (a->i > 1 && (__builtin_mul_overflow(a->i - 1, b->i, &reach) || __builtin_add_overflow(last, reach, &last)))
-            return BAD("tensor stride overflows at byte %zu", m->at);
-    }
-    if (count && (__builtin_add_overflow(last, start, &last) || last >= st->numel)) return BAD("tensor reaches outside its storage at byte %zu", m->at);
-    if (count > (uint64_t)st->numel * 2 + 8) return BAD("tensor repeats its storage at byte %zu", m->at);
-    HPT_TRY(add(m, HPT__PK_TENSOR, out));
-    hpt__pk_node *o = &m->p->node[*out];
-    o->i = storage;
-    o->offset = start;
-    o->ndim = ndim;
-    memcpy(o->shape, shape, sizeof shape);
-    memcpy(o->stride, step, sizeof step);
-    return HPT_OK;
-}
-
-static hpt_status reduce(machine *m) {
-    HPT_TRY(need(m, 2));
-    uint32_t args = m->stack[--m->top], fn = m->stack[--m->top], out;
-    hpt__pk_node *f = &m->p->node[fn], *a = &m->p->node[args];
-    if (a->kind != HPT__PK_TUPLE) return BAD("arguments are not a tuple at byte %zu", m->at);
-    if (f->kind == HPT__PK_OPAQUE) return push(m, fn);
-    if (f->kind != HPT__PK_GLOBAL) return BAD("a value is called at byte %zu", m->at);
-    switch (globals[f->i].what) {
-    case G_ODICT: {
-        if (a->n > 1) return BAD("OrderedDict arguments at byte %zu", m->at);
-        uint32_t list = a->n ? a->item[0] : 0, pairs = a->n;
-        HPT_TRY(add(m, HPT__PK_DICT, &out));
-        if (pairs) {            /* Python 2: OrderedDict([[k, v], ...]) */
-            if (m->p->node[list].kind != HPT__PK_LIST) return BAD("OrderedDict arguments at byte %zu", m->at);
-            for (uint32_t i = 0; i < m->p->node[list].n; i++) {
-                hpt__pk_node *kv = &m->p->node[m->p->node[list].item[i]];
-                if ((kv->kind != HPT__PK_LIST && kv->kind != HPT__PK_TUPLE) || kv->n != 2) return BAD("OrderedDict pair at byte %zu", m->at);
-                HPT_TRY(append(m, out, kv->item, 2));
-            }
-        }
-        return push(m, out); }
-    case G_REBUILD: case G_REBUILD_OLD:
-        HPT_TRY(rebuild(m, a, &out));
+    if (kind_of(p, id) == HPT__PK_TUPLE && is_text(&tag, "module") && hpt__pk_count(p, id) >= 2) return push(m, hpt__pk_item(p, id, 1));
+    if (kind_of(p, id) != HPT__PK_TUPLE || !is_text(&tag, "storage")) {
+        HPT_TRY(opaque(m, NOTHING, NOTHING, &out));
         return push(m, out);
-    case G_PARAMETER:
-        if (a->n < 1 || m->p->node[a->item[0]].kind != HPT__PK_TENSOR) return BAD("parameter without a tensor at byte %zu", m->at);
-        return push(m, a->item[0]);
-    default: return BAD("a storage class is called at byte %zu", m->at);
     }
+    if (!key_ok(&key) || !is_int(p, hpt__pk_item(p, id, 4), &numel) || numel < 0 || numel > INT64_MAX / 16)
+        return BAD("persistent id at byte %zu is not a storage", m->at);
+    if (kind_of(p, view) == HPT__PK_TUPLE ? !is_int(p, hpt__pk_item(p, view, 1), &from) || !is_int(p, hpt__pk_item(p, view, 2), &size) || from < 0 ||
+                                                size < 0 || from > numel || size > numel - from
+                                          : kind_of(p, view) != HPT__PK_NONE)
+        return BAD("storage view at byte %zu", m->at);
+    HPT_TRY(make(m, HPT__PK_STORAGE, (uint32_t[]){id, p->storages}, 2, &out));
+    p->storages = out;
+    return push(m, out);
 }
 
-static hpt_status text(machine *m, size_t len) {
-    hpt__pk_node *x;
-    if (len > MAX_TEXT || len > m->n - m->at) return BAD("text of %zu bytes at byte %zu", len, m->at);
-    HPT_TRY(push_new(m, HPT__PK_STR, &x));
-    x->s = (const char *)m->d + m->at;
-    x->len = (uint32_t)len;
-    m->at += len;
-    return HPT_OK;
-}
-static hpt_status global(machine *m) {
-    char name[300];
-    size_t n = 0;
-    int lines = 0;
-    while (lines < 2) {
-        if (m->at == m->n || n > 290) return BAD("name at byte %zu", m->at);
-        char c = (char)m->d[m->at++];
-        if (c == '\n') {
-            if (++lines == 1) name[n++] = ' ';
-        } else name[n++] = c;
-    }
-    name[n] = 0;
-    hpt__pk_node *x;
-    HPT_TRY(push_new(m, HPT__PK_OPAQUE, &x));
-    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
-        if (!strcmp(globals[i].name, name)) {
-            x->kind = HPT__PK_GLOBAL;
-            x->i = (int64_t)i;
+/* Attributes of an object. Those of dictionaries (_metadata) are not data; a tensor's may replace its data, as old Tensor.__setstate__ did. */
+static hpt_status build(machine *m) {
+    HPT_TRY(need(m, 2));
+    hpt__pk_ref state = m->stack[--m->top], x = m->stack[m->top - 1];
+    hpt__pk_kind kind = kind_of(m->p, x);
+    if (kind == HPT__PK_OBJECT) object(m->p, x)[3] = state;
+    else if (kind == HPT__PK_TENSOR) {
+        uint32_t what = *object(m->p, x) >> 8;
+        if (what == G_NDARRAY) {
+            hpt__pk_tensor t;
+            object(m->p, x)[2] = state;
+            m->p->end = m->at;
+            return hpt__pk_tensor_of(m->p, x, &t);
         }
+        if (kind_of(m->p, state) != HPT__PK_DICT && hpt__pk_count(m->p, state) > 3) object(m->p, x)[2] = state;
+    } else if (kind != HPT__PK_DICT && kind != HPT__PK_GLOBAL && kind != HPT__PK_OPAQUE && kind != HPT__PK_STORAGE)
+        return BAD("state of a plain value at byte %zu", m->at);
     return HPT_OK;
 }
-static hpt_status tuple(machine *m, uint32_t n) {
-    uint32_t x;
-    HPT_TRY(need(m, n));
-    HPT_TRY(add(m, HPT__PK_TUPLE, &x));
-    if (n) HPT_TRY(append(m, x, m->stack + m->top - n, n));
-    m->top -= n;
-    return push(m, x);
+static hpt_status set_items(machine *m, uint32_t first) {
+    if (!first || (m->top - first) % 2) return BAD("dictionary items at byte %zu", m->at);
+    hpt__pk_ref to = m->stack[first - 1];
+    hpt__pk_kind kind = kind_of(m->p, to);
+    if (kind == HPT__PK_OBJECT) {       /* kept, so that a tensor in there can be named with the reason why it is not read */
+        hpt__pk_ref items = object(m->p, to)[4];
+        if (items == NOTHING) HPT_TRY(container(m, HPT__PK_DICT, &items));
+        object(m->p, to)[4] = items;
+        to = items;
+        kind = HPT__PK_DICT;
+    }
+    if (kind == HPT__PK_DICT) HPT_TRY(append(m, to, m->stack + first, m->top - first));
+    else if (kind != HPT__PK_OPAQUE) return BAD("item of something that is no dictionary at byte %zu", m->at);
+    m->top = first;
+    return HPT_OK;
+}
+/* APPEND, APPENDS, ADDITEMS */
+static hpt_status add_items(machine *m, uint32_t first, int to_set) {
+    if (!first) return BAD("nothing to append to at byte %zu", m->at);
+    hpt__pk_kind kind = kind_of(m->p, m->stack[first - 1]);
+    if (kind == HPT__PK_LIST && !to_set) HPT_TRY(append(m, m->stack[first - 1], m->stack + first, m->top - first));
+    else if (kind != HPT__PK_OBJECT && kind != HPT__PK_OPAQUE) return BAD("append to something that is no list at byte %zu", m->at);
+    m->top = first;
+    return HPT_OK;
 }
 
-static uint32_t le(const uint8_t *p, int n) {
-    uint32_t v = 0;
-    for (int i = 0; i < n; i++) v |= (uint32_t)p[i] << 8 * i;
-    return v;
+/* The bytes of the line at m->at; m->at is then behind it. */
+static hpt_status line(machine *m, const uint8_t **text, size_t *n) {
+    *text = m->d + m->at;
+    const uint8_t *end = memchr(*text, '\n', m->n - m->at);
+    if (!end || memchr(*text, 0, (size_t)(end - *text))) return BAD("line at byte %zu has no end", m->at);
+    *n = (size_t)(end - *text);
+    m->at += *n + 1;
+    return HPT_OK;
+}
+static hpt_status global_from_text(machine *m, uint32_t op, hpt__pk_ref *out) {
+    const uint8_t *module, *name;
+    size_t a, b;
+    HPT_TRY(line(m, &module, &a));
+    HPT_TRY(line(m, &name, &b));
+    return make(m, HPT__PK_GLOBAL | meaning((const char *)module, a, (const char *)name, b) << 8, (uint32_t[]){op, NOTHING}, 2, out);
+}
+static hpt_status stack_global(machine *m) {
+    HPT_TRY(need(m, 2));
+    hpt__pk_ref pair[2] = {m->stack[m->top - 2], m->stack[m->top - 1]}, out;
+    hpt__pk_value a = hpt__pk_get(m->p, pair[0]), b = hpt__pk_get(m->p, pair[1]);
+    if (a.kind != HPT__PK_STR || b.kind != HPT__PK_STR) return BAD("name of a class at byte %zu", m->at);
+    m->top -= 2;
+    HPT_TRY(make(m, HPT__PK_GLOBAL | meaning(a.s, a.len, b.s, b.len) << 8, pair, 2, &out));
+    return push(m, out);
 }
 
-static hpt_status step(machine *m, int op) {
-    static const uint8_t operand[256] = {['K'] = 1, ['M'] = 2, ['J'] = 4, ['G'] = 8, ['X'] = 4, ['U'] = 1, ['T'] = 4, ['q'] = 1, ['r'] = 4,
-                                         ['h'] = 1, ['j'] = 4, [0x8a] = 1};
-    hpt__pk_node *x;
-    uint32_t first, y;
-    const uint8_t *a = m->d + m->at;
-    if (m->n - m->at < operand[op & 255]) return BAD("cut at byte %zu", m->at);
-    m->at += operand[op & 255];
+/* Widths of the numbers behind an opcode; LENGTH: that number counts bytes that follow; LINE: a line of text follows. */
+enum { LENGTH = 16, LINE = 32 };
+static const uint8_t operand[256] = {
+    ['K'] = 1, ['M'] = 2, ['J'] = 4, ['G'] = 8, ['X'] = 4 | LENGTH, ['U'] = 1 | LENGTH, ['T'] = 4 | LENGTH, ['B'] = 4 | LENGTH, ['C'] = 1 | LENGTH,
+    [0x8a] = 1 | LENGTH, [0x8b] = 4 | LENGTH, [0x8c] = 1 | LENGTH, [0x8d] = 8 | LENGTH, [0x8e] = 8 | LENGTH, [0x96] = 8 | LENGTH,
+    ['I'] = LINE, ['L'] = LINE, ['F'] = LINE, ['S'] = LINE, ['V'] = LINE, ['P'] = LINE, ['p'] = LINE, ['g'] = LINE,
+    ['q'] = 1, ['r'] = 4, ['h'] = 1, ['j'] = 4, [0x80] = 1, [0x95] = 8, [0x82] = 1, [0x83] = 2, [0x84] = 4};
+
+static hpt_status step(machine *m, uint8_t op) {
+    uint32_t here = (uint32_t)m->at - 1, first = 0, width = operand[op] & 15;
+    hpt__pk_ref x;
+    const uint8_t *a = m->d + m->at, *text = NULL;
+    size_t len = 0;
+    if (m->n - m->at < width) return BAD("cut at byte %zu", m->at);
+    uint64_t number = le(a, (int)width);
+    m->at += width;
+    if (operand[op] & LENGTH) {
+        if (number > m->n - m->at) return BAD("text of %llu bytes at byte %zu", (unsigned long long)number, m->at);
+        m->at += (size_t)number;
+    }
+    if (operand[op] & LINE) HPT_TRY(line(m, &text, &len));
     switch (op) {
-    case '}': return push_new(m, HPT__PK_DICT, &x);
-    case ']': return push_new(m, HPT__PK_LIST, &x);
-    case ')': return push_new(m, HPT__PK_TUPLE, &x);
-    case 'N': return push_new(m, HPT__PK_NONE, &x);
-    case 0x88: case 0x89:
-        HPT_TRY(push_new(m, HPT__PK_BOOL, &x));
-        x->i = op == 0x88;
-        return HPT_OK;
-    case 'K': case 'M': case 'J':
-        HPT_TRY(push_new(m, HPT__PK_INT, &x));
-        x->i = op == 'J' ? (int32_t)le(a, 4) : (int64_t)le(a, op == 'K' ? 1 : 2);
-        return HPT_OK;
-    case 0x8a: {
-        uint64_t v = 0;
-        size_t len = a[0];
-        if (len > m->n - m->at) return BAD("cut at byte %zu", m->at);
-        HPT_TRY(push_new(m, len > 8 ? HPT__PK_OPAQUE : HPT__PK_INT, &x));     /* wider numbers: only the magic of legacy files */
-        for (size_t i = 0; i < len && i < 8; i++) v |= (uint64_t)m->d[m->at + i] << 8 * i;
-        if (len && len < 8 && m->d[m->at + len - 1] & 0x80) v |= ~0ull << 8 * len;
-        x->i = (int64_t)v;
-        m->at += len;
-        return HPT_OK; }
-    case 'G': {
-        uint64_t v = 0;
-        for (int i = 0; i < 8; i++) v = v << 8 | a[i];
-        HPT_TRY(push_new(m, HPT__PK_FLOAT, &x));
-        memcpy(&x->f, &v, 8);
-        return HPT_OK; }
-    case 'X': case 'T': return text(m, le(a, 4));
-    case 'U': return text(m, a[0]);
-    case 'c': return global(m);
-    case 'q': case 'r':
-        HPT_TRY(need(m, 1));
-        return memo_put(m, le(a, op == 'q' ? 1 : 4), m->stack[m->top - 1]);
-    case 'h': case 'j': return memo_get(m, le(a, op == 'h' ? 1 : 4));
+    case 'N': case 0x88: case 0x89: case 'K': case 'M': case 'J': case 0x8a: case 0x8b: case 'I': case 'L': case 'G': case 'F':     /* plain values */
+    case 'X': case 'T': case 'U': case 0x8c: case 0x8d: case 'S': case 'V':
+    case 'B': case 'C': case 0x8e: case 0x96: case 'P': case 0x82: case 0x83: case 0x84: case 0x8f: case 0x97:                     /* opaque ones */
+        return push(m, here);
+    case '}': case ']':
+        HPT_TRY(container(m, op == '}' ? HPT__PK_DICT : HPT__PK_LIST, &x));
+        return push(m, x);
+    case ')': case 't': case 0x85: case 0x86: case 0x87:
+        if (op == 't') HPT_TRY(above_mark(m, &first));
+        else {
+            HPT_TRY(need(m, op == ')' ? 0 : op - 0x84u));
+            first = m->top - (op == ')' ? 0 : op - 0x84u);
+        }
+        HPT_TRY(tuple_of(m, first, &x));
+        return push(m, x);
+    case 'l': case 'd': case 0x91:
+        HPT_TRY(above_mark(m, &first));
+        if (op == 'd' && (m->top - first) % 2) return BAD("dictionary items at byte %zu", m->at);
+        x = here;       /* a frozen set is opaque */
+        if (op != 0x91) {
+            HPT_TRY(container(m, op == 'l' ? HPT__PK_LIST : HPT__PK_DICT, &x));
+            HPT_TRY(append(m, x, m->stack + first, m->top - first));
+        }
+        m->top = first;
+        return push(m, x);
+    case 'c':
+        HPT_TRY(global_from_text(m, here, &x));
+        return push(m, x);
+    case 0x93: return stack_global(m);
+    case 'i': case 'o': {
+        hpt__pk_ref cls = NOTHING, args;
+        HPT_TRY(above_mark(m, &first));
+        if (op == 'i') HPT_TRY(global_from_text(m, here, &cls));
+        else if (m->top == first) return BAD("stack is empty at byte %zu", m->at);
+        else cls = m->stack[first];
+        HPT_TRY(tuple_of(m, first + (op == 'o'), &args));
+        m->top = first;
+        HPT_TRY(call(m, cls, args, 0, &x));
+        return push(m, x); }
+    case 'R': case 0x81: return reduce(m, op == 0x81);
+    case 0x92:
+        HPT_TRY(need(m, 3));
+        m->top--;           /* keyword arguments */
+        return reduce(m, 1);
+    case 'b': return build(m);
+    case 'Q': return persistent(m);
+    case 'p':
+        if (!decimal(text, len, &(int64_t){0})) return BAD("memo index at byte %zu", m->at);
+        return memo_put(m, strtoull((const char *)text, NULL, 10));
+    case 'g':
+        if (!decimal(text, len, &(int64_t){0})) return BAD("memo index at byte %zu", m->at);
+        return memo_get(m, strtoull((const char *)text, NULL, 10));
+    case 'q': case 'r': return memo_put(m, number);
+    case 0x94: return memo_put(m, m->memo_used);
+    case 'h': case 'j': return memo_get(m, number);
     case '(':
         if (m->marks == MAX_MARKS) return BAD("nesting deeper than %d at byte %zu", MAX_MARKS, m->at);
         m->mark[m->marks++] = m->top;
         return HPT_OK;
-    case 't':
-        HPT_TRY(above_mark(m, &first));
-        return tuple(m, m->top - first);
-    case 0x85: case 0x86: case 0x87: return tuple(m, (uint32_t)(op - 0x84));
-    case 'a': case 'e':
-        if (op == 'a') {
-            HPT_TRY(need(m, 2));
-            first = m->top - 1;
-        } else HPT_TRY(above_mark(m, &first));
-        if (!first) return BAD("nothing to append to at byte %zu", m->at);
-        y = m->stack[first - 1];
-        if (m->p->node[y].kind != HPT__PK_LIST) return BAD("append to something that is no list at byte %zu", m->at);
-        HPT_TRY(append(m, y, m->stack + first, m->top - first));
-        m->top = first;
-        return HPT_OK;
-    case 's': case 'u':
-        if (op == 's') {
-            HPT_TRY(need(m, 3));
-            first = m->top - 2;
-        } else HPT_TRY(above_mark(m, &first));
-        if (!first || (m->top - first) % 2) return BAD("dictionary items at byte %zu", m->at);
-        y = m->stack[first - 1];
-        if (m->p->node[y].kind != HPT__PK_OPAQUE) {
-            if (m->p->node[y].kind != HPT__PK_DICT) return BAD("item of something that is no dictionary at byte %zu", m->at);
-            HPT_TRY(append(m, y, m->stack + first, m->top - first));
+    case '0':
+        if (m->marks && m->mark[m->marks - 1] == m->top) m->marks--;
+        else {
+            HPT_TRY(need(m, 1));
+            m->top--;
         }
+        return HPT_OK;
+    case '1':
+        HPT_TRY(above_mark(m, &first));
         m->top = first;
         return HPT_OK;
-    case 'Q': return persistent(m);
-    case 'R': return reduce(m);
-    case 'b':
-        HPT_TRY(need(m, 2));
-        x = &m->p->node[m->stack[m->top - 2]];
-        if (x->kind != HPT__PK_DICT && x->kind != HPT__PK_OPAQUE) return BAD("state of a plain value at byte %zu", m->at);
-        m->top--;       /* attributes such as _metadata are not data */
-        return HPT_OK;
-    default: return BAD("opcode 0x%02x at byte %zu is not allowed", (unsigned)op, m->at - 1);
+    case '2':
+        HPT_TRY(need(m, 1));
+        return push(m, m->stack[m->top - 1]);
+    case 'a': case 's':
+        HPT_TRY(need(m, op == 'a' ? 2 : 3));
+        return op == 'a' ? add_items(m, m->top - 1, 0) : set_items(m, m->top - 2);
+    case 'e': case 'u': case 0x90:
+        HPT_TRY(above_mark(m, &first));
+        return op == 'u' ? set_items(m, first) : add_items(m, first, op == 0x90);
+    case 0x80: return number > 5 ? BAD("protocol %llu is newer than 5", (unsigned long long)number) : HPT_OK;
+    case 0x95: return number > m->n - m->at ? BAD("frame of %llu bytes at byte %zu", (unsigned long long)number, m->at) : HPT_OK;
+    case 0x98:              /* READONLY_BUFFER of the value on top */
+        return need(m, 1);
+    default: return BAD("opcode 0x%02x at byte %u is unknown", (unsigned)op, here);
     }
 }
 
-hpt_status hpt__pickle_parse(hpt__pickle *p, const uint8_t *data, size_t n) {
-    machine m = {.p = p, .d = data, .n = n > MAX_BYTES ? MAX_BYTES : n};
+hpt_status hpt__pickle_parse(hpt__pickle *p, const uint8_t *data, size_t n, uint64_t *room) {
+    machine m = {.p = p, .d = data, .n = n < max_bytes ? n : max_bytes};
     hpt_status st = HPT_OK;
-    memset(p, 0, sizeof *p);
-    if (n < 2 || data[0] != 0x80 || data[1] != 2) st = BAD("protocol is not 2");
-    m.at = 2;
+    *p = (hpt__pickle){.data = data, .storages = NOTHING, .room = room};
     while (!st) {
         if (m.at >= m.n) {
-            st = BAD("cut, or over %d bytes", MAX_BYTES);
+            st = BAD("cut, or over 2 GiB");
             break;
         }
-        int op = m.d[m.at++];
+        uint8_t op = m.d[m.at++];
         if (op == '.') {
             if (m.top != 1 || m.marks) st = BAD("%u values left at the end", m.top);
-            else p->root = m.stack[0], p->end = m.at;
+            else p->root = m.stack[0];
             break;
         }
         st = step(&m, op);
     }
-    hpt__free(m.stack);
-    hpt__free(m.memo_key);
-    hpt__free(m.memo_val);
+    p->end = m.at;
+    release(&m, m.stack, m.stack_cap);
+    release(&m, m.memo, m.memo_cap);
     if (st) hpt__pickle_free(p);
     return st;
 }
 
 void hpt__pickle_free(hpt__pickle *p) {
-    for (uint32_t i = 0; i < p->n; i++) hpt__free(p->node[i].item);
-    hpt__free(p->node);
+    hpt__free(p->cell);
+    if (p->room) *p->room += (uint64_t)p->cap * sizeof *p->cell;
     memset(p, 0, sizeof *p);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/tensorfile.h"
 #include "core/alloc.h"
+#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TENSORS = 100000 };
+enum { MAX_TENSORS = 100000, MAX_REASONS = 64 };
 static const struct { size_t size; const char *name; } types[HPT__FT_COUNT] = {
     {4, "F32"}, {8, "F64"}, {2, "F16"}, {2, "BF16"}, {8, "I64"}, {4, "I32"}, {2, "I16"}, {1, "I8"}, {1, "U8"}, {1, "BOOL"}, {2, "U16"}, {4, "U32"}, {8, "U64"}, {0, "other"}};
 size_t hpt__ftype_size(hpt__ftype t) { return types[t].size; }
@@ -11,26 +12,76 @@ const char *hpt__ftype_name(hpt__ftype t) { return types[t].name; }
 
 hpt_status hpt__tensorfile_add(hpt__tensorfile *f, const char *name, size_t len, const hpt__ftensor *t) {
     if (f->n == MAX_TENSORS) return hpt__fail(HPT_ERR_FORMAT, "more than %d tensors", MAX_TENSORS);
+    uint64_t most = f->room > len + 32 ? (f->room - len - 32) / sizeof *f->t : 0, cap = f->cap + f->cap / 2 + 64;
     if (f->n == f->cap) {
-        uint32_t cap = f->cap ? f->cap * 2 : 256;
+        if (cap > most) cap = most;
+        if (cap <= f->cap) return hpt__fail(HPT_ERR_FORMAT, "its tensors would need more memory than a file of this size may ask for");
         hpt__ftensor *more = hpt__realloc(f->t, sizeof *more * cap);
         if (!more) return hpt__fail_memory(sizeof *more * cap);
+        f->room -= (cap - f->cap) * sizeof *more;
         f->t = more;
-        f->cap = cap;
+        f->cap = (uint32_t)cap;
     }
+    if (f->room < len + 32) return hpt__fail(HPT_ERR_FORMAT, "its tensors would need more memory than a file of this size may ask for");
+    f->room -= len + 32;
     f->t[f->n] = *t;
     if (!(f->t[f->n].name = hpt__strndup(name, len))) return hpt__fail_memory(len);
     f->n++;
     return HPT_OK;
 }
 
+struct hpt__reason { struct hpt__reason *next; char text[]; };
+hpt_status hpt__tensorfile_reason(hpt__tensorfile *f, const char *text, const char **kept) {
+    int n = 0;
+    struct hpt__reason *r;
+    for (r = f->reasons; r && strcmp(r->text, text); r = r->next) n++;
+    if (!r) {
+        if (n == MAX_REASONS) {         /* a hostile file; no other has so many classes */
+            *kept = "of a type that is not known";
+            return HPT_OK;
+        }
+        if (!(r = hpt__alloc(sizeof *r + strlen(text) + 1))) return hpt__fail_memory(sizeof *r + strlen(text));
+        strcpy(r->text, text);
+        r->next = f->reasons;
+        f->reasons = r;
+    }
+    *kept = r->text;
+    return HPT_OK;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+hpt_status hpt__tensorfile_unique(const hpt__tensorfile *f) {
+    char **names = hpt__alloc(sizeof *names * ((size_t)f->n + 1));
+    if (!names) return hpt__fail_memory(sizeof *names * f->n);
+    for (uint32_t i = 0; i < f->n; i++) names[i] = f->t[i].name;
+    qsort(names, f->n, sizeof *names, by_name);
+    hpt_status st = HPT_OK;
+    for (uint32_t i = 1; i < f->n && !st; i++)
+        if (!strcmp(names[i - 1], names[i])) st = hpt__fail(HPT_ERR_FORMAT, "tensor '%.200s' occurs twice (a duplicate name)", names[i]);
+    hpt__free(names);
+    return st;
+}
+
+int hpt__utf8_ok(const char *text, size_t n) {
+    const uint8_t *s = (const uint8_t *)text;
+    for (size_t i = 0; i < n;) {
+        uint8_t c = s[i++];
+        int more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : -1;
+        if (more < 0 || (size_t)more > n - i) return 0;
+        if (more && ((c == 0xe0 && s[i] < 0xa0) || (c == 0xed && s[i] > 0x9f) || (c == 0xf0 && s[i] < 0x90) || (c == 0xf4 && s[i] > 0x8f))) return 0;
+        for (; more; more--)
+            if ((s[i++] & 0xc0) != 0x80) return 0;
+    }
+    return 1;
+}
+
 hpt_status hpt__tensorfile_parse(hpt__tensorfile *f) {
-    static const uint8_t legacy[15] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
     const uint8_t *p = f->file.p;
     size_t n = f->file.n;
     if (!(f->meta = json_object())) return hpt__fail_memory(64);
+    f->room = 3 * (uint64_t)n + (1u << 20) - (1u << 17);        /* the file itself is the fourth */
     if (n >= 4 && !memcmp(p, "PK\3\4", 4)) return f->container = "torch-zip", hpt__torch_zip_parse(f);
-    if (n >= 15 && !memcmp(p, legacy, 15)) return f->container = "torch-legacy", hpt__torch_legacy_parse(f);
+    if (hpt__torch_legacy_magic(p, n)) return f->container = "torch-legacy", hpt__torch_legacy_parse(f);
     if (n >= 9 && p[8] == '{') return f->container = "safetensors", hpt__safetensors_parse(f);
     if (n >= 262 && !memcmp(p + 257, "ustar", 5))
         return hpt__fail(HPT_ERR_UNSUPPORTED, "a tar checkpoint of PyTorch 0.1; load and save it once with a newer PyTorch");
@@ -51,6 +102,10 @@ void hpt__tensorfile_close(hpt__tensorfile *f) {
     for (uint32_t i = 0; i < f->n; i++) hpt__free(f->t[i].name);
     hpt__free(f->t);
     hpt__free(f->file.p);
+    for (struct hpt__reason *r = f->reasons, *next; r; r = next) {
+        next = r->next;
+        hpt__free(r);
+    }
     json_decref(f->meta);
     memset(f, 0, sizeof *f);
 }
@@ -72,7 +127,7 @@ static float half(uint16_t h) {
     memcpy(&f, &u, 4);
     return f;
 }
-static float element(hpt__ftype type, const uint8_t *p) {
+float hpt__ftype_value(hpt__ftype type, const uint8_t *p) {
     union { float f; double d; uint16_t h; int64_t q; uint64_t w; int32_t i; int16_t s; uint32_t u; } v = {0};
     memcpy(&v, p, types[type].size);        /* little-endian, like the hosts we build for */
     switch (type) {
@@ -108,7 +163,7 @@ hpt_status hpt__ftensor_read(const hpt__ftensor *t, float *out) {
     for (uint64_t i = 0; i < t->count; i++) {
         int64_t off = 0;
         for (int d = 0; d < t->ndim; d++) off += at[d] * t->stride[d];
-        out[i] = element(t->type, t->data + (size_t)off * size);
+        out[i] = hpt__ftype_value(t->type, t->data + (size_t)off * size);
         for (int d = t->ndim - 1; d >= 0; d--) {
             if (++at[d] < t->shape[d]) break;
             at[d] = 0;

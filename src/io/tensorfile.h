@@ -26,6 +26,9 @@ typedef struct hpt__tensorfile {
     hpt__ftensor *t;
     uint32_t n, cap;
     json_t *meta;                       /* numbers, strings, booleans by path */
+    int values_cut;                     /* some are missing there: more of them than a file of this size may ask memory for */
+    uint64_t room;                      /* bytes that the readers may still allocate: all in all four times the file and a little */
+    struct hpt__reason *reasons;        /* texts of hpt__ftensor.unreadable */
 } hpt__tensorfile;
 
 hpt_status hpt__tensorfile_open(hpt__tensorfile *f, const char *path);
@@ -36,7 +39,12 @@ const hpt__ftensor *hpt__tensorfile_find(const hpt__tensorfile *f, const char *n
 hpt_status hpt__ftensor_read(const hpt__ftensor *t, float *out) __attribute__((warn_unused_result));
 size_t hpt__ftype_size(hpt__ftype t);
 const char *hpt__ftype_name(hpt__ftype t);
+float hpt__ftype_value(hpt__ftype t, const uint8_t *p);                      /* one element as the file has it */
 /* for the container readers */
+int hpt__utf8_ok(const char *s, size_t n);                                   /* well-formed, as JSON needs it */
+hpt_status hpt__tensorfile_reason(hpt__tensorfile *f, const char *text, const char **kept);     /* a copy that lives as long as f */
+hpt_status hpt__tensorfile_unique(const hpt__tensorfile *f);                 /* HPT_ERR_FORMAT if a name occurs twice */
+size_t hpt__torch_legacy_magic(const uint8_t *p, size_t n);                  /* 0: no legacy file; else the bytes of its magic number */
 hpt_status hpt__tensorfile_add(hpt__tensorfile *f, const char *name, size_t name_len, const hpt__ftensor *t);
 hpt_status hpt__torch_zip_parse(hpt__tensorfile *f);
 hpt_status hpt__torch_legacy_parse(hpt__tensorfile *f);

@@ -76,7 +76,7 @@ static hpt_status parse(hpt__zip *z, int deflate) {
         uint64_t name = le16(h + 28), extra = le16(h + 30), local = le32(h + 42);
         if (name + extra + le16(h + 32) > (uint64_t)(dir_end - h - 46)) return BAD("zip: directory entry %llu runs past the end", (unsigned long long)i);
         int flags = le16(h + 8);
-        *e = (hpt__zip_entry){(const char *)h + 46, (int)name, le16(h + 10), le32(h + 20), le32(h + 24), 0, le32(h + 16)};
+        *e = (hpt__zip_entry){.name = (const char *)h + 46, .name_len = (int)name, .method = le16(h + 10), .packed = le32(h + 20), .size = le32(h + 24), .crc = le32(h + 16)};
         if (!zip64(h + 46 + name, extra, &e->size, &e->packed, &local)) return BAD("zip: extra field of '%.*s'", e->name_len, e->name);
         if (flags & ~0x0808) return BAD("zip: '%.*s' is encrypted or has unknown flags", e->name_len, e->name);
         if (e->method != 0 && !(deflate && e->method == 8)) return BAD("zip: '%.*s' has compression method %d", e->name_len, e->name, e->method);
@@ -118,15 +118,17 @@ void hpt__zip_close(hpt__zip *z) {
     hpt__free(z->e);
     memset(z, 0, sizeof *z);
 }
-const hpt__zip_entry *hpt__zip_find(const hpt__zip *z, const char *name) {
+hpt__zip_entry *hpt__zip_find(const hpt__zip *z, const char *name) {
     hpt__zip_entry key = {.name = name, .name_len = (int)strlen(name)};
     return z->count ? bsearch(&key, z->e, z->count, sizeof *z->e, by_name) : NULL;
 }
 
-hpt_status hpt__zip_stored(const hpt__zip *z, const hpt__zip_entry *e, const uint8_t **data) {
+hpt_status hpt__zip_stored(const hpt__zip *z, hpt__zip_entry *e, const uint8_t **data) {
     *data = z->p + e->data;
-    if (e->method) return BAD("zip: '%.*s' is compressed", e->name_len, e->name);
-    return hpt__crc_is(*data, e->size, e->crc) ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
+    if (e->method) return BAD("zip: '%.*s' is compressed; torch.load and torch.save it once", e->name_len, e->name);
+    if (!e->checked && !hpt__crc_is(*data, e->size, e->crc)) return BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
+    e->checked = 1;
+    return HPT_OK;
 }
 hpt_status hpt__zip_read(const hpt__zip *z, const hpt__zip_entry *e, uint8_t *out, uint64_t size) {
     if (size != e->size) return BAD("zip: size of '%.*s'", e->name_len, e->name);
@@ -152,7 +154,12 @@ hpt_status hpt__zip_read(const hpt__zip *z, const hpt__zip_entry *e, uint8_t *ou
         inflateEnd(&s);
         if (r != Z_STREAM_END || done != size || in != e->packed) return BAD("zip: '%.*s' does not inflate to its size", e->name_len, e->name);
     }
-    return hpt__crc_is(out, size, e->crc) ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
+hpt_status hpt__zip_stored(const hpt__zip *z, hpt__zip_entry *e, const uint8_t **data) {
+    *data = z->p + e->data;
+    if (e->method) return BAD("zip: '%.*s' is compressed; torch.load and torch.save it once", e->name_len, e->name);
+    if (!e->checked && !hpt__crc_is(*data, e->size, e->crc)) return BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
+    e->checked = 1;
+    return HPT_OK;
 }
 
 /* ---- writer ---- */
