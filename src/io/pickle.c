@@ -316,6 +316,7 @@ static hpt_status plain_tensor(const hpt__pickle *p, hpt__pk_ref args, uint32_t 
         } else {
             t->type = HPT__FT_OTHER;
             t->unknown = dtype;
+            if (dtype == NOTHING) t->unreadable = "without a type";
             bytes = 0;
         }
     }

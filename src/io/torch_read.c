@@ -4,7 +4,6 @@
 #include "core/json.h"
 #include "io/pickle.h"
 #include "io/zip.h"
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +29,7 @@ static hpt_status put_meta(walk *w, const hpt__pk_value *v, int in_list) {
     uint64_t cost = 160 + strlen(w->path) + v->len;
     json_t *j;
     if ((in_list && w->listed == MAX_LISTED) || v->len > MAX_TEXT || !hpt__utf8_ok(w->path, strlen(w->path)) ||
-        (v->kind == HPT__PK_STR && !hpt__utf8_ok(v->s, v->len)) || (v->kind == HPT__PK_FLOAT && !isfinite(v->f)))
+        (v->kind == HPT__PK_STR && !hpt__utf8_ok(v->s, v->len)))
         return HPT_OK;
     if (cost > w->f->room) {
         w->f->values_cut = 1;
@@ -38,7 +37,7 @@ static hpt_status put_meta(walk *w, const hpt__pk_value *v, int in_list) {
     }
     if (v->kind == HPT__PK_BOOL) j = json_boolean(v->i);
     else if (v->kind == HPT__PK_INT) j = json_integer(v->i);
-    else if (v->kind == HPT__PK_FLOAT) j = json_real(v->f);
+    else if (v->kind == HPT__PK_FLOAT) j = hpt__json_number(v->f);
     else j = json_stringn_nocheck(v->s, v->len);
     if (json_object_set_new_nocheck(w->f->meta, w->path, j)) return hpt__fail_memory((size_t)cost);
     w->f->room -= cost;
@@ -46,22 +45,6 @@ static hpt_status put_meta(walk *w, const hpt__pk_value *v, int in_list) {
     return HPT_OK;
 }
 
-<<<<<<< HEAD
-/* Flattens the tree; recursion is bounded by MAX_DEPTH, shared nodes by MAX_VISITS. */
-static hpt_status visit(walk *w, uint32_t at, size_t len, int depth) {
-    const hpt__pk_node *x = &w->p->node[at];
-    if (depth > MAX_DEPTH) return BAD("values nested deeper than %d", MAX_DEPTH);
-    if (++w->visits > MAX_VISITS) return BAD("more than %d values", MAX_VISITS);
-    w->path[len] = 0;
-    switch (x->kind) {
-    case HPT__PK_BOOL: return put_meta(w, json_boolean(x->i));
-    case HPT__PK_INT: return put_meta(w, json_integer(x->i));
-    case HPT__PK_FLOAT: return put_meta(w, hpt__json_number(x->f));
-    case HPT__PK_STR: return put_meta(w, json_stringn(x->s, x->len));
-    case HPT__PK_TENSOR: {
-        const hpt__pk_node *s = &w->p->node[x->i];
-        hpt__ftensor t = {.type = (hpt__ftype)s->i, .ndim = x->ndim, .count = 1};
-=======
 static hpt_status put_tensor(walk *w, hpt__pk_ref at, size_t len) {
     hpt__pk_tensor x;
     char why[160], cls[120];
@@ -76,7 +59,6 @@ static hpt_status put_tensor(walk *w, hpt__pk_ref at, size_t len) {
     }
     if (!t.unreadable) {
         hpt__pk_storage s = hpt__pk_storage_of(w->p, x.storage);
->>>>>>> a259e8d (WIP)
         const uint8_t *base;
         if (t.count > (uint64_t)s.numel * s.bytes / hpt__ftype_size(t.type) && t.count > w->f->file.n / 2) t.unreadable = "expanded to more than its file holds";
         else {
@@ -177,7 +159,7 @@ static hpt_status visit(walk *w, hpt__pk_ref at, size_t len, int depth, int in_l
 static hpt_status list_all(walk *w) {
     hpt__pk_value root = hpt__pk_get(w->p, w->p->root);
     char cls[120];
-    if (root.kind == HPT__PK_OBJECT) {
+    if (root.kind == HPT__PK_OBJECT && (hpt__pk_state(w->p, w->p->root) != HPT__PK_NOTHING || hpt__pk_object_items(w->p, w->p->root) != HPT__PK_NOTHING)) {
         hpt__pk_class_name(w->p, w->p->root, cls, sizeof cls);
         return hpt__fail(HPT_ERR_UNSUPPORTED, "holds a whole Python object (class %s): save model.state_dict() instead", cls);
     }

@@ -154,12 +154,7 @@ hpt_status hpt__zip_read(const hpt__zip *z, const hpt__zip_entry *e, uint8_t *ou
         inflateEnd(&s);
         if (r != Z_STREAM_END || done != size || in != e->packed) return BAD("zip: '%.*s' does not inflate to its size", e->name_len, e->name);
     }
-hpt_status hpt__zip_stored(const hpt__zip *z, hpt__zip_entry *e, const uint8_t **data) {
-    *data = z->p + e->data;
-    if (e->method) return BAD("zip: '%.*s' is compressed; torch.load and torch.save it once", e->name_len, e->name);
-    if (!e->checked && !hpt__crc_is(*data, e->size, e->crc)) return BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
-    e->checked = 1;
-    return HPT_OK;
+    return hpt__crc_is(out, size, e->crc) ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
 }
 
 /* ---- writer ---- */
