@@ -419,8 +419,8 @@ HPT_API hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_da
                                     const hpt_config *cfg, hpt_result **result);
 
 /* hpt_linear_features - the same probe on features that the caller already has: train (n_train,dim) float32 with labels
- * 0..classes-1, and so on; n_val may be 0 (a fifth of train is held out), n_test may be 0. Nothing of test is looked at before the
- * choice is made. Since 0.1. */
+ * 0..classes-1 (classes go by their numbers here), and so on; n_val may be 0 (a fifth of train is held out), n_test may be 0.
+ * Nothing of test is looked at before the choice is made. HPT_ERR_NUMERIC: a row that is not finite. Since 0.1. */
 HPT_API hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t dim, uint32_t classes,
                                        const float *train, const int32_t *train_labels, uint64_t n_train,
                                        const float *val, const int32_t *val_labels, uint64_t n_val,

@@ -102,7 +102,9 @@ static hpt_dataset *open_clipart(hpt_context *ctx, int quick) {
     for (uint64_t i = 0; i < n; i++) {
         double s = 0, ss = 0;
         uint64_t h = 1469598103934665603u;
-        OK(hpt_dataset_image(part, c, i, SIDE, rgb));
+        hpt_status st = hpt_dataset_image(part, c, i, SIDE, rgb);
+        if (st == HPT_ERR_DATA) continue;       /* unreadable: bad_image=skip leaves it to us */
+        OK(st);
         for (int p = 0; p < SIDE * SIDE * 3; p++) {
             h = (h ^ rgb[p]) * 1099511628211u;
             s += rgb[p];

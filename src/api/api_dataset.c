@@ -3,6 +3,7 @@
 #include "core/alloc.h"
 #include "data/dataset.h"
 #include "data/known.h"
+#include "ssl/labelled.h"
 #include "core/number.h"
 #include <math.h>
 #include <stdarg.h>
@@ -123,6 +124,13 @@ hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char
     for (int i = 0; i < 3 && !st; i++) {
         hpt_dataset *a = ds[i], *b = ds[(i + 1) % 3];
         if (a && b && hpt_dataset_disjoint(a, b, NULL)) problem(problems, "%.600s", hpt_last_error());
+    }
+    for (int i = 1; i < 3 && !st; i++) {
+        hpt__class_rule rule;
+        int32_t *to;
+        if (!ds[0] || !ds[i] || !hpt__dataset_labelled(ds[0]) || !hpt__dataset_labelled(ds[i])) continue;
+        if (hpt__labels_match(ds[0], ds[i], hpt__set_names[i], &rule, &to)) problem(problems, "%.600s", hpt_last_error());
+        hpt__free(to);
     }
     for (int i = 0; i < 3; i++) hpt_dataset_destroy(ds[i]);
     size_t n = json_array_size(problems);

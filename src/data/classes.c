@@ -87,13 +87,11 @@ static int nearly(const char *a, const char *b) {
 }
 
 void hpt__classes_missing(hpt__class_names into, hpt__class_names from, uint32_t c, const char *whose, const char *where, char *text, size_t size) {
-    char number[16];
-    size_t n;
+    const char *name = from.name ? from.name[c] : NULL;
     int shown = 0;
-    snprintf(number, sizeof number, "%u", c);
-    const char *name = from.name ? from.name[c] : number;
-    n = (size_t)snprintf(text, size, "class '%.200s' (first image %.300s) is not one of %s", name, where, whose);
-    for (uint32_t i = 0; into.name && i < into.n; i++)
+    size_t n = name ? (size_t)snprintf(text, size, "class '%.200s'", name) : (size_t)snprintf(text, size, "label %u", c);
+    n += (size_t)snprintf(text + n, size - n, " (first image %.300s) is not one of %s", where, whose);
+    for (uint32_t i = 0; into.name && name && i < into.n; i++)
         if (nearly(into.name[i], name)) {
             snprintf(text + n, size - n, ", which has '%.200s': the names must be equal", into.name[i]);
             return;

@@ -3,6 +3,7 @@
 #include "core/alloc.h"
 #include "core/number.h"
 #include "core/rng.h"
+#include "data/classes.h"
 #include "io/file.h"
 #include "io/ini.h"
 #include <string.h>
@@ -137,17 +138,48 @@ static hpt_status own_part(const hpt__known *k, const hpt__options *o, const cha
 static hpt_status read_part(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c) {
     return k->reader == HPT__READ_OWN ? own_part(k, o, root, part, c) : hpt__read_part(k, o, root, part, c);
 }
-/* Appends b to a; both have the same classes. */
+/* Appends val to train; its classes are train's of the same name. */
 static hpt_status append(hpt__collection *a, hpt__collection *b) {
-    if (a->n && b->n && (a->classes != b->classes || !a->multi != !b->multi)) return hpt__fail(HPT_ERR_FORMAT, "train has %u classes, val has %u", a->classes, b->classes);
-    for (uint64_t i = 0; i < b->n; i++) {
-        char *path = b->f[i].path;
-        b->f[i].path = NULL;
-        HPT_TRY(hpt__collect(a, path, b->f[i].label, b->multi ? b->multi + (uint64_t)b->f[i].row * b->classes : NULL, b->f[i].line));
+    hpt__class_names into = {a->cls, a->classes}, from = {b->cls, b->classes};
+    hpt__class_rule rule;
+    int32_t *to;
+    char text[900];
+    if (!b->n) return HPT_OK;
+    if (!a->n) {
+        hpt__collection t = *a;
+        *a = *b;
+        *b = t;
+        return HPT_OK;
     }
+    HPT_TRY(hpt__classes_match(into, from, &rule, &to));
+    hpt_status st = HPT_OK;
+    uint8_t *row = hpt__calloc(a->classes + 1ull, 1);
+    if (!row) st = hpt__fail_memory(a->classes);
+    else if (!a->multi != !b->multi || (!to && a->multi && a->classes != b->classes)) st = hpt__fail(HPT_ERR_FORMAT, "train has %u classes, val has %u", a->classes, b->classes);
+    for (uint64_t i = 0; i < b->n && !st; i++) {
+        hpt__entry *e = &b->f[i];
+        const uint8_t *values = b->multi ? b->multi + (uint64_t)e->row * b->classes : NULL;
+        int32_t label = e->label >= 0 && to ? to[e->label] : e->label, missing = e->label >= 0 && (label < 0 || (into.name && (uint32_t)label >= into.n)) ? e->label : -1;
+        memset(row, 0, a->classes);
+        for (uint32_t c = 0; values && c < b->classes; c++) {
+            int32_t at = to ? to[c] : (int32_t)c;
+            if (values[c] && at < 0) missing = (int32_t)c;
+            else if (at >= 0) row[at] = values[c];
+        }
+        if (missing >= 0) {
+            hpt__classes_missing(into, from, (uint32_t)missing, "train's", e->path, text, sizeof text);
+            st = hpt__fail(HPT_ERR_FORMAT, "val: %s", text);
+            break;
+        }
+        if (!values && label >= (int32_t)a->classes) a->classes = (uint32_t)label + 1;      /* numbers alone: val may have more of them */
+        st = hpt__collect(a, e->path, label, values ? row : NULL, e->line);
+        e->path = NULL;
+    }
+    hpt__free(row);
+    hpt__free(to);
     hpt__free(a->list);         /* lines of two lists */
     a->list = NULL;
-    return HPT_OK;
+    return st;
 }
 
 static hpt_status collect_split(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c) {

@@ -388,7 +388,7 @@ static hpt_status errors(const hpt_recipe *r, const hpt__instance *of, const flo
     hpt__class_rule rule;
     int32_t *to;
     if (!test->src->label) return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric iou needs one label an image", r->sections[of->section].name);
-    HPT_TRY(hpt__classes_match((hpt__class_names){train->src->class_name, train->src->classes}, (hpt__class_names){test->src->class_name, test->src->classes}, &rule, &to));
+    HPT_TRY(hpt__labels_match(train, test, "test", &rule, &to));
     if (!(*wrong = hpt__alloc(sizeof **wrong * (size_t)n))) {
         hpt__free(to);
         return hpt__fail_memory((size_t)n * 4);

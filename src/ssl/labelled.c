@@ -11,48 +11,52 @@ static hpt__class_names names_of(const hpt_dataset *ds) { return (hpt__class_nam
 
 /* ---- classes ---- */
 
-/* Class of train that class c of a set is, or -1. */
-static int32_t to_train(const hpt__sets *s, const int32_t *to, int32_t c) { return to ? to[c] : c < s->classes ? c : -1; }
+/* Class of train, which has n, that class c of a set is; or -1. */
+static int32_t to_train(const int32_t *to, uint32_t n, int32_t c) { return to ? to[c] : c < (int32_t)n ? c : -1; }
 
-static hpt_status unknown_class(const hpt__sets *s, int i, uint64_t image, uint32_t c) {
+static hpt_status unknown_class(const hpt_dataset *train, const hpt_dataset *ds, const char *what, uint64_t image, uint32_t c) {
     char where[400], text[900];
-    const hpt_dataset *ds = s->given[i], *train = s->given[0];
     hpt__dataset_where(ds, image, where, sizeof where);
     if (!ds->src->class_name && !train->src->class_name)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s: label %u is outside 0..%d, the classes of train", hpt__set_names[i], where, c, s->classes - 1);
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s: label %u is outside 0..%d, the classes of train", what, where, c, (int)train->src->classes - 1);
     hpt__classes_missing(names_of(train), names_of(ds), c, "train's", where, text, sizeof text);
-    return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s", hpt__set_names[i], text);
+    return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s", what, text);
 }
 
-/* Every label that set i uses is a class of train. */
-static hpt_status check_labels(hpt__sets *s, int i, const int32_t *to) {
-    const hpt_dataset *ds = s->given[i];
+/* Every label that ds uses is a class of train. */
+static hpt_status check_labels(const hpt_dataset *train, const hpt_dataset *ds, const char *what, const int32_t *to) {
+    uint32_t n = train->src->classes;
     char where[400];
     for (uint64_t j = 0; j < ds->count; j++) {
         const uint8_t *m = hpt__dataset_targets(ds, j);
         for (uint32_t c = 0; m && c < ds->src->classes; c++)
-            if (m[c] && to_train(s, to, (int32_t)c) < 0) return unknown_class(s, i, j, c);
+            if (m[c] && to_train(to, n, (int32_t)c) < 0) return unknown_class(train, ds, what, j, c);
         int32_t y = hpt__dataset_label(ds, j);
         if (!m && y < 0) {
             hpt__dataset_where(ds, j, where, sizeof where);
-            return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s has no label", hpt__set_names[i], where);
+            return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s has no label", what, where);
         }
-        if (!m && to_train(s, to, y) < 0) return unknown_class(s, i, j, (uint32_t)y);
+        if (!m && to_train(to, n, y) < 0) return unknown_class(train, ds, what, j, (uint32_t)y);
     }
     return HPT_OK;
 }
 
-static hpt_status match(hpt__sets *s, int i, int32_t **to) {
-    hpt_dataset *ds = s->given[i];
-    int kind = hpt__dataset_labelled(ds), train = hpt__dataset_labelled(s->given[0]);
-    if (!kind) return hpt__dataset_no_labels(ds, hpt__set_names[i]);
-    if (kind != train) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %s an image, train has %s", hpt__set_names[i], kind == 2 ? "several labels" : "one label", kind == 2 ? "one" : "several");
-    hpt_status st = hpt__classes_match(names_of(s->given[0]), names_of(ds), &s->rule[i], to);
-    if (st) return hpt__fail_context(HPT_ERR_ARGUMENT, "%s, %s", hpt__set_names[0], hpt__set_names[i]);
-    int unnamed = s->rule[i] == HPT__CLASS_SAME || s->rule[i] == HPT__CLASS_INDEX;
-    if (kind == 2 && unnamed && (int)ds->src->classes != s->classes)        /* columns without names: nothing else says which is which */
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %u classes, train has %d", hpt__set_names[i], ds->src->classes, s->classes);
-    return check_labels(s, i, to ? *to : NULL);
+hpt_status hpt__labels_match(const hpt_dataset *train, const hpt_dataset *ds, const char *what, hpt__class_rule *rule, int32_t **to) {
+    int kind = hpt__dataset_labelled(ds), other = hpt__dataset_labelled(train);
+    *to = NULL;
+    if (!other) return hpt__dataset_no_labels(train, "train");
+    if (!kind) return hpt__dataset_no_labels(ds, what);
+    if (kind != other) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %s an image, train has %s", what, kind == 2 ? "several labels" : "one label", kind == 2 ? "one" : "several");
+    hpt_status st = hpt__classes_match(names_of(train), names_of(ds), rule, to);
+    if (st == HPT_ERR_FORMAT) return hpt__fail_context(HPT_ERR_ARGUMENT, "train, %s", what);
+    if (!st && kind == 2 && !*to && ds->src->classes != train->src->classes)        /* columns without names: nothing else says which is which */
+        st = hpt__fail(HPT_ERR_ARGUMENT, "%s has %u classes, train has %u", what, ds->src->classes, train->src->classes);
+    if (!st) st = check_labels(train, ds, what, *to);
+    if (st) {
+        hpt__free(*to);
+        *to = NULL;
+    }
+    return st;
 }
 
 /* Labels of the images that are left, as classes of train. */
@@ -68,12 +72,12 @@ static hpt_status take_labels(hpt__sets *s, int i, const int32_t *to) {
     for (size_t j = 0; j < n; j++) {
         const uint8_t *m = hpt__dataset_targets(ds, j);
         for (uint32_t c = 0; several && c < ds->src->classes; c++) {
-            int32_t at = to_train(s, to, (int32_t)c);
+            int32_t at = to_train(to, (uint32_t)s->classes, (int32_t)c);
             if (!m[c] || at < 0) continue;
             s->multi[i][j * k + (size_t)at] = m[c];
             s->absent[i][at] = 0;
         }
-        if (!several) s->absent[i][s->y[i][j] = to_train(s, to, hpt__dataset_label(ds, j))] = 0;
+        if (!several) s->absent[i][s->y[i][j] = to_train(to, (uint32_t)s->classes, hpt__dataset_label(ds, j))] = 0;
     }
     s->truth[i] = (hpt__truth){s->y[i], s->multi[i], n, s->classes};
     return HPT_OK;
@@ -148,7 +152,7 @@ hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hp
     hpt_status st = hpt__options_copy(&s->opt, base);
     int full = !OPT_IS(&s->opt, empty_classes, "allow");
     for (int i = 0; i < 3 && !st; i++)
-        if (given[i]) st = match(s, i, &to[i]);
+        if (given[i]) st = hpt__labels_match(train, given[i], hpt__set_names[i], &s->rule[i], &to[i]);
     if (!st && s->classes < (hpt__dataset_labelled(train) == 1 ? 2 : 1)) st = hpt__fail(HPT_ERR_ARGUMENT, "labelled images of at least two classes are needed");
     if (!st && full) st = hpt__dataset_all_classes(train, "train");
     for (int i = 0; i < 3 && !st && !OPT_IS(&s->opt, overlap, "allow"); i++) st = apart(s, i == 2, i ? 2 : 1);

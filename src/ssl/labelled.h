@@ -7,6 +7,10 @@
 #include "data/dataset.h"
 #include "eval/metrics.h"
 
+/* Classes of ds as classes of train, as hpt__classes_match() gives them. HPT_ERR_ARGUMENT: one of them has no labels, one label here and several
+ * there, or an image of ds (the text calls it `what`) of a class that train does not have. */
+hpt_status hpt__labels_match(const hpt_dataset *train, const hpt_dataset *ds, const char *what, hpt__class_rule *rule, int32_t **to);
+
 /* Sets of one evaluation; val and test may be NULL. Labels are train's classes. Options are those given, with the training set's mean and std
  * filled in. */
 typedef struct hpt__sets {

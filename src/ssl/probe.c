@@ -3,13 +3,22 @@
 #include "core/alloc.h"
 #include "eval/knn.h"
 #include "ssl/labelled.h"
+#include <math.h>
 #include <string.h>
 
-static hpt_status check_labels(const char *what, const hpt__labelled *s, int classes) {
+/* A row that is no number would be in no image's favour, without a word. */
+static hpt_status check_rows(const char *what, const float *x, uint64_t n, int dim) {
+    for (uint64_t i = 0; i < n; i++)
+        for (int j = 0; j < dim; j++)
+            if (!isfinite(x[i * (uint64_t)dim + (uint64_t)j]))
+                return hpt__fail(HPT_ERR_NUMERIC, "%s: feature %d of image %llu is not finite: weights that are not, or an image that could not be read (leave its row out)", what, j, (unsigned long long)i);
+    return HPT_OK;
+}
+static hpt_status check_set(const char *what, const hpt__labelled *s, int dim, int classes) {
     for (uint64_t i = 0; i < s->n && s->y; i++)
         if (s->y[i] < 0 || s->y[i] >= classes)
             return hpt__fail(HPT_ERR_ARGUMENT, "%s: label %d of image %llu is outside 0..%d", what, s->y[i], (unsigned long long)i, classes - 1);
-    return HPT_OK;
+    return s->x ? check_rows(what, s->x, s->n, dim) : HPT_OK;
 }
 
 /* Without a validation set: a class-balanced fifth of train, copied apart. */
@@ -40,9 +49,9 @@ static hpt_status probe(const hpt__probe *in, const hpt__options *o, json_t *res
     int32_t *y = NULL;
     uint8_t *multi = NULL;
     if (!p.train.n || p.classes < (p.train.y ? 2 : 1)) return hpt__fail(HPT_ERR_ARGUMENT, "a probe needs labelled images of at least two classes");
-    HPT_TRY(check_labels("train", &p.train, p.classes));
-    HPT_TRY(check_labels("val", &p.val, p.classes));
-    HPT_TRY(check_labels("test", &p.test, p.classes));
+    HPT_TRY(check_set("train", &p.train, p.dim, p.classes));
+    HPT_TRY(check_set("val", &p.val, p.dim, p.classes));
+    HPT_TRY(check_set("test", &p.test, p.dim, p.classes));
     hpt_status st = p.val.n ? HPT_OK : hold_out(in, o, &p, &x, &y, &multi);
     if (!st) st = hpt__linear_probe(&p, o, result);
     hpt__free(x);
@@ -139,6 +148,8 @@ hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, c
     hpt_status st = x && q && votes ? HPT_OK : hpt__fail_memory(sizeof *x * n * d);
     if (!st) st = hpt__features(m, s.ds[0], &s.opt, x);
     if (!st) st = hpt__features(m, s.ds[2], &s.opt, q);
+    if (!st) st = check_rows("train", x, n, (int)d);
+    if (!st) st = check_rows("test", q, queries, (int)d);
     hpt__knn_spec k = {.dim = (int)d, .k = (int)OPT_I(&s.opt, knn_k), .t = OPT_F(&s.opt, knn_t), .train = x, .labels = s.truth[0]};
     if (!st) st = hpt__knn_votes(m->ctx, &k, q, queries, votes);
     if (!st) st = hpt__score_report(result, "knn", votes, (size_t)s.classes, &s.truth[2], OPT_IS(&s.opt, auroc_undefined, "zero"), &score);
