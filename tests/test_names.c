@@ -247,3 +247,166 @@ TEST(another_architecture_is_named) {
     FAILS(HPT_ERR_MISMATCH, "set moco_dim=128", hpt_model_load(ctx, config(TINY " carry_head=1 moco_dim=24"), path, &got, NULL));
     OK(hpt_model_load(ctx, config("carry_head=1 moco_dim=24"), path, &got, NULL));      /* arch left out: the head's width is the file's too */
 }
+
+/* ---- runs of facebookresearch/moco ---- */
+
+#define MOCO "steps=20 moco_k=24 batch_size=3 bn_group=0 image_size=16 moco_dim=8 threads=1 workers=1 seed=4 " TINY " "
+
+static hpt_session *moco_session(hpt_context *ctx, const char *more, hpt_dataset *ds) {
+    char text[400];
+    hpt_session *s;
+    hpt_model *m;
+    snprintf(text, sizeof text, MOCO "%s", more);
+    hpt_config *c = config(text);
+    OK(hpt_model_create(ctx, c, &m));
+    OK(hpt_session_create(ctx, c, m, ds, &s));
+    hpt_model_destroy(m);
+    return s;
+}
+
+/* How a file of a run differs from ours: names, optimizer's keys, what is left out. */
+typedef struct moco_file { const char *prefix, *inner; int64_t first_key, key_step; int scalar_ptr, float_ptr, without_epoch, groups; const char *no_buffer; } moco_file;
+
+/* f, a checkpoint of ours, as the original program writes it. */
+static void write_moco(const char *path, const hpt__tensorfile *f, const moco_file *how) {
+    hpt__torch_out t;
+    char name[300];
+    float *data[2000];
+    int n_data = 0, params = 0;
+    int64_t ptr = 0;
+    hpt__tw_begin(&t);
+    hpt__tw_dict(&t, 0);
+    if (!how->without_epoch) hpt__tw_str(&t, "epoch"), hpt__tw_int(&t, 1);
+    hpt__tw_str(&t, "arch");
+    hpt__tw_str(&t, "resnet10");
+    hpt__tw_str(&t, "state_dict");
+    hpt__tw_dict(&t, 1);
+    for (uint32_t i = 0; i < f->n; i++) {
+        const hpt__ftensor *x = &f->t[i];
+        const char *local = x->name + strlen("state_dict/module.");
+        if (strncmp(x->name, "state_dict/module.", 18)) continue;
+        float *v = data[n_data++] = malloc((x->count + 1) * 4);
+        OK(hpt__ftensor_read(x, v));
+        int encoder = !strncmp(local, "encoder_", 8);
+        snprintf(name, sizeof name, "%s%.*s%s%s", how->prefix, encoder ? 10 : 0, local, encoder ? how->inner : "", local + (encoder ? 10 : 0));
+        hpt__tw_str(&t, name);
+        if (!strcmp(local, "queue_ptr") && !how->float_ptr) {
+            ptr = (int64_t)v[0];
+            hpt__tw_tensor_i64(&t, &ptr, 1, !how->scalar_ptr, x->shape);
+        } else hpt__tw_tensor_f32(&t, v, x->count, x->ndim, x->shape, NULL);
+    }
+    hpt__tw_end_dict(&t);
+    hpt__tw_str(&t, "optimizer");
+    hpt__tw_dict(&t, 0);
+    hpt__tw_str(&t, "state");
+    hpt__tw_dict(&t, 0);
+    for (uint32_t i = 0; i < f->n; i++) {
+        const hpt__ftensor *x = &f->t[i];
+        int id, used = 0;
+        if (sscanf(x->name, "optimizer/state/%d/momentum_buffer%n", &id, &used) != 1 || !used) continue;
+        params = id + 1 > params ? id + 1 : params;
+        if (how->no_buffer && (!strcmp(how->no_buffer, "all") || id == atoi(how->no_buffer))) continue;
+        float *v = data[n_data++] = malloc(x->count * 4);
+        OK(hpt__ftensor_read(x, v));
+        hpt__tw_int(&t, how->first_key + how->key_step * id);
+        hpt__tw_dict(&t, 0);
+        hpt__tw_str(&t, "momentum_buffer");
+        hpt__tw_tensor_f32(&t, v, x->count, x->ndim, x->shape, NULL);
+        hpt__tw_end_dict(&t);
+    }
+    if (how->no_buffer && strcmp(how->no_buffer, "all")) {      /* what a parameter without gradient gets in newer versions */
+        hpt__tw_int(&t, how->first_key + how->key_step * atoi(how->no_buffer));
+        hpt__tw_dict(&t, 0);
+        hpt__tw_str(&t, "momentum_buffer");
+        hpt__tw_none(&t);
+        hpt__tw_end_dict(&t);
+    }
+    hpt__tw_end_dict(&t);
+    hpt__tw_str(&t, "param_groups");
+    hpt__tw_list(&t);
+    for (int g = 0; g < how->groups; g++) {
+        hpt__tw_dict(&t, 0);
+        hpt__tw_str(&t, "lr");
+        hpt__tw_float(&t, 0.03);
+        hpt__tw_str(&t, "params");
+        hpt__tw_list(&t);
+        for (int i = 0; i < 2 * params; i++)
+            if (i % how->groups == g) hpt__tw_int(&t, how->first_key + how->key_step * i);
+        hpt__tw_end_list(&t);
+        hpt__tw_end_dict(&t);
+    }
+    hpt__tw_end_list(&t);
+    hpt__tw_end_dict(&t);
+    hpt__tw_end_dict(&t);
+    OK(hpt__tw_finish(&t, path));
+    while (n_data) free(data[--n_data]);
+}
+
+TEST(runs_of_the_original_moco_are_resumed) {
+    static const moco_file files[] = {
+        {"module.", "", 0, 1, 0, 0, 0, 1, NULL}, {"module.", "", 139872112000000, 88, 0, 0, 0, 1, NULL}, {"", "", 139872112000000, -72, 1, 0, 0, 1, NULL},
+        {"_orig_mod.module.", "", 0, 1, 1, 0, 0, 1, NULL}, {"module._orig_mod.", "", 94000000000000, 1048576, 0, 1, 0, 1, NULL}, {"", "_orig_mod.", 0, 1, 0, 0, 0, 1, NULL},
+        {"module.", "module.", 0, 1, 0, 0, 0, 1, NULL}};
+    static const char *const tensors[] = {"queue", "q.conv1.weight", "q.layer4.0.bn2.running_var", "k.layer2.0.conv1.weight", "k.bn1.running_mean", "q.fc.2.bias",
+                                          "momentum.conv1.weight", "momentum.layer3.0.downsample.0.weight", "momentum.fc.0.weight"};
+    hpt_context *ctx = context("reference", 1);
+    hpt_dataset *ds = toy_set(ctx, "", 32, 16, 3);       /* 10 steps of 3 an epoch; 2 images are left over */
+    for (int mlp = 1; mlp >= 0; mlp--) {
+        const char *more = mlp ? "" : "mlp=0";
+        char *dir = temp_dir(), ours[200], theirs[200];
+        static float want[sizeof tensors / sizeof *tensors][80000], got[80000];
+        hpt_session *s = moco_session(ctx, more, ds);
+        hpt__tensorfile f;
+        snprintf(ours, sizeof ours, "%s/ours", dir);
+        snprintf(theirs, sizeof theirs, "%s/theirs", dir);
+        for (int i = 0; i < 10; i++) OK(hpt_session_step(s, NULL));
+        OK(hpt_session_save(s, ours));
+        OK(hpt__tensorfile_open(&f, ours));
+        for (int i = 0; i < 2; i++) OK(hpt_session_step(s, NULL));
+        uint64_t count[sizeof tensors / sizeof *tensors] = {192, 432, 128, 32 * 16 * 9, 16, 8, 432, 64 * 32, 128 * 128};
+        size_t n = sizeof tensors / sizeof *tensors - (mlp ? 0 : 1);
+        if (!mlp) count[5] = 0;
+        for (size_t i = 0; i < n; i++)
+            if (count[i]) OK(hpt_session_get_tensor(s, tensors[i], want[i], count[i]));
+        hpt_session_destroy(s);
+        for (size_t k = 0; k < (mlp ? sizeof files / sizeof *files : 2); k++) {
+            write_moco(theirs, &f, &files[k]);
+            s = moco_session(ctx, more, ds);
+            OK(hpt_session_resume(s, theirs));
+            hpt_step_info info = {.struct_size = sizeof info};
+            OK(hpt_session_get_info(s, &info));
+            CHECK(info.step == 10);
+            for (int i = 0; i < 2; i++) OK(hpt_session_step(s, NULL));
+            for (size_t i = 0; i < n; i++) {
+                if (!count[i]) continue;
+                OK(hpt_session_get_tensor(s, tensors[i], got, count[i]));
+                if (memcmp(got, want[i], count[i] * 4)) FAIL("file %zu: %s is not that of the undisturbed run", k, tensors[i]);
+            }
+            hpt_session_destroy(s);
+        }
+        if (mlp) {
+            static const struct { moco_file how; const char *options; hpt_status status; const char *says; } bad[] = {
+                {{"module.", "", 0, 1, 0, 0, 1, 1, NULL}, "", HPT_ERR_MISMATCH, "neither a step nor an epoch"},
+                {{"module.", "", 0, 1, 0, 0, 0, 2, NULL}, "", HPT_ERR_MISMATCH, "more than one group"},
+                {{"module.", "", 0, 1, 0, 0, 0, 1, "all"}, "", HPT_ERR_MISMATCH, "no momentum_buffer"},
+                {{"module.", "", 0, 1, 0, 0, 0, 1, NULL}, "optimizer=adamw", HPT_ERR_MISMATCH, "no exp_avg"},
+                {{"module.", "", 0, 1, 0, 0, 0, 1, NULL}, "moco_k=48", HPT_ERR_MISMATCH, "set moco_dim=8 moco_k=24"},
+                {{"module.", "", 0, 1, 0, 0, 0, 1, NULL}, "mlp=0", HPT_ERR_MISMATCH, "set moco_dim=8 mlp=1"},
+                {{"module.", "", 0, 1, 0, 0, 0, 1, NULL}, "arch=resnet18", HPT_ERR_MISMATCH, "the file is a resnet10"},
+                {{"module.", "", 7, 1, 0, 0, 0, 1, NULL}, "steps=9", HPT_ERR_MISMATCH, "at step 10"}};
+            for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+                write_moco(theirs, &f, &bad[k].how);
+                s = moco_session(ctx, bad[k].options, ds);
+                FAILS(bad[k].status, bad[k].says, hpt_session_resume(s, theirs));
+                hpt_session_destroy(s);
+            }
+            write_moco(theirs, &f, &(moco_file){"module.", "", 0, 1, 0, 0, 0, 1, "0"});       /* conv1 was never stepped: it starts from zero */
+            s = moco_session(ctx, more, ds);
+            OK(hpt_session_resume(s, theirs));
+            OK(hpt_session_get_tensor(s, "momentum.conv1.weight", got, 432));
+            for (int i = 0; i < 432; i++) CHECK(got[i] == 0);
+            hpt_session_destroy(s);
+        }
+        hpt__tensorfile_close(&f);
+    }
+}

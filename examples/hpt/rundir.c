@@ -50,6 +50,16 @@ static int init(rundir *r, const char *dir) {
     return r->dir && r->checkpoint ? 0 : refuse(dir, "out of memory");
 }
 
+static int make_folders(const rundir *r) {
+    int rc = 0;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders && !rc; i++) {
+        char *p = rundir_path(r, folders[i]);
+        rc = p ? make_dirs(p) : 1;
+        free(p);
+    }
+    return rc;
+}
+
 int rundir_new(rundir *r, const char *dir, int overwrite) {
     if (init(r, dir)) return 1;
     char *args = rundir_path(r, "args.json");
@@ -59,12 +69,7 @@ int rundir_new(rundir *r, const char *dir, int overwrite) {
         return 1;
     }
     free(args);
-    int rc = make_dirs(dir);
-    for (size_t i = 0; i < sizeof folders / sizeof *folders && !rc; i++) {
-        char *p = rundir_path(r, folders[i]);
-        rc = p ? make_dirs(p) : 1;
-        free(p);
-    }
+    int rc = make_folders(r);
     for (size_t i = 0; i < sizeof files / sizeof *files && !rc; i++) {
         char *p = rundir_path(r, files[i]);
         if (!p)
@@ -106,7 +111,7 @@ int rundir_old(rundir *r, const char *dir, json_t **args) {
                 r->checkpoint);
         return 1;
     }
-    return 0;
+    return make_folders(r);         /* the checkpoint may be another program's */
 }
 
 /* Text becomes the file PATH, whole or not at all. */

@@ -256,38 +256,81 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     return st ? st : hpt__session_sync(s);
 }
 
-static hpt_status read_net(const hpt__tensorfile *f, const char *prefix, const hpt__net *net, float *params, float *stats) {
-    char name[200];
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *t = &net->tensors[i];
-        snprintf(name, sizeof name, "%s%s", prefix, t->name);
-        const hpt__ftensor *x = hpt__tensorfile_find(f, name);
-        if (!x || !hpt__names_fits(x, t)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' is %s", name, x ? "of another shape" : "missing");
-        HPT_TRY(hpt__ftensor_read(x, (hpt__is_stat(t) ? stats : params) + t->offset));
+/* ---- reading ---- */
+
+/* The parts of a file in the layout of facebookresearch/moco, whatever wraps the module (DistributedDataParallel, torch.compile) or its encoders. */
+typedef struct parts {
+    const hpt__tensorfile *f;
+    hpt__networks nets;
+    const hpt__candidate *q, *k;
+    int base;                       /* what stands before "encoder_q.", "queue": so many bytes of q's prefix */
+} parts;
+
+static const hpt__candidate *network_at(const hpt__networks *r, const char *prefix) {
+    for (int i = 0; i < r->n; i++)
+        if ((size_t)r->c[i].prefix_len == strlen(prefix) && !memcmp(r->c[i].prefix, prefix, strlen(prefix))) return &r->c[i];
+    return NULL;
+}
+static hpt_status parts_open(parts *p, const hpt__tensorfile *f) {
+    static const char word[] = "encoder_q.";
+    char key[600];
+    *p = (parts){.f = f};
+    HPT_TRY(hpt__recognise(f, &p->nets));
+    for (int i = 0; i < p->nets.n && !p->k; i++) {
+        const hpt__candidate *c = &p->nets.c[i];
+        for (int at = c->prefix_len - (int)sizeof word + 1; at >= 0 && p->q != c; at--)
+            if (!strncmp(c->prefix + at, word, sizeof word - 1) && (!at || strchr("./", c->prefix[at - 1]))) p->q = c, p->base = at;
+        if (p->q != c) continue;
+        snprintf(key, sizeof key, "%.*sencoder_k.%.*s", p->base, c->prefix, c->prefix_len - p->base - (int)sizeof word + 1, c->prefix + p->base + sizeof word - 1);
+        p->k = network_at(&p->nets, key);
     }
     return HPT_OK;
 }
-static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_copy *h, uint64_t step) {
-    const hpt__net *net = s->moco.net;
-    char name[96];
-    int id = 0;
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *t = &net->tensors[i];
-        if (hpt__is_stat(t)) continue;
-        for (int second = 0; s->moco.trainable[i] && step && second <= (s->moco.spec.rule == HPT__ADAMW); second++) {
-            snprintf(name, sizeof name, "optimizer/state/%d/%s", id, second ? "exp_avg_sq" : (s->moco.spec.rule == HPT__ADAMW) ? "exp_avg" : "momentum_buffer");
-            const hpt__ftensor *x = hpt__tensorfile_find(f, name);
-            if (!x || !hpt__names_fits(x, t)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
-            HPT_TRY(hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset));
-        }
-        id++;
-    }
-    return HPT_OK;
+static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net, float *params, float *stats) {
+    if (!c) return hpt__fail(HPT_ERR_MISMATCH, "no %s inside that libhpt knows", what);
+    json_t *report = json_object();
+    hpt_status st = hpt__names_read(&p->nets, c, NULL, net, 1, params, stats, report);
+    json_decref(report);
+    return st ? hpt__fail_context(st, "%s", what) : HPT_OK;
 }
 
 static int64_t meta_int(const hpt__tensorfile *f, const char *name, int64_t missing) {
     json_t *v = json_object_get(f->meta, name);
     return json_is_integer(v) ? json_integer_value(v) : missing;
+}
+
+/* What the optimizer calls its parameter number i: PyTorch up to 1.5 an address, later the number itself; the order is in param_groups. */
+static int64_t optimizer_key(const hpt__tensorfile *f, int i) {
+    char name[64];
+    snprintf(name, sizeof name, "optimizer/param_groups/0/params/%d", i);
+    return meta_int(f, name, i);
+}
+/* Parameters that never had a gradient have no buffer, or None: their first step starts from zero, as it does in PyTorch. In a file of ours
+ * every buffer is there. */
+static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_copy *h, uint64_t step) {
+    const hpt__net *net = s->moco.net;
+    int adamw = s->moco.spec.rule == HPT__ADAMW, ours = json_object_get(f->meta, "hpt/format") != NULL, id = 0, found = 0;
+    const char *first = adamw ? "exp_avg" : "momentum_buffer";
+    char name[96];
+    if (!ours && meta_int(f, "optimizer/param_groups/1/params/0", -1) >= 0)
+        return hpt__fail(HPT_ERR_MISMATCH, "the optimizer has more than one group of parameters: the file does not say which buffer belongs to which");
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        if (hpt__is_stat(t)) continue;
+        for (int second = 0; s->moco.trainable[i] && step && second <= adamw; second++) {
+            snprintf(name, sizeof name, "optimizer/state/%lld/%s", (long long)optimizer_key(f, id), second ? "exp_avg_sq" : first);
+            const hpt__ftensor *x = hpt__tensorfile_find(f, name);
+            if (!x && !ours) continue;
+            if (!x || !(x->unreadable || hpt__names_fits(x, t)))
+                return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
+            HPT_TRY(hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset));
+            found++;
+        }
+        id++;
+    }
+    if (step && !found && (adamw || s->moco.spec.momentum > 0))
+        return hpt__fail(HPT_ERR_MISMATCH, "the optimizer's state has no %s: the run had another optimizer, or the file was stripped (then load it to start a new run)", first);
+    return HPT_OK;
 }
 
 static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
@@ -306,16 +349,18 @@ static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
 }
 
 /* The queue and its pointer, checked against the session's; keys (dim, K) is freed by the caller. */
-static hpt_status read_queue(const hpt__tensorfile *f, const hpt__moco *m, float **keys, int64_t *ptr) {
-    const hpt__ftensor *queue = hpt__tensorfile_find(f, "state_dict/module.queue"), *qptr = hpt__tensorfile_find(f, "state_dict/module.queue_ptr");
-    float p = 0;
+static hpt_status read_queue(const parts *p, const hpt__moco *m, float **keys, int64_t *ptr) {
+    const hpt__ftensor *queue = p->q ? hpt__networks_find(&p->nets, p->q->prefix, p->base, "queue") : NULL;
+    const hpt__ftensor *qptr = p->q ? hpt__networks_find(&p->nets, p->q->prefix, p->base, "queue_ptr") : NULL;
+    float at = 0;
     *keys = NULL;
-    if (!queue || !qptr) return hpt__fail(HPT_ERR_MISMATCH, "no queue inside: weights alone, load them with hpt_model_load() to start a stage");
+    if (!queue || !qptr) return hpt__fail(HPT_ERR_MISMATCH, "no queue beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage");
     if (queue->ndim != 2 || queue->shape[0] != m->net->arch.dim || queue->shape[1] != m->spec.queue)
-        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld", (long long)queue->shape[0], (long long)queue->shape[1], m->net->arch.dim, (long long)m->spec.queue);
-    if (qptr->count == 1) HPT_TRY(hpt__ftensor_read(qptr, &p));
-    if (qptr->count != 1 || !(p >= 0 && p < (float)m->spec.queue)) return hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
-    *ptr = (int64_t)p;
+        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld: set moco_dim=%lld moco_k=%lld", (long long)queue->shape[0], (long long)queue->shape[1],
+                         m->net->arch.dim, (long long)m->spec.queue, (long long)queue->shape[0], (long long)queue->shape[1]);
+    if (qptr->count == 1) HPT_TRY(hpt__ftensor_read(qptr, &at));
+    if (qptr->count != 1 || !(at >= 0 && at < (float)m->spec.queue)) return hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
+    *ptr = (int64_t)at;
     if (!(*keys = hpt__alloc(sizeof **keys * queue->count))) return hpt__fail_memory(queue->count * 4);
     hpt_status st = hpt__ftensor_read(queue, *keys);
     if (st) {
@@ -332,30 +377,41 @@ static void set_queue(hpt_session *s, const hpt__tensorfile *f, const float *key
     if (m->filled < 0 || m->filled > m->spec.queue) m->filled = m->spec.queue;
 }
 
-static hpt_status resume_from(hpt_session *s, const hpt__tensorfile *f) {
+/* Steps that the run has done. Files of facebookresearch/moco count epochs, without the images of a last batch that is not full; those of
+ * OpenSelfSup have the number itself. */
+static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int64_t *step) {
+    int64_t epoch = meta_int(f, "epoch", -1);
+    *step = meta_int(f, "hpt/step", meta_int(f, "meta/iter", -1));
+    if (*step >= 0) return HPT_OK;
+    if (epoch < 0 || epoch > 1000000000) return hpt__fail(HPT_ERR_MISMATCH, "neither a step nor an epoch inside: where the run was is not known");
+    if (epoch && !s->ds) return hpt__fail(HPT_ERR_MISMATCH, "the file counts epochs (%lld), which a session without a data set cannot tell in steps", (long long)epoch);
+    uint64_t batch = (uint64_t)s->moco.spec.batch * (uint64_t)s->moco.comm->size, images = s->ds ? s->ds->count : 0;
+    *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch) : ((uint64_t)epoch * images + batch - 1) / batch);
+    return HPT_OK;
+}
+
+static hpt_status resume_from(hpt_session *s, const parts *p) {
+    const hpt__tensorfile *f = p->f;
     hpt__moco *m = &s->moco;
     const hpt__net *net = m->net;
     host_copy h;
     float *keys;
-    int64_t ptr, format = meta_int(f, "hpt/format", 0), step = meta_int(f, "hpt/step", -1), epoch = meta_int(f, "epoch", 0);
+    int64_t ptr, format = meta_int(f, "hpt/format", 0), step = 0;
     if (format > FORMAT) return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
-    HPT_TRY(read_queue(f, m, &keys, &ptr));
+    HPT_TRY(read_queue(p, m, &keys, &ptr));
     hpt_status st = check_config(f, s);
-    if (step < 0) {         /* facebookresearch/moco: epochs done */
-        uint64_t per = s->ds ? s->ds->count / ((uint64_t)m->spec.batch * (uint64_t)m->comm->size) : 0;
-        step = epoch * (int64_t)(per ? per : 1);
-    }
+    if (!st) st = steps_done(f, s, &step);
     if (!st && (uint64_t)step > m->spec.schedule.total) st = hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)m->spec.schedule.total);
     if (!st) st = host_alloc(&h, net, (m->spec.rule == HPT__ADAMW));
     if (st) {
         hpt__free(keys);
         return st;
     }
-    if (!st) st = read_net(f, "state_dict/module.encoder_q.", net, h.q, h.sq);
-    if (!st) st = read_net(f, "state_dict/module.encoder_k.", net, h.k, h.sk);
+    if (!st) st = read_net(p, p->q, "encoder_q", net, h.q, h.sq);
+    if (!st) st = read_net(p, p->k, "encoder_k", net, h.k, h.sk);
     if (!st) st = read_optimizer(f, s, &h, (uint64_t)step);
     int watched = s->monitor.train && meta_number(f, "hpt/monitor_best_at") > 0;
-    if (!st && watched) st = read_net(f, "hpt/monitor_weights/", net, s->monitor.params, s->monitor.stats);
+    if (!st && watched) st = read_net(p, network_at(&p->nets, "hpt/monitor_weights/"), "monitor_weights", net, s->monitor.params, s->monitor.stats);
     if (!st && watched) {
         hpt__monitor *w = &s->monitor;
         w->score = s->info.monitor = meta_number(f, "hpt/monitor_score");
@@ -396,7 +452,10 @@ hpt_status hpt__session_resume(hpt_session *s, const char *path) {
     if (s->moco.step || s->loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
     if (s->moco.spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint");
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    hpt_status st = resume_from(s, &f);
+    parts p;
+    hpt_status st = parts_open(&p, &f);
+    if (!st) st = resume_from(s, &p);
+    hpt__networks_fini(&p.nets);
     hpt__tensorfile_close(&f);
     if (st) return hpt__fail_context(st, "%.400s", path);
     if (s->moco.step < s->moco.spec.schedule.total && !s->monitor.stopped) return HPT_OK;
@@ -408,14 +467,16 @@ hpt_status hpt__session_resume(hpt_session *s, const char *path) {
 hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int queue) {
     hpt__moco *m = &s->moco;
     hpt__tensorfile f;
+    parts p;
     host_copy h = {0};
     float *keys = NULL;
     int64_t ptr = 0;
     if (!*path) return hpt__fail(HPT_ERR_OPTION, "option 'carry_from': carry_key and carry_queue need the checkpoint of the stage before");
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    hpt_status st = queue ? read_queue(&f, m, &keys, &ptr) : HPT_OK;
+    hpt_status st = parts_open(&p, &f);
+    if (!st && queue) st = read_queue(&p, m, &keys, &ptr);
     if (!st && key) st = host_alloc(&h, m->net, 0);
-    if (!st && key) st = read_net(&f, "state_dict/module.encoder_k.", m->net, h.k, h.sk);
+    if (!st && key) st = read_net(&p, p.k, "encoder_k", m->net, h.k, h.sk);
     if (!st && queue) set_queue(s, &f, keys, ptr);
     if (!st && key) {
         m->be->enter(m->dev);
@@ -427,6 +488,7 @@ hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int que
     }
     host_free(&h);
     hpt__free(keys);
+    hpt__networks_fini(&p.nets);
     hpt__tensorfile_close(&f);
     return st ? hpt__fail_context(st, "%.400s", path) : HPT_OK;
 }

@@ -157,7 +157,7 @@ static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__
 }
 
 /* Why an examined file is refused: one line that names what would help. */
-static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hpt__arch *a, int head, const json_t *report) {
+static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hpt__arch *a, const json_t *report) {
     char names[400], looks[120] = "";
     const char *like = json_string_value(json_object_get(report, "looks_like"));
     if (like) snprintf(looks, sizeof looks, "; looks like %s", like);
@@ -169,40 +169,42 @@ static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hp
         return hpt__fail(HPT_ERR_MISMATCH, "tensors inside the backbone would go unused, so it is another network than %s (%lld: %s%s); unused=allow "
                          "loads the rest", a->name, (long long)json_integer_value(json_object_get(report, "foreign_count")), names, looks);
     if (listed(report, "missing", names, sizeof names)) {
-        if (head && !strncmp(names, "fc.", 3))
+        if (!strncmp(names, "fc.", 3) && c->head)
+            return hpt__fail(HPT_ERR_MISMATCH, "its head is another one (missing: %s): set moco_dim=%d mlp=%d", names, c->arch.dim, c->arch.mlp);
+        if (!strncmp(names, "fc.", 3) && OPT_I(o, carry_head))
             return hpt__fail(HPT_ERR_MISMATCH, "no projection head that libhpt knows lies beside the backbone (missing: %s); leave carry_head out", names);
         if (!strncmp(names, "bn1.running_mean", 16)) snprintf(looks, sizeof looks, "; looks like a network without batch-norm statistics (group norm)");
         return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: missing %s%s", a->name, names, looks);
     }
     if (listed(report, "wrong_shape", names, sizeof names)) {
         if (c->head && !strncmp(names, "fc.", 3))
-            return hpt__fail(HPT_ERR_MISMATCH, "its head is of another shape (%s): set moco_dim=%d mlp=1, or leave arch out", names, c->arch.dim);
+            return hpt__fail(HPT_ERR_MISMATCH, "its head is of another shape (%s): set moco_dim=%d mlp=%d", names, c->arch.dim, c->arch.mlp);
         return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: of another shape: %s%s", a->name, names, looks);
     }
     return HPT_OK;
 }
 
-static hpt_status load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, hpt_model *m, json_t *report) {
-    const hpt__net *net = &m->net;
-    int head = (int)OPT_I(o, carry_head);
-    if (!c)
-        return hpt__fail(HPT_ERR_MISMATCH, "no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a stem beside it",
-                         net->arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
+hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const hpt__net *net, int head, float *params,
+                           float *stats, json_t *report) {
     if (!*c->arch.name) return not_ours(c);
     const hpt__ftensor **of = hpt__calloc((size_t)net->n_tensors, sizeof *of);
     if (!of) return hpt__fail_memory(sizeof *of * (size_t)net->n_tensors);
     hpt__names_map(r, c, net, of);
     examine(r, c, net, head, of, report);
-    hpt_status st = judge(c, o, &net->arch, head, report);
-    for (int i = 0; i < net->n_tensors && !st; i++)
-        if (of[i] && (head || !net->tensors[i].head)) st = hpt__ftensor_read(of[i], hpt__model_tensor(m, i));
+    hpt_status st = judge(c, o, &net->arch, report);
+    for (int i = 0; i < net->n_tensors && !st; i++) {
+        const hpt__tensor *t = &net->tensors[i];
+        if (of[i] && (head || !t->head)) st = hpt__ftensor_read(of[i], (hpt__is_stat(t) ? stats : params) + t->offset);
+    }
     hpt__free(of);
     return st;
 }
 hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path, hpt_model *m, json_t *report) {
     json_object_set_new(report, "file", json_string(path));
     hpt__names_describe(r, c, report);
-    hpt_status st = load(r, c, o, m, report);
+    hpt_status st = c ? hpt__names_read(r, c, o, &m->net, (int)OPT_I(o, carry_head), m->params, m->stats, report)
+                      : hpt__fail(HPT_ERR_MISMATCH, "no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a stem beside it",
+                                  m->net.arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
     return st ? hpt__fail_context(st, "%.500s", path) : HPT_OK;
 }
 
@@ -217,7 +219,7 @@ hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, jso
         if (of) {
             hpt__names_map(r, c, &net, of);
             examine(r, c, &net, 0, of, report);
-            st = judge(c, NULL, &net.arch, 0, report);
+            st = judge(c, NULL, &net.arch, report);
             for (int i = 0; i < net.n_tensors && !st; i++)
                 if (of[i] && of[i]->unreadable && !net.tensors[i].head) st = hpt__ftensor_read(of[i], NULL);
         } else st = hpt__fail_memory(sizeof *of * (size_t)net.n_tensors);
@@ -270,7 +272,7 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
         say(&t, "backbone    %s", *c->arch.name ? c->arch.name : "not one that libhpt knows");
         if (*c->arch.name) say(&t, " of width %d, stem %s", c->arch.width, stem_name(&c->arch));
         say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->prefix_len < 400 ? c->prefix_len : 400, c->prefix, c->naming);
-        if (c->head) say(&t, "head        two layers to %d values (loaded with carry_head=1)\n", c->arch.dim);
+        if (c->head) say(&t, "head        %s to %d values (loaded with carry_head=1)\n", c->arch.mlp ? "two layers" : "one layer", c->arch.dim);
         say(&t, "loads       %s%s\n", refused ? "no: " : "yes", refused ? refused : "");
     }
     for (n = 0; n < r->n; n++)

@@ -40,6 +40,13 @@ static const hpt__ftensor *part(const hpt__networks *r, const hpt__candidate *c,
 
 /* ---- one network ---- */
 
+static int in_prefix(const hpt__candidate *c, const char *word) {
+    size_t n = strlen(word);
+    for (int i = 0; c && i + (int)n <= c->prefix_len; i++)
+        if (!memcmp(c->prefix + i, word, n)) return 1;
+    return 0;
+}
+
 static const hpt__ftensor *block_conv(const hpt__networks *r, const hpt__candidate *c, int stage, int block, int conv) {
     char rest[48];
     snprintf(rest, sizeof rest, ".%d.conv%d.weight", block, conv);
@@ -122,12 +129,16 @@ static void derive(const hpt__networks *r, hpt__candidate *c) {
         memcpy(c->arch.blocks, blocks, sizeof blocks);
     }
 }
+/* MoCo v2's two layers; one layer (v1) only inside a MoCo encoder, for "fc" is the classifier of every other network. */
 static void find_head(const hpt__networks *r, hpt__candidate *c) {
     const hpt__ftensor *first = hpt__candidate_head(r, c, "fc.0.weight"), *last = hpt__candidate_head(r, c, "fc.2.weight");
     int64_t features = (int64_t)c->arch.width * 8 * (c->arch.bottleneck ? 4 : 1);
-    if (!first || !last || first->ndim != 2 || last->ndim != 2 || first->shape[0] != features || first->shape[1] != features ||
-        last->shape[1] != features || last->shape[0] < 1 || last->shape[0] > 4096) return;
-    c->head = c->arch.mlp = 1;
+    int two = first && last;
+    if (two && (first->ndim != 2 || first->shape[0] != features || first->shape[1] != features)) return;
+    if (!two && (in_prefix(c, "encoder_q.") || in_prefix(c, "encoder_k."))) last = hpt__candidate_head(r, c, "fc.weight");
+    if (!last || last->ndim != 2 || last->shape[1] != features || last->shape[0] < 1 || last->shape[0] > 4096) return;
+    c->head = 1;
+    c->arch.mlp = two;
     c->arch.dim = (int)last->shape[0];
 }
 
@@ -338,12 +349,6 @@ const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candi
 /* ---- who wrote it ---- */
 
 static int has_meta(const hpt__networks *r, const char *key) { return json_object_get(r->f->meta, key) != NULL; }
-static int in_prefix(const hpt__candidate *c, const char *word) {
-    size_t n = strlen(word);
-    for (int i = 0; c && i + (int)n <= c->prefix_len; i++)
-        if (!memcmp(c->prefix + i, word, n)) return 1;
-    return 0;
-}
 /* Does any tensor's name hold the word? */
 static int in_names(const hpt__networks *r, const char *word) {
     for (uint32_t i = 0; i < r->f->n; i++)

@@ -18,7 +18,7 @@ typedef struct hpt__candidate {
     const hpt__ftensor *stem, *block;   /* weights of stem (NULL: none found) and first block */
     hpt__arch arch;             /* name empty: none that libhpt knows, and why */
     char why[200];
-    int head;                   /* a MoCo v2 head was found beside it: arch.dim and mlp are the file's */
+    int head;                   /* a MoCo head was found beside it: arch.dim and mlp are the file's */
     int preference, file_order, same;   /* smaller is better; same: another name of the tensors of a better candidate */
 } hpt__candidate;
 
