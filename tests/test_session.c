@@ -77,7 +77,7 @@ TEST(resume_refuses_another_run) {
     FAILS(HPT_ERR_MISMATCH, "option steps", hpt_session_resume(session(ctx, "steps=21", ds, NULL), at(dir, "c")));
     FAILS(HPT_ERR_MISMATCH, "data set", hpt_session_resume(session(ctx, "steps=20", other, NULL), at(dir, "c")));
     FAILS(HPT_ERR_MISMATCH, "queue", hpt_session_resume(session(ctx, "steps=20 moco_k=24", ds, NULL), at(dir, "c")));
-    FAILS(HPT_ERR_IO, "No such", hpt_session_resume(session(ctx, "steps=20", ds, NULL), at(dir, "none")));
+    FAILS(HPT_ERR_IO, "no such file", hpt_session_resume(session(ctx, "steps=20", ds, NULL), at(dir, "none")));
     FAILS(HPT_ERR_MISMATCH, "weights alone", hpt_session_resume(session(ctx, "steps=20", ds, NULL), "tests/fixtures/files/mixed_zip.pth"));
 }
 
