@@ -64,27 +64,6 @@ static hpt_status read_kids(const char *root, const char *part, hpt__collection 
 
 /* ---- CheXpert: CSV with a header; labels by column name ---- */
 
-/* The next field of a CSV line, quotes removed; moves *p behind it. NULL at the end of the line. */
-static char *field(char **p) {
-    char *s = *p, *to, *begin;
-    if (!s) return NULL;
-    if (*s == '"') {
-        begin = to = ++s;
-        while (*s && !(*s == '"' && s[1] != '"')) {
-            if (*s == '"') s++;
-            *to++ = *s++;
-        }
-        if (*s) s++;
-        char *comma = strchr(s, ',');
-        *to = 0;
-        *p = comma ? comma + 1 : NULL;
-        return begin;
-    }
-    char *comma = strchr(s, ',');
-    if (comma) *comma = 0;
-    *p = comma ? comma + 1 : NULL;
-    return s;
-}
 static hpt_status read_chexpert(const char *root, const char *csv, hpt__collection *c) {
     static const char *const names[] = {"Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"};
     char path[4200], image[4200];
@@ -96,16 +75,24 @@ static hpt_status read_chexpert(const char *root, const char *csv, hpt__collecti
     f.p[f.n] = 0;
     hpt_status st = (c->list = hpt__strdup(path)) ? HPT_OK : hpt__fail_memory(64);
     for (int k = 0; k < 5 && !st; k++) st = hpt__collect_class(c, names[k]);
-    for (char *at = (char *)f.p; *at && !st;) {
-        char *eol = strchr(at, '\n'), *next = eol ? eol + 1 : at + strlen(at), *rest = at, *v;
-        if (eol) *eol = 0;
-        size_t len = strlen(at);
-        if (len && at[len - 1] == '\r') at[len - 1] = 0;
+    char *at = (char *)f.p, *end = at + f.n;
+    if (f.n >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3;
+    while (at < end && !st) {
+        char *eol = memchr(at, '\n', (size_t)(end - at)), *next, *rest = at, *v;
+        if (!eol) eol = end;
+        next = eol + 1;
+        *eol = 0;
+        if (eol > at && eol[-1] == '\r') *--eol = 0;
         uint8_t label[5] = {0};
         int found = 0;
         const char *where = NULL;
         line++;
-        for (int i = 0; *at && !st && (v = field(&rest)); i++) {
+        if (strlen(at) < (size_t)(eol - at)) st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: a zero byte", path, line);
+        for (int i = 0; *at && rest && !st; i++) {
+            if (!(v = hpt__csv_field(&rest, ','))) {
+                st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: a quote that is not closed, or something behind it", path, line);
+                break;
+            }
             if (line == 1) {
                 if (!strcmp(v, "Path")) path_column = i;
                 for (int k = 0; k < 5; k++)
@@ -210,19 +197,24 @@ static hpt_status coco_collect(coco *k, const char *folder, const char *path, hp
     qsort(k->category, (size_t)k->categories, sizeof *k->category, by_id);
     if (k->images) qsort(k->image, (size_t)k->images, sizeof *k->image, by_id);
     for (int i = 0; i < k->categories; i++) HPT_TRY(hpt__collect_class(c, k->category[i].name));
-    uint8_t *label = hpt__calloc((size_t)k->images * (size_t)k->categories + 1, 1);
-    hpt_status st = label ? HPT_OK : hpt__fail_memory((size_t)k->images * (size_t)k->categories);
-    for (uint64_t i = 0; i < k->marks && !st; i++) {
-        void *im = k->images ? bsearch(&k->mark[i].image, k->image, (size_t)k->images, sizeof *k->image, by_id) : NULL, *cat = bsearch(&k->mark[i].category, k->category, (size_t)k->categories, sizeof *k->category, by_id);
-        if (!im || !cat) st = hpt__fail(HPT_ERR_FORMAT, "%.600s: an annotation names %s %lld, which is not there", path, im ? "category" : "image", (long long)(im ? k->mark[i].category : k->mark[i].image));
-        else label[(size_t)((char *)im - (char *)k->image) / sizeof *k->image * (size_t)k->categories + (size_t)((char *)cat - (char *)k->category) / sizeof *k->category] = 1;
-    }
-    for (uint64_t i = 0; i < k->images && !st; i++) {
+    for (int i = 1; i < k->categories; i++)
+        if (k->category[i].id == k->category[i - 1].id) return hpt__fail(HPT_ERR_FORMAT, "%.600s: two categories have id %lld", path, (long long)k->category[i].id);
+    if (k->marks) qsort(k->mark, (size_t)k->marks, sizeof *k->mark, by_id);         /* by image, which is their first member */
+    uint64_t m = 0;
+    for (uint64_t i = 0; i < k->images; i++) {
+        uint8_t label[256] = {0};
+        if (i && k->image[i].id == k->image[i - 1].id) return hpt__fail(HPT_ERR_FORMAT, "%.600s: two images have id %lld", path, (long long)k->image[i].id);
+        for (; m < k->marks && k->mark[m].image == k->image[i].id; m++) {
+            char *cat = bsearch(&k->mark[m].category, k->category, (size_t)k->categories, sizeof *k->category, by_id);
+            if (!cat) return hpt__fail(HPT_ERR_FORMAT, "%.600s: an annotation names category %lld, which is not there", path, (long long)k->mark[m].category);
+            label[(size_t)(cat - (char *)k->category) / sizeof *k->category] = 1;
+        }
+        if (m < k->marks && k->mark[m].image < k->image[i].id) break;
         snprintf(image, sizeof image, "%s/%s", folder, k->image[i].file);
-        st = is_there(image) ? hpt__collect(c, hpt__strdup(image), -1, label + i * (uint64_t)k->categories, 0) : hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, image);
+        if (!is_there(image)) return hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, image);
+        HPT_TRY(hpt__collect(c, hpt__strdup(image), -1, label, 0));
     }
-    hpt__free(label);
-    return st;
+    return m == k->marks ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "%.600s: an annotation names image %lld, which is not there", path, (long long)k->mark[m].image);
 }
 static hpt_status read_coco(const char *root, const char *part, hpt__collection *c) {
     char path[4200], folder[4096];
@@ -343,7 +335,7 @@ static hpt_status read_voc(const char *root, const char *year, const char *part,
     snprintf(path, sizeof path, "%s/ImageSets/Main/%s.txt", base, part);
     HPT_TRY(hpt__file_read(path, 1 << 26, &f));
     f.p[f.n] = 0;
-    hpt_status st = HPT_OK;
+    hpt_status st = strlen((char *)f.p) == f.n ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "%.700s: a zero byte", path);
     while (!st && c->classes < 20) st = hpt__collect_class(c, voc_names[c->classes]);
     for (char *p = (char *)f.p; *p && !st;) {
         size_t n = strcspn(p, " \t\r\n"), gap = strspn(p + n, " \t\r\n");

@@ -146,3 +146,8 @@ static int order(const void *a, const void *b) { return strcmp(((const hpt__entr
 void hpt__collection_sort(hpt__collection *c) {
     if (c->n) qsort(c->f, (size_t)c->n, sizeof *c->f, order);
 }
+void hpt__append_name(char *text, size_t size, uint64_t already, const char *name) {
+    size_t n = strlen(text);
+    if (n + 60 < size) snprintf(text + n, size - n, "%s%.40s", already ? ", " : "", name);
+    else if (strcmp(text + n - 3, "...")) snprintf(text + n, size - n, ", ...");
+}

@@ -35,6 +35,11 @@ void hpt__collection_sort(hpt__collection *c);                              /* b
 void hpt__collection_fini(hpt__collection *c);
 /* The collection becomes a source; what it held is taken over. */
 hpt_status hpt__collection_source(const hpt__options *o, hpt__collection *c, hpt__source **out);
+/* Appends a name to "a, b", shortened where there is no room. */
+void hpt__append_name(char *text, size_t size, uint64_t already, const char *name);
+/* The next field of a line of CSV (list.c), in place: quotes removed, blanks around it too; moves *p behind it, or to NULL at the end of the line.
+ * separator: , ; tab, or a blank for any number of blanks. NULL: a quote is not closed, or something follows it. */
+char *hpt__csv_field(char **p, char separator);
 char *hpt__path_join(const char *a, const char *b);
 /* Image files under dir, recursively, all with this label. */
 hpt_status hpt__collect_tree(hpt__collection *c, const char *dir, int32_t label);

@@ -341,15 +341,10 @@ static int parts_of_a_set(const hpt__collection *c) {
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) found += !strcasecmp(c->cls[i], names[k]);
     return c->classes && found == c->classes;
 }
-static void append_name(char *text, size_t size, uint64_t k, const char *name) {
-    size_t n = strlen(text);
-    if (n + 60 < size) snprintf(text + n, size - n, "%s%.40s", k ? ", " : "", name);
-    else if (strcmp(text + n - 3, "...")) snprintf(text + n, size - n, ", ...");
-}
 static hpt_status say_classes(walk *w, uint64_t with_images) {
     hpt__collection *c = w->c;
     char names[420] = "";
-    for (uint32_t i = 0; i < c->classes; i++) append_name(names, sizeof names, i, c->cls[i]);
+    for (uint32_t i = 0; i < c->classes; i++) hpt__append_name(names, sizeof names, i, c->cls[i]);
     HPT_TRY(hpt__collection_note(c, 0, "%u class%s, the folder%s of %.400s: %s", c->classes, c->classes == 1 ? "" : "es", c->classes == 1 ? "" : "s", w->root, names));
     if (parts_of_a_set(c))
         return hpt__collection_note(c, 1, "%.400s: its folders (%s) are called like parts of a data set, and are taken for classes; give one of them if their folders are the classes", w->root, names);
@@ -384,7 +379,7 @@ static hpt_status read_folder(walk *w, const hpt__folder *f) {
         else if (w->unread.n > unread_before) count(&lost, e->name);
         else if (w->up.n == up_before) {
             count(&empty, e->name);
-            append_name(empties, sizeof empties, empty.n - 1, e->name);
+            hpt__append_name(empties, sizeof empties, empty.n - 1, e->name);
         }
     }
     if (!c->n) {

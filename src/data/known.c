@@ -206,9 +206,10 @@ static hpt_status collect_split(const hpt__known *k, const hpt__options *o, cons
 
 hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split, hpt__source **out) {
     hpt__collection c = {0}, more = {0};
-    const char *at = root && *root ? root : *k->root ? k->root : ".";
+    const char *at = root && *root ? root : k->root;
     hpt_status st = HPT_OK;
     *out = NULL;
+    if (!*at) return hpt__fail(HPT_ERR_ARGUMENT, "%s: the folder of its download (root) is needed", k->info.name);
     if (!strcmp(split, "train") || !strcmp(split, "train+val")) st = collect_split(k, o, at, 0, &c);
     else if (!strcmp(split, "val")) st = collect_split(k, o, at, 1, &c);
     else if (!strcmp(split, "test")) st = collect_split(k, o, at, 2, &c);
