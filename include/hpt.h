@@ -318,13 +318,14 @@ HPT_API hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const
                                   hpt_result **report);
 HPT_API void hpt_model_destroy(hpt_model *model);
 
-/* hpt_model_clone - a model of its own with the same weights. Since 0.1. */
+/* hpt_model_clone - a model of its own with the same weights, pixel_mean and pixel_std. Since 0.1. */
 HPT_API hpt_status hpt_model_clone(const hpt_model *model, hpt_model **out);
 
 /* hpt_model_save - write the weights, atomically (temporary file, fsync, rename).
  * format [in] "torchvision" {backbone names, readable by torch.load(weights_only=True)}, "moco" {state_dict with
  *             module.encoder_q.*, head included}, "openselfsup" {state_dict, author}, "safetensors" (backbone and head);
  *             NULL: safetensors for *.safetensors, else torchvision.
+ * pixel_mean and pixel_std are kept too: as metadata of safetensors, beside the pickle (record hpt.json) in the others.
  * HPT_ERR_IO  nothing was changed at path
  * Since 0.1. */
 HPT_API hpt_status hpt_model_save(hpt_model *model, const char *path, const char *format);
@@ -340,7 +341,12 @@ typedef struct hpt_model_info {
     char stem[16];              /* "imagenet" or "small" */
     uint32_t width;             /* 64 for the standard networks */
     uint32_t reserved;
+    float pixel_mean[3];        /* what its images are normalised with: (level/255 - pixel_mean)/pixel_std, red, green, blue */
+    float pixel_std[3];
 } hpt_model_info;
+/* hpt_model_get_info - pixel_mean and pixel_std are those that the weights were last trained (or refreshed, or finetuned) with, or those
+ * of the file, where libhpt wrote it; else ImageNet's (0.485,0.456,0.406 and 0.229,0.224,0.225): for files of others and for random
+ * weights, until they are trained. Options pixel_mean and pixel_std of hpt_model_load() and hpt_model_create() set them. Since 0.1. */
 HPT_API hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info);
 
 typedef struct hpt_tensor_info {
@@ -358,7 +364,8 @@ HPT_API hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name
 HPT_API hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float *data, uint64_t count);
 
 /* hpt_model_features - pooled backbone features of every image, evaluation mode (running statistics), image processing as
- * hpt_dataset_image() at option image_size, normalised with the set's mean and std (option pixel_mean, pixel_std).
+ * hpt_dataset_image() at option image_size, normalised with the model's own pixel_mean and pixel_std (hpt_model_info), whatever
+ * images are there beside: options pixel_mean and pixel_std can ask for others. The log says which are used.
  * out [out] (count, feature_dim) float32; out_count must equal count*feature_dim. With bad_image=skip the row of an image that
  *           cannot be read is NaN (hpt_dataset_readable() tells), and the log says how many there are.
  * Options: image_size, batch_size, precision. HPT_ERR_DATA: an unreadable image with bad_image=error, or no readable one at all.
@@ -390,8 +397,9 @@ HPT_API hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, cons
 
 /* hpt_model_refresh_bn - the paper's Base strategy: forward passes over ds in training mode that replace only the running mean and
  * variance of batch norm. refresh_mode=cumulative: exact average over one pass (default); ema: momentum 0.1. Plain images, no
- * augmentation. Options: image_size, batch_size, bn_group, refresh_mode, refresh_images. Unreadable images are left out
- * (bad_image=skip). result may be NULL: images, unreadable_images, their names in the JSON. Since 0.1. */
+ * augmentation. Options: image_size, batch_size, bn_group, refresh_mode, refresh_images, pixel_mean, pixel_std (the
+ * model carries on what was used). Unreadable images are left out (bad_image=skip). result may be NULL: images,
+ * unreadable_images; in the JSON their names, and what the result rests on. Since 0.1. */
 HPT_API hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result);
 
 /* hpt_model_linear - linear probe on frozen features with the paper's recipe: batch 512, SGD momentum 0.9, no weight decay, learning
@@ -428,7 +436,7 @@ HPT_API hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, 
 
 /* hpt_model_knn - weighted nearest neighbours on frozen features (Wu et al. 2018): each of the knn_k training images nearest by cosine votes
  * exp(similarity / knn_t) for its label(s). Classes and unreadable images as in hpt_model_linear().
- * result [out] numbers: knn_score, knn_top1, knn_top5 or knn_auroc, train_images, test_images, unreadable_images. Since 0.1. */
+ * result [out] numbers: knn_score, knn_top1 and knn_top5, or knn_auroc, train_images, test_images, unreadable_images. Since 0.1. */
 HPT_API hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, hpt_result **result);
 
 /* hpt_model_finetune - few-label finetuning of the whole network and a linear classifier (Reed et al. 2022, table 4): every learning rate of
@@ -469,7 +477,8 @@ typedef struct hpt_step_info {
 /* hpt_session_create - MoCo-v2 pretraining of model on ds. The model's weights are copied in; the model receives the trained weights at
  * hpt_session_sync(), hpt_session_save(), and when the last step is done. The head is the model's (fresh, or carried over at
  * load). Key encoder = copy of the query's parameters; the queue starts as random unit vectors (He et al. 2020, alg. 1); with
- * carry_key, carry_queue and carry_from both come from the checkpoint of the stage before.
+ * carry_key, carry_queue and carry_from both come from the checkpoint of the stage before. pixel_mean and pixel_std auto: of ds, as in the
+ * paper; the model gets them with the weights, and every file that is written of it keeps them.
  * train=bn trains batch-norm parameters and head only (HPT-BN). All memory of a step is taken here.
  *
  * ds  [in]  NULL: the host feeds every step through hpt_session_step_images().
@@ -528,6 +537,11 @@ HPT_API hpt_status hpt_session_resume(hpt_session *s, const char *path);
 /* hpt_session_sync - copy the trained query encoder (weights, running statistics, head) into the model. Since 0.1. */
 HPT_API hpt_status hpt_session_sync(hpt_session *s);
 
+/* hpt_session_result - the run as a result. JSON: steps, total_steps, skipped, loss, chance, contrast_acc1, contrast_acc5, z_std, lr (null
+ * before the first step of this session), monitor, monitor_best, monitor_best_step where there is a monitor, and what it rests on (see
+ * "Files and results"). Since 0.1. */
+HPT_API hpt_status hpt_session_result(const hpt_session *s, hpt_result **result);
+
 /* hpt_session_get_info - counters and metrics after the last step (zeros before the first). Since 0.1. */
 HPT_API hpt_status hpt_session_get_info(const hpt_session *s, hpt_step_info *info);
 
@@ -546,7 +560,7 @@ HPT_API hpt_status hpt_session_set_tensor(hpt_session *s, const char *name, cons
  * similarity of the target's images to their 10 nearest of the candidate, by features of base; search_prerank=n trains the n nearest alone.
  * fn      called after each step of each candidate; non-zero stops with HPT_ERR_CANCELLED. NULL allowed.
  * winner  [out] a new model: base after pretraining on the best source
- * result  [out] numbers: winner_index, val_score, cost_steps; JSON: candidates with score, rank, cost and nearness, halving
+ * result  [out] numbers: winner_index, val_score, cost_steps; JSON: metric, candidates with score, rank, cost and nearness, halving
  * With search_dir an interrupted search goes on where it stopped (search_save_every steps are lost at most). Since 0.1. */
 HPT_API hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model *base, hpt_dataset *const *sources,
                                      const char *const *names, uint32_t count, hpt_dataset *train, hpt_dataset *val, hpt_step_fn fn,
@@ -652,6 +666,11 @@ HPT_API hpt_status hpt_recipe_run(hpt_recipe *r, hpt_recipe_fn fn, void *user, h
 HPT_API hpt_status hpt_recipe_report(hpt_recipe *r, hpt_result **result);
 
 /* ==== Files and results ============================================================================================== */
+
+/* Results of stages and evaluations say what they rest on: backend, precision (fp32, tf32, bf16 or fp64, as option precision came out here),
+ * threads, pixel_mean, pixel_std, and pixels_from: "model" (of its training, by its file), "imagenet", "data" (of the images of this call)
+ * or "given". Evaluations name what val_score, test_score and knn_score are: metric is "top1" or "auroc", both in percent. A number that does not
+ * exist is null in JSON, and hpt_result_number() gives HPT_ERR_ARGUMENT for it. */
 
 /* hpt_file_info - what a checkpoint holds, without loading it: container, producer, tensors with shapes and types, step, options.
  * result [out] JSON. HPT_ERR_IO, HPT_ERR_FORMAT. Since 0.1. */

@@ -89,6 +89,7 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_session_save, "", h[0], "/nowhere/x.pth") \
     CALL(hpt_session_resume, "", h[0], "/nowhere/x.pth") \
     CALL(hpt_session_sync, "", h[0]) \
+    CALL(hpt_session_result, "", h[0], OUT(hpt_result)) \
     CALL(hpt_session_get_info, "", h[0], &step_info) \
     CALL(hpt_session_get_tensor, "", h[0], "q.bn1.bias", x, 16) \
     CALL(hpt_session_set_tensor, "", h[0], "q.bn1.bias", x, 16) \

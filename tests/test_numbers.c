@@ -139,7 +139,16 @@ TEST_LIMIT(report_without_the_hosts_locale, 240) {
     hpt_recipe_destroy(r);
     CHECK(strstr(plain[0], "<polyline") && strstr(plain[0], "&plusmn;") && !strstr(plain[0], "nan") && !strstr(plain[2], "nan"));
     CHECK(strstr(plain[1], ",metric,precision\n") && strstr(plain[1], ",top1,"));
+    /* every stage says what it rests on; the finding without numbers has none */
     json_t *j = json_of(res), *s;
+    size_t i;
+    json_array_foreach(json_object_get(j, "stages"), i, s) {
+        const char *kind = json_string_value(json_object_get(s, "kind"));
+        if (!strcmp(kind, "choose")) continue;
+        CHECK(!strcmp(json_string_value(json_object_get(s, "backend")), "reference") && json_integer_value(json_object_get(s, "threads")) == 1);
+        CHECK(!strcmp(json_string_value(json_object_get(s, "precision")), "fp32"));
+        if (strcmp(kind, "similarity")) CHECK(json_array_size(json_object_get(s, "pixel_mean")) == 3 && json_array_size(json_object_get(s, "pixel_std")) == 3 && json_is_string(json_object_get(s, "pixels_from")));
+    }
     s = json_array_get(json_object_get(j, "findings"), 1);
     CHECK(json_integer_value(json_object_get(s, "seeds")) == 0 && json_is_null(json_object_get(s, "left_mean")) && json_is_null(json_object_get(s, "difference")) && json_is_null(json_object_get(s, "sd")));
     /* and a whole run in that locale gives the same scores */

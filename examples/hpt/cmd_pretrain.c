@@ -46,12 +46,26 @@ static int32_t after_step(void *user, const hpt_step_info *i) {
 static const char *const own[] = {"data", "init", "monitor-train", "monitor-val", "save-every"};
 enum { OWN = sizeof own / sizeof *own };
 
-/* {"run": {"data": ..., "init": ..., "machine": ...}, and every option as resolved} */
-static json_t *describe_run(const cli *c, const char *machine) {
+/* The session as a result: what its numbers rest on, as it came out on this machine. */
+static json_t *session_json(const run *r) {
+    hpt_result *res = NULL;
+    char *text = hpt_session_result(r->s, &res) ? NULL : cli_json(res);
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    hpt_result_destroy(res);
+    return j;
+}
+
+static const char *const facts[] = {"backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from"};
+enum { FACTS = sizeof facts / sizeof *facts };
+
+/* {"run": {"data": ..., "init": ..., "machine": ..., "precision": ...}, and every option as it was given} */
+static json_t *describe_run(const cli *c, const char *machine, const json_t *session) {
     static const char *const stages[] = {"context", "dataset", "model", "pretrain"};
     json_t *all = json_object(), *r = json_object();
     json_object_set_new(r, "libhpt", json_string(hpt_version_string()));
     json_object_set_new(r, "machine", json_string(machine));
+    for (int i = 0; i < FACTS; i++) json_object_set(r, facts[i], json_object_get(session, facts[i]));
     for (int i = 0; i < OWN; i++)
         if (cli_value(c, own[i])) json_object_set_new(r, own[i], json_string(cli_value(c, own[i])));
     json_object_set_new(all, "run", r);
@@ -109,6 +123,7 @@ static hpt_status open_monitor(cli *c, hpt_session *s) {
 
 /* The session exists and everything can be written: the run begins, with a checkpoint of step 0, or goes on. */
 static int begin(cli *c, run *r, int resume, const char *machine) {
+    char line[512];
     hpt_step_info info = {.struct_size = sizeof info};
     hpt_status st = open_monitor(c, r->s);
     if (!st && resume) st = hpt_session_resume(r->s, r->dir.checkpoint);
@@ -116,10 +131,14 @@ static int begin(cli *c, run *r, int resume, const char *machine) {
     if (st) return cli_fail("pretrain", st);
     hpt_session_get_info(r->s, &info);
     if (!r->quiet) {
-        json_t *args = resume ? NULL : describe_run(c, machine);
+        json_t *j = session_json(r), *args = resume ? NULL : describe_run(c, machine, j);
         int rc = resume ? 0 : rundir_args(&r->dir, args);
+        const char *precision = json_string_value(json_object_get(j, "precision"));
+        snprintf(line, sizeof line, "%s, %s", machine, precision ? precision : "");
         json_decref(args);
-        if (rc || rundir_open(&r->dir, info.step, machine)) return 1;
+        json_decref(j);
+        if (rc || rundir_open(&r->dir, info.step, line)) return 1;
+        fprintf(stderr, "on %s\n", line);
         if (resume)
             fprintf(stderr, "resumed after step %llu of %llu\n", (unsigned long long)info.step,
                     (unsigned long long)info.steps);
@@ -150,6 +169,9 @@ static void print_end(const cli *c, const run *r, const hpt_step_info *i, double
         cli_json_number(j, "contrast_acc1", i->acc1);
         cli_json_number(j, "z_std", i->z_std);
         cli_json_number(j, "seconds", took);
+        json_t *session = session_json(r);
+        for (int k = 0; k < FACTS; k++) json_object_set(j, facts[k], json_object_get(session, facts[k]));
+        json_decref(session);
         json_object_set_new(j, "backbone", path ? json_string(path) : NULL);
         char *text = json_dumps(j, JSON_REAL_PRECISION(8));
         printf("%s\n", text ? text : "");

@@ -72,6 +72,7 @@ hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset 
     if (!st && tuned && !(st = hpt__model_clone(model, tuned))) {
         memcpy((*tuned)->params, t.params, model->net.n_params * 4);
         memcpy((*tuned)->stats, t.stats, model->net.n_stats * 4);
+        hpt__model_learnt(*tuned, &t.pixels);
     }
     st = end(st, j, logits, n, result);
     if (!st) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/api.h"
 #include "data/dataset.h"
+#include "nn/facts.h"
 #include "nn/graph.h"
 #include "ssl/checkpoint.h"
 #include "ssl/features.h"
@@ -18,11 +19,16 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
     HPT_TRY(hpt__arch_from_options(o, OPT_IS(o, arch, "auto") ? "resnet50" : OPT_S(o, arch), &a));
     HPT_TRY(hpt__model_new(ctx, &a, out));
     hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 0, (*out)->params, (*out)->stats);
-    return HPT_OK;
+    hpt_status st = hpt__pixels_given(o, &(*out)->pixels);
+    if (st) {
+        hpt_model_destroy(*out);
+        *out = NULL;
+    }
+    return st;
 }
 
 /* The network of an open file that the options ask for, as a new model. */
-static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path, const hpt__networks *r, hpt_model **out, json_t *report) {
+static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path, const hpt__tensorfile *f, const hpt__networks *r, hpt_model **out, json_t *report) {
     const hpt__candidate *c;
     hpt__arch a;
     hpt_status st = hpt__networks_choose(r, OPT_S(o, backbone_prefix), &c);
@@ -33,6 +39,9 @@ static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path
     }
     HPT_TRY(hpt__model_new(ctx, &a, out));
     hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, (*out)->params, (*out)->stats);
+    hpt__file_pixels(f, &(*out)->pixels);
+    HPT_TRY(hpt__pixels_given(o, &(*out)->pixels));
+    hpt__facts_pixels(report, &(*out)->pixels);
     HPT_TRY(hpt__names_load(r, c, o, path, *out, report));
     if (json_integer_value(json_object_get(report, "foreign_count")))
         hpt__log(ctx, 1, "%.400s: %d tensors inside the backbone are not used, as unused=allow asks", path, (int)json_integer_value(json_object_get(report, "foreign_count")));
@@ -57,7 +66,7 @@ hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *p
     hpt_status st = hpt__recognise(&f, &r);
     if (!st) {
         json_t *j = json_object();
-        st = load(ctx, o, path, &r, out, j);
+        st = load(ctx, o, path, &f, &r, out, j);
         hpt_status made = report && (!st || st == HPT_ERR_MISMATCH || st == HPT_ERR_UNSUPPORTED) ? hpt__result_new(json_incref(j), report) : HPT_OK;
         json_decref(j);
         if (!st) st = made;
@@ -96,6 +105,8 @@ hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info) {
     snprintf(full.arch, sizeof full.arch, "%s", net->arch.name);
     snprintf(full.stem, sizeof full.stem, "%s", net->arch.small_stem ? "small" : "imagenet");
     full.width = (uint32_t)net->arch.width;
+    memcpy(full.pixel_mean, model->pixels.mean, sizeof full.pixel_mean);
+    memcpy(full.pixel_std, model->pixels.std, sizeof full.pixel_std);
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
 
@@ -135,6 +146,17 @@ hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float 
     return HPT_OK;
 }
 
+/* Features without their normalisation cannot be compared with others: the log says what is used. */
+static hpt_status tell_pixels(hpt_model *m, hpt_dataset *ds, const hpt__options *o) {
+    hpt__pixels p;
+    char mean[96], std[96];
+    HPT_TRY(hpt__dataset_normalization(ds, o, &m->pixels, 0, &p));
+    hpt__pixels_text(p.mean, mean);
+    hpt__pixels_text(p.std, std);
+    hpt__log(m->ctx, 0, "images are normalised with pixel_mean %s (%s), pixel_std %s (%s)", mean, p.from[0], std, p.from[1]);
+    return HPT_OK;
+}
+
 hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *out, uint64_t out_count) {
     const hpt__options *o;
     CHECK(model, MODEL);
@@ -144,6 +166,7 @@ hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_confi
     if (out_count != ds->count * (uint64_t)model->net.feature_dim)
         return hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %d features are needed", (unsigned long long)out_count,
                          (unsigned long long)ds->count, model->net.feature_dim);
+    HPT_TRY(tell_pixels(model, ds, o));
     return hpt__activations(model, ds, o, NULL, 0, HPT__BAD_HOLE, out, out_count);
 }
 hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size, float *out) {
@@ -198,21 +221,24 @@ hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_co
     NOT_NULL(layer);
     NOT_NULL(out);
     HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(tell_pixels(model, ds, o));
     return hpt__activations(model, ds, o, layer, OPT_IS(o, act_pool, "average"), HPT__BAD_HOLE, out, out_count);
 }
 
 hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, hpt_result **result) {
     const hpt__options *o;
     uint64_t images = 0;
+    hpt__pixels pixels;
     if (result) *result = NULL;
     CHECK(model, MODEL);
     CHECK(ds, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
-    HPT_TRY(hpt__refresh_bn(model, ds, o, &images));
+    HPT_TRY(hpt__refresh_bn(model, ds, o, &images, &pixels));
     if (!result) return HPT_OK;
     json_t *j = json_pack("{s:I, s:s}", "images", (json_int_t)images, "mode", OPT_S(o, refresh_mode));
     if (!j) return hpt__fail_memory(64);
     hpt__report_unreadable(j, "data", ds);
+    hpt__facts_of(j, model->ctx, o, &pixels);
     return hpt__result_new(j, result);
 }
 

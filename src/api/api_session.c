@@ -57,6 +57,13 @@ hpt_status hpt_session_sync(hpt_session *s) {
     CHECK(s, SESSION);
     return hpt__session_sync(s);
 }
+hpt_status hpt_session_result(const hpt_session *s, hpt_result **result) {
+    OUT(result);
+    CHECK(s, SESSION);
+    json_t *j = json_object();
+    hpt__session_report(s, j);
+    return hpt__result_new(j, result);
+}
 hpt_status hpt_session_get_info(const hpt_session *s, hpt_step_info *info) {
     CHECK(s, SESSION);
     return hpt__struct_out(info, &s->info, sizeof s->info, "info");

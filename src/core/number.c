@@ -57,7 +57,11 @@ void hpt__number_list_print(const float *x, int n, char *buf, size_t size) {
     size_t at = 0;
     if (size) *buf = 0;
     for (int i = 0; i < n && at < size; i++) {
-        hpt__number_print((double)x[i], one, sizeof one);
+        for (int digits = 1; digits <= 9; digits++) {       /* 0.485, not 0.48500001430511475 */
+            double v;
+            hpt__format(one, sizeof one, "%.*g", digits, (double)x[i]);
+            if (hpt__number_parse(one, &v) && (float)v == x[i]) break;
+        }
         at += (size_t)snprintf(buf + at, size - at, "%s%s", i ? "," : "", one);
     }
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/dataset.h"
 #include "core/alloc.h"
-#include "core/number.h"
 #include "io/file.h"
 #include <errno.h>
 #include <math.h>
@@ -57,6 +56,8 @@ static void dataset_free(void *p) {
     hpt__source_release(ds->src);
     hpt__free(ds->index);
     hpt__release(ds->ctx);
+    hpt__release(ds->origin);
+    pthread_mutex_destroy(&ds->stats_lock);
     hpt__free(ds);
 }
 
@@ -76,7 +77,14 @@ hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *
     hpt__retain(ctx);
     ds->src = src;
     atomic_fetch_add(&src->refs, 1);
+    pthread_mutex_init(&ds->stats_lock, NULL);
     *out = ds;
+    return HPT_OK;
+}
+hpt_status hpt__dataset_share(hpt_dataset *ds, hpt_dataset **out) {
+    HPT_TRY(hpt__dataset_new(ds->ctx, ds->src, ds->index, ds->count, out));
+    hpt__retain(ds);
+    (*out)->origin = ds;
     return HPT_OK;
 }
 
@@ -293,10 +301,9 @@ hpt_status hpt__dataset_readable(hpt_dataset *ds, uint64_t most, hpt_dataset **o
 }
 
 /* Sums in index order. */
-hpt_status hpt__dataset_stats(hpt_dataset *ds) {
+static hpt_status take_stats(hpt_dataset *ds) {
     double total[6] = {0}, (*sum)[6];
     uint64_t n = 0;
-    if (ds->has_stats) return HPT_OK;
     if (ds->src->given_stats) {
         memcpy(ds->mean, ds->src->mean, sizeof ds->mean);
         memcpy(ds->std, ds->src->std, sizeof ds->std);
@@ -322,20 +329,29 @@ hpt_status hpt__dataset_stats(hpt_dataset *ds) {
     return HPT_OK;
 }
 
-static hpt_status triple(const char *key, const char *text, float out[3]) {
-    double v[3];
-    if (hpt__number_list(text, v, 3) != 3) return hpt__fail(HPT_ERR_OPTION, "option '%s': '%.60s' is not r,g,b or auto", key, text);
-    for (int c = 0; c < 3; c++) out[c] = (float)v[c];
-    return HPT_OK;
+hpt_status hpt__dataset_stats(hpt_dataset *ds) {
+    hpt_dataset *from = ds->origin;
+    pthread_mutex_lock(&ds->stats_lock);
+    hpt_status st = ds->has_stats ? HPT_OK : from ? hpt__dataset_stats(from) : take_stats(ds);
+    if (!st && from) {
+        memcpy(ds->mean, from->mean, sizeof ds->mean);
+        memcpy(ds->std, from->std, sizeof ds->std);
+        ds->has_stats = 1;
+    }
+    pthread_mutex_unlock(&ds->stats_lock);
+    return st;
 }
-hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, float mean[3], float std[3]) {
-    int own_mean = !strcmp(OPT_S(o, pixel_mean), "auto"), own_std = !strcmp(OPT_S(o, pixel_std), "auto");
-    if (own_mean || own_std) HPT_TRY(hpt__dataset_stats(ds));
-    memcpy(mean, ds->mean, sizeof ds->mean);
-    memcpy(std, ds->std, sizeof ds->std);
-    if (!own_mean) HPT_TRY(triple("pixel_mean", OPT_S(o, pixel_mean), mean));
-    if (!own_std) HPT_TRY(triple("pixel_std", OPT_S(o, pixel_std), std));
-    for (int c = 0; c < 3; c++)
-        if (!(std[c] > 0)) return hpt__fail(HPT_ERR_OPTION, "option 'pixel_std': must be positive");
-    return HPT_OK;
+
+hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh, hpt__pixels *out) {
+    *out = *model;
+    for (int i = 0; i < 2; i++) {
+        const char *v = i ? OPT_S(o, pixel_std) : OPT_S(o, pixel_mean);
+        int asked = !strcmp(v, "data");
+        if (!ds && asked) return hpt__fail(HPT_ERR_OPTION, "option '%s': data needs a data set", i ? "pixel_std" : "pixel_mean");
+        if (!ds || (!asked && !(fresh && !strcmp(v, "auto")))) continue;
+        HPT_TRY(hpt__dataset_stats(ds));
+        memcpy(i ? out->std : out->mean, i ? ds->std : ds->mean, sizeof out->mean);
+        out->from[i] = "data";
+    }
+    return hpt__pixels_given(o, out);
 }

@@ -4,7 +4,9 @@
 #define HPT__DATASET_H
 #include "core/context.h"
 #include "core/options.h"
+#include "core/pixels.h"
 #include "data/augment.h"
+#include <pthread.h>
 
 enum { HPT__IMAGE_UNKNOWN, HPT__IMAGE_READ, HPT__IMAGE_BAD };     /* what is known of a file */
 
@@ -44,6 +46,8 @@ struct hpt_dataset {
     hpt__source *src;
     uint64_t *index;
     uint64_t count;
+    struct hpt_dataset *origin;         /* handle that this one shares statistics with, or NULL */
+    pthread_mutex_t stats_lock;         /* of the following: handles on this one may ask from several threads */
     int has_stats;
     float mean[3], std[3];
 };
@@ -53,6 +57,8 @@ hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **o
 void hpt__source_release(hpt__source *s);
 hpt_status hpt__source_open(const hpt__options *o, const char *path, hpt__source **out);      /* dataset_open.c: what path is decides */
 hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count, hpt_dataset **out);
+/* Another handle on the same images, for another thread: pixels are shared, and mean and std, which take a pass over all images, are taken once. */
+hpt_status hpt__dataset_share(hpt_dataset *ds, hpt_dataset **out);
 
 /* Image i, valid until the next call with this work. HPT_ERR_DATA: it cannot be read, whatever bad_image says. */
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view);
@@ -82,8 +88,9 @@ hpt_status hpt__dataset_no_labels(const hpt_dataset *ds, const char *what);
 void hpt__dataset_where(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
 /* Every class has an image (multi-label: a positive one): what a classifier needs to train. */
 hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what);
-/* mean and std of options pixel_mean and pixel_std, or the set's own. */
-hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, float mean[3], float std[3]);
+/* What options pixel_mean and pixel_std ask for. auto: the model's own, or with fresh (pretraining, which gives the model what it is trained on)
+ * those of the set; ds NULL: no set, then it is the model's. */
+hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh, hpt__pixels *out);
 /* Seeded disjoint parts (first: round(fraction*count)); k of each class and the rest: index lists for hpt__dataset_new, freed by the caller. */
 hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index);
 hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken);

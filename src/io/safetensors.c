@@ -87,11 +87,10 @@ hpt_status hpt__safetensors_parse(hpt__tensorfile *f) {
     return st;
 }
 
-hpt_status hpt__safetensors_write(const char *path, const hpt__st_item *items, uint32_t n, const char *key, const char *value) {
-    json_t *root = json_object(), *meta = json_object();
+hpt_status hpt__safetensors_write(const char *path, const hpt__st_item *items, uint32_t n, json_t *meta) {
+    json_t *root = json_object();
     hpt__writer w;
     uint64_t at = 0;
-    if (key) json_object_set_new(meta, key, json_string(value));
     json_object_set_new(meta, "format", json_string("pt"));
     json_object_set_new(root, "__metadata__", meta);
     for (uint32_t i = 0; i < n; i++) {

@@ -201,8 +201,8 @@ static hpt_status known_zip(const hpt__zip *z) {
     return HPT_OK;
 }
 
-/* The one top folder, the pickle in it, the byte order. */
-static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl) {
+/* The one top folder, the pickle in it and our note beside it (or NULL), the byte order. */
+static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl, hpt__zip_entry **note) {
     HPT_TRY(known_zip(&c->z));
     for (uint32_t i = 0; i < c->z.count; i++) {
         hpt__zip_entry *e = &c->z.e[i];
@@ -214,6 +214,7 @@ static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl) {
         const char *rest = slash + 1;
         size_t n = (size_t)e->name_len - top - 1;
         if (n == 8 && !memcmp(rest, "data.pkl", 8)) *pkl = e;
+        if (n == 8 && !memcmp(rest, "hpt.json", 8)) *note = e;
         if (n == 9 && !memcmp(rest, "byteorder", 9)) {
             const uint8_t *order;
             HPT_TRY(hpt__zip_stored(&c->z, e, &order));
@@ -223,22 +224,42 @@ static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl) {
     return *pkl ? HPT_OK : BAD("zip: no data.pkl inside: not a file of torch.save");
 }
 
+/* Our record beside the pickle: an object of strings, kept as "hpt/<key>". */
+static hpt_status read_note(hpt__tensorfile *f, const hpt__zip *z, hpt__zip_entry *e) {
+    enum { LONGEST = 4096 };
+    const uint8_t *data;
+    const char *key;
+    char name[128];
+    json_t *v;
+    if (e->size > LONGEST) return BAD("hpt.json of %llu bytes", (unsigned long long)e->size);
+    HPT_TRY(hpt__zip_stored(z, e, &data));
+    json_t *j = json_loadb((const char *)data, (size_t)e->size, JSON_REJECT_DUPLICATES, NULL);
+    hpt_status st = json_is_object(j) ? HPT_OK : BAD("hpt.json is no JSON object");
+    json_object_foreach(j, key, v) {
+        snprintf(name, sizeof name, "hpt/%.100s", key);
+        if (!st && json_is_string(v) && !json_object_get(f->meta, name) && json_object_set(f->meta, name, v)) st = hpt__fail_memory(64);
+    }
+    json_decref(j);
+    return st;
+}
+
 hpt_status hpt__torch_zip_parse(hpt__tensorfile *f) {
     zip_ctx c;
     hpt__pickle p = {0};
-    hpt__zip_entry *pkl = NULL;
+    hpt__zip_entry *pkl = NULL, *note = NULL;
     const uint8_t *data;
     memset(&c, 0, sizeof c);
     HPT_TRY(hpt__zip_open(&c.z, f->file.p, f->file.n, 1));
     uint64_t directory = c.z.count * sizeof *c.z.e;
     f->room -= directory < f->room ? directory : f->room;
-    hpt_status st = zip_layout(&c, &pkl);
+    hpt_status st = zip_layout(&c, &pkl, &note);
     if (!st) st = hpt__zip_stored(&c.z, pkl, &data);
     if (!st) st = hpt__pickle_parse(&p, data, (size_t)pkl->size, &f->room);
     if (!st) {
         walk w = {.f = f, .p = &p, .locate = locate_zip, .ctx = &c};
         st = p.end == pkl->size ? list_all(&w) : BAD("pickle: bytes after its end");
     }
+    if (!st && note) st = read_note(f, &c.z, note);
     hpt__pickle_free(&p);
     hpt__zip_close(&c.z);
     return st;

@@ -103,6 +103,11 @@ void hpt__tw_tensor_i64(hpt__torch_out *t, const int64_t *data, uint64_t count, 
     tensor(t, "ctorch\nLongStorage\n", data, count, 8, ndim, shape, NULL);
 }
 
+void hpt__tw_note(hpt__torch_out *t, const char *json) {
+    t->note = hpt__strdup(json);
+    if (!t->note) t->failed = 1;
+}
+
 hpt_status hpt__tw_finish(hpt__torch_out *t, const char *path) {
     hpt__writer w;
     hpt__zip_writer z;
@@ -119,12 +124,14 @@ hpt_status hpt__tw_finish(hpt__torch_out *t, const char *path) {
         }
         hpt__zip_add(&z, "archive/version", "3\n", 2);
         hpt__zip_add(&z, "archive/byteorder", "little", 6);
+        if (t->note) hpt__zip_add(&z, "archive/hpt.json", t->note, strlen(t->note));
         st = hpt__zip_end(&z);
         if (st) hpt__writer_abort(&w);
         else st = hpt__writer_commit(&w);
     }
     hpt__free(t->buf);
     hpt__free(t->storage);
+    hpt__free(t->note);
     memset(t, 0, sizeof *t);
     return st;
 }

@@ -27,10 +27,16 @@ hpt_status hpt__model_new(hpt_context *ctx, const hpt__arch *a, hpt_model **out)
         hpt__free(m);
         return st;
     }
+    m->pixels = hpt__pixels_imagenet;
     m->ctx = ctx;
     hpt__retain(ctx);
     *out = m;
     return HPT_OK;
+}
+
+void hpt__model_learnt(hpt_model *m, const hpt__pixels *p) {
+    m->pixels = *p;
+    m->pixels.from[0] = m->pixels.from[1] = "model";
 }
 
 float *hpt__model_tensor(hpt_model *m, int i) {
@@ -50,6 +56,8 @@ void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype 
         if (hpt__is_stat(t) == stats) be->unpack(dev, dt, t->shape, (const char *)native + t->offset * hpt__real_size(dt), plain + t->offset);
     }
 }
+
+const char *hpt__dtype_name(hpt__dtype t) { return t == HPT__BF16 ? "bf16" : t == HPT__F64 ? "fp64" : t == HPT__TF32 ? "tf32" : "fp32"; }
 
 hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t) {
     const char *p = OPT_S(o, precision);

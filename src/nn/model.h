@@ -4,6 +4,7 @@
 #define HPT__MODEL_H
 #include "backend/backend.h"
 #include "core/context.h"
+#include "core/pixels.h"
 #include "nn/arch.h"
 #include "nn/plan.h"
 
@@ -12,13 +13,16 @@ struct hpt_model {
     hpt_context *ctx;
     hpt__net net;
     float *params, *stats;
+    hpt__pixels pixels;             /* what its images are normalised with: of its training, or of its file; else ImageNet's */
 };
 
 hpt_status hpt__model_new(hpt_context *ctx, const hpt__arch *a, hpt_model **out);     /* weights zero */
+void hpt__model_learnt(hpt_model *m, const hpt__pixels *p);    /* it was trained on images normalised so, and carries that on */
 float *hpt__model_tensor(hpt_model *m, int i);
 /* Copies between plain arrays and a device's arrays in the backend's order. */
 void hpt__weights_upload(const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__net *net, const float *plain, void *native, int stats);
 void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__net *net, const void *native, float *plain, int stats);
+const char *hpt__dtype_name(hpt__dtype t);      /* as option precision has it */
 /* Type of feature maps for option precision. */
 hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t);
 /* Which tensors train: all, or (Reed et al. 2022, HPT-BN) batch-norm weights and biases and the whole head; of those the ones that options

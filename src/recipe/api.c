@@ -24,7 +24,6 @@ static void recipe_free(void *p) {
     hpt_context_destroy(r->ctx);
     hpt_config_destroy(r->base);
     pthread_mutex_destroy(&r->lock);
-    pthread_mutex_destroy(&r->once);
     pthread_cond_destroy(&r->changed);
     hpt__free(r);
 }
@@ -37,7 +36,6 @@ hpt_status hpt_recipe_open(const hpt_config *cfg, const char *path, const char *
     hpt_recipe *r = hpt__calloc(1, sizeof *r);
     if (!r) return hpt__fail_memory(sizeof *r);
     pthread_mutex_init(&r->lock, NULL);
-    pthread_mutex_init(&r->once, NULL);
     pthread_cond_init(&r->changed, NULL);
     hpt_status st = (r->path = hpt__strdup(path)) && (!out_dir || (r->out = hpt__strdup(out_dir))) ? HPT_OK : hpt__fail_memory(64);
     if (!st && o && !(st = hpt_config_create(NULL, &r->base))) st = hpt__options_copy(&r->base->o, o);

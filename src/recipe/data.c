@@ -243,7 +243,7 @@ static hpt_status sources_apart(hpt_recipe *r, int stage, int test, const hpt__i
 /* Do the labels of these sets fit each other? */
 static hpt_status fit(hpt_dataset *const ds[3], const hpt__options *o) {
     hpt__sets s;
-    HPT_TRY(hpt__sets_open(&s, ds[0], ds[1], ds[2], o));
+    HPT_TRY(hpt__sets_open(&s, ds[0], ds[1], ds[2], o, NULL));
     hpt__sets_close(&s);
     return HPT_OK;
 }

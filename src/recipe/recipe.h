@@ -77,7 +77,7 @@ struct hpt_recipe {
     hpt_context *ctx;               /* data sets, plan */
     char backend[160];
     /* a run */
-    pthread_mutex_t lock, once;     /* once: statistics of data sets */
+    pthread_mutex_t lock;
     pthread_cond_t changed;
     hpt_recipe_fn fn;
     void *user;

@@ -8,6 +8,7 @@
 #include "core/number.h"
 #include "data/dataset.h"
 #include "io/file.h"
+#include "nn/facts.h"
 #include "ssl/labelled.h"
 #include <errno.h>
 #include <math.h>
@@ -47,25 +48,11 @@ static hpt__instance *input(const hpt_recipe *r, const hpt__instance *in, const 
     int i = hpt__instance_input(in, key, 0);
     return i < 0 ? NULL : &r->instances[in->input[i].instance];
 }
-/* A handle of this worker's own on a data set: pixels are shared, and so are mean and std, which take a pass over all images. NULL where there
- * is none. */
-static hpt_status data(hpt_recipe *r, const hpt__instance *in, const hpt_config *c, const char *key, hpt_dataset **out) {
+/* A handle of this worker's own on a data set; NULL where there is none. */
+static hpt_status data(const hpt_recipe *r, const hpt__instance *in, const char *key, hpt_dataset **out) {
     hpt__instance *d = input(r, in, key);
     *out = NULL;
-    if (!d) return HPT_OK;
-    hpt_status st = hpt__dataset_new(d->ds->ctx, d->ds->src, d->ds->index, d->ds->count, out);
-    int needed = !hpt__word_in(" val test monitor_train monitor_val ", key);       /* those are seen with the training images' mean and std */
-    if (!st && needed && (OPT_IS(&c->o, pixel_mean, "auto") || OPT_IS(&c->o, pixel_std, "auto"))) {
-        pthread_mutex_lock(&r->once);
-        st = hpt__dataset_stats(d->ds);
-        if (!st) {
-            memcpy((*out)->mean, d->ds->mean, sizeof d->ds->mean);
-            memcpy((*out)->std, d->ds->std, sizeof d->ds->std);
-            (*out)->has_stats = 1;
-        }
-        pthread_mutex_unlock(&r->once);
-    }
-    return st;
+    return d ? hpt__dataset_share(d->ds, out) : HPT_OK;
 }
 static hpt_status model(const hpt_recipe *r, hpt_context *ctx, const hpt_config *c, const hpt__instance *in, const char *key, hpt_model **out) {
     const hpt__instance *from = input(r, in, key);
@@ -75,6 +62,19 @@ static hpt_status model(const hpt_recipe *r, hpt_context *ctx, const hpt_config 
         return hpt_model_load(ctx, c, path, out, NULL);
     }
     return in->file ? hpt_model_load(ctx, c, in->file, out, NULL) : hpt_model_create(ctx, c, out);
+}
+
+/* JSON of a result into out. */
+static void merge(json_t *out, hpt_result *res) {
+    if (res) json_object_update(out, res->json);
+    hpt_result_destroy(res);
+}
+
+/* What a number rests on, from the result of a call. */
+static void take_facts(json_t *out, const hpt_result *res) {
+    static const char *const keys[] = {"metric", "backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from"};
+    for (size_t i = 0; res && i < sizeof keys / sizeof *keys; i++)
+        if (json_object_get(res->json, keys[i])) json_object_set(out, keys[i], json_object_get(res->json, keys[i]));
 }
 
 /* Does a later stage take key encoder or queue from this one's checkpoint? */
@@ -113,6 +113,7 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL, *train = NULL, *val = NULL;
     hpt_session *s = NULL;
+    hpt_result *res = NULL;
     struct stat sb;
     hpt_step_info info = {.struct_size = sizeof info};
     uint64_t every = save_every(r, in);
@@ -124,9 +125,9 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         st = hpt_config_set(c, "carry_from", path);
     }
     if (!st) st = model(r, ctx, c, in, "init", &m);
-    if (!st) st = data(r, in, c, "data", &ds);
-    if (!st) st = data(r, in, c, "monitor_train", &train);
-    if (!st) st = data(r, in, c, "monitor_val", &val);
+    if (!st) st = data(r, in, "data", &ds);
+    if (!st) st = data(r, in, "monitor_train", &train);
+    if (!st) st = data(r, in, "monitor_val", &val);
     if (!st) st = hpt_session_create(ctx, c, m, ds, &s);
     if (!st && train && val) st = hpt_session_monitor(s, train, val);
     if (!st && !stat(checkpoint, &sb)) st = hpt_session_resume(s, checkpoint);
@@ -154,19 +155,11 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     else if (!st) remove(checkpoint);
     file_in(in, "model.safetensors", path);
     if (!st) st = hpt_model_save(m, path, NULL);
+    if (!st) st = hpt_session_result(s, &res);
     if (!st) {
-        json_object_set_new(out, "steps", json_integer((json_int_t)info.step));
-        json_object_set_new(out, "loss", hpt__json_number(info.loss));
-        json_object_set_new(out, "chance", hpt__json_number(info.chance));
-        json_object_set_new(out, "contrast_acc1", hpt__json_number(info.acc1));
-        json_object_set_new(out, "z_std", hpt__json_number(info.z_std));
         json_object_set(out, "curve", curve);
         hpt__report_unreadable(out, "data", ds);        /* others stood in for them */
-        if (train && val) {
-            json_object_set_new(out, "monitor", hpt__json_number(info.monitor));
-            json_object_set_new(out, "monitor_best", hpt__json_number(info.monitor_best));
-            json_object_set_new(out, "monitor_best_step", json_integer((json_int_t)info.monitor_best_step));
-        }
+        merge(out, res);
     }
     json_decref(curve);
     hpt_session_destroy(s);
@@ -179,23 +172,20 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
 
 static hpt_status refresh(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, json_t *out) {
     char path[4200];
+    hpt_result *res = NULL;
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
     hpt_status st = model(r, ctx, c, in, "init", &m);
-    if (!st) st = data(r, in, c, "data", &ds);
-    if (!st) st = hpt_model_refresh_bn(m, ds, c, NULL);
+    if (!st) st = data(r, in, "data", &ds);
+    if (!st) st = hpt_model_refresh_bn(m, ds, c, &res);
     file_in(in, "model.safetensors", path);
     if (!st) st = hpt_model_save(m, path, NULL);
     if (!st) hpt__report_unreadable(out, "data", ds);
+    take_facts(out, res);
+    hpt_result_destroy(res);
     hpt_model_destroy(m);
     hpt_dataset_destroy(ds);
     return st;
-}
-
-/* JSON of a result into out. */
-static void merge(json_t *out, hpt_result *res) {
-    if (res) json_object_update(out, res->json);
-    hpt_result_destroy(res);
 }
 
 static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
@@ -210,15 +200,15 @@ static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt
     hpt_status st = hpt_config_set(c, "search_dir", path);
     if (!st) st = hpt_config_set_int(c, "search_save_every", (int64_t)save_every(r, in));
     if (!st) st = model(r, ctx, c, in, "init", &m);
-    if (!st) st = data(r, in, c, "train", &train);
-    if (!st) st = data(r, in, c, "val", &val);
+    if (!st) st = data(r, in, "train", &train);
+    if (!st) st = data(r, in, "val", &val);
     for (int i = 0; i < in->n_input && !st && n < 255; i++) {
         if (strcmp(in->input[i].key, "sources")) continue;
         const hpt__instance *d = &r->instances[in->input[i].instance];
         hpt__input one = {"x", in->input[i].instance};
         hpt__instance holder = {.section = in->section, .input = &one, .n_input = 1};
         name[n] = r->sections[d->section].name;
-        st = data(r, &holder, c, "x", &source[n]);
+        st = data(r, &holder, "x", &source[n]);
         n += !st;
     }
     if (!st) st = hpt_source_search(ctx, c, m, source, name, n, train, val, tell, &t, &winner, &res);
@@ -280,9 +270,9 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     hpt_dataset *train = NULL, *val = NULL, *test = NULL;
     hpt_result *res = NULL;
     hpt_status st = model(r, ctx, c, in, "model", &m);
-    if (!st) st = data(r, in, c, "train", &train);
-    if (!st) st = data(r, in, c, "val", &val);
-    if (!st) st = data(r, in, c, "test", &test);
+    if (!st) st = data(r, in, "train", &train);
+    if (!st) st = data(r, in, "val", &val);
+    if (!st) st = data(r, in, "test", &test);
     if (!st && kind != HPT__S_KNN) {        /* an interrupted one goes on */
         file_in(in, "work.state", path);
         st = hpt_config_set(c, "work_file", path);
@@ -296,11 +286,10 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     } else if (!st) {        /* nothing is chosen here: both sets are scored */
         static const char *const names[2] = {"val_score", "test_score"};
         for (int i = 0; i < 2 && !st; i++) {
-            double score = 0;
             if (!(i ? test : val)) continue;
             st = hpt_model_knn(m, train, i ? test : val, c, &res);
-            if (!st) st = hpt_result_number(res, "knn_score", &score);
-            if (!st) json_object_set_new(out, names[i], json_real(score));
+            if (!st) json_object_set(out, names[i], json_object_get(res->json, "knn_score"));
+            take_facts(out, res);
             if (!st) merge_sets(out, res->json, hpt__set_names[i + 1]);
             hpt_result_destroy(res);
             res = NULL;
@@ -437,7 +426,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
     hpt_dataset *ds = NULL;
     json_t *matrix = json_array(), *names = json_array();
     hpt_status st = of && x && p && width && same && other ? HPT_OK : hpt__fail_memory(64);
-    if (!st && !linear) st = data(r, in, c, "data", &ds);
+    if (!st && !linear) st = data(r, in, "data", &ds);
     if (!st && !linear && !ds) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: metric rv2 needs data", r->sections[in->section].name);
     if (ds) images = input(r, in, "data")->images;
     for (int i = 0; i < in->n_input && !st; i++)
@@ -478,6 +467,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
             json_object_set_new(out, "welch", json_pack("{s:o,s:f,s:f,s:I,s:I,s:o,s:o,s:o}", "group", hpt__json_text(group), "same_mean", ms, "different_mean", mo, "same_pairs", (json_int_t)n_same, "different_pairs",
                                                         (json_int_t)n_other, "t", hpt__json_number(t), "dof", hpt__json_number(dof), "p", hpt__json_number(pv)));
     }
+    if (!st) st = hpt__facts_of(out, ctx, &c->o, NULL);
     json_object_set_new(out, "metric", json_string(metric));
     json_object_set_new(out, "names", names);
     json_object_set_new(out, "matrix", matrix);

@@ -40,6 +40,29 @@ static void put_arch(hpt__torch_out *t, const hpt__arch *a) {
     hpt__tw_str(t, "mlp"); hpt__tw_int(t, a->mlp);
 }
 
+/* The normalisation that the weights were trained with, in every file: metadata of safetensors, record hpt.json of a torch zip, entries of a
+ * session's "hpt". */
+static void note_pixels(json_t *to, const hpt__pixels *p) {
+    char text[96];
+    hpt__pixels_text(p->mean, text);
+    json_object_set_new(to, "pixel_mean", json_string(text));
+    hpt__pixels_text(p->std, text);
+    json_object_set_new(to, "pixel_std", json_string(text));
+}
+static void put_pixels(hpt__torch_out *t, const hpt__pixels *p) {
+    char text[96];
+    hpt__pixels_text(p->mean, text);
+    hpt__tw_str(t, "pixel_mean"); hpt__tw_str(t, text);
+    hpt__pixels_text(p->std, text);
+    hpt__tw_str(t, "pixel_std"); hpt__tw_str(t, text);
+}
+int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p) {
+    static const char *const keys[2][2] = {{"hpt/pixel_mean", "hpt/pixel_std"}, {"pixel_mean", "pixel_std"}};
+    for (int i = 0; i < 2; i++)
+        if (hpt__pixels_parse(json_string_value(json_object_get(f->meta, keys[i][0])), json_string_value(json_object_get(f->meta, keys[i][1])), p)) return 1;
+    return 0;
+}
+
 static hpt_status save_safetensors(hpt_model *m, const char *path) {
     const hpt__net *net = &m->net;
     char arch[200];
@@ -50,9 +73,12 @@ static hpt_status save_safetensors(hpt_model *m, const char *path) {
         items[i] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = hpt__model_tensor(m, i), .count = t->count};
         memcpy(items[i].shape, t->shape, sizeof items[i].shape);
     }
+    json_t *meta = json_object();
     snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width, net->arch.small_stem ? "small" : "imagenet",
              net->arch.dim, net->arch.mlp);
-    hpt_status st = hpt__safetensors_write(path, items, (uint32_t)net->n_tensors, "arch", arch);
+    json_object_set_new(meta, "arch", json_string(arch));
+    note_pixels(meta, &m->pixels);
+    hpt_status st = hpt__safetensors_write(path, items, (uint32_t)net->n_tensors, meta);
     hpt__free(items);
     return st;
 }
@@ -77,6 +103,12 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
     hpt__tw_end_dict(&t);
     if (oss) hpt__tw_str(&t, "author"), hpt__tw_str(&t, "OpenSelfSup");
     if (moco || oss) hpt__tw_end_dict(&t);
+    json_t *note = json_pack("{s:s}", "version", hpt_version_string());
+    note_pixels(note, &m->pixels);
+    char *text = json_dumps(note, 0);
+    hpt__tw_note(&t, text ? text : "{}");
+    json_decref(note);
+    free(text);
     return hpt__tw_finish(&t, path);
 }
 
@@ -97,7 +129,7 @@ static void option_text(const hpt_session *s, int opt, char *text, size_t size) 
     if (opt == HPT__OPT_arch) snprintf(text, size, "%s", net->arch.name);
     else if (opt == HPT__OPT_width) snprintf(text, size, "%d", net->arch.width);
     else if (opt == HPT__OPT_stem) snprintf(text, size, "%s", net->arch.small_stem ? "small" : "imagenet");
-    else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", s->moco.spec.dtype == HPT__BF16 ? "bf16" : s->moco.spec.dtype == HPT__F64 ? "fp64" : s->moco.spec.dtype == HPT__TF32 ? "tf32" : "fp32");
+    else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", hpt__dtype_name(s->moco.spec.dtype));
     else hpt__options_get(&s->opt, hpt__options_key(opt), text, size, NULL);
 }
 
@@ -239,6 +271,7 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     snprintf(text, sizeof text, "%016llx", (unsigned long long)s->fingerprint);
     hpt__tw_str(&t, "data"); hpt__tw_str(&t, text);
     put_arch(&t, &net->arch);
+    put_pixels(&t, &s->pixels);
     if (s->monitor.best_at) put_monitor(&t, s, &batches);
     hpt__tw_str(&t, "config");
     hpt__tw_dict(&t, 0);
@@ -423,6 +456,7 @@ static hpt_status resume_from(hpt_session *s, const parts *p) {
     }
     if (!st) {              /* all is read and fits: only now does the session change */
         set_queue(s, f, keys, ptr);
+        hpt__file_pixels(f, &s->pixels);        /* those of the run, to the last bit */
         m->be->enter(m->dev);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.q, m->q, 0);
         hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.k, m->k, 0);

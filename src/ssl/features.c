@@ -68,11 +68,14 @@ hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) 
 }
 
 /* Plain images in order, short edge to image_size/0.875 or image_size. */
-hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__bad_policy bad, hpt__loader **l) {
+hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int batch, uint64_t batches, hpt__bad_policy bad, hpt__loader **l) {
+    hpt__pixels p;
     hpt__loader_spec s = {.ds = ds, .batch = batch, .size = (int)OPT_I(o, image_size), .workers = (int)OPT_I(o, workers), .views = 1, .plain = 1,
                           .bad = bad, .steps = batches};
     s.resize = OPT_IS(o, eval_crop, "full") ? s.size : (int)lrint(s.size / 0.875);
-    HPT_TRY(hpt__dataset_normalization(ds, o, s.mean, s.std));
+    HPT_TRY(hpt__dataset_normalization(ds, o, model, 0, &p));
+    memcpy(s.mean, p.mean, sizeof s.mean);
+    memcpy(s.std, p.std, sizeof s.std);
     return hpt__loader_create(&s, l);
 }
 
@@ -106,7 +109,7 @@ hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o
     hpt_status st = count == ds->count * width ? HPT_OK
                     : hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
     uint64_t holes = 0;
-    if (!st) st = hpt__plain_loader(ds, o, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
+    if (!st) st = hpt__plain_loader(ds, o, &m->pixels, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
     for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
         hpt__batch x;
         int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
@@ -130,7 +133,7 @@ hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float
     return st;
 }
 
-static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images) {
+static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images, const hpt__pixels *pixels) {
     hpt__encoder e;
     hpt__loader *l = NULL;
     hpt_context *c = m->ctx;
@@ -141,7 +144,7 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     batch -= batch % group;                                 /* whole groups only; the rest of the set is left out */
     uint64_t batches = n / (uint64_t)batch;
     HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__FORWARD, batch / group, NULL, 0));
-    hpt_status st = hpt__plain_loader(ds, o, batch, batches, HPT__BAD_STOP, &l);
+    hpt_status st = hpt__plain_loader(ds, o, &m->pixels, batch, batches, HPT__BAD_STOP, &l);
     int ema = OPT_IS(o, refresh_mode, "ema");
     for (uint64_t i = 0; !st && i < batches; i++) {
         hpt__batch x;
@@ -163,6 +166,7 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     }
     if (!st) {
         memcpy(m->stats, stats, m->net.n_stats * 4);
+        hpt__model_learnt(m, pixels);
         *images = batches * (uint64_t)batch;
     }
     hpt__free(stats);
@@ -171,13 +175,12 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     return st;
 }
 /* Of the first refresh_images that can be read, seen with the normalisation of the whole set. */
-hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images) {
+hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images, hpt__pixels *pixels) {
     uint64_t limit = (uint64_t)OPT_I(o, refresh_images);
-    float mean[3], std[3];
     hpt_dataset *part;
-    HPT_TRY(hpt__dataset_normalization(ds, o, mean, std));
+    HPT_TRY(hpt__dataset_normalization(ds, o, &m->pixels, 0, pixels));
     HPT_TRY(hpt__dataset_readable(ds, limit ? limit : ds->count, &part));
-    hpt_status st = refresh_bn(m, part, o, images);
+    hpt_status st = refresh_bn(m, part, o, images, pixels);
     hpt__handle_close(part, HPT__KIND_DATASET);
     return st;
 }

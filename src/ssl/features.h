@@ -14,13 +14,14 @@ hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momen
 hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out);
 
 /* Plain images in order: short edge to image_size/0.875 or image_size (option eval_crop), central crop; the last batch zero-filled. */
-hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, int batch, uint64_t batches, hpt__bad_policy bad, hpt__loader **l);
+hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int batch, uint64_t batches, hpt__bad_policy bad, hpt__loader **l);
 /* Features of images that are known to be readable (hpt__dataset_readable): one that is not any more is an error. */
 hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out);
 /* The same for any layer (NULL: the features): count must be images * values of the layer. HPT__BAD_HOLE: rows of images that cannot be read are
  * NaN, which the log says; HPT_ERR_DATA if all are. */
 hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, hpt__bad_policy bad, float *out, uint64_t count);
 hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out);
-/* Reed et al. 2022, Base: only running means and variances change. images: how many were used; unreadable ones never are. */
-hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images);
+/* Reed et al. 2022, Base: only running means and variances change, and with them the normalisation that the model carries. images: how many were
+ * used; unreadable ones never are. pixels: how they were normalised. */
+hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images, hpt__pixels *pixels);
 #endif

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "eval/linear.h"
 #include "io/statefile.h"
+#include "nn/facts.h"
 #include "ssl/features.h"
 #include <math.h>
 #include <stdlib.h>
@@ -100,7 +101,7 @@ static hpt_status step(tuner *t, hpt__loader *l, double lr) {
 static hpt_status logits_of(tuner *t, hpt_dataset *ds, float *out) {
     hpt__loader *l = NULL;
     size_t n = (size_t)t->micro, c = (size_t)t->classes;
-    HPT_TRY(hpt__plain_loader(ds, t->o, t->micro, (ds->count + n - 1) / n, HPT__BAD_STOP, &l));
+    HPT_TRY(hpt__plain_loader(ds, t->o, &t->m->pixels, t->micro, (ds->count + n - 1) / n, HPT__BAD_STOP, &l));
     hpt_status st = HPT_OK;
     for (uint64_t at = 0; at < ds->count && !st; at += n) {
         hpt__batch b;
@@ -167,7 +168,8 @@ static hpt_status open_loader(tuner *t, uint64_t first, uint64_t updates, hpt__l
                           .seed = (uint64_t)OPT_I(t->o, seed) ^ 0x74756e65u, .first_step = first * (uint64_t)t->parts, .steps = updates * (uint64_t)t->parts};
     hpt__augment_probe(s.size, &s.augment);
     if (!OPT_I(t->o, ft_augment)) s.augment.crop = 0, s.augment.flip = 0;
-    HPT_TRY(hpt__dataset_normalization(s.ds, t->o, s.mean, s.std));
+    memcpy(s.mean, t->sets->pixels.mean, sizeof s.mean);
+    memcpy(s.std, t->sets->pixels.std, sizeof s.std);
     return hpt__loader_create(&s, l);
 }
 
@@ -210,6 +212,8 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
         if (truth->y) w->key = XXH3_64bits_withSeed(truth->y, sizeof *truth->y * (size_t)truth->n, w->key);
         else w->key = XXH3_64bits_withSeed(truth->multi, (size_t)truth->n * (size_t)truth->classes, w->key);
     }
+    const hpt__pixels *px = &t->sets->pixels;
+    w->key = XXH3_64bits_withSeed(px->mean, sizeof px->mean, XXH3_64bits_withSeed(px->std, sizeof px->std, w->key));
     return HPT_OK;
 }
 static hpt_status work_save(tuner *t, work *w, const progress *g) {
@@ -466,7 +470,7 @@ hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
     if (!hpt__dataset_labelled(train)) return hpt__dataset_no_labels(train, "train");
     hpt_status st = val ? HPT_OK : hpt__dataset_readable(train, train->count, &own[2]);
     if (!st && !val) st = hold_out(own[2], (uint64_t)OPT_I(o, seed), &own[0], &own[1]);
-    if (!st) st = hpt__sets_open(&sets, own[0] ? own[0] : train, own[1] ? own[1] : val, test, o);
+    if (!st) st = hpt__sets_open(&sets, own[0] ? own[0] : train, own[1] ? own[1] : val, test, o, &m->pixels);
     if (st && own[2] && own[2]->count < train->count) st = hpt__fail_context(st, "without %llu unreadable images", (unsigned long long)(train->count - own[2]->count));
     if (!st && (st = hpt__can_choose(&sets.truth[1], OPT_IS(o, auroc_undefined, "zero"), "val"))) hpt__sets_close(&sets);
     if (!st) {
@@ -486,6 +490,8 @@ hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
         if (!st) st = open_tuner(&t);
         if (!st) st = grid(&t, result, best, test_logits);
         if (!st && !val) hpt__report_unreadable(result, "train", train);
+        hpt__facts(result, m->ctx, t.dtype, &sets.pixels);
+        best->pixels = sets.pixels;
         close_tuner(&t);
         hpt__sets_close(&sets);
     }

@@ -6,7 +6,7 @@
 #include "ssl/labelled.h"
 
 /* What the grid's best run ended with: weights at its best evaluation. Arrays of the model's sizes, and of the classifier's. */
-typedef struct hpt__tuned { float *params, *stats, *w, *b; int classes; } hpt__tuned;
+typedef struct hpt__tuned { float *params, *stats, *w, *b; int classes; hpt__pixels pixels; } hpt__tuned;       /* pixels: what its images were normalised with */
 
 /* val NULL: a class-balanced fifth of train. Everything is chosen on val; test (may be NULL) is scored once. test_logits: (test images,
  * classes), NaN where one cannot be read; or NULL. */

@@ -120,19 +120,14 @@ static hpt_status apart(const hpt__sets *s, int a, int b) {
     return hpt__fail(HPT_ERR_ARGUMENT, "%s and %s share %llu images, first %s and %s", hpt__set_names[a], hpt__set_names[b], (unsigned long long)common, wa, wb);
 }
 
-/* One normalisation for all sets: the training set's, unless options give another. */
-static hpt_status normalisation(hpt__options *o, hpt_dataset *train) {
-    for (int c = 0; c < 2; c++) {
-        char text[96];
-        if (strcmp(c ? OPT_S(o, pixel_std) : OPT_S(o, pixel_mean), "auto")) continue;
-        HPT_TRY(hpt__dataset_stats(train));
-        const float *v = c ? train->std : train->mean;
-        /* nine digits bring a float back exactly; written by hand against locales */
-        snprintf(text, sizeof text, "%.9e;%.9e;%.9e", (double)v[0], (double)v[1], (double)v[2]);
-        for (char *q = text; *q; q++) *q = *q == ',' ? '.' : *q == ';' ? ',' : *q;
-        HPT_TRY(hpt__options_set(o, c ? "pixel_std" : "pixel_mean", text));
-    }
-    return HPT_OK;
+/* One normalisation for all sets: the model's, unless options give another ("data": the training set's). Filled in as numbers. */
+static hpt_status normalisation(hpt__sets *s, const hpt__pixels *model) {
+    char text[96];
+    HPT_TRY(hpt__dataset_normalization(s->given[0], &s->opt, model, 0, &s->pixels));
+    hpt__pixels_text(s->pixels.mean, text);
+    HPT_TRY(hpt__options_set(&s->opt, "pixel_mean", text));
+    hpt__pixels_text(s->pixels.std, text);
+    return hpt__options_set(&s->opt, "pixel_std", text);
 }
 
 /* Every class of train still has an image when those that cannot be read are gone. */
@@ -143,7 +138,7 @@ static hpt_status classes_left(const hpt__sets *s) {
     return st ? hpt__fail_context(st, "without its %llu unreadable images", (unsigned long long)gone) : HPT_OK;
 }
 
-hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base) {
+hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, const hpt__pixels *model) {
     hpt_dataset *const given[3] = {train, val, test};
     int32_t *to[3] = {NULL, NULL, NULL};
     memset(s, 0, sizeof *s);
@@ -156,7 +151,7 @@ hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hp
     if (!st && s->classes < (hpt__dataset_labelled(train) == 1 ? 2 : 1)) st = hpt__fail(HPT_ERR_ARGUMENT, "labelled images of at least two classes are needed");
     if (!st && full) st = hpt__dataset_all_classes(train, "train");
     for (int i = 0; i < 3 && !st && !OPT_IS(&s->opt, overlap, "allow"); i++) st = apart(s, i == 2, i ? 2 : 1);
-    if (!st) st = normalisation(&s->opt, train);
+    if (!st && model) st = normalisation(s, model);
     for (int i = 0; i < 3 && !st; i++) {
         if (!given[i]) continue;
         st = hpt__dataset_readable(given[i], given[i]->count, &s->ds[i]);

@@ -11,7 +11,7 @@
  * there, or an image of ds (the text calls it `what`) of a class that train does not have. */
 hpt_status hpt__labels_match(const hpt_dataset *train, const hpt_dataset *ds, const char *what, hpt__class_rule *rule, int32_t **to);
 
-/* Sets of one evaluation; val and test may be NULL. Labels are train's classes. Options are those given, with the training set's mean and std
+/* Sets of one evaluation; val and test may be NULL. Labels are train's classes. Options are those given, with the normalisation
  * filled in. */
 typedef struct hpt__sets {
     hpt_dataset *given[3];          /* train, val, test */
@@ -22,12 +22,14 @@ typedef struct hpt__sets {
     uint8_t *absent[3];             /* classes of train that have no image in ds */
     hpt__class_rule rule[3];
     int classes;
+    hpt__pixels pixels;             /* the normalisation, for all of them */
     hpt__options opt;
 } hpt__sets;
 
 /* HPT_ERR_ARGUMENT: no labels, one label here and several there, a class that train does not have, a class of train without an image, or images
- * that two of the sets share. HPT_ERR_DATA: an image that cannot be read (bad_image=error), or none that can. Nothing is trained before. */
-hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base);
+ * that two of the sets share. HPT_ERR_DATA: an image that cannot be read (bad_image=error), or none that can. Nothing is trained before.
+ * model: how its images are normalised; NULL: only labels are looked at. */
+hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, const hpt__pixels *model);
 void hpt__sets_close(hpt__sets *s);
 /* Into the result: images of each set, unreadable ones, classes that only train has, and how classes were matched where there was a choice. */
 void hpt__sets_report(const hpt__sets *s, json_t *result);

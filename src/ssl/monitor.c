@@ -11,7 +11,7 @@ hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *tra
     hpt__sets s;
     if (!OPT_I(o, monitor_every)) return hpt__fail(HPT_ERR_OPTION, "option 'monitor_every' is 0: the monitor would never look");
     if (OPT_I(o, monitor_patience) && ranks > 1) return hpt__fail(HPT_ERR_UNSUPPORTED, "monitor_patience with several ranks: they might not stop at the same step");
-    HPT_TRY(hpt__sets_open(&s, train, val, NULL, o));       /* labels are looked at before anything trains */
+    HPT_TRY(hpt__sets_open(&s, train, val, NULL, o, NULL));       /* labels are looked at before anything trains */
     hpt_status st = hpt__can_choose(&s.truth[1], OPT_IS(o, auroc_undefined, "zero"), "monitor: val");
     for (int i = 0; i < 2; i++)
         if (s.ds[i]->count < s.given[i]->count)
@@ -42,7 +42,12 @@ void hpt__monitor_close(hpt__monitor *m) {
 
 hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__options *o, uint64_t step) {
     json_t *j = json_object();
-    hpt_status st = hpt__model_knn(model, m->train, m->val, o, j);
+    hpt__options mine;          /* the session's, but images are seen as the network sees them in training */
+    HPT_TRY(hpt__options_copy(&mine, o));
+    hpt_status st = hpt__options_set(&mine, "pixel_mean", "model");
+    if (!st) st = hpt__options_set(&mine, "pixel_std", "model");
+    if (!st) st = hpt__model_knn(model, m->train, m->val, &mine, j);
+    hpt__options_fini(&mine);
     if (!st) {
         m->score = hpt__json_real(json_object_get(j, "knn_score"));
         m->at = step;

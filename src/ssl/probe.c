@@ -2,6 +2,7 @@
 #include "ssl/probe.h"
 #include "core/alloc.h"
 #include "eval/knn.h"
+#include "nn/facts.h"
 #include "ssl/labelled.h"
 #include <math.h>
 #include <string.h>
@@ -63,6 +64,7 @@ static hpt_status probe(const hpt__probe *in, const hpt__options *o, json_t *res
 hpt_status hpt__features_linear(hpt_context *ctx, const hpt__options *o, int dim, int classes, hpt__labelled train, hpt__labelled val, hpt__labelled test,
                                 json_t *result, float *test_logits) {
     hpt__probe p = {.ctx = ctx, .dim = dim, .classes = classes, .train = train, .val = val, .test = test, .test_logits = test_logits};
+    hpt__facts(result, ctx, HPT__F32, NULL);
     return probe(&p, o, result);
 }
 
@@ -91,7 +93,10 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
     hpt__loader_spec s = {.ds = train, .batch = p->batch, .size = (int)OPT_I(o, image_size), .workers = (int)OPT_I(o, workers), .views = 1,
                           .seed = (uint64_t)OPT_I(o, seed) ^ 0x70726f6265u, .steps = (uint64_t)OPT_I(o, probe_steps)};
     hpt__augment_probe(s.size, &s.augment);
-    HPT_TRY(hpt__dataset_normalization(train, o, s.mean, s.std));
+    hpt__pixels px;
+    HPT_TRY(hpt__dataset_normalization(train, o, &m->pixels, 0, &px));
+    memcpy(s.mean, px.mean, sizeof s.mean);
+    memcpy(s.std, px.std, sizeof s.std);
     HPT_TRY(hpt__encoder_open(&a->e, m, o, p->batch, s.size, HPT__EVAL, 1, NULL, 0));
     a->spec = s;
     hpt_status st = hpt__loader_create(&s, &a->l);
@@ -110,7 +115,7 @@ hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val,
     float *x[3] = {NULL, NULL, NULL};
     hpt__labelled data[3] = {{0}, {0}, {0}};
     if (OPT_I(base, probe_augment) && !val) return hpt__fail(HPT_ERR_ARGUMENT, "probe_augment=1 needs a validation set of its own");
-    HPT_TRY(hpt__sets_open(&s, train, val, test, base));
+    HPT_TRY(hpt__sets_open(&s, train, val, test, base, &m->pixels));
     hpt_status st = HPT_OK;
     int augment = (int)OPT_I(&s.opt, probe_augment);
     for (int i = 0; i < 3 && !st; i++) {
@@ -134,6 +139,7 @@ hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val,
         }
     }
     for (int i = 0; i < 3; i++) hpt__free(x[i]);
+    if (!st) st = hpt__facts_of(result, m->ctx, &s.opt, &s.pixels);
     hpt__sets_close(&s);
     return st;
 }
@@ -141,7 +147,7 @@ hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val,
 hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, const hpt__options *base, json_t *result) {
     hpt__sets s;
     hpt__score score;
-    HPT_TRY(hpt__sets_open(&s, train, NULL, test, base));
+    HPT_TRY(hpt__sets_open(&s, train, NULL, test, base, &m->pixels));
     size_t d = (size_t)m->net.feature_dim;
     size_t n = (size_t)s.ds[0]->count, queries = (size_t)s.ds[2]->count;
     float *x = hpt__alloc(sizeof *x * n * d), *q = hpt__alloc(sizeof *q * queries * d), *votes = hpt__alloc(sizeof *votes * queries * (size_t)s.classes);
@@ -154,6 +160,7 @@ hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, c
     if (!st) st = hpt__knn_votes(m->ctx, &k, q, queries, votes);
     if (!st) st = hpt__score_report(result, "knn", votes, (size_t)s.classes, &s.truth[2], OPT_IS(&s.opt, auroc_undefined, "zero"), &score);
     if (!st) hpt__sets_report(&s, result);
+    if (!st) st = hpt__facts_of(result, m->ctx, &s.opt, &s.pixels);
     hpt__free(x);
     hpt__free(q);
     hpt__free(votes);

@@ -8,6 +8,7 @@
 #include "core/json.h"
 #include "eval/knn.h"
 #include "io/file.h"
+#include "nn/facts.h"
 #include "ssl/features.h"
 #include "ssl/probe.h"
 #include "ssl/session.h"
@@ -40,6 +41,7 @@ hpt_status hpt__model_clone(const hpt_model *m, hpt_model **out) {
     HPT_TRY(hpt__model_new(m->ctx, &m->net.arch, out));
     memcpy((*out)->params, m->params, m->net.n_params * 4);
     memcpy((*out)->stats, m->stats, m->net.n_stats * 4);
+    (*out)->pixels = m->pixels;
     return HPT_OK;
 }
 
@@ -52,6 +54,8 @@ static hpt_status load_kept(search *s, const hpt__sets *sets) {
     char path[4200], key[24];
     const char *dir = OPT_S(s->in->o, search_dir);
     uint64_t h = XXH3_64bits_withSeed(s->in->base->params, s->in->base->net.n_params * 4, XXH3_64bits(s->in->base->stats, s->in->base->net.n_stats * 4)), id;
+    const hpt__pixels *px = &s->in->base->pixels;
+    h = XXH3_64bits_withSeed(px->mean, sizeof px->mean, XXH3_64bits_withSeed(px->std, sizeof px->std, h));
     char text[4100];
     for (int i = 0; i < HPT__OPT_COUNT; i++) {
         if (!hpt__options_applies(i, 'S') || i == HPT__OPT_workers || i == HPT__OPT_search_dir || i == HPT__OPT_search_save_every) continue;
@@ -273,6 +277,7 @@ static void report(const search *s, const uint8_t *alive, int winner, json_t *ou
     json_object_set_new(out, "winner", hpt__json_text(s->in->name[winner]));
     json_object_set_new(out, "winner_index", json_integer(winner));
     json_object_set_new(out, "val_score", json_real(s->c[winner].score[end]));
+    json_object_set_new(out, "metric", json_string(s->in->train->src->multi ? "auroc" : "top1"));
     json_object_set_new(out, "mode", json_string(full ? "full" : "halving"));
     json_object_set_new(out, "cost_steps", json_integer((json_int_t)cost));
     json_object_set_new(out, "probe_seconds", json_real(s->probe_seconds));
@@ -302,7 +307,7 @@ hpt_status hpt__source_search(const hpt__search *in, hpt_model **winner, json_t 
     s.rung[s.rungs++] = total;
     if (!(s.c = hpt__calloc((size_t)in->n, sizeof *s.c))) return hpt__fail_memory(sizeof *s.c * (size_t)in->n);
     hpt__sets sets;
-    hpt_status st = hpt__sets_open(&sets, in->train, in->val, NULL, in->o);
+    hpt_status st = hpt__sets_open(&sets, in->train, in->val, NULL, in->o, &in->base->pixels);
     if (!st) {
         st = load_kept(&s, &sets);
         if (!st) st = rank_by_nearness(&s, &sets);
@@ -318,6 +323,7 @@ hpt_status hpt__source_search(const hpt__search *in, hpt_model **winner, json_t 
     }
     if (!st) {
         report(&s, alive, best, result);
+        st = hpt__facts_of(result, in->ctx, in->o, &s.c[best].model->pixels);
         *winner = s.c[best].model;
         s.c[best].model = NULL;
     }

@@ -2,6 +2,8 @@
 #include "ssl/session.h"
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/json.h"
+#include "nn/facts.h"
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
@@ -23,7 +25,7 @@ static void session_free(void *p) {
 static hpt_status same_on_all_ranks(hpt_session *s) {
     static const char *const what[] = {"options", "images", "weights"};
     hpt__comm *c = s->ctx->comm;
-    uint64_t mine[3] = {0, s->fingerprint, XXH3_64bits(s->model->params, s->model->net.n_params * 4)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
+    uint64_t mine[3] = {0, s->fingerprint, XXH3_64bits_withSeed(s->model->params, s->model->net.n_params * 4, XXH3_64bits(s->pixels.mean, sizeof s->pixels.mean) ^ XXH3_64bits(s->pixels.std, sizeof s->pixels.std) << 1)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
     char text[4100];
     if (!all) return hpt__fail_memory(sizeof mine * (size_t)c->size);
     for (int i = 0; i < HPT__OPT_COUNT; i++)
@@ -61,8 +63,8 @@ static hpt_status start(hpt_session *s) {
     HPT_TRY(hpt__precision(s->ctx, o, &m.dtype));
     HPT_TRY(hpt__bn_groups(o, m.batch, &m.groups));
     if (m.groups * comm->size == 1) m.shuffle = 0;      /* a permutation inside one group changes nothing */
+    HPT_TRY(hpt__dataset_normalization(s->ds, o, &s->model->pixels, 1, &s->pixels));
     if (s->ds) {
-        HPT_TRY(hpt__dataset_normalization(s->ds, o, s->mean, s->std));
         s->fingerprint = hpt__dataset_fingerprint(s->ds);
         if (OPT_F(o, aug_crop_min) > OPT_F(o, aug_crop_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_crop_min' is larger than aug_crop_max");
         if (OPT_F(o, aug_blur_min) > OPT_F(o, aug_blur_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_blur_min' is larger than aug_blur_max");
@@ -129,8 +131,8 @@ static hpt_status open_loader(hpt_session *s) {
                           .views = 2, .seed = s->moco.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->moco.step,
                           .steps = s->moco.spec.schedule.total};
     hpt__augment_from_options(&s->opt, &l.augment);
-    memcpy(l.mean, s->mean, sizeof l.mean);
-    memcpy(l.std, s->std, sizeof l.std);
+    memcpy(l.mean, s->pixels.mean, sizeof l.mean);
+    memcpy(l.std, s->pixels.std, sizeof l.std);
     l.bad = HPT__BAD_NEXT;
     l.raw = s->moco.be->augment && l.augment.crop && !OPT_IS(&s->opt, augment_on, "cpu");
     if (!s->moco.be->host_memory) {
@@ -272,6 +274,23 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
     }
 }
 
+/* Where the run is, and what its numbers rest on. Metrics are those of the last step that this session made. */
+void hpt__session_report(const hpt_session *s, json_t *to) {
+    const hpt_step_info *i = &s->info;
+    const struct { const char *key; double v; } metrics[] = {{"loss", i->loss}, {"contrast_acc1", i->acc1}, {"contrast_acc5", i->acc5}, {"z_std", i->z_std}, {"lr", i->lr}};
+    json_object_set_new(to, "steps", json_integer((json_int_t)i->step));
+    json_object_set_new(to, "total_steps", json_integer((json_int_t)i->steps));
+    json_object_set_new(to, "skipped", json_integer(i->skipped));
+    json_object_set_new(to, "chance", hpt__json_number(i->chance));
+    for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++) json_object_set_new(to, metrics[k].key, hpt__json_number(i->step_ms > 0 ? metrics[k].v : NAN));
+    if (s->monitor.train) {
+        json_object_set_new(to, "monitor", hpt__json_number(i->monitor));
+        json_object_set_new(to, "monitor_best", hpt__json_number(i->monitor_best));
+        json_object_set_new(to, "monitor_best_step", json_integer((json_int_t)i->monitor_best_step));
+    }
+    hpt__facts(to, s->ctx, s->moco.spec.dtype, &s->pixels);
+}
+
 hpt_status hpt__session_sync(hpt_session *s) {
     hpt__moco *m = &s->moco;
     if (s->synced) return HPT_OK;
@@ -280,6 +299,7 @@ hpt_status hpt__session_sync(hpt_session *s) {
     hpt__weights_download(m->be, m->dev, m->spec.dtype, m->net, m->stats_q, s->model->stats, 1);
     hpt_status st = m->be->sync(m->dev);
     m->be->leave(m->dev);
+    if (!st) hpt__model_learnt(s->model, &s->pixels);
     s->synced = st == HPT_OK;
     return st;
 }

@@ -14,7 +14,7 @@ struct hpt_session {
     hpt__options opt;
     hpt__moco moco;
     hpt__loader *loader;
-    float mean[3], std[3];
+    hpt__pixels pixels;         /* of its images; the model gets them with the weights */
     uint64_t fingerprint;       /* of the data set */
     hpt_step_info info;
     _Atomic int cancel;
@@ -31,6 +31,7 @@ hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *
 hpt_status hpt__session_step(hpt_session *s, const float *q, const float *k);      /* NULL: from the loader */
 uint64_t hpt__session_epoch(const hpt_session *s);                                 /* of the last step */
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user);
+void hpt__session_report(const hpt_session *s, json_t *to);
 hpt_status hpt__session_sync(hpt_session *s);
 hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);
 hpt_status hpt__session_save(hpt_session *s, const char *path);                    /* checkpoint.c */
