@@ -329,8 +329,8 @@ $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 FUZZ_SECONDS ?= $(if $(FUZZ_RUNS),0,60)
 FUZZ_RUNS    ?=
 FUZZ_TARGETS ?= $(shell sed -n '/^const fuzz_target fuzz_targets/,/;$$/p' tests/fuzz/targets.c | grep -o '{"[a-z_]*"' | tr -d '{"')
-FUZZ_CC      := clang -std=c11 -O1 -g -w -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION \
-                -ffp-contract=off -pthread -Itests -MMD -MP $(filter -D% -I%,$(FLAGS))
+FUZZ_CC      := clang -std=c11 -O1 -g -w -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+                -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -ffp-contract=off -pthread -Itests -MMD -MP $(filter -D% -I%,$(FLAGS))
 FUZZ_SRC     := $(SRC) tests/heap.c tests/fuzz/main.c tests/fuzz/targets.c
 FUZZ_OBJ     := $(FUZZ_SRC:%.c=build/fuzz/obj/%.o) $(REF:%.c=build/fuzz/obj/%.f32.o) $(REF:%.c=build/fuzz/obj/%.f64.o)
 build/fuzz/obj/%.f32.o: %.c

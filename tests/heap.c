@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The test program's own malloc family in front of glibc's, which every shared library binds to as well. Under a sanitizer, whose own family
- * must stay, its hooks count instead. Requested sizes count, touched or not. */
+ * The test program's own malloc family in front of glibc's, which every shared library binds to as well. Under a sanitizer,
+ * whose own family must stay, its hooks count instead. Requested sizes count, touched or not. */
 #define _GNU_SOURCE
 #include "heap.h"
 #include <errno.h>
@@ -21,13 +21,14 @@ static _Atomic int64_t live, peak;
 static int64_t before;
 
 static void taken(size_t n) {
-    int64_t now = atomic_fetch_add_explicit(&live, (int64_t)n, memory_order_relaxed) + (int64_t)n, most = atomic_load_explicit(&peak, memory_order_relaxed);
-    while (now > most && !atomic_compare_exchange_weak_explicit(&peak, &most, now, memory_order_relaxed, memory_order_relaxed)) {}
+    int64_t now = atomic_fetch_add(&live, (int64_t)n) + (int64_t)n, most = peak;
+    while (now > most && !atomic_compare_exchange_weak(&peak, &most, now)) {}
 }
-static void given_back(size_t n) { atomic_fetch_sub_explicit(&live, (int64_t)n, memory_order_relaxed); }
+static void given_back(size_t n) { atomic_fetch_sub(&live, (int64_t)n); }
 
 #ifdef SANITIZED
-int __sanitizer_install_malloc_and_free_hooks(void (*taken)(const volatile void *, size_t), void (*freed)(const volatile void *));
+int __sanitizer_install_malloc_and_free_hooks(void (*taken)(const volatile void *, size_t),
+                                              void (*freed)(const volatile void *));
 size_t __sanitizer_get_allocated_size(const volatile void *p);
 static void on_malloc(const volatile void *p, size_t n) {
     if (p) taken(n);
@@ -52,6 +53,7 @@ static void *counted(void *p) {
     if (p) taken(malloc_usable_size(p));
     return p;
 }
+#pragma GCC visibility push(default)        /* shared libraries bind to these too */
 void *malloc(size_t n) { return counted(__libc_malloc(n)); }
 void *calloc(size_t count, size_t size) { return counted(__libc_calloc(count, size)); }
 void *memalign(size_t align, size_t n) { return counted(__libc_memalign(align, n)); }
@@ -73,6 +75,7 @@ void free(void *p) {
     if (p) given_back(malloc_usable_size(p));
     __libc_free(p);
 }
+#pragma GCC visibility pop
 void heap_begin(void) {
     before = live;
     peak = before;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The libFuzzer program of every target: it runs the one whose name the program has (build/fuzz/image). Files of more than 64 KiB, mostly
- * tensors or pixels, are changed at their beginning or end, where the structure is. */
+ * The libFuzzer program of every target: it runs the one whose name the program has (build/fuzz/image). Files of more
+ * than 64 KiB, mostly tensors or pixels, are changed at their beginning or end, where the structure is. */
 #include "fuzz/targets.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     exit(1);
 }
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
-    fuzz_one(target, "input", p, n);
+    const char *passed = fuzz_measure(target, "input", p, n);
+    if (passed) {
+        fprintf(stderr, "%s\n", passed);
+        abort();
+    }
     return 0;
 }
 size_t LLVMFuzzerCustomMutator(uint8_t *p, size_t n, size_t most, unsigned seed) {
