@@ -78,7 +78,7 @@ STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) -lm -ldl -pth
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
-SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c pixels.c handle.c log.c clock.c text.c) \
+SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c pixels.c handle.c log.c clock.c text.c turn.c) \
        $(addprefix src/io/,file.c folder.c ini.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
        $(addprefix src/data/,classes.c image_scan.c image_pnm.c image_bmp.c image_tiff.c image_webp.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c folders.c list.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
@@ -296,7 +296,7 @@ check-abi: lib          ## exported symbols against lib/libhpt.symbols, and the 
 	  if [ -f tests/abi/hpt-$(MAJOR).$(MINOR).abi ]; then abidiff --no-added-syms tests/abi/hpt-$(MAJOR).$(MINOR).abi $(B)/now.abi || [ $$(( $$? & 8 )) -eq 0 ]; fi; \
 	  else echo "abidiff is not here (apt-get install abigail-tools): symbols compared, types not"; fi
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
-GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
+GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
             src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:

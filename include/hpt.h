@@ -17,7 +17,9 @@
  *   Handles    Opaque, made by *_create/_open/_load and freed by *_destroy; destroy(NULL) is fine. A handle keeps what it
  *              needs alive: any order of destruction is safe. A pointer that is not a live handle of the right kind (also
  *              one destroyed before) gives HPT_ERR_ARGUMENT.
- *   Threads    One handle, one thread at a time; different handles freely. Exception: hpt_session_cancel().
+ *   Threads    One handle, one thread at a time; different handles freely, also those of one context: calls that use its device
+ *              take turns, step by step, with the same results as alone (two contexts run side by side). Exceptions:
+ *              hpt_session_cancel(), and hpt_session_destroy(), which ends a run in another thread after its step.
  *   Fork       A child process gets HPT_ERR_FORKED on inherited handles and may make new ones. If the parent has already
  *              trained with the onednn backend, the child should use backend=reference or exec: the OpenMP run time under
  *              oneDNN does not survive a fork.
@@ -185,7 +187,8 @@ HPT_API hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out);
 HPT_API void hpt_context_destroy(hpt_context *ctx);
 
 /* hpt_log_fn - level: 0 information, 1 warning. text: one line without newline, borrowed for the call. Runs on the thread
- * that called the library. Must not throw, longjmp, or call the library with the handle being used. */
+ * that called the library. Must not throw, longjmp, call the library with the handle being used, or wait for another thread
+ * that uses the same context. */
 typedef void (*hpt_log_fn)(void *user, int32_t level, const char *text);
 
 /* hpt_context_set_log - where notes and warnings go (collapse, K above the number of images, skipped files). NULL: nowhere,
@@ -487,6 +490,7 @@ typedef struct hpt_step_info {
  * Since 0.1. Example: examples/03_pretrain.c */
 HPT_API hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model, hpt_dataset *ds,
                                       hpt_session **out);
+/* hpt_session_destroy - while another thread is in a call on s, that call ends first: a run with HPT_ERR_CANCELLED after its step. */
 HPT_API void hpt_session_destroy(hpt_session *s);
 
 /* hpt_session_monitor - watch the run by kNN scores of val on train (labelled) every monitor_every steps and at the end; before the first step
@@ -512,8 +516,8 @@ HPT_API hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info);
 HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q, const float *view_k, hpt_step_info *info);
 
 /* hpt_step_fn - called after each step on the calling thread; non-zero stops hpt_session_run() with HPT_ERR_CANCELLED. With
- * on_nonfinite=callback it is also called for a step that was not applied (loss is then NaN or Inf). It may call
- * hpt_session_save() and hpt_session_sync() on the session; it must not destroy it, throw or longjmp. */
+ * on_nonfinite=callback it is also called for a step that was not applied (loss is then NaN or Inf). It may save, sync, cancel,
+ * and get or set info and tensors of the session; a step, run or resume of it gives HPT_ERR_STATE. It must not throw or longjmp. */
 typedef int32_t (*hpt_step_fn)(void *user, const hpt_step_info *info);
 
 /* hpt_session_run - step until the end. fn may be NULL. HPT_OK at the end (also if it was reached before). Since 0.1. */
@@ -633,7 +637,7 @@ typedef struct hpt_recipe_progress {
 #define HPT_RECIPE_END 2
 
 /* hpt_recipe_fn - called one at a time, but from worker threads of the library with jobs > 1; non-zero stops the recipe: stages under way save a
- * checkpoint first. It must not call the recipe, throw or longjmp. */
+ * checkpoint first (evaluations too, between two batches or updates). It must not call the recipe, throw or longjmp. */
 typedef int32_t (*hpt_recipe_fn)(void *user, const hpt_recipe_progress *p);
 
 /* hpt_recipe_open - read a recipe and check every section, key and value.

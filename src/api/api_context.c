@@ -12,6 +12,8 @@ static void context_free(void *p) {
     hpt__free(c->comm);
     hpt__backend_close(c->be, c->dev, c->module);
     if (c->comm_module) dlclose(c->comm_module);
+    hpt__turn_fini(&c->turn);
+    pthread_mutex_destroy(&c->log_lock);
     hpt__free(c);
 }
 
@@ -46,6 +48,8 @@ hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out) {
         hpt__free(c);
         return hpt__fail_memory(sizeof *c);
     }
+    hpt__turn_init(&c->turn);
+    pthread_mutex_init(&c->log_lock, NULL);
     hpt__open open = {.device = (int)OPT_I(o, device), .threads = (int)OPT_I(o, threads), .cache_dir = OPT_S(o, plan_cache)};
     hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module, c->fallback);
     c->threads = open.threads;
@@ -62,12 +66,13 @@ void hpt_context_destroy(hpt_context *ctx) { hpt__handle_close(ctx, HPT__KIND_CO
 
 hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user) {
     CHECK(ctx, CONTEXT);
+    pthread_mutex_lock(&ctx->log_lock);
     ctx->log = fn;
     ctx->log_user = user;
-    if (fn && *ctx->fallback && !ctx->told) {       /* there was no log yet when the context was made */
-        ctx->told = 1;
-        hpt__log(ctx, 1, "%s", ctx->fallback);
-    }
+    int tell = fn && *ctx->fallback && !ctx->told;      /* there was no log yet when the context was made */
+    ctx->told |= tell;
+    pthread_mutex_unlock(&ctx->log_lock);
+    if (tell) hpt__log(ctx, 1, "%s", ctx->fallback);
     return HPT_OK;
 }
 hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed) {

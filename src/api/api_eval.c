@@ -17,12 +17,8 @@ static hpt_status finish(hpt_status st, json_t *j, hpt_result **result) {
     return hpt__result_new(j, result);
 }
 /* Checks that every supervised evaluation shares, and room for the test logits where probe_keep asks for them. */
-static hpt_status begin(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt_config *cfg, const hpt__options **o, json_t **j, float **logits, uint64_t *count) {
+static hpt_status begin(hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, const hpt__options **o, json_t **j, float **logits, uint64_t *count) {
     *logits = NULL;
-    CHECK(model, MODEL);
-    CHECK(train, DATASET);
-    if (val) CHECK(val, DATASET);
-    if (test) CHECK(test, DATASET);
     HPT_TRY(hpt__config_options(cfg, o));
     *count = test && OPT_I(*o, probe_keep) ? test->count * train->src->classes : 0;
     if (*count && !(*logits = hpt__alloc((size_t)*count * 4))) return hpt__fail_memory((size_t)*count * 4);
@@ -43,16 +39,20 @@ hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *v
     float *logits;
     uint64_t n;
     OUT(result);
-    HPT_TRY(begin(model, train, val, test, cfg, &o, &j, &logits, &n));
+    HOLD(model, MODEL);
+    HOLD(train, DATASET);
+    HOLD_IF(val, DATASET);
+    HOLD_IF(test, DATASET);
+    HPT_TRY(begin(train, test, cfg, &o, &j, &logits, &n));
     return end(hpt__model_linear(model, train, val, test, o, j, logits), j, logits, n, result);
 }
 
 hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, hpt_result **result) {
     const hpt__options *o;
     OUT(result);
-    CHECK(model, MODEL);
-    CHECK(train, DATASET);
-    CHECK(test, DATASET);
+    HOLD(model, MODEL);
+    HOLD(train, DATASET);
+    HOLD(test, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
     json_t *j = json_object();
     if (!j) return hpt__fail_memory(64);
@@ -67,7 +67,11 @@ hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset 
     hpt__tuned t = {0};
     OUT(result);
     if (tuned) *tuned = NULL;
-    HPT_TRY(begin(model, train, val, test, cfg, &o, &j, &logits, &n));
+    HOLD(model, MODEL);
+    HOLD(train, DATASET);
+    HOLD_IF(val, DATASET);
+    HOLD_IF(test, DATASET);
+    HPT_TRY(begin(train, test, cfg, &o, &j, &logits, &n));
     hpt_status st = hpt__finetune(model, train, val, test, o, j, &t, logits);
     if (!st && tuned && !(st = hpt__model_clone(model, tuned))) {
         memcpy((*tuned)->params, t.params, model->net.n_params * 4);
@@ -92,7 +96,7 @@ hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t
                                const int32_t *test_labels, uint64_t n_test, hpt_result **result) {
     const hpt__options *o;
     OUT(result);
-    CHECK(ctx, CONTEXT);
+    HOLD(ctx, CONTEXT);
     HPT_TRY(hpt__config_options(cfg, &o));
     if ((n_train && (!train || !train_labels)) || (n_val && (!val || !val_labels)) || (n_test && (!test || !test_labels)))
         return hpt__fail(HPT_ERR_ARGUMENT, "features or labels are NULL");
@@ -111,10 +115,10 @@ hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model 
     const hpt__options *o;
     OUT(winner);
     OUT(result);
-    CHECK(ctx, CONTEXT);
-    CHECK(base, MODEL);
-    CHECK(train, DATASET);
-    CHECK(val, DATASET);
+    HOLD(ctx, CONTEXT);
+    HOLD(base, MODEL);
+    HOLD(train, DATASET);
+    HOLD(val, DATASET);
     NOT_NULL(sources);
     NOT_NULL(names);
     for (uint32_t i = 0; i < count; i++) {

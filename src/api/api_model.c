@@ -81,13 +81,15 @@ hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *p
 }
 hpt_status hpt_model_clone(const hpt_model *model, hpt_model **out) {
     OUT(out);
-    CHECK(model, MODEL);
+    HOLD(model, MODEL);
+    HPT__TURN(model->ctx);
     return hpt__model_clone(model, out);
 }
 void hpt_model_destroy(hpt_model *model) { hpt__handle_close(model, HPT__KIND_MODEL); }
 
 hpt_status hpt_model_save(hpt_model *model, const char *path, const char *format) {
-    CHECK(model, MODEL);
+    HOLD(model, MODEL);
+    HPT__TURN(model->ctx);
     NOT_NULL(path);
     return hpt__model_save(model, path, format);
 }
@@ -133,14 +135,16 @@ static hpt_status tensor(hpt_model *m, const char *name, const float *other, uin
 }
 hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data, uint64_t count) {
     float *mine;
-    CHECK(model, MODEL);
+    HOLD(model, MODEL);
+    HPT__TURN(model->ctx);
     HPT_TRY(tensor((hpt_model *)(uintptr_t)model, name, data, count, &mine));
     memcpy(data, mine, (size_t)count * 4);
     return HPT_OK;
 }
 hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float *data, uint64_t count) {
     float *mine;
-    CHECK(model, MODEL);
+    HOLD(model, MODEL);
+    HPT__TURN(model->ctx);
     HPT_TRY(tensor(model, name, data, count, &mine));
     memcpy(mine, data, (size_t)count * 4);
     return HPT_OK;
@@ -159,8 +163,8 @@ static hpt_status tell_pixels(hpt_model *m, hpt_dataset *ds, const hpt__options 
 
 hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *out, uint64_t out_count) {
     const hpt__options *o;
-    CHECK(model, MODEL);
-    CHECK(ds, DATASET);
+    HOLD(model, MODEL);
+    HOLD(ds, DATASET);
     NOT_NULL(out);
     HPT_TRY(hpt__config_options(cfg, &o));
     if (out_count != ds->count * (uint64_t)model->net.feature_dim)
@@ -171,7 +175,7 @@ hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_confi
 }
 hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size, float *out) {
     const hpt__options *o;
-    CHECK(model, MODEL);
+    HOLD(model, MODEL);
     NOT_NULL(x);
     NOT_NULL(out);
     HPT_TRY(hpt__config_options(cfg, &o));
@@ -216,8 +220,8 @@ hpt_status hpt_model_layer(const hpt_model *model, const char *name, uint32_t im
 }
 hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, const char *layer, float *out, uint64_t out_count) {
     const hpt__options *o;
-    CHECK(model, MODEL);
-    CHECK(ds, DATASET);
+    HOLD(model, MODEL);
+    HOLD(ds, DATASET);
     NOT_NULL(layer);
     NOT_NULL(out);
     HPT_TRY(hpt__config_options(cfg, &o));
@@ -230,8 +234,8 @@ hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_con
     uint64_t images = 0;
     hpt__pixels pixels;
     if (result) *result = NULL;
-    CHECK(model, MODEL);
-    CHECK(ds, DATASET);
+    HOLD(model, MODEL);
+    HOLD(ds, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__refresh_bn(model, ds, o, &images, &pixels));
     if (!result) return HPT_OK;

@@ -6,55 +6,70 @@
 hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model, hpt_dataset *ds, hpt_session **out) {
     const hpt__options *o;
     OUT(out);
-    CHECK(ctx, CONTEXT);
-    CHECK(model, MODEL);
-    if (ds) CHECK(ds, DATASET);
+    HOLD(ctx, CONTEXT);
+    HOLD(model, MODEL);
+    HOLD_IF(ds, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
     return hpt__session_new(ctx, o, model, ds, out);
 }
-void hpt_session_destroy(hpt_session *s) { hpt__handle_close(s, HPT__KIND_SESSION); }
+/* A run in another thread ends with its step, and frees the session then. */
+void hpt_session_destroy(hpt_session *s) {
+    int live = hpt__handle_hold(s, HPT__KIND_SESSION, NULL) == HPT_OK;
+    if (live) s->cancel = 1;
+    hpt__handle_close(s, HPT__KIND_SESSION);
+    if (live) hpt__release(s);
+}
 
 static hpt_status finish(hpt_session *s, hpt_status st, hpt_step_info *info) {
     if (info && st >= 0) HPT_TRY(hpt__struct_out(info, &s->info, sizeof s->info, "info"));
     return st;
 }
+/* Steps in the midst of a run (its callback is where that can happen) would make two runs of one. */
+static hpt_status not_in_run(const hpt_session *s) {
+    return s->running ? hpt__fail(HPT_ERR_STATE, "hpt_session_run() is under way: its callback may save, sync and look, not step") : HPT_OK;
+}
 hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
+    HPT_TRY(not_in_run(s));
     return finish(s, hpt__session_step(s, NULL, NULL), info);
 }
 hpt_status hpt_session_step_images(hpt_session *s, const float *view_q, const float *view_k, hpt_step_info *info) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     NOT_NULL(view_q);
     NOT_NULL(view_k);
+    HPT_TRY(not_in_run(s));
     return finish(s, hpt__session_step(s, view_q, view_k), info);
 }
 hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val) {
-    CHECK(s, SESSION);
-    CHECK(train, DATASET);
-    CHECK(val, DATASET);
+    HOLD(s, SESSION);
+    HOLD(train, DATASET);
+    HOLD(val, DATASET);
+    HPT_TRY(not_in_run(s));
     return hpt__session_monitor(s, train, val);
 }
 hpt_status hpt_session_run(hpt_session *s, hpt_step_fn fn, void *user) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
+    HPT_TRY(not_in_run(s));
     return hpt__session_run(s, fn, user);
 }
 hpt_status hpt_session_cancel(hpt_session *s) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     s->cancel = 1;
     return HPT_OK;
 }
 hpt_status hpt_session_save(hpt_session *s, const char *path) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     NOT_NULL(path);
     return hpt__session_save(s, path);
 }
 hpt_status hpt_session_resume(hpt_session *s, const char *path) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     NOT_NULL(path);
+    HPT_TRY(not_in_run(s));
     return hpt__session_resume(s, path);
 }
 hpt_status hpt_session_sync(hpt_session *s) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     return hpt__session_sync(s);
 }
 hpt_status hpt_session_result(const hpt_session *s, hpt_result **result) {
@@ -65,17 +80,17 @@ hpt_status hpt_session_result(const hpt_session *s, hpt_result **result) {
     return hpt__result_new(j, result);
 }
 hpt_status hpt_session_get_info(const hpt_session *s, hpt_step_info *info) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     return hpt__struct_out(info, &s->info, sizeof s->info, "info");
 }
 hpt_status hpt_session_get_tensor(hpt_session *s, const char *name, float *data, uint64_t count) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     NOT_NULL(name);
     NOT_NULL(data);
     return hpt__session_tensor(s, name, data, NULL, count);
 }
 hpt_status hpt_session_set_tensor(hpt_session *s, const char *name, const float *data, uint64_t count) {
-    CHECK(s, SESSION);
+    HOLD(s, SESSION);
     NOT_NULL(name);
     NOT_NULL(data);
     return hpt__session_tensor(s, name, NULL, data, count);

@@ -3,6 +3,7 @@
 #ifndef HPT__CONTEXT_H
 #define HPT__CONTEXT_H
 #include "core/handle.h"
+#include "core/turn.h"
 #include <stdio.h>
 
 enum { HPT__FALLBACK = 700 };
@@ -18,8 +19,22 @@ struct hpt_context {
     int threads;
     char fallback[HPT__FALLBACK];   /* why the reference backend stands in for another; "" if it does not */
     int told;               /* the log has it */
+    pthread_mutex_t log_lock;
     hpt_log_fn log;
     void *log_user;
+    hpt__turn turn;         /* of the calls that use the device */
+    hpt_status (*poll)(void *user, uint64_t done, uint64_t total);     /* of a recipe: may stop the evaluation that runs; NULL */
+    void *poll_user;
 };
 void hpt__log(hpt_context *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* HPT__TURN(ctx): from here to the end of the block this thread has the context's turn. */
+static inline void hpt__turn_end(hpt_context **ctx) { hpt__turn_give(&(*ctx)->turn); }
+static inline hpt_context *hpt__turn_begin(hpt_context *ctx) {
+    hpt__turn_take(&ctx->turn);
+    return ctx;
+}
+#define HPT__TURN(context) __attribute__((cleanup(hpt__turn_end))) hpt_context *hpt__turn_held = hpt__turn_begin(context)
+/* Between two pieces of a long evaluation: others may have their turn, and a recipe may stop it with HPT_ERR_CANCELLED. total 0: not yet known. */
+hpt_status hpt__between(hpt_context *ctx, uint64_t done, uint64_t total);
 #endif

@@ -62,8 +62,9 @@ static int kind_of(const void *h, int wanted, int hold) {
 }
 
 static hpt_status look(const void *h, int kind, const char *argument, int hold) {
-    if (!h) return hpt__fail(HPT_ERR_ARGUMENT, "%s is NULL", argument);
     int found = kind_of(h, kind, hold);
+    if (!argument) return found == kind && ((const hpt__handle *)h)->pid == (int)getpid() ? HPT_OK : HPT_ERR_ARGUMENT;
+    if (!h) return hpt__fail(HPT_ERR_ARGUMENT, "%s is NULL", argument);
     if (found != kind)
         return hpt__fail(HPT_ERR_ARGUMENT, "%s is not a live %s%s%s", argument, names[kind], found ? " but a " : "", names[found]);
     if (((const hpt__handle *)h)->pid != (int)getpid())

@@ -19,11 +19,12 @@ typedef struct hpt__handle {
 hpt_status hpt__handle_open(void *object, int kind, void (*free)(void *object));
 /* HPT_OK if h is a live handle of this kind made by this process. */
 hpt_status hpt__handle_check(const void *h, int kind, const char *argument);
-/* The same, and a reference for the time of a call: another thread may then destroy the handle meanwhile. */
+/* The same, and a reference for the time of a call: another thread may then destroy the handle meanwhile. argument NULL: no error text. */
 hpt_status hpt__handle_hold(const void *h, int kind, const char *argument);
 /* Ends the caller's handle: it leaves the table and loses its reference. After a fork the child's copy only leaves the table: what it holds
  * (threads, a device) belongs to the parent. */
 void hpt__handle_close(void *h, int kind);
 void hpt__retain(void *object);
 void hpt__release(void *object);        /* frees at zero; NULL is fine */
+static inline void hpt__drop(void *held) { hpt__release(*(void **)held); }
 #endif

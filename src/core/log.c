@@ -6,9 +6,18 @@
 void hpt__log(hpt_context *ctx, int level, const char *fmt, ...) {
     char text[1024];
     va_list ap;
-    if (!ctx->log) return;
+    pthread_mutex_lock(&ctx->log_lock);
+    hpt_log_fn log = ctx->log;
+    void *user = ctx->log_user;
+    pthread_mutex_unlock(&ctx->log_lock);
+    if (!log) return;
     va_start(ap, fmt);
     hpt__vformat(text, sizeof text, fmt, ap);
     va_end(ap);
-    ctx->log(ctx->log_user, level, text);
+    log(user, level, text);
+}
+
+hpt_status hpt__between(hpt_context *ctx, uint64_t done, uint64_t total) {
+    hpt__turn_yield(&ctx->turn);
+    return ctx->poll ? ctx->poll(ctx->poll_user, done, total) : HPT_OK;
 }

@@ -43,6 +43,7 @@ typedef void (*take)(void *user, uint64_t query, const near *best, int n);
 
 static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, uint64_t n_others, const float *queries, uint64_t n, take fn, void *user) {
     const hpt__backend *be = ctx->be;
+    HPT__TURN(ctx);
     size_t row = sizeof(float) * (size_t)dim, block = sizeof(float) * QUERIES * OTHERS;
     float *q = hpt__alloc_aligned(QUERIES * row), *o = hpt__alloc_aligned((size_t)n_others * row), *s = hpt__alloc_aligned(block), *dq = q, *ds = s, *dx = NULL;
     near *best = hpt__alloc(sizeof *best * QUERIES * (size_t)k);
@@ -57,6 +58,7 @@ static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, 
     }
     if (!st) unit_rows(others, n_others, dim, o);
     for (uint64_t at = 0; at < n && !st; at += QUERIES) {
+        if ((st = hpt__between(ctx, 0, 0))) break;
         int m = n - at < QUERIES ? (int)(n - at) : QUERIES;
         memset(kept, 0, sizeof *kept * QUERIES);
         unit_rows(queries + at * (uint64_t)dim, (uint64_t)m, dim, q);

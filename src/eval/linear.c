@@ -294,6 +294,8 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     uint64_t begin;
     HPT_TRY_GOTO(seen, load_work(s, o, &begin, &c), failed);
     for (uint64_t t = begin; t < steps; t++) {
+        hpt_status stop = hpt__between(p->ctx, t, steps), kept = stop && *OPT_S(o, work_file) ? save_work(s, o, t, &c) : HPT_OK;
+        HPT_TRY_GOTO(seen, kept ? kept : stop, failed);     /* nothing is lost */
         if (p->next) {
             HPT_TRY_GOTO(seen, p->next(p->next_ctx, t, s->x, s->rows_of), failed);
             for (int i = 0; i < s->batch; i++) scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);

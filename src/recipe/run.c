@@ -294,7 +294,7 @@ hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
 
 /* ---- workers ---- */
 
-typedef struct worker { hpt_recipe *r; hpt_context *ctx; hpt__instance *in; double share; int begun; pthread_t thread; } worker;
+typedef struct worker { hpt_recipe *r; hpt_context *ctx; hpt__instance *in; double share; uint64_t step, steps; int begun; pthread_t thread; } worker;     /* steps as told last */
 
 static void count(const hpt_recipe *r, int *done, int *all) {
     *done = *all = 0;
@@ -322,6 +322,8 @@ static void show(worker *w, int32_t event, uint64_t step, uint64_t steps) {
 static hpt_status on_step(void *user, uint64_t step, uint64_t steps) {
     worker *w = user;
     pthread_mutex_lock(&w->r->lock);
+    if (!steps) step = w->step, steps = w->steps;       /* somewhere between two steps */
+    else w->step = step, w->steps = steps;
     double share = w->in->estimate * (steps ? (double)step / (double)steps : 0);
     if (!w->begun && step && steps) {       /* what a resumed stage had done already is not this run's work */
         w->begun = 1;
@@ -374,6 +376,8 @@ static void *work(void *arg) {
         w->in = in;
         w->share = 0;
         w->begun = 0;
+        w->step = 0;
+        w->steps = in->steps;
         show(w, HPT_RECIPE_BEGIN, 0, in->steps);
         pthread_mutex_unlock(&r->lock);
         hpt_status st = hpt__stage_run(r, w->ctx, in, on_step, w);

@@ -263,6 +263,12 @@ static void merge_sets(json_t *out, const json_t *from, const char *set) {
     json_object_set(out, key, json_object_get(from, "test_images"));
 }
 
+/* Between two pieces of an evaluation: tells how far it is, if that is known, and whether to stop. */
+typedef struct watcher { hpt__stage_step fn; void *user; int counts; } watcher;      /* counts: the stage has no other steps to tell */
+static hpt_status look_up(void *user, uint64_t done, uint64_t total) {
+    watcher *w = user;
+    return w->counts ? w->fn(w->user, done, total) : w->fn(w->user, 0, 0);
+}
 static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, json_t *out) {
     hpt__section_kind kind = r->sections[in->section].kind;
     char path[4200];
@@ -492,6 +498,12 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     double t0 = hpt__now_ms();
     hpt_status st = hpt__make_dir(in->dir);
     if (!st) st = hpt__instance_config(r, in, &c);
+    hpt__section_kind kind = r->sections[in->section].kind;
+    watcher w = {fn, user, kind == HPT__S_LINEAR || kind == HPT__S_FINETUNE};
+    if (kind != HPT__S_PRETRAIN) {      /* that one stops between steps, and saves */
+        ctx->poll_user = &w;
+        ctx->poll = look_up;
+    }
     if (!st) switch (r->sections[in->section].kind) {
         case HPT__S_PRETRAIN: st = pretrain(r, ctx, in, c, fn, user, out); break;
         case HPT__S_REFRESH: st = refresh(r, ctx, in, c, out); break;
@@ -500,6 +512,7 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
         case HPT__S_SIMILARITY: st = similarity(r, ctx, in, c, fn, user, out); break;
         default: st = evaluate(r, ctx, in, c, out);
         }
+    ctx->poll = NULL;
     if (!st) {
         json_t *vars = json_object(), *config = NULL;
         size_t n = 0;

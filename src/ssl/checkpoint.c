@@ -215,6 +215,7 @@ static double meta_number(const hpt__tensorfile *f, const char *name) {
 }
 
 hpt_status hpt__session_save(hpt_session *s, const char *path) {
+    HPT__TURN(s->ctx);
     hpt__moco *m = &s->moco;
     const hpt__net *net = m->net;
     host_copy h;
@@ -482,6 +483,7 @@ static hpt_status resume_from(hpt_session *s, const parts *p) {
 }
 
 hpt_status hpt__session_resume(hpt_session *s, const char *path) {
+    HPT__TURN(s->ctx);
     hpt__tensorfile f;
     if (s->moco.step || s->loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
     if (s->moco.spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint");

@@ -102,6 +102,7 @@ static hpt_status tell_holes(const hpt_dataset *ds, uint64_t holes) {
 hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, hpt__bad_policy bad, float *out, uint64_t count) {
     hpt__encoder e;
     hpt__loader *l = NULL;
+    HPT__TURN(m->ctx);
     int64_t b = OPT_I(o, batch_size);
     int batch = (int)((uint64_t)b < ds->count ? b : (int64_t)ds->count);
     HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1, layer, pool));
@@ -113,7 +114,7 @@ hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o
     for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
         hpt__batch x;
         int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
-        st = hpt__loader_next(l, &x, NULL);
+        if (!(st = hpt__between(m->ctx, 0, 0))) st = hpt__loader_next(l, &x, NULL);
         if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * width);
         if (!st) holes += blank_rows(&x, n, width, out + done * width);
     }
@@ -127,6 +128,7 @@ hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, f
 
 hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out) {
     hpt__encoder e;
+    HPT__TURN(m->ctx);
     HPT_TRY(hpt__encoder_open(&e, m, o, (int)n, (int)size, HPT__EVAL, 1, NULL, 0));
     hpt_status st = hpt__encoder_run(&e, x, (int)n, out);
     hpt__encoder_close(&e);
@@ -137,6 +139,7 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     hpt__encoder e;
     hpt__loader *l = NULL;
     hpt_context *c = m->ctx;
+    HPT__TURN(c);
     uint64_t n = ds->count;
     int batch = (int)(n < (uint64_t)OPT_I(o, batch_size) ? n : (uint64_t)OPT_I(o, batch_size)), group = (int)OPT_I(o, bn_group);
     if (n < 2) return hpt__fail(HPT_ERR_ARGUMENT, "refreshing batch norm needs at least 2 images");
@@ -148,7 +151,7 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     int ema = OPT_IS(o, refresh_mode, "ema");
     for (uint64_t i = 0; !st && i < batches; i++) {
         hpt__batch x;
-        st = hpt__loader_next(l, &x, NULL);
+        if (!(st = hpt__between(c, 0, 0))) st = hpt__loader_next(l, &x, NULL);
         if (!st) st = hpt__encoder_forward(&e, x.view[0], ema ? 0.1 : 1.0 / (double)(i + 1));
     }
     float *stats = st ? NULL : hpt__alloc(m->net.n_stats * 4);

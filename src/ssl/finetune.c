@@ -27,6 +27,7 @@ typedef struct tuner {
     uint8_t *trainable;
     int micro, parts, dim, classes, size;
     size_t n_head;                      /* classes * dim */
+    uint64_t before, total;             /* updates of the points before, and of all */
     /* device: network, its gradient and the mean over the parts, momentum; classifier w (classes,dim) and b (classes) lie one after the other */
     float *q, *stats, *grad, *mean, *mom, *head, *head_grad, *head_mean, *head_mom, *logits, *loss, *df, *images, *targets;
     int32_t *y;
@@ -311,7 +312,9 @@ static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t upda
                 if ((st = keep(t, best))) break;
             }
         }
-        if (g->step % save == 0 && g->step < updates) st = work_save(t, w, g);
+        hpt_status stop = st ? st : hpt__between(t->m->ctx, t->before + g->step, t->total);
+        if (!st && (stop || (g->step % save == 0 && g->step < updates))) st = work_save(t, w, g);
+        if (!st) st = stop;
     }
     hpt__loader_destroy(l);
     if (st) return st;
@@ -325,25 +328,36 @@ static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t upda
     return work_save(t, w, g);
 }
 
+/* The next of option ft_length's lengths: as it is written, and in updates. HPT_END behind the last. */
+static hpt_status next_length(const char **list, uint64_t per_epoch, char one[32], uint64_t *updates) {
+    char *end;
+    size_t len = strcspn(*list, ",");
+    if (!**list) return HPT_END;
+    snprintf(one, 32, "%.*s", (int)(len < 30 ? len : 30), *list + strspn(*list, " "));
+    unsigned long long count = strtoull(one, &end, 10);
+    if (end == one || count < 1 || count > 10000000 || (strcmp(end, "") && strcmp(end, "e")))
+        return hpt__fail(HPT_ERR_OPTION, "option 'ft_length': '%s' is neither a number of updates nor of epochs (90e)", one);
+    *updates = *end ? count * per_epoch : count;
+    *list += len + ((*list)[len] == ',');
+    return HPT_OK;
+}
 static hpt_status all_runs(tuner *t, hpt__tuned *best, progress *g, work *w) {
     double lr[MAX_LIST];
+    char one[32];
     int rates = hpt__number_list(OPT_S(t->o, ft_lr), lr, MAX_LIST), point = 0;
-    uint64_t n = t->sets->ds[0]->count, batch = (uint64_t)t->micro * (uint64_t)t->parts, per_epoch = (n + batch - 1) / batch;
+    uint64_t n = t->sets->ds[0]->count, batch = (uint64_t)t->micro * (uint64_t)t->parts, per_epoch = (n + batch - 1) / batch, updates;
     if (rates < 1) return hpt__fail(HPT_ERR_OPTION, "option 'ft_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(t->o, ft_lr), MAX_LIST);
+    const char *p = OPT_S(t->o, ft_length);
+    hpt_status st;
+    while ((st = next_length(&p, per_epoch, one, &updates)) == HPT_OK) t->total += updates * (uint64_t)rates;
+    HPT_TRY(st);
     float *val = hpt__alloc(sizeof *val * (size_t)t->sets->ds[1]->count * (size_t)t->classes);
-    hpt_status st = val ? HPT_OK : hpt__fail_memory(0);
-    for (const char *p = OPT_S(t->o, ft_length); *p && !st;) {
-        char one[32], *end;
-        size_t len = strcspn(p, ",");
-        snprintf(one, sizeof one, "%.*s", (int)(len < 30 ? len : 30), p + strspn(p, " "));
-        unsigned long long count = strtoull(one, &end, 10);
-        if (end == one || count < 1 || count > 10000000 || (strcmp(end, "") && strcmp(end, "e"))) st = hpt__fail(HPT_ERR_OPTION, "option 'ft_length': '%s' is neither a number of updates nor of epochs (90e)", one);
-        for (int i = 0; i < rates && !st; i++, point++)
-            if (point >= g->point) st = one_run(t, lr[i], one, *end ? count * per_epoch : count, val, best, g, w);
-        p += len + (p[len] == ',');
-    }
+    st = val ? HPT_OK : hpt__fail_memory(sizeof *val * (size_t)t->sets->ds[1]->count * (size_t)t->classes);
+    for (p = OPT_S(t->o, ft_length); !st && (st = next_length(&p, per_epoch, one, &updates)) == HPT_OK;)
+        for (int i = 0; i < rates && !st; i++, point++, t->before += updates)
+            if (point >= g->point) st = one_run(t, lr[i], one, updates, val, best, g, w);
     hpt__free(val);
-    return st;
+    return st == HPT_END ? HPT_OK : st;
 }
 
 static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_logits) {
@@ -464,6 +478,7 @@ static hpt_status hold_out(hpt_dataset *all, uint64_t seed, hpt_dataset **train,
 }
 
 hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
+    HPT__TURN(m->ctx);
     hpt__sets sets;
     hpt_dataset *own[3] = {NULL, NULL, NULL};       /* without val: two parts, and what they are parts of */
     memset(best, 0, sizeof *best);

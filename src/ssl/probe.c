@@ -49,6 +49,7 @@ static hpt_status probe(const hpt__probe *in, const hpt__options *o, json_t *res
     float *x = NULL;
     int32_t *y = NULL;
     uint8_t *multi = NULL;
+    HPT__TURN(p.ctx);
     if (!p.train.n || p.classes < (p.train.y ? 2 : 1)) return hpt__fail(HPT_ERR_ARGUMENT, "a probe needs labelled images of at least two classes");
     HPT_TRY(check_set("train", &p.train, p.dim, p.classes));
     HPT_TRY(check_set("val", &p.val, p.dim, p.classes));
@@ -111,6 +112,7 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
 }
 
 hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, json_t *result, float *test_logits) {
+    HPT__TURN(m->ctx);
     hpt__sets s;
     float *x[3] = {NULL, NULL, NULL};
     hpt__labelled data[3] = {{0}, {0}, {0}};
@@ -145,6 +147,7 @@ hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val,
 }
 
 hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, const hpt__options *base, json_t *result) {
+    HPT__TURN(m->ctx);
     hpt__sets s;
     hpt__score score;
     HPT_TRY(hpt__sets_open(&s, train, NULL, test, base, &m->pixels));

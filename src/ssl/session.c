@@ -11,8 +11,10 @@
 static void close_loader(hpt_session *s);
 static void session_free(void *p) {
     hpt_session *s = p;
+    hpt__turn_take(&s->ctx->turn);
     if (s->moco.be) close_loader(s);
     hpt__moco_fini(&s->moco);
+    hpt__turn_give(&s->ctx->turn);
     hpt__monitor_close(&s->monitor);
     hpt__options_fini(&s->opt);
     hpt__release(s->ds);
@@ -92,14 +94,15 @@ hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *
     hpt_session *s = hpt__calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return hpt__fail_memory(sizeof *s);
+    HPT__TURN(ctx);
+    s->ctx = ctx;
+    s->model = model;
+    s->ds = ds;
+    hpt__retain(ctx);
+    hpt__retain(model);
+    if (ds) hpt__retain(ds);
     hpt_status st = hpt__options_copy(&s->opt, o);
     if (!st) {
-        s->ctx = ctx;
-        s->model = model;
-        s->ds = ds;
-        hpt__retain(ctx);
-        hpt__retain(model);
-        if (ds) hpt__retain(ds);
         st = start(s);
         if (!st) st = hpt__handle_open(s, HPT__KIND_SESSION, session_free);
     }
@@ -215,6 +218,7 @@ static hpt_status watch(hpt_session *s) {
 }
 
 hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val) {
+    HPT__TURN(s->ctx);
     if (s->monitor.train) return hpt__fail(HPT_ERR_STATE, "the session has a monitor already");
     if (s->moco.step) return hpt__fail(HPT_ERR_STATE, "the session has already run; the monitor comes before the first step and before resume");
     hpt_status st = hpt__monitor_open(&s->monitor, s->model, train, val, &s->opt, s->ctx->comm->size);
@@ -229,6 +233,7 @@ uint64_t hpt__session_epoch(const hpt_session *s) {
 }
 
 hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
+    HPT__TURN(s->ctx);
     hpt__moco *m = &s->moco;
     hpt__moco_metrics out = {0};
     double t0 = hpt__now_ms();
@@ -264,7 +269,7 @@ hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *v
     return watch(s);
 }
 
-hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
+static hpt_status run_all(hpt_session *s, hpt_step_fn fn, void *user) {
     for (;;) {
         if (atomic_exchange(&s->cancel, 0)) return hpt__fail(HPT_ERR_CANCELLED, "cancelled after step %llu", (unsigned long long)s->moco.step);
         hpt_status st = hpt__session_step(s, NULL, NULL);
@@ -272,6 +277,12 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
         HPT_TRY(st);
         if (fn && fn(user, &s->info)) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback after step %llu", (unsigned long long)s->moco.step);
     }
+}
+hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
+    s->running = 1;
+    hpt_status st = run_all(s, fn, user);
+    s->running = 0;
+    return st;
 }
 
 /* Where the run is, and what its numbers rest on. Metrics are those of the last step that this session made. */
@@ -292,6 +303,7 @@ void hpt__session_report(const hpt_session *s, json_t *to) {
 }
 
 hpt_status hpt__session_sync(hpt_session *s) {
+    HPT__TURN(s->ctx);
     hpt__moco *m = &s->moco;
     if (s->synced) return HPT_OK;
     m->be->enter(m->dev);
@@ -331,6 +343,7 @@ static hpt_status queue_tensor(hpt_session *s, float *get, const float *set, uin
 }
 
 hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, const float *set, uint64_t count) {
+    HPT__TURN(s->ctx);
     hpt__moco *m = &s->moco;
     size_t size = hpt__real_size(m->spec.dtype);
     if (!strcmp(name, "queue")) return queue_tensor(s, get, set, count);

@@ -17,7 +17,7 @@ struct hpt_session {
     hpt__pixels pixels;         /* of its images; the model gets them with the weights */
     uint64_t fingerprint;       /* of the data set */
     hpt_step_info info;
-    _Atomic int cancel;
+    _Atomic int cancel, running;    /* running: in hpt__session_run() */
     hpt__monitor monitor;
     int synced;
     double wait;                /* for the images that are staged */

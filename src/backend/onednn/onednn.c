@@ -23,7 +23,7 @@ struct hpt__device {
     const hpt__host *host;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    int threads, outer_threads;
+    int threads;
     const hpt__cpu_kernels *cpu;
 };
 
@@ -100,8 +100,16 @@ static int supports(hpt__device *dev, hpt__dtype t) {
 }
 static int no_low(hpt__device *dev, hpt__dtype t) { (void)dev; (void)t; return 0; }
 /* The OpenMP thread count belongs to the calling thread: lend it for the call and put it back. */
-static void enter(hpt__device *dev) { dev->outer_threads = hpt__team_set_threads(dev->threads); }
-static void leave(hpt__device *dev) { hpt__team_set_threads(dev->outer_threads); }
+/* How many threads the OpenMP program of the host wants is a matter of each of its threads; calls may be nested. */
+static _Thread_local int outer_threads, entered;
+static void enter(hpt__device *dev) {
+    int before = hpt__team_set_threads(dev->threads);
+    if (!entered++) outer_threads = before;
+}
+static void leave(hpt__device *dev) {
+    (void)dev;
+    if (!--entered) hpt__team_set_threads(outer_threads);
+}
 
 static void *mem_alloc(hpt__device *dev, size_t bytes) { return dev->host->alloc(bytes); }
 static void mem_free(hpt__device *dev, void *p) { dev->host->free(p); }
