@@ -25,6 +25,7 @@ typedef struct hpt__image_info {
     int orientation;        /* EXIF: 1..8; 1 where the file says nothing */
     int alpha;              /* transparency that option alpha could compose */
     int cut;                /* the file ends before its structure does: the decoder finds out whether pixels are missing */
+    uint64_t window;        /* TIFF: memory beyond the budget that LZMA or Zstandard takes for its window, up to HPT__IMAGE_WINDOW */
     size_t end;             /* JPEG: bytes that are whole segments. PNM: offset of the first pixel */
 } hpt__image_info;
 
@@ -44,6 +45,10 @@ int hpt__image_no_extension(const char *path);          /* 1 if the last part of
 
 /* ---- shared by the readers ---- */
 hpt_status hpt__image_size(uint64_t w, uint64_t h, const hpt__image_limits *lim, hpt__image_info *info);
+enum { HPT__IMAGE_WINDOW = 9 << 20 };
+/* Size of the window of a compressed stream; *window stays where the stream is cut before it says (image_window.c). */
+hpt_status hpt__zstd_window(const uint8_t *p, size_t n, uint64_t *window);
+hpt_status hpt__xz_window(const uint8_t *p, size_t n, uint64_t *window);
 /* Most bytes that working on an image may take: 1 MiB + 4 x file + 16 x pixels. */
 uint64_t hpt__image_budget(size_t file, const hpt__image_info *info);
 /* One pixel of inks c,m,y and the key as paper left white (255: none): as Pillow, which rounds each product. */

@@ -3,6 +3,7 @@
  * Uncompressed strips and tiles are taken straight from the file; compressed ones come from libtiff, which serves as a codec only.
  * Pixels as Pillow: RGB, alpha and CMYK of 16 bits by their high byte, fewer bits scaled, palettes by their high byte, premultiplied colours divided
  * by alpha. Gray of 9 to 16 bits is scaled (Pillow clips it at 255, so nearly white). */
+#define _GNU_SOURCE
 #include "data/image.h"
 #include "core/alloc.h"
 #include <stdarg.h>
@@ -20,7 +21,7 @@ enum {
 };
 enum { WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK = 5, YCBCR };
 enum { JPEG = 7, LZMA = 34925, ZSTD = 50000 };
-enum { MAX_SAMPLES = 8, MAX_TAGS = 2000, MAX_JPEG_BLOCKS = 16384 };
+enum { MAX_SAMPLES = 8, MAX_ENTRIES = 32, MAX_JPEG_BLOCKS = 16384 };
 
 typedef struct array { uint64_t count; size_t at; int size; } array;       /* values of a tag: where they lie in the file, bytes of each */
 typedef struct tiff {
@@ -30,6 +31,8 @@ typedef struct tiff {
     uint64_t w, h, bits, compression, photometric, fill, orientation, samples, rows, planar, tile_w, tile_h, extra, format;
     array offsets, bytes, colours, extras;
     int tiled, planes;
+    size_t entry, entries[MAX_ENTRIES];             /* bytes of an entry of the directory; where the needed ones lie */
+    int n_entries;
     uint64_t bw, bh, across, down, row, block;      /* a strip or tile: pixels; blocks of a plane; bytes of its row, of one plane of it */
 } tiff;
 
@@ -45,69 +48,73 @@ static int type_size(uint64_t type) {
     return type < sizeof size ? size[type] : 0;
 }
 
-/* Calls back for each entry of the first directory whose values lie in the file. Together they may not name much more than the file holds: one
- * megabyte must not stand for thousands of megabytes of values. */
+/* The tags that decide pixels, ours and those of the codecs: fax options, predictor, JPEG tables, YCbCr. All others are passed over, here and by
+ * libtiff, so that none of them costs anything. */
+static int needed(uint64_t tag) {
+    static const uint16_t tags[MAX_ENTRIES] = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS,
+                                               STRIP_BYTES, PLANAR, 292, 293, 317, COLOURS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT,
+                                               347, 529, 530, 531, 532};
+    for (int i = 0; i < MAX_ENTRIES && tags[i]; i++)
+        if (tags[i] == tag) return i;
+    return -1;
+}
+
+/* Calls back for each needed entry of the first directory whose values lie in the file. Together they may not name much more than the file holds. */
 typedef hpt_status (*on_tag)(tiff *t, uint64_t tag, const array *a);
 static hpt_status directory(tiff *t, on_tag fn) {
     t->big_endian = t->d[0] == 'M';
     t->big = t->d[t->big_endian ? 3 : 2] == 43;
-    size_t header = t->big ? 16 : 8, entry = t->big ? 20 : 12, word = t->big ? 8 : 4, head = t->big ? 8 : 2;
-    uint64_t total = 0, last = UINT64_MAX;
+    size_t header = t->big ? 16 : 8, word = t->big ? 8 : 4, head = t->big ? 8 : 2;
+    uint64_t total = 0, seen = 0;
+    t->entry = t->big ? 20 : 12;
     if (t->n < header + head) return BAD("cut");
     if (t->big && (value(t, 4, 2) != 8 || value(t, 6, 2))) return BAD("BigTIFF with offsets of %u bytes", (unsigned)value(t, 4, 2));
     uint64_t at = value(t, t->big ? 8 : 4, (int)word), tags;
     if (at < header || at > t->n - head) return BAD("the directory lies outside the file");
     tags = value(t, (size_t)at, (int)head);
-    if (tags > (t->n - at - head) / entry) return BAD("the directory lies outside the file");
-    if (tags > MAX_TAGS) return BAD("a directory of %llu tags", (unsigned long long)tags);
+    if (tags > (t->n - at - head) / t->entry) return BAD("the directory lies outside the file");
     for (uint64_t i = 0; i < tags; i++) {
-        size_t e = (size_t)at + head + entry * (size_t)i;
+        size_t e = (size_t)at + head + t->entry * (size_t)i;
         uint64_t tag = value(t, e, 2), count = value(t, e + 4, (int)word);
         array a = {count, 0, type_size(value(t, e + 2, 2))};
-        if (!a.size) continue;                                  /* a type from the future */
-        uint64_t bytes = count > t->n / (uint64_t)a.size ? t->n + 1 : count * (uint64_t)a.size;
-        uint64_t where = bytes > word ? value(t, e + 4 + word, (int)word) : e + 4 + word;
-        int outside = where > t->n || bytes > t->n - where;
-        total += outside ? t->n : bytes;
+        int index = needed(tag);
+        if (index < 0 || !a.size || !count || count > t->n / (uint64_t)a.size) continue;      /* values outside of the file: as if it were not there */
+        uint64_t bytes = count * (uint64_t)a.size, where = bytes > word ? value(t, e + 4 + word, (int)word) : e + 4 + word;
+        if (where > t->n || bytes > t->n - where) continue;
+        if (seen >> index & 1) return BAD("tag %llu stands there twice", (unsigned long long)tag);
+        total += bytes;
         if (total > 2 * (uint64_t)t->n) return BAD("the tags name more bytes than the file has");
-        if (!count || outside) continue;                        /* as if it were not there */
-        if (tag == last) return BAD("tag %llu stands there twice", (unsigned long long)tag);
-        last = tag;
+        seen |= 1ull << index;
+        t->entries[t->n_entries++] = e;
         a.at = (size_t)where;
         HPT_TRY(fn(t, tag, &a));
     }
     return HPT_OK;
 }
 
-static hpt_status one(const tiff *t, uint64_t tag, const array *a, uint64_t *v) {
-    if (*v != UINT64_MAX) return BAD("tag %llu stands there twice", (unsigned long long)tag);
-    *v = item(t, a, 0);
-    return HPT_OK;
-}
 static hpt_status image_tag(tiff *t, uint64_t tag, const array *a) {
-    uint64_t first = 0;
+    uint64_t v = item(t, a, 0);
     switch (tag) {
-    case WIDTH: return one(t, tag, a, &t->w);
-    case HEIGHT: return one(t, tag, a, &t->h);
-    case COMPRESSION: return one(t, tag, a, &t->compression);
-    case PHOTOMETRIC: return one(t, tag, a, &t->photometric);
-    case FILL_ORDER: return one(t, tag, a, &t->fill);
-    case ORIENTATION: return one(t, tag, a, &t->orientation);
-    case SAMPLES: return one(t, tag, a, &t->samples);
-    case STRIP_ROWS: return one(t, tag, a, &t->rows);
-    case PLANAR: return one(t, tag, a, &t->planar);
-    case TILE_WIDTH: return one(t, tag, a, &t->tile_w);
-    case TILE_HEIGHT: return one(t, tag, a, &t->tile_h);
+    case WIDTH: t->w = v; return HPT_OK;
+    case HEIGHT: t->h = v; return HPT_OK;
+    case COMPRESSION: t->compression = v; return HPT_OK;
+    case PHOTOMETRIC: t->photometric = v; return HPT_OK;
+    case FILL_ORDER: t->fill = v; return HPT_OK;
+    case ORIENTATION: t->orientation = v; return HPT_OK;
+    case SAMPLES: t->samples = v; return HPT_OK;
+    case STRIP_ROWS: t->rows = v; return HPT_OK;
+    case PLANAR: t->planar = v; return HPT_OK;
+    case TILE_WIDTH: t->tile_w = v; return HPT_OK;
+    case TILE_HEIGHT: t->tile_h = v; return HPT_OK;
     case BITS:
     case FORMAT:
-        HPT_TRY(one(t, tag, a, tag == BITS ? &t->bits : &t->format));
-        first = tag == BITS ? t->bits : t->format;
+        *(tag == BITS ? &t->bits : &t->format) = v;
         if (a->count > MAX_SAMPLES) return BAD("%llu samples a pixel, up to %d are read", (unsigned long long)a->count, MAX_SAMPLES);
         for (uint64_t i = 1; i < a->count; i++)
-            if (item(t, a, i) != first) return BAD("samples of different %s", tag == BITS ? "bits" : "formats");
+            if (item(t, a, i) != v) return BAD("samples of different %s", tag == BITS ? "bits" : "formats");
         return HPT_OK;
     case EXTRA:
-        HPT_TRY(one(t, tag, a, &t->extra));
+        t->extra = v;
         t->extras = *a;
         return HPT_OK;
     case COLOURS: t->colours = *a; return HPT_OK;
@@ -181,6 +188,22 @@ static const char *codec(uint64_t compression) {
 }
 #endif
 
+#ifdef HPT_HAVE_TIFF
+static hpt_status windows(const tiff *t, hpt__image_info *info) {
+    info->window = 0;
+    for (uint64_t i = 0; i < t->across * t->down * (uint64_t)t->planes; i++) {
+        uint64_t at = item(t, &t->offsets, i), bytes = item(t, &t->bytes, i), window = 0;
+        if (at >= t->n) continue;
+        if (bytes > t->n - at) bytes = t->n - at;
+        HPT_TRY(t->compression == LZMA ? hpt__xz_window(t->d + at, (size_t)bytes, &window) : hpt__zstd_window(t->d + at, (size_t)bytes, &window));
+        if (window > info->window) info->window = window;
+    }
+    if (info->window > 8u << 20) return BAD("compressed with a window of %llu MiB, up to 8 are read", (unsigned long long)info->window >> 20);
+    if (info->window) info->window += 1 << 20;              /* and the decoder itself */
+    return HPT_OK;
+}
+#endif
+
 static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim, hpt__image_info *info, tiff *t) {
     const uint64_t no = UINT64_MAX;
     *t = (tiff){.d = d, .n = n, .w = no, .h = no, .bits = no, .compression = no, .photometric = no, .fill = no, .orientation = no, .samples = no, .rows = no,
@@ -212,6 +235,9 @@ static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim
     /* beside the pixels: one block of all planes, once from the file and once unpacked */
     if (t->block * (uint64_t)t->planes > hpt__image_budget(n, info) - 2 * n - 3 * t->w * t->h) return BAD("strips or tiles of %llux%llu are far larger than the image",
                                                                                             (unsigned long long)t->bw, (unsigned long long)t->bh);
+#ifdef HPT_HAVE_TIFF
+    if (t->compression == LZMA || t->compression == ZSTD) HPT_TRY(windows(t, info));
+#endif
     info->orientation = t->orientation >= 1 && t->orientation <= 8 ? (int)t->orientation : 1;
     return HPT_OK;
 }
@@ -250,6 +276,9 @@ typedef struct source {
 #ifdef HPT_HAVE_TIFF
     TIFF *tif;
     uint64_t pos;
+    uint8_t header[16], directory[8 + 20 * MAX_ENTRIES + 8];    /* what libtiff sees instead of the file's */
+    size_t header_n, directory_n;
+    int no_memory;
     char text[200];
 #endif
 } source;
@@ -272,22 +301,37 @@ static int plain_block(const tiff *t, uint64_t i, uint8_t *to, uint64_t want) {
 }
 
 #ifdef HPT_HAVE_TIFF
+/* libtiff's file: ours, with a header that leads to a directory of the needed entries alone, which lies behind the last byte. */
+static void make_directory(source *s) {
+    const tiff *t = s->t;
+    size_t header = t->big ? 16 : 8, word = t->big ? 8 : 4, head = t->big ? 8 : 2;
+    memcpy(s->header, t->d, header);
+    for (size_t i = 0; i < word; i++) s->header[header - word + i] = (uint8_t)(t->n >> 8 * (t->big_endian ? word - 1 - i : i));
+    s->directory[t->big_endian ? head - 1 : 0] = (uint8_t)t->n_entries;
+    for (int i = 0; i < t->n_entries; i++) memcpy(s->directory + head + t->entry * (size_t)i, t->d + t->entries[i], t->entry);
+    s->header_n = header;
+    s->directory_n = head + t->entry * (size_t)t->n_entries + word;
+}
 static tmsize_t take(thandle_t h, void *to, tmsize_t bytes) {
     source *s = h;
-    if (bytes < 0 || s->pos > s->t->n) return 0;
-    uint64_t left = s->t->n - s->pos, k = (uint64_t)bytes < left ? (uint64_t)bytes : left;
-    memcpy(to, s->t->d + s->pos, (size_t)k);
-    s->pos += k;
-    return (tmsize_t)k;
+    tmsize_t done = 0;
+    while (done < bytes && s->pos < s->t->n + s->directory_n) {
+        uint64_t n = s->t->n, at = s->pos, end = at < s->header_n ? s->header_n : at < n ? n : n + s->directory_n, k = end - at;
+        if (k > (uint64_t)(bytes - done)) k = (uint64_t)(bytes - done);
+        memcpy((uint8_t *)to + done, at < s->header_n ? s->header + at : at < n ? s->t->d + at : s->directory + (at - n), (size_t)k);
+        s->pos += k;
+        done += (tmsize_t)k;
+    }
+    return done;
 }
 static tmsize_t no_write(thandle_t h, void *from, tmsize_t bytes) { (void)h; (void)from; (void)bytes; return 0; }
 static toff_t seek(thandle_t h, toff_t to, int whence) {
     source *s = h;
-    s->pos = whence == SEEK_CUR ? s->pos + to : whence == SEEK_END ? s->t->n + to : to;
+    s->pos = whence == SEEK_CUR ? s->pos + to : whence == SEEK_END ? s->t->n + s->directory_n + to : to;
     return s->pos;
 }
 static int shut(thandle_t h) { (void)h; return 0; }
-static toff_t length(thandle_t h) { return ((source *)h)->t->n; }
+static toff_t length(thandle_t h) { return ((source *)h)->t->n + ((source *)h)->directory_n; }
 static int say(TIFF *tif, void *user, const char *module, const char *fmt, va_list ap) {
     source *s = user;
     (void)tif;
@@ -324,15 +368,38 @@ static int same_view(source *s) {
 static hpt_status open_codec(source *s, uint64_t budget) {
     TIFFOpenOptions *o = TIFFOpenOptionsAlloc();
     if (!o) return hpt__fail_memory(0);
+    make_directory(s);
     TIFFOpenOptionsSetMaxSingleMemAlloc(o, (tmsize_t)(budget < INT64_MAX ? budget : INT64_MAX));
     TIFFOpenOptionsSetErrorHandlerExtR(o, say, s);
     TIFFOpenOptionsSetWarningHandlerExtR(o, hush, s);
     s->tif = TIFFClientOpenExt("", "rm", s, take, no_write, seek, shut, length, NULL, NULL, o);
     TIFFOpenOptionsFree(o);
+    if (!s->tif && strcasestr(s->text, "out of memory")) return hpt__fail_memory(0);
     if (!s->tif) return BAD("%s", s->text[0] ? s->text : "the directory is damaged");
     if (!same_view(s)) return BAD("two readings of the directory differ");
     if (s->t->compression == JPEG && s->t->photometric == YCBCR && s->t->planar == 1) TIFFSetField(s->tif, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
     return HPT_OK;
+}
+
+/* The codec gets the bytes of the block that the file has, and nothing is copied (but where it would reverse bits in place). */
+static int packed_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
+    const tiff *t = s->t;
+    uint64_t at = item(t, &t->offsets, i), bytes = item(t, &t->bytes, i);
+    if (at >= t->n || !bytes) return 0;
+    int cut = bytes > t->n - at;
+    if (cut) bytes = t->n - at;
+    uint8_t *copy = t->fill == 2 ? hpt__alloc((size_t)bytes) : NULL;
+    if (t->fill == 2 && !copy) {
+        s->no_memory = 1;
+        return 0;
+    }
+    if (copy) memcpy(copy, t->d + at, (size_t)bytes);
+    const void *from = copy ? copy : t->d + at;
+    void *in;                           /* libtiff takes it without const, yet only reads */
+    memcpy(&in, &from, sizeof in);
+    int done = TIFFReadFromUserBuffer(s->tif, (uint32_t)i, in, (tmsize_t)bytes, to, (tmsize_t)want);
+    hpt__free(copy);
+    return done && !cut;
 }
 
 /* YCbCr that the JPEG codec does not turn into RGB: libtiff does, a strip or tile at once, last row first. */
@@ -416,18 +483,17 @@ static hpt_status read_blocks(source *s, const hpt__image_limits *lim, uint8_t *
             int whole;
 #ifdef HPT_HAVE_TIFF
             if (abgr) whole = ycbcr_block(s, i, h, abgr, to);
-            else if (s->tif) {
-                int64_t got = t->tiled ? TIFFReadEncodedTile(s->tif, (uint32_t)block, to, (tmsize_t)want) : TIFFReadEncodedStrip(s->tif, (uint32_t)block, to, (tmsize_t)want);
-                whole = got == (int64_t)want;
-            } else
+            else if (s->tif) whole = packed_block(s, block, to, want);
+            else
 #endif
                 whole = plain_block(t, block, to, want);
             if (whole) continue;
             *cut = 1;
-            if (lim->accept_cut) continue;
 #ifdef HPT_HAVE_TIFF
-            if (s->text[0]) return BAD("%s", s->text);
+            if (s->no_memory || strcasestr(s->text, "out of memory") || strcasestr(s->text, "no space for")) return hpt__fail_memory(0);
+            if (s->text[0] && !lim->accept_cut) return BAD("%s", s->text);
 #endif
+            if (lim->accept_cut) continue;
             return BAD("cut, pixels of %s %llu are missing", t->tiled ? "tile" : "strip", (unsigned long long)i);
         }
         for (uint64_t y = 0; y < h; y++) {
@@ -454,6 +520,8 @@ hpt_status hpt__tiff_decode(const uint8_t *d, size_t n, const hpt__image_limits 
     size_t bytes = (size_t)t.block * (size_t)t.planes;
 #ifdef HPT_HAVE_TIFF
     if (t.photometric == YCBCR && t.samples == 3 && t.compression != JPEG) {
+        for (uint64_t i = 0; i < t.across * t.down; i++)        /* libtiff reads these itself */
+            if (!t.bytes.count || item(&t, &t.offsets, i) > n || item(&t, &t.bytes, i) > n - item(&t, &t.offsets, i)) return BAD("cut, pixels of block %llu are missing", (unsigned long long)i);
         if (!(abgr = hpt__alloc((size_t)(t.bw * t.bh) * 4))) return hpt__fail_memory((size_t)(t.bw * t.bh) * 4);
     }
     if (t.compression != 1 || abgr) {

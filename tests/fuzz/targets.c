@@ -81,7 +81,7 @@ static uint64_t image(const uint8_t *p, size_t n) {
         lim.alpha = all ? HPT__ALPHA_WHITE : HPT__ALPHA_DROP;
         lim.orient = lim.accept_cut = all;
         if (hpt__image_scan(p, n, &lim, &info)) continue;
-        declared = 16 * (uint64_t)info.w * (uint64_t)info.h;
+        declared = 16 * (uint64_t)info.w * (uint64_t)info.h + info.window;
         if (hpt__image_decode(p, n, &lim, &im)) continue;
         for (size_t i = 0; i < (size_t)im.w * (size_t)im.h * 3; i++) sum += im.rgb[i];
         if (sum == 0xffffffffu) abort();      /* every pixel was looked at */
