@@ -221,3 +221,138 @@ TEST(image_options) {
     hpt_context_destroy(ctx);
     CHECK(seen || !hpt_has("libpng"));
 }
+
+/* Memory that runs out is never taken for a bad file: with bad_image=skip the image would stay marked. */
+TEST(formats_without_memory) {
+    json_t *c, *all = json_object_get(fixture("formats"), "cases");
+    size_t i;
+    json_array_foreach(all, i, c) {
+        size_t n;
+        if (!has_all(word(c, "needs"))) continue;
+        uint8_t *data = unhex(c, "data", &n);
+        hpt__image_limits lim = limits(word(c, "options"));
+        hpt__image full, im;
+        OK(hpt__image_decode(data, n, &lim, &full));
+        for (int k = 1, more = 1; more; k++) {
+            hpt__alloc_test_fail(k, k & 1);
+            hpt_status st = hpt__image_decode(data, n, &lim, &im);
+            more = hpt__alloc_test_count() >= k;
+            hpt__alloc_test_fail(0, 0);
+            if (st ? st != HPT_ERR_MEMORY || im.rgb : memcmp(im.rgb, full.rgb, (size_t)full.w * (size_t)full.h * 3) != 0)
+                FAIL("%s, allocation %d fails: %s (%s)", word(c, "name"), k, hpt_status_name(st), hpt_last_error());
+            if (!st) hpt__image_free(&im);
+        }
+        hpt__image_free(&full);
+        free(data);
+    }
+}
+
+/* ---- bombs: one megabyte costs less than a second and little memory ---- */
+
+typedef struct bytes { uint8_t *p; size_t n, cap; } bytes;
+static void put(bytes *b, const void *p, size_t n) {
+    if (b->n + n > b->cap) b->p = realloc(b->p, b->cap = 2 * (b->n + n));
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
+}
+static void put_be(bytes *b, uint32_t v) { put(b, (const uint8_t[]){(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v}, 4); }
+static void put_le(bytes *b, uint64_t v, int size) {
+    for (int i = 0; i < size; i++) put(b, (const uint8_t[]){(uint8_t)(v >> 8 * i)}, 1);
+}
+static void chunk(bytes *b, const char *type, const void *p, size_t n) {
+    put_be(b, (uint32_t)n);
+    put(b, type, 4);
+    put(b, p, n);
+    put_be(b, (uint32_t)crc32(0, b->p + b->n - n - 4, (unsigned)(n + 4)));
+}
+static bytes png_start(uint32_t w, uint32_t h, int depth, int colour, int interlace) {
+    bytes b = {0}, header = {0};
+    put(&b, "\x89PNG\r\n\x1a\n", 8);
+    put_be(&header, w);
+    put_be(&header, h);
+    put(&header, (const uint8_t[]){(uint8_t)depth, (uint8_t)colour, 0, 0, (uint8_t)interlace}, 5);
+    chunk(&b, "IHDR", header.p, header.n);
+    free(header.p);
+    return b;
+}
+static bytes zeros(size_t n) {          /* so many zeros, compressed */
+    bytes b = {0};
+    uint8_t *plain = calloc(n, 1);
+    uLongf size = compressBound(n);
+    b.p = malloc(size);
+    compress2(b.p, &size, plain, n, 9);
+    b.n = size;
+    free(plain);
+    return b;
+}
+/* Peak of the process is what getrusage knows, so the bombs run from small to large. */
+static void costs(bytes *b, hpt_status want, const char *say, const char *what) {
+    static const hpt__image_limits lim = {.max_pixels = 1 << 26, .max_bytes = 1 << 26};
+    hpt__image im;
+    struct rusage before, after;
+    struct timespec t0, t1;
+    getrusage(RUSAGE_SELF, &before);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t0);
+    hpt_status st = hpt__image_decode(b->p, b->n, &lim, &im);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t1);
+    getrusage(RUSAGE_SELF, &after);
+    double seconds = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) * 1e-9;
+    size_t most = 4 * b->n + (1 << 20) + (im.rgb ? 16 * (size_t)im.w * (size_t)im.h : 0), grown = (size_t)(after.ru_maxrss - before.ru_maxrss) << 10;
+    if (st != want || (st && !strstr(hpt_last_error(), say))) FAIL("%s: %s (%s)", what, hpt_status_name(st), hpt_last_error());
+    if (seconds > 1) FAIL("%s: %.2f s", what, seconds);
+#ifndef __SANITIZE_ADDRESS__
+    if (grown > most + (4 << 20)) FAIL("%s: %zu bytes of memory, %zu are allowed", what, grown, most);
+#else
+    (void)grown, (void)most;
+#endif
+    if (im.rgb) hpt__image_free(&im);
+    free(b->p);
+    *b = (bytes){0};
+}
+
+TEST(image_bombs) {
+    if (!hpt_has("libpng") || !hpt_has("jpeg-turbo")) SKIP("needs libpng and libjpeg");
+    bytes z8 = zeros(8u << 20), row = zeros(10 * 31), b, text = {0};
+    put(&text, "k\0\0", 3);
+    put(&text, z8.p, z8.n);
+    b = png_start(10, 10, 8, 2, 0);
+    for (int i = 0; i < 128; i++) chunk(&b, i & 1 ? "zTXt" : "iCCP", text.p, text.n);
+    chunk(&b, "IDAT", row.p, row.n);
+    chunk(&b, "IEND", "", 0);
+    costs(&b, HPT_OK, "", "PNG with 1 GB of text");
+    bytes much = zeros(400u << 20);
+    for (int interlace = 0; interlace < 2; interlace++) {
+        b = png_start(10, 10, 8, 2, interlace);
+        chunk(&b, "IDAT", much.p, much.n);
+        chunk(&b, "IEND", "", 0);
+        costs(&b, HPT_ERR_DATA, "more image data than pixels", "PNG that inflates to 400 MB");
+    }
+    free(much.p);
+    /* 59 empty scans of 67 megapixels */
+    static const uint8_t start[] = {0xff, 0xd8, 0xff, 0xdb, 0, 67, 0}, frame[] = {0xff, 0xc2, 0, 11, 8, 0x1f, 0xff, 0x1f, 0xff, 1, 1, 0x11, 0}, scan[] = {0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0, 0};
+    put(&b, start, sizeof start);
+    for (int i = 0; i < 64; i++) put(&b, "\1", 1);
+    put(&b, frame, sizeof frame);
+    for (int i = 0; i < 59; i++) put(&b, scan, sizeof scan);
+    put(&b, "\xff\xd9", 2);
+    costs(&b, HPT_ERR_DATA, "too many scans", "JPEG of 59 scans");
+    /* 30000 tags that name the same 300 KB; private ones are passed over */
+    for (int kind = 0; kind < 2; kind++) {
+        put(&b, "II*\0", 4);
+        put_le(&b, 8, 4);
+        put_le(&b, 30000 + 9, 2);
+        static const uint32_t tags[][3] = {{256, 4, 1}, {257, 4, 1}, {259, 3, 1}, {262, 3, 1}, {273, 4, 8}, {277, 3, 1}, {278, 4, 1}, {279, 4, 1}, {284, 3, 1}};
+        for (int i = 0; i < 9; i++) put_le(&b, tags[i][0], 2), put_le(&b, tags[i][1], 2), put_le(&b, 1, 4), put_le(&b, tags[i][2], 4);
+        for (int i = 0; i < 30000; i++) put_le(&b, kind ? 258 : 60000u, 2), put_le(&b, 3, 2), put_le(&b, kind ? 8 : 340000, 4), put_le(&b, 400000, 4);
+        put_le(&b, 0, 4);
+        uint8_t *eight = malloc(700000);
+        for (int i = 0; i < 350000; i++) eight[2 * i] = 8, eight[2 * i + 1] = 0;
+        put(&b, eight, 700000);
+        free(eight);
+        if (!kind) b.p[8 + 2 + 2 * 12 + 8] = 1;
+        costs(&b, kind ? HPT_ERR_DATA : HPT_OK, kind ? "twice" : "", kind ? "TIFF of 30000 equal tags" : "TIFF of 30000 private tags");
+    }
+    free(z8.p);
+    free(row.p);
+    free(text.p);
+}

@@ -105,7 +105,7 @@ hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, const hpt__image_limi
             hpt__cmyk_pixel(255 - p[0], 255 - p[1], 255 - p[2], p[3], to + 3 * x);
         }
     }
-    if (info->cut && (s->missing || jpeg_lacks_scans(s))) {
+    if (info->cut && (s->missing || s->d.arith_code || jpeg_lacks_scans(s))) {     /* an arithmetic decoder does not say what it made up */
         *cut = 1;
         if (!lim->accept_cut) st = hpt__fail(HPT_ERR_DATA, "JPEG: cut, pixels are missing (truncated=accept takes what is there)");
     } else jpeg_finish_decompress(&s->d);

@@ -46,10 +46,10 @@ static hpt_status find_frame(const uint8_t *p, size_t n, frame *f) {
 static hpt_status walk(const uint8_t *d, size_t n, const hpt__image_limits *lim, hpt__image_info *info, frame *f) {
     int canvas = 0, animated = 0, found = 0, exif = 0;
     *f = (frame){0};
-    if (n < 20) return BAD("cut");
     uint64_t end = 8 + (uint64_t)le32(d + 4);
     info->cut = end > n;
     if (end < n) n = (size_t)end;              /* what follows the container is not its */
+    if (n < 20) return BAD("cut");
     for (size_t at = 12; n - at >= 8;) {
         const uint8_t *p = d + at + 8;
         size_t len = le32(d + at + 4), have = n - at - 8;
