@@ -217,10 +217,10 @@ HPT_API hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, si
  *   *-idx3-ubyte[.gz], *.idx[.gz]                IDX images; labels from option labels_file, or the sibling *-labels-idx1-ubyte
  *   *.npz                                        array npz_images (N,H,W), (N,H,W,1) or (N,H,W,3) uint8; optional npz_labels (N), or (N,classes)
  *   an image file                                one image
- * Only names and sizes are read here for folders and lists; pixels when they are needed. Formats: JPEG, PNG, BMP, PNM, TIFF
- * (uncompressed).
+ * Only names and sizes are read here for folders and lists; pixels when they are needed. Formats: JPEG, PNG, BMP, PNM, TIFF,
+ * WebP (docs/datasets.md has the details; hpt_has("libtiff"), hpt_has("libwebp")).
  * Options: list_root, list_check, label_map, classes, labels_file, npz_images, npz_labels, alpha, invert, pad, bad_image, cache, cache_side, cache_mb,
- * max_pixels, max_file_mb.
+ * max_pixels, max_file_mb, orient, truncated.
  *
  * HPT_ERR_IO      not found or unreadable; a file that a list names is missing (the line is named)
  * HPT_ERR_FORMAT  an empty folder; a list line that is wrong, or its label out of range (its number is named); a corrupt IDX or npz file
