@@ -200,7 +200,7 @@ TEST(idx_and_npz_bounds) {
     OK(hpt__npz_parse(f.p, f.n, "nothing", 0, &a, &found));
     CHECK(!found);
     FAILS(HPT_ERR_FORMAT, "no array", hpt__npz_parse(f.p, f.n, "nothing", 0, &a, NULL));
-    FAILS(HPT_ERR_FORMAT, "need uint8", hpt__npz_parse(f.p, f.n, "labels", 0, &a, NULL));
+    FAILS(HPT_ERR_FORMAT, "neither 0 to 255", hpt__npz_parse(f.p, f.n, "labels", 0, &a, NULL));
     for (size_t i = 0; i < f.n; i++) {
         CHECK(hpt__npz_parse(f.p, i, "images", 0, &a, NULL) < 0);
         f.p[i] ^= 0x11;

@@ -61,22 +61,31 @@ void hpt__collection_drop_classes(hpt__collection *c) {
     c->classes = c->cap_cls = 0;
 }
 
-hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt, ...) {
+static hpt_status note_text(hpt__note **note, size_t *n, int level, const char *fmt, va_list ap) {
     char text[1000];
-    va_list ap;
-    va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
     for (char *p = text; *p; p++)
         if ((unsigned char)*p < 32) *p = ' ';
-    hpt__note *more = hpt__realloc(c->note, sizeof *more * (c->notes + 1)), *n;
-    if (more) c->note = more;
+    hpt__note *more = hpt__realloc(*note, sizeof *more * (*n + 1));
+    if (more) *note = more;
     char *copy = more ? hpt__strdup(text) : NULL;
-    if (!copy) return hpt__fail_memory(sizeof *more * (c->notes + 1));
-    n = &c->note[c->notes++];
-    n->level = level;
-    n->text = copy;
+    if (!copy) return hpt__fail_memory(sizeof *more * (*n + 1));
+    more[(*n)++] = (hpt__note){level, copy};
     return HPT_OK;
+}
+hpt_status hpt__note_add(hpt__note **note, size_t *n, int level, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    hpt_status st = note_text(note, n, level, fmt, ap);
+    va_end(ap);
+    return st;
+}
+hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    hpt_status st = note_text(&c->note, &c->notes, level, fmt, ap);
+    va_end(ap);
+    return st;
 }
 void hpt__collection_why(hpt__collection *c, const char *fmt, ...) {
     va_list ap;
