@@ -5,6 +5,7 @@
 #include "io/torch_write.h"
 #include "nn/model.h"
 #include "support.h"
+#include <zlib.h>
 
 typedef struct rename_ { const char *from, *to; } rename_;
 static const rename_ sequential[] = {{"conv1.", "0."}, {"bn1.", "1."}, {"layer1.", "4."}, {"layer2.", "5."}, {"layer3.", "6."}, {"layer4.", "7."}, {NULL, NULL}},
@@ -409,4 +410,64 @@ TEST(runs_of_the_original_moco_are_resumed) {
         }
         hpt__tensorfile_close(&f);
     }
+}
+
+/* ---- files of the projects themselves ---- */
+
+static void unpack(const char *from, const char *to) {
+    static char buf[1 << 16];
+    gzFile in = gzopen(from, "rb");
+    FILE *out = fopen(to, "wb");
+    int n;
+    if (!in || !out) FAIL("%s, %s: cannot be opened", from, to);
+    while ((n = gzread(in, buf, sizeof buf)) > 0) CHECK(fwrite(buf, 1, (size_t)n, out) == (size_t)n);
+    CHECK(n == 0 && gzclose(in) == Z_OK && !fclose(out));
+}
+/* tests/golden/make_golden.py wrote them, and what must be found in them. */
+TEST(golden_files_load) {
+    json_error_t why;
+    json_t *all = json_load_file("tests/golden/golden.json", 0, &why), *e, *v;
+    hpt_context *ctx = context("reference", 1);
+    hpt_config *plain = config("seed=3");
+    char packed[300], path[300], text[64];
+    const char *tensor;
+    size_t i, k;
+    if (!all) FAIL("golden.json: %s", why.text);
+    CHECK(json_array_size(all) > 15);
+    snprintf(path, sizeof path, "%s/f", temp_dir());
+    json_array_foreach(all, i, e) {
+        const char *file = json_string_value(json_object_get(e, "file")), *says = json_string_value(json_object_get(e, "says"));
+        hpt_model *m;
+        hpt_result *report;
+        snprintf(packed, sizeof packed, "tests/golden/%s.gz", file);
+        unpack(packed, path);
+        hpt_status st = hpt_model_load(ctx, plain, path, &m, &report);
+        if (says) {
+            if (st != HPT_ERR_MISMATCH || !strstr(hpt_last_error(), says)) FAIL("%s: %s, %s", file, hpt_status_name(st), st ? hpt_last_error() : "");
+            hpt_result_destroy(report);
+            continue;
+        }
+        if (st) FAIL("%s: %s", file, hpt_last_error());
+        hpt_model_info info = {.struct_size = sizeof info};
+        OK(hpt_model_get_info(m, &info));
+        snprintf(text, sizeof text, "%s %u %s", info.arch, info.width, info.stem);
+        char want[64];
+        snprintf(want, sizeof want, "%s %d %s", json_string_value(json_object_get(e, "arch")), (int)json_integer_value(json_object_get(e, "width")), json_string_value(json_object_get(e, "stem")));
+        if (strcmp(text, want)) FAIL("%s: %s, not %s", file, text, want);
+        json_t *said = json_loads(json_of(report), 0, NULL);
+        const char *prefix = json_string_value(json_object_get(said, "prefix"));
+        if (strcmp(prefix, json_string_value(json_object_get(e, "prefix")))) FAIL("%s: prefix '%s'", file, prefix);
+        json_array_foreach(json_object_get(e, "values"), k, v) {
+            tensor = json_string_value(json_array_get(v, 0));
+            uint64_t n = (uint64_t)json_integer_value(json_object_get(json_object_get(e, "sizes"), tensor));
+            float *x = malloc(n * 4);
+            OK(hpt_model_get_tensor(m, tensor, x, n));
+            if (x[json_integer_value(json_array_get(v, 1))] != (float)json_real_value(json_array_get(v, 2))) FAIL("%s: %s has other values", file, tensor);
+            free(x);
+        }
+        json_decref(said);
+        hpt_result_destroy(report);
+        hpt_model_destroy(m);
+    }
+    json_decref(all);
 }

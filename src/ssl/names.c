@@ -16,6 +16,7 @@ static int is_counter(const char *name) {
 }
 
 static hpt_status not_ours(const hpt__candidate *c) {
+    if (!c->prefix_len) return hpt__fail(HPT_ERR_MISMATCH, "its network cannot be read: %s", c->why);
     return hpt__fail(HPT_ERR_MISMATCH, "the network under '%.*s' cannot be read: %s", c->prefix_len < 300 ? c->prefix_len : 300, c->prefix, c->why);
 }
 

@@ -99,7 +99,8 @@ static void derive(const hpt__networks *r, hpt__candidate *c) {
         for (blocks[s] = 0; blocks[s] < 64 && block_conv(r, c, s, blocks[s], 1); blocks[s]++)
             ;
     if (!stem) {
-        snprintf(c->why, sizeof c->why, "it has no stem of one convolution and one batch norm");
+        snprintf(c->why, sizeof c->why, "it has no stem of one convolution and one batch norm%s",
+                 part(r, c, "conv1.0", ".weight") ? " but several (a deep stem, as ResNet-C and -D have)" : "");
         return;
     }
     int64_t width = stem->shape[0], side = stem->shape[2];
@@ -322,6 +323,7 @@ const char *hpt__looks_like(const char *canonical) {
     const char *last = strrchr(canonical, '.');
     size_t first = strcspn(canonical, ".");
     if (last && !strcmp(last, ".bias") && last - canonical > 5 && !strncmp(last - 5, "conv", 4)) return "a network whose convolutions have biases (batch norm folded away?)";
+    if (strstr(canonical, ".se.conv.")) return "an ECA-ResNet (channel attention)";
     for (const char *a = canonical; *a; a += strcspn(a, ".") + (a[strcspn(a, ".")] != 0))
         for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
             if (is_word(a, strcspn(a, "."), marks[i].words)) return marks[i].network;
