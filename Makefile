@@ -78,7 +78,7 @@ STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) -lm -ldl -pth
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
-SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c json.c pixels.c handle.c log.c clock.c text.c turn.c) \
+SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c options_hash.c number.c json.c pixels.c handle.c log.c clock.c text.c turn.c) \
        $(addprefix src/io/,file.c folder.c ini.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
        $(addprefix src/data/,classes.c image_scan.c image_pnm.c image_bmp.c image_tiff.c image_window.c image_webp.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c folders.c list.c dataset_open.c known.c annotations.c loader.c) \
        src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \

@@ -38,6 +38,12 @@ char hpt__options_stage(const char *name);                                  /* 0
 int hpt__options_applies(int opt, char stage);
 hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *info);
 const char *hpt__options_key(int opt);
+/* What an option is to a result: it decides it; it is what is done if something goes wrong, or how a file is read that is there already; it
+ * changes nothing (threads, files, speed). The one list of exceptions: whatever is kept for later is kept under hpt__options_hash(). */
+typedef enum hpt__option_role { HPT__DECIDES, HPT__POLICY, HPT__NEUTRAL } hpt__option_role;
+hpt__option_role hpt__options_role(int opt);
+/* Of keys and values in force of a stage (a letter of options.def), but for the neutral ones. */
+uint64_t hpt__options_hash(const hpt__options *o, char stage, uint64_t seed);
 int hpt__options_type(int opt);
 
 /* Values by HPT__OPT_* index: the default where nothing was set. */

@@ -21,12 +21,16 @@ uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {
             h = XXH3_64bits_withSeed(s->pixels + k * bytes, bytes, h);
         }
     }
-    return h;
+    /* options that change pixels; all 0 by default, and then as before there were any */
+    const uint64_t how[] = {(uint64_t)s->pad, (uint64_t)s->invert, (uint64_t)s->cache_side, (uint64_t)s->limits.alpha, (uint64_t)s->limits.orient, (uint64_t)s->limits.accept_cut};
+    int any = 0;
+    for (size_t i = 0; i < sizeof how / sizeof *how; i++) any |= how[i] != 0;
+    return any ? XXH3_64bits_withSeed(how, sizeof how, h) : h;
 }
 
 hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
     const hpt__source *s = ds->src;
-    uint64_t h = hpt__dataset_fingerprint(ds) ^ (uint64_t)s->pad << 8 ^ (uint64_t)s->invert << 16 ^ (uint64_t)s->cache_side << 24 ^ s->limits.alpha;
+    uint64_t h = hpt__dataset_fingerprint(ds);
     for (uint64_t i = 0; i < ds->count; i++) {
         uint64_t k = ds->index[i];
         if (s->label) h = XXH3_64bits_withSeed(&s->label[k], sizeof *s->label, h);

@@ -217,11 +217,11 @@ typedef struct choice { double best; uint64_t step; int head; json_t *curve; } c
 
 static uint64_t work_key(const state *s, const hpt__options *o) {
     const hpt__probe *p = s->p;
-    uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch, p->train.n, p->val.n, p->images, (uint64_t)OPT_I(o, probe_steps), (uint64_t)OPT_I(o, probe_eval_every), (uint64_t)OPT_I(o, seed)};
-    char text[256];
-    h = XXH3_64bits(about, sizeof about);
-    snprintf(text, sizeof text, "%.80s/%.80s/%.20s", OPT_S(o, probe_lr), OPT_S(o, probe_schedule), OPT_S(o, probe_scale));
-    h = XXH3_64bits_withSeed(text, strlen(text), h);
+    uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch, p->train.n, p->val.n, p->images};
+    h = hpt__options_hash(o, 'L', XXH3_64bits_withSeed(p->ctx->be->name, strlen(p->ctx->be->name), XXH3_64bits(about, sizeof about)));
+    if (p->train.x) h = XXH3_64bits_withSeed(p->train.x, sizeof(float) * (size_t)p->train.n * (size_t)s->dim, h);
+    if (p->val.y) h = XXH3_64bits_withSeed(p->val.y, sizeof *p->val.y * (size_t)p->val.n, h);
+    else if (p->val.multi) h = XXH3_64bits_withSeed(p->val.multi, (size_t)p->val.n * (size_t)s->classes, h);
     if (p->train.y) h = XXH3_64bits_withSeed(p->train.y, sizeof *p->train.y * (size_t)p->train.n, h);
     else h = XXH3_64bits_withSeed(p->train.multi, (size_t)p->train.n * (size_t)s->classes, h);
     return XXH3_64bits_withSeed(p->val.x, sizeof(float) * (size_t)p->val.n * (size_t)s->dim, h);     /* so a probe of other weights does not go on here */

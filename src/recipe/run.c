@@ -41,33 +41,24 @@ static void mix(uint64_t *h, const char *text) { *h = XXH3_64bits_withSeed(text,
 static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     const hpt__section *s = &r->sections[in->section];
     hpt_config *c;
-    size_t n = 0;
     uint64_t h = 0, f = 0;
     HPT_TRY(hpt__instance_config(r, in, &c));
     hpt_status st = HPT_OK;
-    if (hpt__kinds[s->kind].stage && hpt__options_applies(HPT__OPT_workers, hpt__options_stage(hpt__kinds[s->kind].stage))) st = hpt_config_set(c, "workers", "0");       /* changes no result */
-    const char *stage = hpt__kinds[s->kind].stage ? hpt__kinds[s->kind].stage : "context";
-    hpt_config_json(c, stage, NULL, 0, &n);
-    char *text = hpt__alloc(n + 1);
-    if (!text) st = hpt__fail_memory(n);
-    if (!st) st = hpt_config_json(c, stage, text, n + 1, NULL);
-    if (!st) {
-        mix(&h, hpt_version_string());
-        mix(&h, r->ctx->be->name);
-        mix(&h, hpt__kinds[s->kind].word);
-        mix(&h, text);
-        h = XXH3_64bits_withSeed(&in->seed, sizeof in->seed, h);
-        static const char *const own[] = {"metric", "layer", "group", "over", "by"};
-        for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-            const char *v = s->kind == HPT__S_SIMILARITY || s->kind == HPT__S_CHOOSE ? hpt__instance_value(r, in, own[i]) : NULL;
-            mix(&h, v ? v : "");
-        }
-        for (int i = 0; i < in->n_input; i++) {
-            mix(&h, in->input[i].key);
-            h = XXH3_64bits_withSeed(&r->instances[in->input[i].instance].key, sizeof h, h);
-        }
+    mix(&h, hpt_version_string());
+    mix(&h, r->ctx->be->name);
+    mix(&h, hpt__kinds[s->kind].word);
+    if (hpt__kinds[s->kind].stage) h = hpt__options_hash(&c->o, hpt__options_stage(hpt__kinds[s->kind].stage), h);
+    h = XXH3_64bits_withSeed(&in->seed, sizeof in->seed, h);
+    static const char *const own[] = {"metric", "layer", "group", "over", "by"};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        const char *v = s->kind == HPT__S_SIMILARITY || s->kind == HPT__S_CHOOSE ? hpt__instance_value(r, in, own[i]) : NULL;
+        mix(&h, v ? v : "");
     }
-    if (!st && in->file) {
+    for (int i = 0; i < in->n_input; i++) {
+        mix(&h, in->input[i].key);
+        h = XXH3_64bits_withSeed(&r->instances[in->input[i].instance].key, sizeof h, h);
+    }
+    if (in->file) {
         st = file_hash(in->file, &f);
         if (st) {
             const hpt__line *l = hpt__section_line(s, hpt__section_line(s, "init") ? "init" : "model");
@@ -76,7 +67,6 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
         h = XXH3_64bits_withSeed(&f, sizeof f, h);
     }
     in->key = h;
-    hpt__free(text);
     hpt_config_destroy(c);
     /* "hpt steps=500 seed 1" and a folder that a person can recognise */
     char name[512], dir[256];
@@ -262,7 +252,7 @@ static hpt_status estimate(hpt_recipe *r) {
 }
 
 hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
-    static const char *const words[] = {"to do", "begun", "running", "done"};
+    static const char *const words[] = {[HPT__I_NEW] = "to do", [HPT__I_PART] = "begun", [HPT__I_RUNNING] = "running", [HPT__I_DONE] = "done"};
     HPT_TRY(hpt__recipe_prepare(r));
     HPT_TRY(estimate(r));
     json_t *list = json_array();

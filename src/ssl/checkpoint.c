@@ -114,14 +114,8 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
 
 /* ---- session ---- */
 
-/* Options that must be equal for a resumed run; workers and the like may differ. */
-static int must_match(int opt) {
-    static const int free_to_change[] = {HPT__OPT_workers, HPT__OPT_threads, HPT__OPT_cache, HPT__OPT_cache_mb, HPT__OPT_carry_head, HPT__OPT_backbone_prefix,
-                                         HPT__OPT_unused, HPT__OPT_on_nonfinite, HPT__OPT_cuda_graph, HPT__OPT_augment_on, HPT__OPT_alarm};
-    for (size_t i = 0; i < sizeof free_to_change / sizeof *free_to_change; i++)
-        if (opt == free_to_change[i]) return 0;
-    return hpt__options_applies(opt, 'P');
-}
+/* Options that must be equal for a resumed run. */
+static int must_match(int opt) { return hpt__options_applies(opt, 'P') && hpt__options_role(opt) == HPT__DECIDES; }
 
 /* Options whose "auto" the checkpoint replaces by what it meant, so that the same run is recognised. */
 static void option_text(const hpt_session *s, int opt, char *text, size_t size) {

@@ -202,10 +202,8 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
     const hpt__state_part all[WORK_PARTS] = {{x, p * 4}, {x + p, p * 4}, {x + 2 * p, s * 4}, {x + 2 * p + s, h * 4}, {x + 2 * p + s + h, h * 4},
                                              {best->params, p * 4}, {best->stats, s * 4}, {best->w, t->n_head * 4}, {best->b, (size_t)t->classes * 4}};
     memcpy(w->part, all, sizeof all);
-    char text[512];
-    snprintf(text, sizeof text, "%.60s/%.60s/%g/%d/%d/%lld/%g/%g/%.10s/%lld/%lld", OPT_S(t->o, ft_lr), OPT_S(t->o, ft_length), OPT_F(t->o, ft_head_factor), t->micro, t->parts, (long long)OPT_I(t->o, ft_eval_every),
-             OPT_F(t->o, ft_momentum), OPT_F(t->o, ft_weight_decay), OPT_S(t->o, ft_drops), (long long)OPT_I(t->o, seed), (long long)OPT_I(t->o, ft_augment));
-    w->key = XXH3_64bits_withSeed(text, strlen(text), XXH3_64bits(t->m->params, p * 4));
+    w->key = XXH3_64bits_withSeed(t->be->name, strlen(t->be->name), XXH3_64bits_withSeed(t->m->stats, s * 4, XXH3_64bits(t->m->params, p * 4)));
+    w->key = hpt__options_hash(t->o, 'F', w->key);
     for (int i = 0; i < 2; i++) {
         const hpt__truth *truth = &t->sets->truth[i];
         uint64_t id = hpt__dataset_fingerprint(t->sets->ds[i]);

@@ -56,12 +56,7 @@ static hpt_status load_kept(search *s, const hpt__sets *sets) {
     uint64_t h = XXH3_64bits_withSeed(s->in->base->params, s->in->base->net.n_params * 4, XXH3_64bits(s->in->base->stats, s->in->base->net.n_stats * 4)), id;
     const hpt__pixels *px = &s->in->base->pixels;
     h = XXH3_64bits_withSeed(px->mean, sizeof px->mean, XXH3_64bits_withSeed(px->std, sizeof px->std, h));
-    char text[4100];
-    for (int i = 0; i < HPT__OPT_COUNT; i++) {
-        if (!hpt__options_applies(i, 'S') || i == HPT__OPT_workers || i == HPT__OPT_search_dir || i == HPT__OPT_search_save_every) continue;
-        hpt__options_get(s->in->o, hpt__options_key(i), text, sizeof text, NULL);
-        h = XXH3_64bits_withSeed(text, strlen(text), h);
-    }
+    h = hpt__options_hash(s->in->o, 'S', XXH3_64bits_withSeed(s->in->ctx->be->name, strlen(s->in->ctx->be->name), h));
     for (int i = -2; i < s->in->n; i++) {
         HPT_TRY(hpt__dataset_identity(i == -2 ? s->in->train : i == -1 ? s->in->val : s->in->source[i], &id));
         h = XXH3_64bits_withSeed(&id, sizeof id, h);

@@ -27,14 +27,8 @@ static void session_free(void *p) {
 static hpt_status same_on_all_ranks(hpt_session *s) {
     static const char *const what[] = {"options", "images", "weights"};
     hpt__comm *c = s->ctx->comm;
-    uint64_t mine[3] = {0, s->fingerprint, XXH3_64bits_withSeed(s->model->params, s->model->net.n_params * 4, XXH3_64bits(s->pixels.mean, sizeof s->pixels.mean) ^ XXH3_64bits(s->pixels.std, sizeof s->pixels.std) << 1)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
-    char text[4100];
+    uint64_t mine[3] = {hpt__options_hash(&s->opt, 'P', 0), s->fingerprint, XXH3_64bits_withSeed(s->model->params, s->model->net.n_params * 4, XXH3_64bits(s->pixels.mean, sizeof s->pixels.mean) ^ XXH3_64bits(s->pixels.std, sizeof s->pixels.std) << 1)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
     if (!all) return hpt__fail_memory(sizeof mine * (size_t)c->size);
-    for (int i = 0; i < HPT__OPT_COUNT; i++)
-        if (hpt__options_applies(i, 'P') && i != HPT__OPT_workers) {
-            hpt__options_get(&s->opt, hpt__options_key(i), text, sizeof text, NULL);
-            mine[0] = XXH3_64bits_withSeed(text, strlen(text), mine[0]);
-        }
     hpt_status st = c->host_gather(c, mine, all, sizeof mine);
     for (int r = 0; !st && r < c->size; r++)
         for (int i = 0; i < 3; i++)
