@@ -6,6 +6,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "core/context.h"
+#include "data/dataset.h"
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -177,16 +178,13 @@ static hpt_status measure(hpt_recipe *r, const hpt__instance *in, hpt_context *c
     int d = hpt__instance_input(in, "data", 0);
     hpt_dataset *ds = d < 0 ? NULL : r->instances[in->input[d].instance].ds, *part = NULL;
     hpt_status st = ds ? hpt__instance_config(r, in, &c) : HPT_END;
-    uint64_t first[64], n = d < 0 ? 0 : r->instances[in->input[d].instance].images;
-    if (n > 64) n = 64;
-    for (uint64_t i = 0; i < n; i++) first[i] = i;
     int64_t batch = st ? 0 : OPT_I(&c->o, batch_size) < 32 ? OPT_I(&c->o, batch_size) : 32;
     if (!st) st = hpt_config_set_int(c, "batch_size", batch);
     if (!st) st = hpt_config_set(c, "bn_group", "0");
     if (!st) st = hpt_config_set(c, "carry_key", "0");
     if (!st) st = hpt_config_set(c, "carry_queue", "0");
     if (!st) st = hpt_config_set_int(c, "steps", 3);
-    if (!st) st = hpt_dataset_subset(ds, first, n, &part);
+    if (!st) st = hpt__dataset_readable(ds, 64, &part);
     if (!st) st = hpt_model_create(ctx, c, &m);
     if (!st) st = hpt_session_create(ctx, c, m, part, &session);
     if (!st) st = hpt_session_step(session, NULL);

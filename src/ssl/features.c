@@ -182,8 +182,11 @@ hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o,
     uint64_t limit = (uint64_t)OPT_I(o, refresh_images);
     hpt_dataset *part;
     HPT_TRY(hpt__dataset_normalization(ds, o, &m->pixels, 0, pixels));
-    HPT_TRY(hpt__dataset_readable(ds, limit ? limit : ds->count, &part));
-    hpt_status st = refresh_bn(m, part, o, images, pixels);
-    hpt__handle_close(part, HPT__KIND_DATASET);
-    return st;
+    for (;;) {
+        HPT_TRY(hpt__dataset_readable(ds, limit ? limit : ds->count, &part));
+        uint64_t known = ds->src->bad_count;
+        hpt_status st = refresh_bn(m, part, o, images, pixels);
+        hpt__handle_close(part, HPT__KIND_DATASET);
+        if (st != HPT_ERR_DATA || ds->src->bad_count == known) return st;       /* else one went away meanwhile: again, without it */
+    }
 }

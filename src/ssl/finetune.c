@@ -475,7 +475,7 @@ static hpt_status hold_out(hpt_dataset *all, uint64_t seed, hpt_dataset **train,
     return st;
 }
 
-hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
+static hpt_status finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
     HPT__TURN(m->ctx);
     hpt__sets sets;
     hpt_dataset *own[3] = {NULL, NULL, NULL};       /* without val: two parts, and what they are parts of */
@@ -512,4 +512,13 @@ hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
         if (own[i]) hpt__handle_close(own[i], HPT__KIND_DATASET);
     if (st) hpt__tuned_free(best);
     return st;
+}
+hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
+    uint64_t known = 0;
+    hpt__sets_again(HPT_OK, train, val, test, &known);
+    for (;;) {
+        hpt_status st = finetune(m, train, val, test, o, result, best, test_logits);
+        if (!hpt__sets_again(st, train, val, test, &known)) return st;
+        json_object_clear(result);
+    }
 }

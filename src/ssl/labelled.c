@@ -176,6 +176,12 @@ void hpt__sets_close(hpt__sets *s) {
     memset(s, 0, sizeof *s);
 }
 
+int hpt__sets_again(hpt_status st, const hpt_dataset *train, const hpt_dataset *val, const hpt_dataset *test, uint64_t *known) {
+    uint64_t before = *known;
+    *known = train->src->bad_count + (val ? val->src->bad_count : 0) + (test ? test->src->bad_count : 0);
+    return st == HPT_ERR_DATA && *known > before;
+}
+
 void hpt__sets_spread(const hpt__sets *s, int i, float *rows) {
     const hpt_dataset *all = s->given[i], *ds = s->ds[i];
     size_t k = (size_t)s->classes;

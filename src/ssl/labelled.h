@@ -33,6 +33,9 @@ hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hp
 void hpt__sets_close(hpt__sets *s);
 /* Into the result: images of each set, unreadable ones, classes that only train has, and how classes were matched where there was a choice. */
 void hpt__sets_report(const hpt__sets *s, json_t *result);
+/* Did an evaluation fail because an image of these sets could not be read any more (bad_image=skip)? Then it is made again, without that image.
+ * val and test may be NULL. known: what was unreadable before, from the call with HPT_OK; updated. */
+int hpt__sets_again(hpt_status st, const hpt_dataset *train, const hpt_dataset *val, const hpt_dataset *test, uint64_t *known);
 /* rows: of the readable images of set i, s->classes values each, in memory for all images given -> in the order given, NaN for the others. */
 void hpt__sets_spread(const hpt__sets *s, int i, float *rows);
 /* "unreadable": {set: {"count", "names" (at most 100)}} where ds has some, and added to "unreadable_images". */

@@ -111,7 +111,7 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
     return HPT_OK;
 }
 
-hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, json_t *result, float *test_logits) {
+static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, json_t *result, float *test_logits) {
     HPT__TURN(m->ctx);
     hpt__sets s;
     float *x[3] = {NULL, NULL, NULL};
@@ -146,7 +146,17 @@ hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val,
     return st;
 }
 
-hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, const hpt__options *base, json_t *result) {
+hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, float *test_logits) {
+    uint64_t known = 0;
+    hpt__sets_again(HPT_OK, train, val, test, &known);
+    for (;;) {
+        hpt_status st = linear(m, train, val, test, o, result, test_logits);
+        if (!hpt__sets_again(st, train, val, test, &known)) return st;
+        json_object_clear(result);
+    }
+}
+
+static hpt_status knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, const hpt__options *base, json_t *result) {
     HPT__TURN(m->ctx);
     hpt__sets s;
     hpt__score score;
@@ -169,4 +179,13 @@ hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, c
     hpt__free(votes);
     hpt__sets_close(&s);
     return st;
+}
+hpt_status hpt__model_knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, const hpt__options *o, json_t *result) {
+    uint64_t known = 0;
+    hpt__sets_again(HPT_OK, train, NULL, test, &known);
+    for (;;) {
+        hpt_status st = knn(m, train, test, o, result);
+        if (!hpt__sets_again(st, train, NULL, test, &known)) return st;
+        json_object_clear(result);
+    }
 }

@@ -211,12 +211,19 @@ static hpt_status some_features(const search *s, hpt_dataset *ds, const hpt__opt
     HPT_TRY(hpt__dataset_order(ds, (uint64_t)OPT_I(o, seed), &index));
     hpt_status st = hpt__dataset_new(s->in->ctx, ds->src, index, ds->count, &all);
     hpt__free(index);
-    if (!st) st = hpt__dataset_readable(all, most, &part);
+    for (uint64_t known = 0; !st;) {
+        st = hpt__dataset_readable(all, most, &part);
+        known = ds->src->bad_count;
+        *n = st ? 0 : part->count;
+        if (!st && !(*x = hpt__alloc(sizeof **x * (size_t)*n * (size_t)s->in->base->net.feature_dim))) st = hpt__fail_memory((size_t)*n * 4);
+        if (!st) st = hpt__features(s->in->base, part, o, *x);
+        if (part) hpt__handle_close(part, HPT__KIND_DATASET);
+        if (st != HPT_ERR_DATA || ds->src->bad_count == known) break;
+        hpt__free(*x);          /* one went away meanwhile: again, without it */
+        *x = NULL;
+        st = HPT_OK;
+    }
     if (all) hpt__handle_close(all, HPT__KIND_DATASET);
-    *n = st ? 0 : part->count;
-    if (!st && !(*x = hpt__alloc(sizeof **x * (size_t)*n * (size_t)s->in->base->net.feature_dim))) st = hpt__fail_memory((size_t)*n * 4);
-    if (!st) st = hpt__features(s->in->base, part, o, *x);
-    if (part) hpt__handle_close(part, HPT__KIND_DATASET);
     return st;
 }
 /* sets: the target's, with the normalisation that all sets are seen with. */
