@@ -8,6 +8,7 @@
 #include "shell.h"
 #include "ssl/labelled.h"
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -645,6 +646,33 @@ TEST(files_that_vanish) {
     CHECK(third->count == 7);
 }
 
+/* A process that has no file descriptor left has no unreadable images: the call fails, and later all is well. */
+TEST(lack_of_descriptors_is_no_bad_image) {
+    hpt_context *ctx = context("reference", 1);
+    char *dir = temp_dir(), path[600];
+    hpt_config *c = config(SMALL "workers=1 pixel_mean=0.5,0.5,0.5 pixel_std=0.2,0.2,0.2");
+    hpt_model *m;
+    json_t *j;
+    hpt_dataset_info info = {.struct_size = sizeof info};
+    int held[1024], n = 0;
+    struct rlimit few = {64, 64};
+    OK(hpt_model_create(ctx, c, &m));
+    for (int k = 0; k < 3; k++) {
+        snprintf(path, sizeof path, "%s/set", dir);
+        put_class(path, colours[k], k, 4, 0);
+    }
+    hpt_dataset *ds = open_set(ctx, c, "%s/set", dir);
+    CHECK(!setrlimit(RLIMIT_NOFILE, &few));
+    while ((held[n] = dup(1)) >= 0) n++;
+    FAILS(HPT_ERR_IO, "00.ppm", hpt_model_features(m, ds, c, (float[12 * 128]){0}, 12 * 128));
+    FAILS(HPT_ERR_IO, "00.ppm", score(KNN, m, ds, NULL, ds, c, &j));
+    while (n) close(held[--n]);
+    OK(hpt_dataset_get_info(ds, &info));
+    CHECK(info.bad_images == 0);
+    OK(score(KNN, m, ds, NULL, ds, c, &j));
+    CHECK(number_of(j, "test_images") == 12 && number_of(j, "knn_score") == 100);
+}
+
 /* The monitor of a pretraining run. */
 TEST(monitor_goes_by_names_and_leaves_out) {
     hpt_context *ctx = context("reference", 1);
@@ -809,6 +837,10 @@ TEST(commands_say_what_they_left_out) {
     CHECK(strstr(output, said) && !stat(path, &s) && s.st_size == 128 + 5 * 128 * 4);
     RUN(HPT_TEST_BIN "/hpt refresh-bn --data %s/test %s --out %s/m.pth 2>&1", dir, o, dir);
     CHECK(strstr(output, said));
+    RUN(HPT_TEST_BIN "/hpt pretrain --data %s/test %s --out %s/run --steps 2 --batch_size 4 --bn_group 4 --moco_k 8 --json 2>/dev/null", dir, o, dir);
+    CHECK((j = json_loads(output, 0, NULL)) && number_of(j, "unreadable_images") == 1 && strstr(text_at(j, "unreadable", "data", "names"), "blue/01"));
+    RUN(HPT_TEST_BIN "/hpt pretrain --data %s/test %s --out %s/run2 --steps 2 --batch_size 4 --bn_group 4 --moco_k 8", dir, o, dir);
+    CHECK(strstr(output, "data: 5 images, 1 unreadable (others stood in):") && strstr(output, "blue/01"));
     RUN(HPT_TEST_BIN "/hpt similarity %s/m.pth %s/m.pth --data %s/test --bad_image skip --image_size 16 --backend reference", dir, dir, dir);
     CHECK(strstr(output, "over 5 images: 1.0000") && strstr(output, said));
     snprintf(path, sizeof path, "%s/test", dir);
