@@ -333,6 +333,39 @@ TEST(costly_tensors) {
 
 /* ---- arrays ---- */
 
+static blob npy_header(const char *shape) {
+    blob b = {0};
+    char line[118];
+    snprintf(line, sizeof line, "{'descr': '|u1', 'fortran_order': False, 'shape': (%s), }", shape);
+    put(&b, "\x93NUMPY\1\0\x76\0", 10);
+    memset(line + strlen(line), ' ', sizeof line - strlen(line));
+    line[117] = '\n';
+    put(&b, line, sizeof line);
+    return b;
+}
+static void npz(const char *name, const blob *head, size_t zeros, int cut) {
+    packed k = pack(head->p, head->n, zeros);
+    if (cut) k.raw.n /= 2;
+    blob b = zip(&(member){"images.npy", NULL, &k}, 1);
+    within("npz", name, &b);
+    free(k.raw.p);
+}
+TEST(costly_npz) {
+    blob lie = npy_header("1, 4, 4"), none = {calloc(1, 128), 128, 0}, objects = npy_header("1, 4, 4");
+    blob honest = npy_header("128, 1024, 1024"), far = npy_header("1048576, 1024, 1024");
+    memcpy(objects.p + 22, "O', ", 4);
+    npz("one GiB under a small header", &lie, 1024, 0);
+    npz("one GiB without a header", &none, 1024, 0);
+    npz("one GiB of objects", &objects, 1024, 0);
+    npz("a shape far beyond the data", &far, 1024, 0);
+    npz("an honest array", &honest, 128, 0);
+    npz("an honest array, cut", &honest, 128, 1);
+    blob b = {0};
+    const member two[] = {{"images.npy", &honest, NULL}, {"labels.npy", &lie, NULL}};
+    b = zip(two, 2);
+    within("npz", "headers without data", &b);
+    ended();
+}
 TEST(costly_idx) {
     static const uint8_t head[16] = {0, 0, 8, 3, 0, 0, 0, 64, 0, 0, 4, 0, 0, 0, 4, 0};
     for (int lie = 0; lie < 2; lie++) {
