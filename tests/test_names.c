@@ -4,6 +4,7 @@
 #include "io/tensorfile.h"
 #include "io/torch_write.h"
 #include "nn/model.h"
+#include "ssl/names.h"
 #include "support.h"
 #include <zlib.h>
 
@@ -173,7 +174,8 @@ TEST(another_network_with_our_names_is_refused) {
         {"layer1.0.se.fc1.weight", "SE-ResNet"}, {"layer4.0.se_module.fc2.bias", "SE-ResNet"}, {"layer2.0.eca.conv.weight", "ECA"}, {"layer1.0.bn1.IN.weight", "IBN"},
         {"layer3.0.conv2.1.filt", "blur pools"}, {"maxpool.1.filt", "blur pools"}, {"layer1.0.ca.fc1.weight", "attention"}, {"layer1.0.conv1.bias", "biases"},
         {"conv2.weight", "deep stem"}, {"bn3.weight", "deep stem"}, {"layer2.0.norm3.weight", "layer2.0.norm3.weight"}, {"layer5.0.conv1.weight", "layer5.0.conv1.weight"},
-        {"layer1.0.conv2.conv_offset.weight", "deformable"}, {"layer1.3.weight", "layer1.3.weight"}, {"layer1.0.conv1.weight_mask", "pruned"}};
+        {"layer1.0.conv2.conv_offset.weight", "deformable"}, {"layer1.3.weight", "layer1.3.weight"}, {"layer1.0.conv1.weight_mask", "pruned"},
+        {"bam1.gate_c.gate_activation.weight", "attention"}, {"ca1.fc1.weight", "attention"}, {"layer2.0.se.conv.weight", "ECA"}};
     static const char *const beside[] = {"fc.weight", "head.fc.bias", "projector.0.weight", "queue", "bn1.num_batches_tracked", "layer1.0.bn1.num_batches_tracked",
                                          "attnpool.c_proj.weight", "prototypes.weight", "neck.conv1.weight", "predictor.layers.0.weight"};
     hpt_context *ctx = context("reference", 1);
@@ -221,7 +223,8 @@ TEST(another_network_with_our_names_is_refused) {
 TEST(another_architecture_is_named) {
     static const struct { const char *tensor; int64_t shape[4]; const char *says; } other[] = {
         {"layer1.0.conv2.weight", {16, 4, 3, 3}, "ResNeXt: layer1.0.conv2 has 4 groups"}, {"layer1.0.conv2.weight", {32, 32, 3, 3}, "wide ResNet"},
-        {"conv1.weight", {16, 1, 3, 3}, "takes 1 channels"}, {"conv1.weight", {16, 3, 5, 5}, "5x5"}, {"conv1.weight", {24, 3, 3, 3}, "24 channels"}};
+        {"conv1.weight", {16, 1, 3, 3}, "takes 1 channels"}, {"conv1.weight", {16, 3, 5, 5}, "5x5"}, {"conv1.weight", {24, 3, 3, 3}, "24 channels"},
+        {"conv1.weight", {32, 3, 3, 3}, "gives 32 channels and its first block takes 16"}};
     hpt_context *ctx = context("reference", 1);
     hpt_model *m = model_of(ctx, TINY, 10), *got;
     hpt_config *plain = config("seed=3");
@@ -470,4 +473,67 @@ TEST(golden_files_load) {
         hpt_model_destroy(m);
     }
     json_decref(all);
+}
+
+/* A tensor that cannot be read stops a load only if it is needed, and is listed in any case. */
+TEST(unreadable_tensors_stop_a_load_only_if_needed) {
+    static const char *const names[] = {"state_dict/freqs", "state_dict/layer3.0.conv1.weight", "state_dict/layer1.0.conv1.weight", "state_dict/fc.weight"};
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, TINY, 11);
+    char path[200], text[8000];
+    snprintf(path, sizeof path, "%s/f.pth", temp_dir());
+    for (int k = 0; k < 4; k++) {
+        hpt__tensorfile f;
+        hpt__networks r;
+        write_file(path, m, "state_dict/", NULL, k == 0 ? "freqs" : k == 3 ? "fc.weight" : NULL, NULL);
+        OK(hpt__tensorfile_open(&f, path));
+        hpt__ftensor *x = (hpt__ftensor *)(uintptr_t)hpt__tensorfile_find(&f, names[k]);
+        CHECK(x);
+        x->unreadable = "complex64";
+        x->data = NULL;
+        OK(hpt__recognise(&f, &r));
+        json_t *report = json_object();
+        OK(hpt__names_check(&r, &r.c[0], report));
+        hpt__names_summary(&r, &r.c[0], report, text, sizeof text);
+        int needed = k == 1 || k == 2;
+        CHECK(json_is_true(json_object_get(report, "loads")) == !needed);
+        const char *why = json_string_value(json_object_get(report, "refused"));
+        CHECK(!needed || (strstr(why, names[k]) && strstr(why, "complex64")));
+        CHECK(json_array_size(json_object_get(report, "unreadable")) == 1 && strstr(text, "unreadable  ") && strstr(text, names[k]));
+        json_decref(report);
+        hpt__networks_fini(&r);
+        hpt__tensorfile_close(&f);
+    }
+}
+
+/* A recipe whose file does not hold its network is refused by the plan, with the line. */
+TEST(a_plan_looks_into_files_of_weights) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, TINY, 12);
+    char *dir = temp_dir(), path[300], out[300];
+    for (int i = 0; i < 8; i++) {
+        snprintf(path, sizeof path, "%s/%d.ppm", dir, i);
+        FILE *f = fopen(path, "wb");
+        CHECK(f && fprintf(f, "P6 8 8 255\n") > 0);
+        for (int k = 0; k < 192; k++) fputc(i * 30 + k % 3, f);
+        fclose(f);
+    }
+    snprintf(path, sizeof path, "%s/net.pth", dir);
+    OK(hpt_model_save(m, path, "torchvision"));
+    for (int right = 0; right < 2; right++) {
+        hpt_recipe *r;
+        hpt_result *plan;
+        snprintf(path, sizeof path, "%s/r.ini", dir);
+        snprintf(out, sizeof out, "%s/out", dir);
+        FILE *f = fopen(path, "w");
+        CHECK(f);
+        fprintf(f, "[recipe]\nname = x\n[data t]\npath = %s\n[pretrain p]\ndata = t\ninit = %s/net.pth\nsteps = 2\nbatch_size = 4\nbn_group = 0\nmoco_k = 8\nimage_size = 16\n%s", dir, dir,
+                right ? "arch = resnet10\nwidth = 16\nstem = small\n" : "arch = resnet18\n");
+        fclose(f);
+        OK(hpt_recipe_open(config("backend=reference"), path, out, &r));
+        if (right) OK(hpt_recipe_plan(r, &plan));
+        else FAILS(HPT_ERR_MISMATCH, "r.ini, line 7", hpt_recipe_plan(r, &plan));
+        if (!right) CHECK(strstr(hpt_last_error(), "the file is a resnet10 of width 16"));
+        hpt_recipe_destroy(r);
+    }
 }

@@ -122,9 +122,30 @@ static hpt_status context_config(const hpt_recipe *r, int threads, hpt_config **
 }
 static int worker_threads(const hpt_recipe *r) { return r->ctx->threads / r->jobs > 0 ? r->ctx->threads / r->jobs : 1; }
 
+/* A stage that begins with a file of weights: does the file hold its network? Found now, not after hours of other stages. last: what was asked
+ * before (instances of one section follow each other and mostly ask the same). */
+static hpt_status try_weights(hpt_recipe *r, hpt__instance *in, char *last, size_t size) {
+    static const char *const keys[] = {"arch", "width", "stem", "backbone_prefix", "unused", "carry_head", "moco_dim", "mlp"};
+    const hpt__section *s = &r->sections[in->section];
+    const hpt__line *l = hpt__section_line(s, hpt__section_line(s, "init") ? "init" : "model");
+    char asked[6000], value[400];
+    hpt_config *c;
+    hpt_model *m = NULL;
+    int n = snprintf(asked, sizeof asked, "%.4200s", in->file);
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!hpt_config_get(c, keys[i], value, sizeof value, NULL) && (size_t)n < sizeof asked) n += snprintf(asked + n, sizeof asked - (size_t)n, "|%.150s", value);
+    hpt_status st = strcmp(asked, last) ? hpt_model_load(r->ctx, c, in->file, &m, NULL) : HPT_OK;
+    hpt_model_destroy(m);
+    hpt_config_destroy(c);
+    snprintf(last, size, "%s", asked);
+    return st ? hpt__fail_context(st, "%.300s, line %d", s->file, l ? l->line : s->line) : HPT_OK;
+}
+
 static hpt_status prepare(hpt_recipe *r) {
     const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
     hpt_config *c = NULL;
+    char weights[6000] = "";
     HPT_TRY(hpt__recipe_check(r));
     if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
     HPT_TRY(hpt__recipe_expand(r));
@@ -142,6 +163,7 @@ static hpt_status prepare(hpt_recipe *r) {
         st = hpt__stage_cost(r, &r->instances[i]);
         if (!st) st = make_key(r, &r->instances[i]);
         if (!st) look(&r->instances[i]);
+        if (!st && r->instances[i].file && r->instances[i].state == HPT__I_NEW) st = try_weights(r, &r->instances[i], weights, sizeof weights);
     }
     if (!st && r->jobs > r->ctx->threads) r->jobs = r->ctx->threads;
     return st;

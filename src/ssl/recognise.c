@@ -114,6 +114,8 @@ static void derive(const hpt__networks *r, hpt__candidate *c) {
         snprintf(c->why, sizeof c->why, "a network of %d, %d, %d, %d %s blocks is none that libhpt knows%s", blocks[0], blocks[1], blocks[2],
                  blocks[3], bottleneck ? "bottleneck" : "basic",
                  bottleneck && blocks[1] == 8 && blocks[2] == 36 ? " (looks like a resnet152)" : "");
+    else if (c->block->ndim == 4 && c->block->shape[1] != width)
+        snprintf(c->why, sizeof c->why, "its first convolution gives %lld channels and its first block takes %lld (a deep stem?)", (long long)width, (long long)c->block->shape[1]);
     else if (stem->shape[1] != 3)
         snprintf(c->why, sizeof c->why, "its first convolution takes %lld channels, not the 3 of RGB", (long long)stem->shape[1]);
     else if (side != stem->shape[3] || (side != 7 && side != 3))
@@ -303,9 +305,10 @@ int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canon
     if (c->stem && takes(&rest, c->stem_norm)) snprintf(canonical, size, "bn1.%s", rest);
     else if (c->stem && takes(&rest, c->stem_conv)) snprintf(canonical, size, "conv1.%s", rest);
     else {
-        /* a second stem convolution, a pooling with weights, a fifth stage: under numbers all that stands before the stages */
+        /* a second stem convolution, a pooling with weights, attention between stages, a fifth stage; under numbers all that stands before the stages */
         int stem = c->numbered ? first < 4 && strspn(name, "0123456789") == first && atoi(name) < c->numbered
-                               : is_word(name, first, "conv1 conv2 conv3 bn1 bn2 bn3 norm1 gn1 stem maxpool layer0 layer1 layer5 res1 res6 conv_stem");
+                               : is_word(name, first, "conv1 conv2 conv3 bn1 bn2 bn3 norm1 gn1 stem maxpool layer0 layer1 layer5 res1 res6 conv_stem "
+                                         "bam1 bam2 bam3 cbam ca ca1 ca2 sa sa1 sa2 se");
         if (!stem || strchr(name, '/')) return 0;
         snprintf(canonical, size, "%s", name);
     }
@@ -315,7 +318,7 @@ int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canon
 const char *hpt__looks_like(const char *canonical) {
     static const struct { const char *words, *network; } marks[] = {
         {"se se_module SE squeeze", "an SE-ResNet (squeeze and excitation)"}, {"eca", "an ECA-ResNet (channel attention)"},
-        {"cbam CBAM ca sa ChannelGate SpatialGate attn attention", "a ResNet with attention (CBAM)"}, {"IN BN ibn instnorm", "an IBN-ResNet (instance norm)"},
+        {"cbam CBAM ca sa ca1 sa1 ca2 sa2 bam1 bam2 bam3 ChannelGate SpatialGate attn attention", "a ResNet with attention (CBAM)"}, {"IN BN ibn instnorm", "an IBN-ResNet (instance norm)"},
         {"filt", "an antialiased ResNet (blur pools)"}, {"conv_offset offset", "a ResNet with deformable convolutions"},
         {"convs bns", "a Res2Net"}, {"weight_orig weight_mask", "a pruned network: torch.nn.utils.prune.remove() makes it plain"},
         {"weight_g weight_v parametrizations", "a network with weight norm or other parametrizations"}, {"lora_A lora_B lora_a lora_b adapter adapters", "a network with adapters"},
