@@ -607,7 +607,7 @@ HPT_API hpt_status hpt_set_describe(uint32_t index, hpt_set_info *info);
 /* hpt_dataset_named - a split of a known data set from its original download, labels and all: no list has to be written.
  *
  * name   [in]  one of hpt_set_describe(), or the path of a descriptor file (*.ini, docs/datasets.md) for a set of your own
- * root   [in]  the folder of the download; NULL: the one that the descriptor file names
+ * root   [in]  the folder of the download; NULL: the one that the descriptor file names (HPT_ERR_ARGUMENT for the others)
  * split  [in]  "train", "val", "test", or "train+val" (what pretraining may see)
  * Where the download has no validation set, a seeded fifth of its training images (option data_seed) is it.
  * HPT_ERR_IO, HPT_ERR_FORMAT: files that are missing or wrong, with their names. Since 0.1. */

@@ -6,8 +6,11 @@
 #include "io/file.h"
 #include "io/folder.h"
 #include "io/jsonscan.h"
+#include "io/mat.h"
+#include "io/statefile.h"
 #include "support.h"
 #include <errno.h>
+#include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -946,5 +949,154 @@ TEST(idx_files_by_path) {
     images[2] = 0x0d;
     put("t-images-idx3-ubyte", images, sizeof images);
     FAILS(HPT_ERR_FORMAT, "elements of type 0x0d", hpt_dataset_open(ctx, NULL, at("t-images-idx3-ubyte"), &ds));
+    end();
+}
+
+/* ---- known sets ---- */
+
+static char output[1 << 16];
+static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int run(const char *fmt, ...) {
+    char command[2000];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(command, sizeof command, fmt, ap);
+    va_end(ap);
+    FILE *p = popen(command, "r");
+    CHECK(p);
+    output[fread(output, 1, sizeof output - 1, p)] = 0;
+    int rc = pclose(p);
+    return rc < 0 ? rc : rc >> 8;
+}
+#ifndef HPT_TEST_BIN
+#define HPT_TEST_BIN "bin"
+#endif
+TEST(checks_of_a_set_are_json_or_text) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_result *r;
+    hpt_dataset *ds;
+    double problems;
+    begin();
+    FAILS(HPT_ERR_ARGUMENT, "(root) is needed", hpt_dataset_named(ctx, NULL, "resisc", NULL, "train", &ds));
+    FAILS(HPT_ERR_ARGUMENT, "(root) is needed", hpt_dataset_check(ctx, NULL, "resisc", "", &r));
+    for (int i = 0; i < 10; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "all/%c/%d.png", "ab"[i % 2], i);
+        text(name, "");
+    }
+    text("mine.ini", "[dataset]\nname = mine\ntrain = all\nimages = 8,2,0\n");
+    CHECK(run("%s/hpt dataset check %s --backend reference --json 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
+    json_t *j = json_loads(output, 0, NULL);
+    CHECK(j && json_integer_value(json_object_get(j, "problem_count")) == 0 && json_array_size(json_object_get(j, "splits")) == 2);
+    json_decref(j);
+    CHECK(run("%s/hpt dataset check %s --backend reference 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
+    CHECK(strstr(output, "train  8 images (8 expected), 2 classes\n") && strstr(output, "complete\n") && !strchr(output, '{'));
+    CHECK(run("cd %s && %s/bin/hpt dataset check resisc --backend reference 2>&1", root, getenv("PWD")) == 1 && strstr(output, "(root) is needed"));
+    CHECK(run("%s/hpt dataset --help", HPT_TEST_BIN) == 0 && strstr(output, "check NAME-OR-FILE.ini"));
+    /* a problem whose text is no UTF-8 is a problem */
+    text("b\xe9.ini", "[dataset]\nname = mine\ntrain = b\xe9\n");
+    FAILS(HPT_ERR_MISMATCH, "problem", hpt_dataset_check(ctx, NULL, at("b\xe9.ini"), NULL, &r));
+    OK(hpt_result_number(r, "problem_count", &problems));
+    CHECK(problems == 2);
+    hpt_result_destroy(r);
+    /* memory that runs out is no finding, and none is lost for it */
+    for (int64_t n = 1;; n++) {
+        hpt__alloc_test_fail(n, 1);
+        hpt_status st = hpt_dataset_check(ctx, NULL, at("mine.ini"), NULL, &r);
+        hpt__alloc_test_fail(0, 0);
+        if (st != HPT_OK && st != HPT_ERR_MEMORY) FAIL("allocation %lld: %s (%s)", (long long)n, hpt_status_name(st), hpt_last_error());
+        hpt_result_destroy(r);
+        if (!st) break;
+    }
+    end();
+}
+
+TEST(annotations_say_what_is_wrong) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_dataset *ds;
+    begin();
+    text("train2014/a.jpg", "");
+    static const struct { const char *json, *word; } coco[] = {
+        {"{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}, {\"id\": 1, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}]}", "two images have id 1"},
+        {"{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}, {\"id\": 3, \"name\": \"bus\"}]}", "two categories have id 3"},
+        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], \"annotations\": [{\"image_id\": 4, \"category_id\": 3}]}", "image 4, which is not there"},
+        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], \"annotations\": [{\"image_id\": 6, \"category_id\": 3}]}", "image 6, which is not there"},
+        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], \"annotations\": [{\"image_id\": 5, \"category_id\": 2}]}", "category 2, which is not there"}};
+    for (size_t i = 0; i < sizeof coco / sizeof *coco; i++) {
+        text("annotations/instances_train2014.json", coco[i].json);
+        FAILS(HPT_ERR_FORMAT, coco[i].word, hpt_dataset_named(ctx, NULL, "coco_2014", root, "train", &ds));
+    }
+    static const char chexpert[] = "\xef\xbb\xbfPath,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion\r\n\"valid/a, b.jpg\",\"x \"\"y\"\"\",1.0,0.0,,-1.0,1.0\r\nvalid/c.jpg,x,0,1,0,0,0\r\n";
+    text("valid/a, b.jpg", "");
+    text("valid/c.jpg", "");
+    text("valid.csv", chexpert);
+    OK(hpt_dataset_named(ctx, NULL, "chexpert", root, "test", &ds));
+    uint8_t t[5];
+    OK(hpt_dataset_targets(ds, 0, t, 5));
+    CHECK(t[0] && !t[1] && !t[2] && !t[3] && t[4]);
+    put("valid.csv", "Path,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion\nvalid/c.jpg,x,0,1,0,0,0\n\0valid/c.jpg,x,0,1,0,0,0\n", 125);
+    FAILS(HPT_ERR_FORMAT, "line 3: a zero byte", hpt_dataset_named(ctx, NULL, "chexpert", root, "test", &ds));
+    text("VOC2007/JPEGImages/1.jpg", "");
+    text("VOC2007/Annotations/1.xml", "<annotation><object><name>cat</name></object></annotation>");
+    put("VOC2007/ImageSets/Main/test.txt", "1\n\0" "2\n", 5);
+    FAILS(HPT_ERR_FORMAT, "a zero byte", hpt_dataset_named(ctx, NULL, "pascal", root, "test", &ds));
+    end();
+}
+
+/* Compressed elements by the thousand: only the one that is asked for is inflated as a whole. */
+TEST(matlab_files_cost_their_size) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_dataset *ds;
+    double *v;
+    uint64_t count;
+    bytes f = {0}, m = {0}, wanted = {0};
+    static const uint8_t labels[2] = {7, 9};
+    for (int k = 0; k < 2; k++) {           /* 1 x 65536 doubles called other, 1 x 2 bytes called labels */
+        bytes *b = k ? &wanted : &m;
+        const char *name = k ? "labels" : "other\0";
+        size_t data = k ? 8 : 8 + 65536 * 8;
+        le(b, 14, 4);
+        le(b, 16 + 16 + 16 + data, 4);
+        le(b, 6, 4), le(b, 8, 4), le(b, 6, 8);
+        le(b, 5, 4), le(b, 8, 4), le(b, 1, 4), le(b, k ? 2 : 65536, 4);
+        le(b, 1, 4), le(b, k ? 6 : 5, 4), more(b, name, 6), le(b, 0, 2);
+        if (k) le(b, 2 << 16 | 2, 4), more(b, labels, 2), le(b, 0, 2);
+        else le(b, 9, 4), le(b, 65536 * 8, 4), more(b, calloc(65536, 8), 65536 * 8);
+    }
+    uint8_t *out = malloc(compressBound(m.n));
+    uLongf packed = compressBound(m.n);
+    CHECK(compress2(out, &packed, m.p, m.n, 9) == Z_OK);
+    more(&f, calloc(1, 126), 126);
+    more(&f, "IM", 2);
+    while (f.n < 1 << 20) le(&f, 15, 4), le(&f, packed, 4), more(&f, out, packed);
+    packed = compressBound(m.n);
+    CHECK(compress2(out, &packed, wanted.p, wanted.n, 9) == Z_OK);
+    le(&f, 15, 4), le(&f, packed, 4), more(&f, out, packed);
+    double begin_s = seconds();
+    OK(hpt__mat_parse(f.p, f.n, "labels", &v, &count));
+    CHECK(seconds() - begin_s < 0.7 && count == 2 && v[0] == 7 && v[1] == 9);
+    hpt__free(v);
+    begin();
+    put("imagelabels.mat", "MATLAB 7.3 MAT-file", 19);
+    FAILS(HPT_ERR_FORMAT, "MATLAB 7.3 file (HDF5); save it with -v7", hpt_dataset_named(ctx, NULL, "flowers", root, "train", &ds));
+    end();
+}
+
+/* Work that is kept and cannot be read is not begun again in silence. */
+TEST(state_that_cannot_be_read) {
+    char *line;
+    double x = 3;
+    hpt__state_part part = {&x, sizeof x};
+    begin();
+    CHECK(hpt__state_load(at("gone"), 1, &line, &part, 1) == HPT_END);
+    mkdir(at("dir"), 0777);
+    FAILS(HPT_ERR_IO, "a folder", hpt__state_load(at("dir"), 1, &line, &part, 1));
+    text("other", "something else");
+    CHECK(hpt__state_load(at("other"), 1, &line, &part, 1) == HPT_END);
+    OK(hpt__state_save(at("kept"), 1, "here", &part, 1));
+    x = 4;
+    OK(hpt__state_load(at("kept"), 1, &line, &part, 1));
+    CHECK(x == 3 && !strcmp(line, "here"));
+    CHECK(hpt__state_load(at("kept"), 2, &line, &part, 1) == HPT_END);
     end();
 }

@@ -21,23 +21,39 @@ static int list_sets(const char *only) {
     return 0;
 }
 
+/* A line for each split, then what is wrong. */
+static void check_text(const char *text) {
+    json_t *j = json_loads(text, 0, NULL), *v;
+    size_t i;
+    json_array_foreach(json_object_get(j, "splits"), i, v) {
+        long long want = (long long)json_integer_value(json_object_get(v, "expected"));
+        printf("%-6s %lld images", json_string_value(json_object_get(v, "split")), (long long)json_integer_value(json_object_get(v, "images")));
+        if (want) printf(" (%lld expected)", want);
+        printf(", %lld classes\n", (long long)json_integer_value(json_object_get(v, "classes")));
+    }
+    json_array_foreach(json_object_get(j, "problems"), i, v) printf("problem: %s\n", json_string_value(v));
+    if (j && !i) printf("complete\n");
+    json_decref(j);
+}
+
 int cmd_dataset(int argc, char **argv) {
     cli_arg args[] = {{"json", "", "print the check as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "dataset", .takes = 2, .stage = "dataset", .args = args, .about = "hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT]\nThe paper's data sets as their original downloads, or a descriptor file of your own."};
+    cli c = {.command = "dataset", .takes = 2, .stage = "dataset", .args = args, .about = "hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT] [--json]\nThe paper's data sets as their original downloads (ROOT is the folder of the download), or a descriptor file of your own."};
     if (argc < 2 || !strcmp(argv[1], "list")) return list_sets(NULL);
     if (!strcmp(argv[1], "show") && argc == 3) return list_sets(argv[2]);
-    if (strcmp(argv[1], "check") && strcmp(argv[1], "--help")) return fprintf(stderr, "usage: hpt dataset list | show NAME | check NAME [ROOT]\n"), 2;
+    int help = !strncmp(argv[1], "--help", 6) || !strcmp(argv[1], "-h");
+    if (strcmp(argv[1], "check") && !help) return fprintf(stderr, "usage: hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT] [--json]\n"), 2;
     hpt_result *r = NULL;
-    int rc = cli_parse(&c, argc - 1, argv + 1);
+    int rc = cli_parse(&c, help ? argc : argc - 1, help ? argv : argv + 1);
     if (rc) return rc - 1;
-    if (!c.n_positional) return fprintf(stderr, "usage: hpt dataset check NAME [ROOT]\n"), 2;
+    if (!c.n_positional) return fprintf(stderr, "usage: hpt dataset check NAME-OR-FILE.ini [ROOT] [--json]\n"), 2;
     if ((rc = cli_open(&c))) return rc;
     hpt_status st = hpt_dataset_check(c.ctx, c.cfg, c.positional[0], c.n_positional > 1 ? c.positional[1] : NULL, &r);
     char *text = r ? cli_json(r) : NULL;
-    if (text) printf("%s\n", text);
+    if (text && cli_value(&c, "json")) printf("%s\n", text);
+    else if (text) check_text(text);
     free(text);
     if (st) rc = cli_fail("dataset check", st);
-    else printf("complete\n");
     hpt_result_destroy(r);
     cli_close(&c);
     return rc;

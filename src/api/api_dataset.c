@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/api.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "data/dataset.h"
 #include "data/known.h"
 #include "ssl/labelled.h"
@@ -80,33 +81,40 @@ hpt_status hpt_dataset_named(hpt_context *ctx, const hpt_config *cfg, const char
     return wrap(ctx, src, out);
 }
 
-static void problem(json_t *list, const char *fmt, ...) {
+/* Problems in words, any bytes; lost: there was no memory for one. */
+typedef struct findings { json_t *list; size_t n; char first[600]; int lost; } findings;
+static void problem(findings *f, const char *fmt, ...) {
     char text[700];
     va_list args;
     va_start(args, fmt);
     hpt__vformat(text, sizeof text, fmt, args);
     va_end(args);
-    json_array_append_new(list, json_string(text));
+    if (!f->n++) snprintf(f->first, sizeof f->first, "%.599s", text);
+    f->lost |= json_array_append_new(f->list, hpt__json_text(text)) != 0;
+}
+/* A failed call is a problem of the set, unless memory has run out. */
+static hpt_status found(findings *f, hpt_status st, const char *before) {
+    if (st && st != HPT_ERR_MEMORY) problem(f, "%s%.600s", before, hpt_last_error());
+    return st == HPT_ERR_MEMORY ? st : HPT_OK;
 }
 /* One split against the table; *ds stays open for the overlaps. */
-static hpt_status check_split(hpt_context *ctx, const hpt__options *o, const hpt__known *k, const char *root, int part, hpt_dataset **ds, json_t *splits, json_t *problems) {
+static hpt_status check_split(hpt_context *ctx, const hpt__options *o, const hpt__known *k, const char *root, int part, hpt_dataset **ds, json_t *splits, findings *problems) {
     static const char *const names[3] = {"train", "val", "test"};
     hpt__source *src;
     uint64_t want = k->info.images[part];
     hpt_status st = hpt__known_open(k, o, root, names[part], &src);
     if (!st) st = wrap(ctx, src, ds);
-    if (st == HPT_ERR_MEMORY) return st;
     if (st) {
-        problem(problems, "%s: %.600s", names[part], hpt_last_error());
-        return HPT_OK;
+        char before[16];
+        snprintf(before, sizeof before, "%s: ", names[part]);
+        return found(problems, st, before);
     }
     uint64_t n = (*ds)->count, far = n > want ? n - want : want - n;
-    json_array_append_new(splits, json_pack("{s:s,s:I,s:I,s:i}", "split", names[part], "images", (json_int_t)n, "expected", (json_int_t)want, "classes", (int)(*ds)->src->classes));
+    problems->lost |= json_array_append_new(splits, json_pack("{s:s,s:I,s:I,s:i}", "split", names[part], "images", (json_int_t)n, "expected", (json_int_t)want, "classes", (int)(*ds)->src->classes)) != 0;
     if (want && (k->exact ? far > 0 : far * 50 > want)) problem(problems, "%s: %llu images, %llu are expected%s", names[part], (unsigned long long)n, (unsigned long long)want, k->exact ? "" : " (within 2 %)");
     if (k->info.classes && (*ds)->src->classes != k->info.classes) problem(problems, "%s: %u classes, %u are expected", names[part], (*ds)->src->classes, k->info.classes);
     if (hpt__dataset_labelled(*ds) != (k->info.several ? 2 : 1) && (k->reader != HPT__READ_OWN || k->info.classes)) problem(problems, "%s: %s labels an image, %s expected", names[part], hpt__dataset_labelled(*ds) == 2 ? "several" : hpt__dataset_labelled(*ds) ? "one" : "no", k->info.several ? "several are" : "one is");
-    if (part == 0 && hpt__dataset_all_classes(*ds, names[0])) problem(problems, "%.600s", hpt_last_error());
-    return HPT_OK;
+    return part == 0 ? found(problems, hpt__dataset_all_classes(*ds, names[0]), "") : HPT_OK;
 }
 hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root, hpt_result **result) {
     const hpt__options *o;
@@ -116,32 +124,35 @@ hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char
     CHECK(ctx, CONTEXT);
     NOT_NULL(name);
     HPT_TRY(hpt__config_options(cfg, &o));
+    const char *at;
     HPT_TRY(hpt__known_find(name, &k));
-    json_t *splits = json_array(), *problems = json_array();
+    HPT_TRY(hpt__known_root(&k, root, &at));
+    json_t *splits = json_array();
+    findings problems = {.list = json_array()};
     hpt_status st = HPT_OK;
     for (int i = 0; i < 3 && !st; i++)
-        if (k.reader != HPT__READ_OWN || i == 0 || *k.file[i] || i == 1) st = check_split(ctx, o, &k, root, i, &ds[i], splits, problems);
+        if (k.reader != HPT__READ_OWN || i == 0 || *k.file[i] || i == 1) st = check_split(ctx, o, &k, root, i, &ds[i], splits, &problems);
     for (int i = 0; i < 3 && !st; i++) {
         hpt_dataset *a = ds[i], *b = ds[(i + 1) % 3];
-        if (a && b && hpt_dataset_disjoint(a, b, NULL)) problem(problems, "%.600s", hpt_last_error());
+        if (a && b) st = found(&problems, hpt_dataset_disjoint(a, b, NULL), "");
     }
     for (int i = 1; i < 3 && !st; i++) {
         hpt__class_rule rule;
         int32_t *to;
         if (!ds[0] || !ds[i] || !hpt__dataset_labelled(ds[0]) || !hpt__dataset_labelled(ds[i])) continue;
-        if (hpt__labels_match(ds[0], ds[i], hpt__set_names[i], &rule, &to)) problem(problems, "%.600s", hpt_last_error());
+        st = found(&problems, hpt__labels_match(ds[0], ds[i], hpt__set_names[i], &rule, &to), "");
         hpt__free(to);
     }
     for (int i = 0; i < 3; i++) hpt_dataset_destroy(ds[i]);
-    size_t n = json_array_size(problems);
-    char first[600];
-    snprintf(first, sizeof first, "%s", n ? json_string_value(json_array_get(problems, 0)) : "");
-    json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:i,s:o,s:o}", "name", k.info.name, "title", k.info.title, "root", root ? root : k.root, "problem_count", (json_int_t)n, "classes", (int)k.info.classes, "splits", splits,
-                          "problems", problems);
+    size_t n = problems.n;
+    json_t *j = st || problems.lost ? NULL : json_pack("{s:o,s:o,s:o,s:I,s:i,s:O,s:O}", "name", hpt__json_text(k.info.name), "title", hpt__json_text(k.info.title), "root", hpt__json_text(at), "problem_count",
+                                                       (json_int_t)n, "classes", (int)k.info.classes, "splits", splits, "problems", problems.list);
+    json_decref(splits);
+    json_decref(problems.list);
+    if (st) return st;
     if (!j) return hpt__fail_memory(64);
-    hpt_status made = hpt__result_new(j, result);
-    if (st || made) return st ? st : made;
-    return n ? hpt__fail(HPT_ERR_MISMATCH, "%s: %zu problem%s, first: %s", k.info.name, n, n > 1 ? "s" : "", first) : HPT_OK;
+    HPT_TRY(hpt__result_new(j, result));
+    return n ? hpt__fail(HPT_ERR_MISMATCH, "%s: %zu problem%s, first: %s", k.info.name, n, n > 1 ? "s" : "", problems.first) : HPT_OK;
 }
 
 void hpt_dataset_destroy(hpt_dataset *ds) { hpt__handle_close(ds, HPT__KIND_DATASET); }

@@ -87,6 +87,11 @@ hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt, 
     va_end(ap);
     return st;
 }
+hpt_status hpt__collection_take_notes(hpt__collection *c, const hpt__collection *from) {
+    for (size_t i = 0; i < from->notes; i++) HPT_TRY(hpt__note_add(&c->note, &c->notes, from->note[i].level, "%s", from->note[i].text));
+    c->skipped += from->skipped;
+    return HPT_OK;
+}
 void hpt__collection_why(hpt__collection *c, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);

@@ -31,6 +31,7 @@ hpt_status hpt__collect_class(hpt__collection *c, const char *name);       /* ap
 void hpt__collection_drop_classes(hpt__collection *c);
 hpt_status hpt__note_add(hpt__note **note, size_t *n, int level, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+hpt_status hpt__collection_take_notes(hpt__collection *c, const hpt__collection *from);
 void hpt__collection_why(hpt__collection *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void hpt__collection_sort(hpt__collection *c);                              /* by path */
 void hpt__collection_fini(hpt__collection *c);

@@ -204,6 +204,11 @@ static hpt_status collect_split(const hpt__known *k, const hpt__options *o, cons
     return part ? keep_share(c, seed, 0, val) : keep_share(c, seed, val, 1);
 }
 
+/* A download is never looked for in the current folder: that walks whatever stands there. */
+hpt_status hpt__known_root(const hpt__known *k, const char *root, const char **at) {
+    *at = root && *root ? root : k->root;
+    return **at ? HPT_OK : hpt__fail(HPT_ERR_ARGUMENT, "%s: the folder of its download (root) is needed", k->info.name);
+}
 hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split, hpt__source **out) {
     hpt__collection c = {0}, more = {0};
     const char *at = root && *root ? root : k->root;
@@ -217,6 +222,7 @@ hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const cha
     if (!st && !strcmp(split, "train+val")) {
         st = collect_split(k, o, at, 1, &more);
         if (!st) st = append(&c, &more);
+        if (!st) st = hpt__collection_take_notes(&c, &more);
     }
     if (!st && !c.n) st = hpt__fail(HPT_ERR_FORMAT, "%s has no %s images in %.600s", k->info.name, split, at);
     if (!st && k->info.classes && c.classes > k->info.classes) st = hpt__fail(HPT_ERR_FORMAT, "%s, %s: a label up to %u, the set has %u classes", k->info.name, split, c.classes - 1, k->info.classes);

@@ -16,6 +16,7 @@ typedef struct hpt__known {
 
 hpt_status hpt__known_find(const char *name, hpt__known *out);      /* a name of the table, or the path of a descriptor file */
 hpt_status hpt__known_index(uint32_t i, hpt__known *out);           /* HPT_END past the last */
+hpt_status hpt__known_root(const hpt__known *k, const char *root, const char **at);     /* root, or what the descriptor says; HPT_ERR_ARGUMENT */
 /* split: "train", "val", "test", "train+val". */
 hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split, hpt__source **out);
 

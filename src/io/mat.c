@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { INT8 = 1, UINT8, INT16, UINT16, INT32, UINT32, SINGLE, DOUBLE = 9, MATRIX = 14, COMPRESSED = 15, MAX_VALUES = 1 << 20, MAX_BYTES = 64 << 20 };
+enum { INT8 = 1, UINT8, INT16, UINT16, INT32, UINT32, SINGLE, DOUBLE = 9, MATRIX = 14, COMPRESSED = 15, MAX_VALUES = 1 << 20, MAX_BYTES = 64 << 20, HEAD = 512 };
 typedef struct element { uint32_t type, bytes; const uint8_t *data; } element;
 
 static uint32_t u32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
@@ -55,35 +55,53 @@ static int matrix(const element *m, const char *name, double **values, uint64_t 
     *count = n;
     return 1;
 }
-static int inflated(const element *e, const char *name, double **values, uint64_t *count) {
-    size_t cap = (size_t)e->bytes * 16 + 65536;
+/* The first cap bytes of a compressed element. */
+static size_t inflate_some(const element *e, uint8_t *out, size_t cap) {
     z_stream z;
-    if (cap > MAX_BYTES) cap = MAX_BYTES;
-    uint8_t *out = hpt__alloc(cap);
-    if (!out) return hpt__fail_memory(cap);
     memset(&z, 0, sizeof z);
     z.next_in = (Bytef *)(uintptr_t)e->data;
     z.avail_in = e->bytes;
     z.next_out = out;
     z.avail_out = (uInt)cap;
-    int found = 0;
-    if (inflateInit(&z) == Z_OK) {
-        inflate(&z, Z_FINISH);
-        const uint8_t *p = out, *end = out + z.total_out;
-        element inner;
-        inflateEnd(&z);
-        if (next(&p, end, &inner) && inner.type == MATRIX) found = matrix(&inner, name, values, count);
-    }
+    if (inflateInit(&z) != Z_OK) return 0;
+    inflate(&z, Z_SYNC_FLUSH);
+    inflateEnd(&z);
+    return z.total_out;
+}
+/* The name stands in the first bytes of a matrix: no other than the wanted one is inflated as a whole. */
+static int named(const uint8_t *p, size_t n, const char *name, size_t *whole) {
+    const uint8_t *end = p + n;
+    element flags, dims, title;
+    if (n < 8 || u32(p) != MATRIX) return 0;
+    *whole = 8 + (size_t)u32(p + 4);
+    p += 8;
+    if (!next(&p, end, &flags) || !next(&p, end, &dims) || !next(&p, end, &title)) return 0;
+    return title.bytes == strlen(name) && !memcmp(title.data, name, title.bytes);
+}
+/* budget: bytes that the elements of a file may inflate to, all together. */
+static int inflated(const element *e, const char *name, double **values, uint64_t *count, size_t *budget) {
+    uint8_t head[HEAD];
+    size_t whole, n = inflate_some(e, head, sizeof head);
+    if (!named(head, n, name, &whole) || whole / 1032 > e->bytes || whole > *budget) return 0;
+    *budget -= whole;
+    uint8_t *out = hpt__alloc(whole);
+    if (!out) return hpt__fail_memory(whole);
+    const uint8_t *p = out;
+    element inner;
+    n = inflate_some(e, out, whole);
+    int found = next(&p, out + n, &inner) && inner.type == MATRIX ? matrix(&inner, name, values, count) : 0;
     hpt__free(out);
     return found;
 }
 
 hpt_status hpt__mat_parse(const uint8_t *data, size_t n, const char *name, double **values, uint64_t *count) {
     element e;
+    size_t budget = n < MAX_BYTES / 16 ? 16 * n + 65536 : MAX_BYTES;
     *values = NULL;
+    if (n >= 8 && !memcmp(data, "MATLAB 7", 8)) return hpt__fail(HPT_ERR_FORMAT, "a MATLAB 7.3 file (HDF5); save it with -v7");
     if (n < 136 || data[126] != 'I' || data[127] != 'M') return hpt__fail(HPT_ERR_FORMAT, "not a little-endian MATLAB 5 file");
     for (const uint8_t *p = data + 128, *end = data + n; next(&p, end, &e);) {
-        int found = e.type == COMPRESSED ? inflated(&e, name, values, count) : e.type == MATRIX ? matrix(&e, name, values, count) : 0;
+        int found = e.type == COMPRESSED ? inflated(&e, name, values, count, &budget) : e.type == MATRIX ? matrix(&e, name, values, count) : 0;
         if (found) return found < 0 ? (hpt_status)found : HPT_OK;
     }
     return hpt__fail(HPT_ERR_FORMAT, "no numeric array '%.40s' inside", name);

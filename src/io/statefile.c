@@ -3,6 +3,7 @@
 #include "core/alloc.h"
 #include "io/file.h"
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 typedef struct header { char magic[8]; uint64_t key, text, total, check; } header;       /* check: of everything behind the header */
@@ -32,7 +33,7 @@ hpt_status hpt__state_load(const char *path, uint64_t key, char **text, const hp
     for (int i = 0; i < n; i++) total += part[i].bytes;
     *text = NULL;
     hpt_status st = hpt__file_read(path, total + (64u << 20), &f);
-    if (st == HPT_ERR_MEMORY) return st;
+    if (st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && !access(path, F_OK))) return st;      /* there, and cannot be read: nothing is begun again in silence */
     if (st) return HPT_END;
     st = HPT_END;
     if (f.n >= sizeof h) memcpy(&h, f.p, sizeof h);

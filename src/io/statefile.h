@@ -7,6 +7,6 @@
 
 typedef struct hpt__state_part { void *p; size_t bytes; } hpt__state_part;
 hpt_status hpt__state_save(const char *path, uint64_t key, const char *text, const hpt__state_part *part, int n);
-/* HPT_END: no such file, or one of other work, or damaged: nothing was changed. text: free with hpt__free. */
+/* HPT_END: no such file, or one of other work, or damaged: nothing was changed. HPT_ERR_IO: there, and cannot be read. text: free with hpt__free. */
 hpt_status hpt__state_load(const char *path, uint64_t key, char **text, const hpt__state_part *part, int n);
 #endif
