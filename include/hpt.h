@@ -542,8 +542,8 @@ HPT_API hpt_status hpt_session_resume(hpt_session *s, const char *path);
 HPT_API hpt_status hpt_session_sync(hpt_session *s);
 
 /* hpt_session_result - the run as a result. JSON: steps, total_steps, skipped, loss, chance, contrast_acc1, contrast_acc5, z_std, lr (null
- * before the first step of this session), monitor, monitor_best, monitor_best_step where there is a monitor, and what it rests on (see
- * "Files and results"). Since 0.1. */
+ * before the first step of this session), monitor, monitor_best, monitor_best_step where there is a monitor, unreadable_images met so far
+ * (bad_image=skip; others stood in) with their names, and what it rests on (see "Files and results"). Since 0.1. */
 HPT_API hpt_status hpt_session_result(const hpt_session *s, hpt_result **result);
 
 /* hpt_session_get_info - counters and metrics after the last step (zeros before the first). Since 0.1. */
@@ -565,6 +565,7 @@ HPT_API hpt_status hpt_session_set_tensor(hpt_session *s, const char *name, cons
  * fn      called after each step of each candidate; non-zero stops with HPT_ERR_CANCELLED. NULL allowed.
  * winner  [out] a new model: base after pretraining on the best source
  * result  [out] numbers: winner_index, val_score, cost_steps; JSON: metric, candidates with score, rank, cost and nearness, halving
+ *         Classes and unreadable images of train and val as in hpt_model_linear(); a candidate's unreadable ones are counted with it.
  * With search_dir an interrupted search goes on where it stopped (search_save_every steps are lost at most). Since 0.1. */
 HPT_API hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model *base, hpt_dataset *const *sources,
                                      const char *const *names, uint32_t count, hpt_dataset *train, hpt_dataset *val, hpt_step_fn fn,

@@ -24,7 +24,6 @@ typedef struct run {
     unsigned long long save_every;
     hpt_status save_status;
     int quiet; /* a rank other than 0: writes nothing */
-    const hpt_dataset *data;
 } run;
 
 static int32_t after_step(void *user, const hpt_step_info *i) {
@@ -161,20 +160,6 @@ static hpt_status export_model(run *r, hpt_model *m) {
     return st;
 }
 
-/* How many images could not be read, and which. */
-static void report_unreadable(json_t *j, const hpt_dataset *ds) {
-    char name[4200];
-    hpt_dataset_info di = {.struct_size = sizeof di};
-    json_t *names = json_array();
-    hpt_dataset_get_info(ds, &di);
-    for (uint32_t i = 0; i < 100 && hpt_dataset_bad_image(ds, i, name, sizeof name, NULL) == HPT_OK; i++)
-        json_array_append_new(names, json_string(name));
-    json_object_set_new(j, "unreadable_images", json_integer(di.bad_images));
-    if (di.bad_images)
-        json_object_set_new(j, "unreadable",
-                            json_pack("{s:{s:I,s:O}}", "data", "count", (json_int_t)di.bad_images, "names", names));
-    json_decref(names);
-}
 static void print_end(const cli *c, const run *r, const hpt_step_info *i, double took) {
     char *path = rundir_path(&r->dir, "exported/backbone.pth");
     if (cli_value(c, "json")) {
@@ -186,8 +171,9 @@ static void print_end(const cli *c, const run *r, const hpt_step_info *i, double
         cli_json_number(j, "seconds", took);
         json_t *session = session_json(r);
         for (int k = 0; k < FACTS; k++) json_object_set(j, facts[k], json_object_get(session, facts[k]));
+        static const char *const unread[] = {"unreadable_images", "unreadable"};
+        for (int k = 0; k < 2; k++) json_object_set(j, unread[k], json_object_get(session, unread[k]));
         json_decref(session);
-        report_unreadable(j, r->data);
         json_object_set_new(j, "backbone", path ? json_string(path) : NULL);
         char *text = json_dumps(j, JSON_REAL_PRECISION(8));
         printf("%s\n", text ? text : "");
@@ -284,7 +270,6 @@ int cmd_pretrain(int argc, char **argv) {
     hpt_status st = hpt_dataset_open(c.ctx, c.cfg, cli_value(&c, "data"), &ds);
     rc = st ? cli_fail("pretrain", st) : cli_model(&c, resume ? r.dir.checkpoint : cli_value(&c, "init"), &m);
     if (!rc && (st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s))) rc = cli_fail("pretrain", st);
-    r.data = ds;
     if (!rc && !resume && !r.quiet) rc = rundir_new(&r.dir, out, overwrite);
     if (!rc) rc = train(&c, &r, m, resume);
     if (r.dir.dir && rundir_close(&r.dir) && !rc) rc = 1;

@@ -34,7 +34,7 @@ static inline hpt_context *hpt__turn_begin(hpt_context *ctx) {
     hpt__turn_take(&ctx->turn);
     return ctx;
 }
-#define HPT__TURN(context) __attribute__((cleanup(hpt__turn_end))) hpt_context *hpt__turn_held = hpt__turn_begin(context)
+#define HPT__TURN(context) __attribute__((cleanup(hpt__turn_end), unused)) hpt_context *hpt__turn_held = hpt__turn_begin(context)
 /* Between two pieces of a long evaluation: others may have their turn, and a recipe may stop it with HPT_ERR_CANCELLED. total 0: not yet known. */
 hpt_status hpt__between(hpt_context *ctx, uint64_t done, uint64_t total);
 #endif

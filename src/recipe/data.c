@@ -71,8 +71,9 @@ static hpt_status uniques(hpt_dataset **ds) {
     uint8_t rgb[SIDE * SIDE * 3];
     hpt_config *c = NULL;
     float mean[3], std[3];
-    HPT_TRY(hpt_dataset_get_info(*ds, &info));
     HPT_TRY(hpt_dataset_stats(*ds, mean, std));     /* decodes everything once, on all processors */
+    HPT_TRY(hpt_dataset_get_info(*ds, &info));
+    if (info.bad_images) hpt__log((*ds)->ctx, 1, "unique: %u of %llu images cannot be read and are left out", info.bad_images, (unsigned long long)info.count);
     size_t slots = 64;
     while (slots < 4 * (size_t)info.count) slots *= 2;
     uint64_t *index = hpt__alloc(sizeof *index * (size_t)(info.count + 1)), *table = hpt__calloc(slots, sizeof *table), n = 0;

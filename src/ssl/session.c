@@ -293,6 +293,11 @@ void hpt__session_report(const hpt_session *s, json_t *to) {
         json_object_set_new(to, "monitor_best", hpt__json_number(i->monitor_best));
         json_object_set_new(to, "monitor_best_step", json_integer((json_int_t)i->monitor_best_step));
     }
+    if (s->ds) hpt__report_unreadable(to, "data", s->ds);       /* others stood in for them */
+    if (s->monitor.train) {
+        hpt__report_unreadable(to, "monitor_train", s->monitor.train);
+        hpt__report_unreadable(to, "monitor_val", s->monitor.val);
+    }
     hpt__facts(to, s->ctx, s->moco.spec.dtype, &s->pixels);
 }
 
