@@ -270,6 +270,7 @@ typedef struct hpt_dataset_info {
     uint32_t classes;       /* 0 without labels */
     uint32_t bad_images;    /* images of this set found unreadable so far (bad_image=skip) */
     uint64_t skipped_files; /* files of a folder that look like images and are of a kind that is not read; a warning in the log names them */
+    uint64_t truncated_images; /* images of this set read so far whose file has lost pixels (truncated=accept) */
 } hpt_dataset_info;
 HPT_API hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info);
 

@@ -206,6 +206,11 @@ TEST(image_options) {
         int w = integer(c, "w"), h = integer(c, "h"), x = (int)lrint((w - 11) / 2.0), y = (int)lrint((h - 11) / 2.0);
         for (int r = 0; r < 11; r++)
             for (int k = 0; k < 33; k++) CHECK(abs(out[r * 33 + k] - want[((y + r) * w + x) * 3 + k]) <= 1);
+        hpt_dataset_info info = {.struct_size = sizeof info};
+        int32_t readable;
+        OK(hpt_dataset_get_info(ds, &info));
+        OK(hpt_dataset_readable(ds, 0, &readable));
+        CHECK(info.truncated_images == (strstr(name, "cut") != NULL) && readable == 1 && !info.bad_images);
         hpt_dataset_destroy(ds);
         hpt_config_destroy(cfg);
         seen++;

@@ -262,7 +262,9 @@ void cli_unreadable(const cli *c, const char *set, const hpt_dataset *ds, const 
     FILE *to = cli_value(c, "json") ? stderr : stdout;
     char name[4200];
     hpt_dataset_info di = {.struct_size = sizeof di};
-    if (!ds || hpt_dataset_get_info(ds, &di) || !di.bad_images) return;
+    if (!ds || hpt_dataset_get_info(ds, &di)) return;
+    if (di.truncated_images) fprintf(to, "%s: %llu images have lost their tail (what is there was used)\n", set, (unsigned long long)di.truncated_images);
+    if (!di.bad_images) return;
     fprintf(to, "%s: %llu images, %u unreadable (%s):", set, (unsigned long long)di.count - di.bad_images, di.bad_images, became);
     for (uint32_t i = 0; i < NAMED && hpt_dataset_bad_image(ds, i, name, sizeof name, NULL) == HPT_OK; i++)
         fprintf(to, "%s %s", i ? "," : "", name);

@@ -232,7 +232,8 @@ hpt_status hpt_dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
 
 hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info) {
     CHECK(ds, DATASET);
-    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)hpt__dataset_bad_count(ds), ds->src->skipped};
+    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)hpt__dataset_bad_count(ds), ds->src->skipped,
+                             hpt__dataset_cut_count(ds)};
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
 static hpt_status in_range(const hpt_dataset *ds, uint64_t i) {
@@ -278,7 +279,7 @@ hpt_status hpt_dataset_readable(const hpt_dataset *ds, uint64_t i, int32_t *read
     HPT_TRY(in_range(ds, i));
     NOT_NULL(readable);
     uint8_t state = ds->src->state[ds->index[i]];
-    *readable = ds->src->pixels || state == HPT__IMAGE_READ ? 1 : state == HPT__IMAGE_BAD ? 0 : -1;
+    *readable = ds->src->pixels || state == HPT__IMAGE_READ || state == HPT__IMAGE_CUT ? 1 : state == HPT__IMAGE_BAD ? 0 : -1;
     return HPT_OK;
 }
 hpt_status hpt_dataset_stats(hpt_dataset *ds, float mean[3], float std[3]) {

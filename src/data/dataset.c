@@ -182,7 +182,10 @@ hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work
     if (state == HPT__IMAGE_BAD) return hpt__fail(HPT_ERR_DATA, "image: %.700s: found unreadable before", s->path[k]);
     hpt_status st = file_image(s, k, work, hold, view);
     if (!st) {
-        if (state == HPT__IMAGE_UNKNOWN) atomic_compare_exchange_strong(&s->state[k], &state, HPT__IMAGE_READ);
+        if (state == HPT__IMAGE_UNKNOWN) {
+            int cut = hold->cut && hold->rgb == view->rgb;
+            if (atomic_compare_exchange_strong(&s->state[k], &state, cut ? HPT__IMAGE_CUT : HPT__IMAGE_READ) && cut) atomic_fetch_add(&s->cut_count, 1);
+        }
         return HPT_OK;
     }
     if (out_of_means(st)) return st;
@@ -195,6 +198,11 @@ int hpt__dataset_is_bad(const hpt_dataset *ds, uint64_t i) { return ds->src->sta
 uint64_t hpt__dataset_bad_count(const hpt_dataset *ds) {
     uint64_t n = 0;
     for (uint64_t i = 0; i < ds->count && ds->src->bad_count; i++) n += (uint64_t)hpt__dataset_is_bad(ds, i);
+    return n;
+}
+uint64_t hpt__dataset_cut_count(const hpt_dataset *ds) {
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < ds->count && ds->src->cut_count; i++) n += ds->src->state[ds->index[i]] == HPT__IMAGE_CUT;
     return n;
 }
 

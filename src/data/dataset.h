@@ -8,7 +8,7 @@
 #include "data/augment.h"
 #include <pthread.h>
 
-enum { HPT__IMAGE_UNKNOWN, HPT__IMAGE_READ, HPT__IMAGE_BAD };     /* what is known of a file */
+enum { HPT__IMAGE_UNKNOWN, HPT__IMAGE_READ, HPT__IMAGE_CUT, HPT__IMAGE_BAD };     /* what is known of a file; cut: read, but its tail is lost */
 
 typedef struct hpt__note { int level; char *text; } hpt__note;        /* as hpt_log_fn */
 
@@ -36,7 +36,7 @@ typedef struct hpt__source {
     _Atomic(uint8_t *) *cache;          /* n entries: int32 w, h, then pixels; NULL without cache=memory */
     _Atomic uint64_t cache_left;
     _Atomic uint8_t *state;             /* one an image: HPT__IMAGE_*; BAD only with bad_image=skip, else it is tried again */
-    _Atomic uint64_t bad_count;
+    _Atomic uint64_t bad_count, cut_count;
     _Atomic(const void *) compared;     /* the source whose classes these were compared with last: said once */
 } hpt__source;
 
@@ -68,6 +68,7 @@ hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__w
 int hpt__dataset_skips(const hpt_dataset *ds, hpt_status st);
 int hpt__dataset_is_bad(const hpt_dataset *ds, uint64_t i);        /* known to be unreadable (bad_image=skip) */
 uint64_t hpt__dataset_bad_count(const hpt_dataset *ds);             /* how many places of ds are */
+uint64_t hpt__dataset_cut_count(const hpt_dataset *ds);             /* how many have lost their tail (truncated=accept) */
 /* The first `most` images of ds that can be read, in order, as a set of its own. With bad_image=skip each is decoded once to know that, unless
  * it was before; with bad_image=error nothing is decoded. HPT_ERR_DATA if none can be read. */
 hpt_status hpt__dataset_readable(hpt_dataset *ds, uint64_t most, hpt_dataset **out);

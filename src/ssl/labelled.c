@@ -204,6 +204,8 @@ void hpt__report_unreadable(json_t *result, const char *set, const hpt_dataset *
     enum { NAMED = 100 };
     uint64_t n = hpt__dataset_bad_count(ds);
     json_object_set_new(result, "unreadable_images", json_integer(json_integer_value(json_object_get(result, "unreadable_images")) + (json_int_t)n));
+    uint64_t cut = hpt__dataset_cut_count(ds);
+    if (cut) json_object_set_new(result, "truncated_images", json_integer(json_integer_value(json_object_get(result, "truncated_images")) + (json_int_t)cut));
     if (!n) return;
     json_t *names = json_array();
     char name[4200];
