@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * TIFF and BigTIFF, first image of the file. The directory is read here, once, whatever the compression: it decides layout, colours and limits.
- * Uncompressed strips and tiles are taken straight from the file; compressed ones come from libtiff, which serves as a codec only.
+ * Uncompressed strips and tiles are taken straight from the file, deflate is zlib's; for all else libtiff serves as a codec, and as nothing more.
  * Pixels as Pillow: RGB, alpha and CMYK of 16 bits by their high byte, fewer bits scaled, palettes by their high byte, premultiplied colours divided
  * by alpha. Gray of 9 to 16 bits is scaled (Pillow clips it at 255, so nearly white). */
 #define _GNU_SOURCE
@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 #ifdef HPT_HAVE_TIFF
 #include <tiffio.h>
 #endif
@@ -16,11 +17,11 @@
 #define BAD(...) hpt__fail(HPT_ERR_DATA, "TIFF: " __VA_ARGS__)
 enum {
     WIDTH = 256, HEIGHT = 257, BITS = 258, COMPRESSION = 259, PHOTOMETRIC = 262, FILL_ORDER = 266, STRIP_OFFSETS = 273, ORIENTATION = 274, SAMPLES = 277,
-    STRIP_ROWS = 278, STRIP_BYTES = 279, PLANAR = 284, COLOURS = 320, TILE_WIDTH = 322, TILE_HEIGHT = 323, TILE_OFFSETS = 324, TILE_BYTES = 325, EXTRA = 338,
+    STRIP_ROWS = 278, STRIP_BYTES = 279, PLANAR = 284, PREDICTOR = 317, COLOURS = 320, TILE_WIDTH = 322, TILE_HEIGHT = 323, TILE_OFFSETS = 324, TILE_BYTES = 325, EXTRA = 338,
     FORMAT = 339
 };
 enum { WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK = 5, YCBCR };
-enum { JPEG = 7, LZMA = 34925, ZSTD = 50000 };
+enum { LZW = 5, JPEG = 7, DEFLATE = 8, PACKBITS = 32773, OLD_DEFLATE = 32946, LZMA = 34925, ZSTD = 50000 };
 enum { MAX_SAMPLES = 8, MAX_ENTRIES = 32, MAX_JPEG_BLOCKS = 16384 };
 
 typedef struct array { uint64_t count; size_t at; int size; } array;       /* values of a tag: where they lie in the file, bytes of each */
@@ -28,7 +29,7 @@ typedef struct tiff {
     const uint8_t *d;
     size_t n;
     int big_endian, big;
-    uint64_t w, h, bits, compression, photometric, fill, orientation, samples, rows, planar, tile_w, tile_h, extra, format;
+    uint64_t w, h, bits, compression, photometric, fill, orientation, samples, rows, planar, predictor, tile_w, tile_h, extra, format;
     array offsets, bytes, colours, extras;
     int tiled, planes;
     size_t entry, entries[MAX_ENTRIES];             /* bytes of an entry of the directory; where the needed ones lie */
@@ -52,7 +53,7 @@ static int type_size(uint64_t type) {
  * libtiff, so that none of them costs anything. */
 static int needed(uint64_t tag) {
     static const uint16_t tags[MAX_ENTRIES] = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS,
-                                               STRIP_BYTES, PLANAR, 292, 293, 317, COLOURS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT,
+                                               STRIP_BYTES, PLANAR, 292, 293, PREDICTOR, COLOURS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT,
                                                347, 529, 530, 531, 532};
     for (int i = 0; i < MAX_ENTRIES && tags[i]; i++)
         if (tags[i] == tag) return i;
@@ -104,6 +105,7 @@ static hpt_status image_tag(tiff *t, uint64_t tag, const array *a) {
     case SAMPLES: t->samples = v; return HPT_OK;
     case STRIP_ROWS: t->rows = v; return HPT_OK;
     case PLANAR: t->planar = v; return HPT_OK;
+    case PREDICTOR: t->predictor = v; return HPT_OK;
     case TILE_WIDTH: t->tile_w = v; return HPT_OK;
     case TILE_HEIGHT: t->tile_h = v; return HPT_OK;
     case BITS:
@@ -170,7 +172,7 @@ static hpt_status layout(tiff *t) {
     uint64_t blocks = t->across * t->down * (uint64_t)t->planes;
     if (t->offsets.count < blocks) return BAD("%llu %s do not make %llux%llu pixels", (unsigned long long)t->offsets.count, t->tiled ? "tiles" : "strips",
                                               (unsigned long long)t->w, (unsigned long long)t->h);
-    if (t->bytes.count ? t->bytes.count < blocks : t->compression != 1) return BAD("%llu byte counts for %llu strips or tiles",
+    if (t->bytes.count ? t->bytes.count < blocks : t->compression != 1 && blocks > 1) return BAD("%llu byte counts for %llu strips or tiles",
                                                                                   (unsigned long long)t->bytes.count, (unsigned long long)blocks);
     if (t->compression == JPEG && blocks > MAX_JPEG_BLOCKS) return BAD("%llu JPEG strips or tiles", (unsigned long long)blocks);
     return HPT_OK;
@@ -180,8 +182,8 @@ static hpt_status layout(tiff *t) {
 /* Codecs that libtiff may have and whose work and memory the size of the pixels bounds. */
 static const char *codec(uint64_t compression) {
     static const struct { int number; const char *name; } names[] = {
-        {2, "CCITT RLE"}, {3, "CCITT G3"}, {4, "CCITT G4"}, {5, "LZW"}, {JPEG, "JPEG"}, {8, "deflate"}, {32771, "CCITT RLE"}, {32773, "PackBits"},
-        {32946, "deflate"}, {LZMA, "LZMA"}, {ZSTD, "Zstandard"}, {50001, "WebP"}};
+        {2, "CCITT RLE"}, {3, "CCITT G3"}, {4, "CCITT G4"}, {LZW, "LZW"}, {JPEG, "JPEG"}, {32771, "CCITT RLE"}, {PACKBITS, "PackBits"},
+        {LZMA, "LZMA"}, {ZSTD, "Zstandard"}, {50001, "WebP"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if ((uint64_t)names[i].number == compression) return names[i].name;
     return NULL;
@@ -207,7 +209,7 @@ static hpt_status windows(const tiff *t, hpt__image_info *info) {
 static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim, hpt__image_info *info, tiff *t) {
     const uint64_t no = UINT64_MAX;
     *t = (tiff){.d = d, .n = n, .w = no, .h = no, .bits = no, .compression = no, .photometric = no, .fill = no, .orientation = no, .samples = no, .rows = no,
-                .planar = no, .tile_w = no, .tile_h = no, .extra = no, .format = no};
+                .planar = no, .predictor = no, .tile_w = no, .tile_h = no, .extra = no, .format = no};
     HPT_TRY(directory(t, image_tag));
     unless(&t->bits, 1);
     unless(&t->compression, 1);
@@ -215,21 +217,25 @@ static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim
     unless(&t->orientation, 1);
     unless(&t->samples, 1);
     unless(&t->planar, 1);
+    unless(&t->predictor, 1);
     unless(&t->extra, 0);
     unless(&t->format, 1);
     unless(&t->photometric, t->samples >= 3 ? RGB : WHITE_IS_0);
     if (t->w == no || t->h == no) return BAD("no size");
     HPT_TRY(hpt__image_size(t->w, t->h, lim, info));
+    int own = t->compression == 1 || t->compression == DEFLATE || t->compression == OLD_DEFLATE;
 #ifdef HPT_HAVE_TIFF
-    if (t->compression != 1 && !codec(t->compression))
+    if (!own && !codec(t->compression))
         return BAD("compression %llu is not supported (convert the images to PNG)", (unsigned long long)t->compression);
-    if (t->compression != 1 && !TIFFIsCODECConfigured((uint16_t)t->compression)) return BAD("%s compression is not in this libtiff", codec(t->compression));
+    if (!own && !TIFFIsCODECConfigured((uint16_t)t->compression)) return BAD("%s compression is not in this libtiff", codec(t->compression));
 #else
-    if (t->compression != 1)
+    if (!own)
         return BAD("compression %llu is not supported in a build without libtiff (convert the images to PNG)", (unsigned long long)t->compression);
     if (t->photometric == YCBCR && t->samples == 3) return BAD("YCbCr is not supported in a build without libtiff");
 #endif
     if (!t->offsets.count) return BAD("no image data");
+    if (t->compression != 1 && own && t->predictor != 1 && (t->predictor != 2 || (t->bits != 8 && t->bits != 16)))
+        return BAD("predictor %llu for %llu bits is not supported", (unsigned long long)t->predictor, (unsigned long long)t->bits);
     HPT_TRY(pixel_kind(t));
     HPT_TRY(layout(t));
     /* beside the pixels: one block of all planes, once from the file and once unpacked */
@@ -273,31 +279,79 @@ int hpt__exif_orientation(const uint8_t *d, size_t n) {
 typedef struct source {
     const tiff *t;
     int swapped;            /* 16-bit samples are big-endian */
+    int no_memory;
 #ifdef HPT_HAVE_TIFF
     TIFF *tif;
     uint64_t pos;
     uint8_t header[16], directory[8 + 20 * MAX_ENTRIES + 8];    /* what libtiff sees instead of the file's */
     size_t header_n, directory_n;
-    int no_memory;
     char text[200];
 #endif
 } source;
 
-/* 1: whole, 0: the file ends before; *to was zeroed. */
+/* Bytes that the file has of block i (of which it may say nothing if there is one), and whether that is all of them. */
+static const uint8_t *stored(const tiff *t, uint64_t i, uint64_t preset, uint64_t *bytes, int *whole) {
+    uint64_t at = item(t, &t->offsets, i), left = at < t->n ? t->n - at : 0, named = t->bytes.count ? item(t, &t->bytes, i) : preset < left ? preset : left;
+    *bytes = named < left ? named : left;
+    *whole = named <= left;
+    return t->d + (left ? at : 0);
+}
+static void reverse_bits(uint8_t *p, uint64_t n) {
+    for (uint64_t k = 0; k < n; k++) {
+        uint8_t v = p[k];
+        v = (uint8_t)((v & 0xf0) >> 4 | (v & 0x0f) << 4);
+        v = (uint8_t)((v & 0xcc) >> 2 | (v & 0x33) << 2);
+        p[k] = (uint8_t)((v & 0xaa) >> 1 | (v & 0x55) << 1);
+    }
+}
+/* Each returns 1: whole, 0: pixels are missing; *to was zeroed. */
 static int plain_block(const tiff *t, uint64_t i, uint8_t *to, uint64_t want) {
-    uint64_t at = item(t, &t->offsets, i), bytes = t->bytes.count ? item(t, &t->bytes, i) : want;
-    if (at > t->n) return 0;
-    if (bytes > t->n - at) bytes = t->n - at;
+    uint64_t bytes;
+    int whole;
+    const uint8_t *from = stored(t, i, want, &bytes, &whole);
     if (bytes > want) bytes = want;
-    memcpy(to, t->d + at, (size_t)bytes);
-    if (t->fill == 2)
-        for (uint64_t k = 0; k < bytes; k++) {
-            uint8_t v = to[k];
-            v = (uint8_t)((v & 0xf0) >> 4 | (v & 0x0f) << 4);
-            v = (uint8_t)((v & 0xcc) >> 2 | (v & 0x33) << 2);
-            to[k] = (uint8_t)((v & 0xaa) >> 1 | (v & 0x55) << 1);
-        }
+    memcpy(to, from, (size_t)bytes);
+    if (t->fill == 2) reverse_bits(to, bytes);
     return bytes == want;
+}
+
+static void *zget(void *s, unsigned n, unsigned size) {
+    void *p = hpt__calloc(n, size);
+    if (!p) ((source *)s)->no_memory = 1;
+    return p;
+}
+static void zput(void *s, void *p) {
+    (void)s;
+    hpt__free(p);
+}
+/* zlib, and differences of neighbours summed up. libtiff is not asked because, with libdeflate, it does not notice a stream that ends early. */
+static int inflated_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
+    const tiff *t = s->t;
+    z_stream z = {.zalloc = zget, .zfree = zput, .opaque = s};
+    uint64_t bytes, step = t->samples / (uint64_t)t->planes;
+    int whole;
+    const uint8_t *from = stored(t, i, UINT64_MAX, &bytes, &whole);
+    if (inflateInit(&z) != Z_OK) return 0;
+    z.next_in = (z_const Bytef *)from;
+    z.avail_in = (uInt)bytes;
+    z.next_out = to;
+    z.avail_out = (uInt)want;
+    int code = inflate(&z, Z_FINISH);
+    uint64_t done = want - z.avail_out, rows = done / t->row;
+    inflateEnd(&z);
+    for (uint64_t y = 0; y < rows && t->predictor == 2; y++) {
+        uint8_t *p = to + y * t->row;
+        if (t->bits == 8)
+            for (uint64_t k = step; k < t->row; k++) p[k] = (uint8_t)(p[k] + p[k - step]);
+        else
+            for (uint64_t k = step; k < t->row / 2; k++) {
+                unsigned lo = t->big_endian ? 1 : 0, v = p[2 * k + lo] + 256u * p[2 * k + 1 - lo] + p[2 * (k - step) + lo] + 256u * p[2 * (k - step) + 1 - lo];
+                p[2 * k + lo] = (uint8_t)v;
+                p[2 * k + 1 - lo] = (uint8_t)(v >> 8);
+            }
+    }
+    if (t->predictor == 2) memset(to + rows * t->row, 0, (size_t)(want - rows * t->row));
+    return done == want && (code == Z_STREAM_END || code == Z_BUF_ERROR);
 }
 
 #ifdef HPT_HAVE_TIFF
@@ -384,22 +438,23 @@ static hpt_status open_codec(source *s, uint64_t budget) {
 /* The codec gets the bytes of the block that the file has, and nothing is copied (but where it would reverse bits in place). */
 static int packed_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
     const tiff *t = s->t;
-    uint64_t at = item(t, &t->offsets, i), bytes = item(t, &t->bytes, i);
-    if (at >= t->n || !bytes) return 0;
-    int cut = bytes > t->n - at;
-    if (cut) bytes = t->n - at;
+    uint64_t bytes;
+    int whole;
+    const uint8_t *at = stored(t, i, UINT64_MAX, &bytes, &whole);
+    if (!bytes) return 0;
     uint8_t *copy = t->fill == 2 ? hpt__alloc((size_t)bytes) : NULL;
     if (t->fill == 2 && !copy) {
         s->no_memory = 1;
         return 0;
     }
-    if (copy) memcpy(copy, t->d + at, (size_t)bytes);
-    const void *from = copy ? copy : t->d + at;
+    if (copy) memcpy(copy, at, (size_t)bytes);
+    const void *from = copy ? copy : at;
     void *in;                           /* libtiff takes it without const, yet only reads */
     memcpy(&in, &from, sizeof in);
     int done = TIFFReadFromUserBuffer(s->tif, (uint32_t)i, in, (tmsize_t)bytes, to, (tmsize_t)want);
     hpt__free(copy);
-    return done && !cut;
+    int strict = t->compression == LZW || t->compression == PACKBITS || t->compression == LZMA || t->compression == ZSTD;
+    return done && (whole || strict);           /* the others make up what a stream that ends early lacks */
 }
 
 /* YCbCr that the JPEG codec does not turn into RGB: libtiff does, a strip or tile at once, last row first. */
@@ -486,15 +541,16 @@ static hpt_status read_blocks(source *s, const hpt__image_limits *lim, uint8_t *
             else if (s->tif) whole = packed_block(s, block, to, want);
             else
 #endif
-                whole = plain_block(t, block, to, want);
+                whole = t->compression == 1 ? plain_block(t, block, to, want) : inflated_block(s, block, to, want);
             if (whole) continue;
             *cut = 1;
+            if (s->no_memory) return hpt__fail_memory(0);
 #ifdef HPT_HAVE_TIFF
-            if (s->no_memory || strcasestr(s->text, "out of memory") || strcasestr(s->text, "no space for")) return hpt__fail_memory(0);
+            if (strcasestr(s->text, "out of memory") || strcasestr(s->text, "no space for")) return hpt__fail_memory(0);
             if (s->text[0] && !lim->accept_cut) return BAD("%s", s->text);
 #endif
             if (lim->accept_cut) continue;
-            return BAD("cut, pixels of %s %llu are missing", t->tiled ? "tile" : "strip", (unsigned long long)i);
+            return BAD("damaged or cut, pixels of %s %llu are missing", t->tiled ? "tile" : "strip", (unsigned long long)i);
         }
         for (uint64_t y = 0; y < h; y++) {
             uint8_t *out = rgb + ((y0 + y) * t->w + x0) * 3;
@@ -524,7 +580,7 @@ hpt_status hpt__tiff_decode(const uint8_t *d, size_t n, const hpt__image_limits 
             if (!t.bytes.count || item(&t, &t.offsets, i) > n || item(&t, &t.bytes, i) > n - item(&t, &t.offsets, i)) return BAD("cut, pixels of block %llu are missing", (unsigned long long)i);
         if (!(abgr = hpt__alloc((size_t)(t.bw * t.bh) * 4))) return hpt__fail_memory((size_t)(t.bw * t.bh) * 4);
     }
-    if (t.compression != 1 || abgr) {
+    if (codec(t.compression) || abgr) {
         const uint16_t probe = 1;
         s.swapped = *(const uint8_t *)&probe == 0;              /* libtiff gives the machine's order */
         st = open_codec(&s, hpt__image_budget(n, info));
