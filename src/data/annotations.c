@@ -194,6 +194,7 @@ static hpt_status coco_read(coco *k, hpt__jscan *s, const char *path) {
 }
 static hpt_status coco_collect(coco *k, const char *folder, const char *path, hpt__collection *c) {
     char image[6000];
+    if (!k->categories) return hpt__fail(HPT_ERR_FORMAT, "%.600s: no categories, so that an image can have no label", path);
     qsort(k->category, (size_t)k->categories, sizeof *k->category, by_id);
     if (k->images) qsort(k->image, (size_t)k->images, sizeof *k->image, by_id);
     for (int i = 0; i < k->categories; i++) HPT_TRY(hpt__collect_class(c, k->category[i].name));
