@@ -366,6 +366,28 @@ TEST(costly_npz) {
     within("npz", "headers without data", &b);
     ended();
 }
+TEST(costly_mat) {
+    blob b = {0}, element = {0};
+    uint8_t small[16] = {14, 0, 0, 0, 8};
+    zlib_stream(&element, small, sizeof small, 1);
+    char head[128] = "MATLAB 5.0 MAT-file";
+    memcpy(head + 124, "\0\1IM", 4);
+    put(&b, head, sizeof head);
+    while (b.n < 1050000) {
+        little(&b, 15, 4);
+        little(&b, element.n < 85 ? element.n : 85, 4);
+        put(&b, element.p, element.n < 85 ? element.n : 85);
+    }
+    free(element.p);
+    within("mat", "12,000 packed elements", &b);
+    put(&b, head, sizeof head);
+    zlib_stream(&element, small, sizeof small, 60);
+    little(&b, 15, 4);
+    little(&b, element.n, 4);
+    put(&b, element.p, element.n);
+    within("mat", "one packed element of 60 MiB", &b);
+    ended();
+}
 TEST(costly_idx) {
     static const uint8_t head[16] = {0, 0, 8, 3, 0, 0, 0, 64, 0, 0, 4, 0, 0, 0, 4, 0};
     for (int lie = 0; lie < 2; lie++) {
