@@ -561,7 +561,9 @@ static hpt_status call(machine *m, hpt__pk_ref fn, hpt__pk_ref args, int depth, 
             HPT_TRY(dict_from(m, hpt__pk_item(p, args, 2), out));
             return *out != NOTHING ? HPT_OK : container(m, HPT__PK_DICT, out);
         }
-        return opaque(m, first, args, out);
+        HPT_TRY(opaque(m, first, args, out));
+        if (kind_of(p, hpt__pk_item(p, args, 2)) == HPT__PK_DICT) object(p, *out)[4] = hpt__pk_item(p, args, 2);
+        return HPT_OK;
     case G_NEWOBJ:
         return what_of(p, first) == G_DICT ? container(m, HPT__PK_DICT, out) : opaque(m, first, args, out);
     case G_SIZE:

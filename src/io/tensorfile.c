@@ -49,6 +49,18 @@ hpt_status hpt__tensorfile_reason(hpt__tensorfile *f, const char *text, const ch
     return HPT_OK;
 }
 
+hpt_status hpt__tensorfile_value(hpt__tensorfile *f, const char *name, json_t *v, size_t bytes) {
+    uint64_t cost = 160 + strlen(name) + bytes;
+    if (!v) return hpt__fail_memory((size_t)cost);
+    if (cost > f->room) {
+        f->values_cut = 1;
+        json_decref(v);
+        return HPT_OK;
+    }
+    f->room -= cost;
+    return json_object_set_new_nocheck(f->meta, name, v) ? hpt__fail_memory((size_t)cost) : HPT_OK;
+}
+
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 hpt_status hpt__tensorfile_unique(const hpt__tensorfile *f) {
     char **names = hpt__alloc(sizeof *names * ((size_t)f->n + 1));

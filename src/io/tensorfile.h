@@ -43,6 +43,8 @@ float hpt__ftype_value(hpt__ftype t, const uint8_t *p);                      /* 
 /* for the container readers */
 int hpt__utf8_ok(const char *s, size_t n);                                   /* well-formed, as JSON needs it */
 hpt_status hpt__tensorfile_reason(hpt__tensorfile *f, const char *text, const char **kept);     /* a copy that lives as long as f */
+/* A value for meta, which it takes; bytes: of its text. NULL: HPT_ERR_MEMORY. */
+hpt_status hpt__tensorfile_value(hpt__tensorfile *f, const char *name, json_t *v, size_t bytes);
 hpt_status hpt__tensorfile_unique(const hpt__tensorfile *f);                 /* HPT_ERR_FORMAT if a name occurs twice */
 size_t hpt__torch_legacy_magic(const uint8_t *p, size_t n);                  /* 0: no legacy file; else the bytes of its magic number */
 hpt_status hpt__tensorfile_add(hpt__tensorfile *f, const char *name, size_t name_len, const hpt__ftensor *t);

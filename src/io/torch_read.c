@@ -26,23 +26,16 @@ typedef struct walk {
 
 /* A value of the dictionary under its path; what lists hold is only kept up to a number. HPT_ERR_MEMORY, never a lost entry. */
 static hpt_status put_meta(walk *w, const hpt__pk_value *v, int in_list) {
-    uint64_t cost = 160 + strlen(w->path) + v->len;
     json_t *j;
     if ((in_list && w->listed == MAX_LISTED) || v->len > MAX_TEXT || !hpt__utf8_ok(w->path, strlen(w->path)) ||
         (v->kind == HPT__PK_STR && !hpt__utf8_ok(v->s, v->len)))
         return HPT_OK;
-    if (cost > w->f->room) {
-        w->f->values_cut = 1;
-        return HPT_OK;
-    }
     if (v->kind == HPT__PK_BOOL) j = json_boolean(v->i);
     else if (v->kind == HPT__PK_INT) j = json_integer(v->i);
     else if (v->kind == HPT__PK_FLOAT) j = hpt__json_number(v->f);
     else j = json_stringn_nocheck(v->s, v->len);
-    if (json_object_set_new_nocheck(w->f->meta, w->path, j)) return hpt__fail_memory((size_t)cost);
-    w->f->room -= cost;
     w->listed += in_list != 0;
-    return HPT_OK;
+    return hpt__tensorfile_value(w->f, w->path, j, v->len);
 }
 
 static hpt_status put_tensor(walk *w, hpt__pk_ref at, size_t len) {

@@ -161,6 +161,27 @@ hpt_status hpt__zip_read(const hpt__zip *z, const hpt__zip_entry *e, uint8_t *ou
 
 static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v; p[1] = (uint8_t)(v >> 8); }
 static void put32(uint8_t *p, uint32_t v) { put16(p, v); put16(p + 2, v >> 16); }
+static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v); put32(p + 4, (uint32_t)(v >> 32)); }
+
+/* Sizes and offsets from here on are written in 64 bits; a test may lower it. */
+enum { FULL16 = 0xffff };
+static const uint32_t FULL32 = 0xffffffff;
+static _Atomic uint64_t limit32 = 0xffffffff;
+void hpt__zip_test_limit(uint64_t bytes) { limit32 = bytes ? bytes : FULL32; }
+
+/* A value of 32 bits in a header; one that does not fit goes to the zip64 extra field at x, whose length is returned. */
+static size_t put_size(uint8_t *header, uint8_t *x, size_t used, uint64_t v) {
+    if (v < limit32) {
+        put32(header, (uint32_t)v);
+        return used;
+    }
+    put32(header, FULL32);
+    put16(x, 1);
+    if (!used) used = 4;
+    put64(x + used, v);
+    put16(x + 2, (uint32_t)(used + 8 - 4));
+    return used + 8;
+}
 
 void hpt__zip_begin(hpt__zip_writer *z, hpt__writer *w) {
     memset(z, 0, sizeof *z);
@@ -170,12 +191,8 @@ void hpt__zip_add(hpt__zip_writer *z, const char *name, const void *data, uint64
     size_t len = strlen(name);
     uint64_t at = z->w->at;
     if (z->failed) return;
-    if (at + n > 0xfff00000u || z->count == 0xfffe) {
-        z->failed = HPT_ERR_UNSUPPORTED;
-        return;
-    }
-    if (z->used + 46 + len > z->cap) {
-        size_t cap = (z->cap + 46 + len) * 2;
+    if (z->used + 46 + len + 28 > z->cap) {
+        size_t cap = (z->cap + 46 + len + 28) * 2;
         uint8_t *d = hpt__realloc(z->dir, cap);
         if (!d) {
             z->failed = HPT_ERR_MEMORY;
@@ -184,50 +201,64 @@ void hpt__zip_add(hpt__zip_writer *z, const char *name, const void *data, uint64
         z->dir = d;
         z->cap = cap;
     }
-    uint8_t h[30] = {0}, pad[4 + 64] = {0};
-    uint32_t crc = hpt__crc32(data, n);
-    size_t fill = (64 - (at + 30 + len + 4) % 64) % 64;      /* padding field "FB", as PyTorch */
+    uint8_t h[30] = {0}, wide[28] = {0}, pad[4 + 64] = {0};
     put32(h, 0x04034b50);
-    put16(h + 4, 20);
     put16(h + 6, 0x0800);
     put16(h + 12, 33);                                      /* 1980-01-01 */
-    put32(h + 14, crc);
-    put32(h + 18, (uint32_t)n);
-    put32(h + 22, (uint32_t)n);
+    put32(h + 14, hpt__crc32(data, n));
+    size_t extra = put_size(h + 22, wide, 0, n);
+    extra = put_size(h + 18, wide, extra, n);
+    size_t fill = (64 - (at + 30 + len + extra + 4) % 64) % 64;      /* padding field "FB", as PyTorch */
+    put16(h + 4, extra ? 45 : 20);                          /* the version that can read it */
     put16(h + 26, (uint32_t)len);
-    put16(h + 28, (uint32_t)(4 + fill));
+    put16(h + 28, (uint32_t)(extra + 4 + fill));
     pad[0] = 'F';
     pad[1] = 'B';
     put16(pad + 2, (uint32_t)fill);
     memset(pad + 4, 'Z', fill);
     hpt__writer_put(z->w, h, 30);
     hpt__writer_put(z->w, name, len);
+    hpt__writer_put(z->w, wide, extra);
     hpt__writer_put(z->w, pad, 4 + fill);
     hpt__writer_put(z->w, data, n);
     uint8_t *c = z->dir + z->used;
     memset(c, 0, 46);
     put32(c, 0x02014b50);
-    put16(c + 4, 20);
+    put16(c + 4, 45);
     memcpy(c + 6, h + 4, 24);
+    extra = put_size(c + 42, wide, extra, at);              /* behind the sizes, which are the same as there */
+    put16(c + 6, extra ? 45 : 20);
     put16(c + 28, (uint32_t)len);
-    put16(c + 30, 0);
-    put32(c + 42, (uint32_t)at);
+    put16(c + 30, (uint32_t)extra);
     memcpy(c + 46, name, len);
-    z->used += 46 + len;
+    memcpy(c + 46 + len, wide, extra);
+    z->used += 46 + len + extra;
     z->count++;
 }
 hpt_status hpt__zip_end(hpt__zip_writer *z) {
-    hpt_status st = HPT_OK;
-    uint8_t e[22] = {0};
-    if (z->failed == HPT_ERR_MEMORY) st = hpt__fail_memory(z->cap * 2);
-    else if (z->failed) st = hpt__fail(HPT_ERR_UNSUPPORTED, "checkpoint over 4 GiB");
+    hpt_status st = z->failed ? hpt__fail_memory(z->cap * 2) : HPT_OK;
+    uint8_t e[22] = {0}, wide[76] = {0};
+    uint64_t at = z->w->at;
+    int large = z->count >= FULL16 || z->used >= limit32 || at >= limit32;
+    put32(wide, 0x06064b50);            /* the directory's record in 64 bits, and where it lies */
+    put64(wide + 4, 44);
+    put16(wide + 12, 45);
+    put16(wide + 14, 45);
+    put64(wide + 24, z->count);
+    put64(wide + 32, z->count);
+    put64(wide + 40, z->used);
+    put64(wide + 48, at);
+    put32(wide + 56, 0x07064b50);
+    put64(wide + 64, at + z->used);
+    put32(wide + 72, 1);
     put32(e, 0x06054b50);
-    put16(e + 8, z->count);
-    put16(e + 10, z->count);
-    put32(e + 12, (uint32_t)z->used);
-    put32(e + 16, (uint32_t)z->w->at);
+    put16(e + 8, large ? FULL16 : z->count);
+    put16(e + 10, large ? FULL16 : z->count);
+    put32(e + 12, large ? FULL32 : (uint32_t)z->used);
+    put32(e + 16, large ? FULL32 : (uint32_t)at);
     if (!st) {
         hpt__writer_put(z->w, z->dir, z->used);
+        if (large) hpt__writer_put(z->w, wide, sizeof wide);
         hpt__writer_put(z->w, e, 22);
     }
     hpt__free(z->dir);

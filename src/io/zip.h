@@ -20,4 +20,5 @@ typedef struct hpt__zip_writer { hpt__writer *w; uint8_t *dir; size_t used, cap;
 void hpt__zip_begin(hpt__zip_writer *z, hpt__writer *w);
 void hpt__zip_add(hpt__zip_writer *z, const char *name, const void *data, uint64_t n);
 hpt_status hpt__zip_end(hpt__zip_writer *z);
+void hpt__zip_test_limit(uint64_t bytes);       /* for tests: zip64 fields from so many bytes on; 0: where they are needed */
 #endif
