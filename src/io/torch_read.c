@@ -2,6 +2,7 @@
  * The two torch containers: zip (PyTorch 1.6 and later) and the legacy stream before it (the released MoCo files). */
 #include "core/alloc.h"
 #include "core/json.h"
+#include "io/jsonscan.h"
 #include "io/pickle.h"
 #include "io/zip.h"
 #include <stdio.h>
@@ -221,18 +222,21 @@ static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl, hpt__zip_entry **
 static hpt_status read_note(hpt__tensorfile *f, const hpt__zip *z, hpt__zip_entry *e) {
     enum { LONGEST = 4096 };
     const uint8_t *data;
-    const char *key;
     char name[128];
-    json_t *v;
+    hpt__jscan s;
     if (e->size > LONGEST) return BAD("hpt.json of %llu bytes", (unsigned long long)e->size);
     HPT_TRY(hpt__zip_stored(z, e, &data));
-    json_t *j = json_loadb((const char *)data, (size_t)e->size, JSON_REJECT_DUPLICATES, NULL);
-    hpt_status st = json_is_object(j) ? HPT_OK : BAD("hpt.json is no JSON object");
-    json_object_foreach(j, key, v) {
-        snprintf(name, sizeof name, "hpt/%.100s", key);
-        if (!st && json_is_string(v) && !json_object_get(f->meta, name) && json_object_set(f->meta, name, v)) st = hpt__fail_memory(64);
+    if (!hpt__utf8_ok((const char *)data, (size_t)e->size)) return BAD("hpt.json is not UTF-8");
+    hpt__jscan_memory(&s, data, (size_t)e->size);
+    hpt__jtoken t = hpt__jscan_next(&s);
+    hpt_status st = t == HPT__J_OBJECT ? HPT_OK : BAD("hpt.json is no JSON object");
+    while (!st && (t = hpt__jscan_next(&s)) == HPT__J_KEY) {
+        snprintf(name, sizeof name, "hpt/%.100s", s.text);
+        if (!hpt__jscan_skip(&s)) break;
+        if (s.p[-1] == '"' && !json_object_get(f->meta, name)) st = hpt__tensorfile_value(f, name, json_string(s.text), strlen(s.text));
     }
-    json_decref(j);
+    if (!st && (t != HPT__J_END_OBJECT || hpt__jscan_next(&s) != HPT__J_END)) st = BAD("hpt.json is no JSON object");
+    hpt__jscan_close(&s);
     return st;
 }
 
