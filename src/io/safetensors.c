@@ -163,6 +163,7 @@ hpt_status hpt__safetensors_parse(hpt__tensorfile *f) {
     hpt__jscan_memory(&r.s, f->file.p + 8, (size_t)header);
     hpt_status st = entries(&r);
     hpt__jscan_close(&r.s);
+    if (!st) st = hpt__tensorfile_unique(f);
     if (!st && f->n) qsort(r.spans, f->n, sizeof *r.spans, span_order);
     for (uint32_t i = 0; i < f->n && !st; i++) {
         if (r.spans[i].from != end) st = BAD("a hole or overlap at data byte %llu", (unsigned long long)end);
@@ -170,7 +171,7 @@ hpt_status hpt__safetensors_parse(hpt__tensorfile *f) {
     }
     if (!st && end != r.bytes) st = BAD("%llu bytes belong to no tensor", (unsigned long long)(r.bytes - end));
     hpt__free(r.spans);
-    return st ? st : hpt__tensorfile_unique(f);
+    return st;
 }
 
 hpt_status hpt__safetensors_write(const char *path, const hpt__st_item *items, uint32_t n, json_t *meta) {
