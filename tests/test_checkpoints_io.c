@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What checkpoints hold beside the weights: objects of every kind stay opaque, tensors that cannot be read are listed with the reason, and what is
- * needed is read strictly. Hostile files cost little; no failed allocation loses an entry. */
+ * What checkpoints hold beside the weights: objects of every kind stay opaque, tensors that cannot be read are listed
+ * with the reason, and what is needed is read strictly. Hostile files cost little; no failed allocation loses an entry.
+ */
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "fuzz/targets.h"
@@ -28,7 +29,10 @@ static void repeat(bytes *b, const void *p, size_t n, size_t times) {
 #define REPEAT(b, text, times) repeat(b, text, sizeof(text) - 1, times)
 
 #define HEAD "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e\x80\x02\x4d\xe9\x03\x2e\x80\x02}."
-#define T(type, numel, args) "ctorch._utils\n_rebuild_tensor_v2\n((U\x07storage" type "U\x01" "0U\x03" "cpuK" numel "NtQ" args "\x89}tR"
+#define T(type, numel, args)                                                                                           \
+    "ctorch._utils\n_rebuild_tensor_v2\n((U\x07storage" type "U\x01"                                                   \
+    "0U\x03"                                                                                                           \
+    "cpuK" numel "NtQ" args "\x89}tR"
 #define FLOATS(numel, args) T("ctorch\nFloatStorage\n", numel, args)
 #define FOUR FLOATS("\x04", "K\x00K\x04\x85K\x01\x85")
 /* a legacy file around a pickle (its protocol and STOP included): one storage "0" of floats 1, 2, 3, 4, or none */
@@ -67,7 +71,8 @@ static void unreadable(const hpt__tensorfile *f, const char *name, const char *w
     float got[64];
     const hpt__ftensor *t = hpt__tensorfile_find(f, name);
     if (!t) FAIL("no tensor %s", name);
-    if (!t->unreadable || !strstr(t->unreadable, why)) FAIL("%s is unreadable because of '%s', not '%s'", name, t->unreadable, why);
+    if (!t->unreadable || !strstr(t->unreadable, why))
+        FAIL("%s is unreadable because of '%s', not '%s'", name, t->unreadable, why);
     CHECK(!t->data);
     FAILS(HPT_ERR_UNSUPPORTED, name, hpt__ftensor_read(t, got));
     CHECK(strstr(hpt_last_error(), why));
@@ -85,18 +90,22 @@ static void still_reads(const char *what, const void *pickle, size_t n, const ch
 static void refused(const char *what, const bytes *b, hpt_status status, const char *word) {
     hpt__tensorfile f;
     hpt_status st = parse(b, &f);
-    if (st != status || !strstr(hpt_last_error(), word)) FAIL("%s: %s '%s' should say '%s'", what, hpt_status_name(st), hpt_last_error(), word);
+    if (st != status || !strstr(hpt_last_error(), word))
+        FAIL("%s: %s '%s' should say '%s'", what, hpt_status_name(st), hpt_last_error(), word);
     hpt__tensorfile_close(&f);
 }
 
 /* ---- files of PyTorch ---- */
 
 TEST(objects_of_every_kind_stay_opaque) {
-    static const char *const names[] = {"objects_p1_legacy", "objects_p2_zip", "objects_p2_legacy", "objects_p3_zip", "objects_p4_zip", "objects_p4_legacy", "objects_p5_zip"};
-    static const struct { const char *name, *why; } odd[] = {
-        {"quantized", "quantized"}, {"channels", "quantized"}, {"sparse", "sparse"}, {"rows", "sparse"}, {"meta", "meta"}, {"nested", "nested"},
-        {"complex64", "complex64"}, {"complex128", "complex128"}, {"negated", "negated"}, {"f8", "float8_e4m3fn"}, {"f8b", "float8_e5m2"},
-        {"endless", "expanded"}, {"array", "NumPy"}};
+    static const char *const names[] = {"objects_p1_legacy", "objects_p2_zip",    "objects_p2_legacy", "objects_p3_zip",
+                                        "objects_p4_zip",    "objects_p4_legacy", "objects_p5_zip"};
+    static const struct { const char *name, *why;
+    } odd[] = {
+        {"quantized", "quantized"}, {"channels", "quantized"}, {"sparse", "sparse"},       {"rows", "sparse"},
+        {"meta", "meta"},           {"nested", "nested"},      {"complex64", "complex64"}, {"complex128", "complex128"},
+        {"negated", "negated"},     {"f8", "float8_e4m3fn"},   {"f8b", "float8_e5m2"},     {"endless", "expanded"},
+        {"array", "NumPy"}};
     double w[12], turned[12], same[64], scaled[12];
     for (int i = 0; i < 12; i++) w[i] = i - 5, turned[i] = i % 3 * 4 + i / 3 - 5;
     for (int i = 0; i < 64; i++) same[i] = 2.5;
@@ -139,20 +148,26 @@ TEST(objects_of_every_kind_stay_opaque) {
         CHECK(f.n == 1 + 17 + 13 + 3 + 7);
         CHECK(!f.values_cut);
         json_t *m = f.meta;
-        CHECK(json_integer_value(json_object_get(m, "epoch")) == 3 && json_integer_value(json_object_get(m, "last")) == 17);
-        CHECK(json_integer_value(json_object_get(m, "config/a/b")) == 3 && json_real_value(json_object_get(m, "hyper/lr")) == 0.5);
-        CHECK(json_integer_value(json_object_get(m, "counter/a")) == 2 && json_integer_value(json_object_get(m, "i40")) == 1ll << 40);
+        CHECK(json_integer_value(json_object_get(m, "epoch")) == 3 &&
+              json_integer_value(json_object_get(m, "last")) == 17);
+        CHECK(json_integer_value(json_object_get(m, "config/a/b")) == 3 &&
+              json_real_value(json_object_get(m, "hyper/lr")) == 0.5);
+        CHECK(json_integer_value(json_object_get(m, "counter/a")) == 2 &&
+              json_integer_value(json_object_get(m, "i40")) == 1ll << 40);
         CHECK(json_real_value(json_object_get(m, "f64")) == 1.5 && json_real_value(json_object_get(m, "f32")) == 2.5);
         CHECK(json_integer_value(json_object_get(m, "np_int")) == -7 && json_is_true(json_object_get(m, "np_bool")));
-        CHECK(json_is_null(json_object_get(m, "nan")) && !json_object_get(m, "surrogate") && !json_object_get(m, "bytes") && !json_object_get(m, "big"));
+        CHECK(json_is_null(json_object_get(m, "nan")) && !json_object_get(m, "surrogate") &&
+              !json_object_get(m, "bytes") && !json_object_get(m, "big"));
         if (k) CHECK(!strcmp(json_string_value(json_object_get(m, "umlaut")), "\u00fcn\u00ef"));
         hpt__tensorfile_close(&f);
     }
 }
 TEST(what_is_no_checkpoint_is_named) {
     hpt__tensorfile f;
-    FAILS(HPT_ERR_UNSUPPORTED, "class torch.nn.modules.container.Sequential): save model.state_dict()", hpt__tensorfile_open(&f, FILES "whole_zip.pth"));
-    FAILS(HPT_ERR_UNSUPPORTED, "class torch.nn.modules.container.Sequential): save model.state_dict()", hpt__tensorfile_open(&f, FILES "whole_legacy.pth"));
+    FAILS(HPT_ERR_UNSUPPORTED, "class torch.nn.modules.container.Sequential): save model.state_dict()",
+          hpt__tensorfile_open(&f, FILES "whole_zip.pth"));
+    FAILS(HPT_ERR_UNSUPPORTED, "class torch.nn.modules.container.Sequential): save model.state_dict()",
+          hpt__tensorfile_open(&f, FILES "whole_legacy.pth"));
     FAILS(HPT_ERR_UNSUPPORTED, "TorchScript", hpt__tensorfile_open(&f, FILES "script.pt"));
     FAILS(HPT_ERR_UNSUPPORTED, "torch.export", hpt__tensorfile_open(&f, FILES "exported.pt2"));
     FAILS(HPT_ERR_FORMAT, "not a file of torch.save", hpt__tensorfile_open(&f, FILES "small.npz"));
@@ -162,43 +177,102 @@ TEST(what_is_no_checkpoint_is_named) {
 
 TEST(opcodes_of_every_protocol) {
     READS("state dict in a list", "\x80\x02]" FOUR "a.", "0");
-    READS("protocols 0 and 1: no PROTO, marks, text", "(dS'w'\nctorch._utils\n_rebuild_tensor\n((S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI4\nNtQI0\n(I4\nt(L1L\nttRp7\n0g7\ns.", "w");
+    READS("protocols 0 and 1: no PROTO, marks, text",
+          "(dS'w'\nctorch._utils\n_rebuild_tensor\n((S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI4\nNtQI0\n(I4\nt("
+          "L1L\nttRp7\n0g7\ns.",
+          "w");
     READS("unicode names, put and get", "}p0\n(Vw\np1\n" FOUR "u.", "w");
     READS("long binary put", "\x80\x02}r\x01\0\0\0U\x01w" FOUR "s0j\x01\0\0\0.", "w");
     READS("memoize and get", "\x80\x04}\x94\x8c\x01w\x94" FOUR "\x94s0h\0.", "w");
-    READS("stack global, frame", "\x80\x04\x95\x02\0\0\0\0\0\0\0}\x94\x8c\x01w\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93((\x8c\x07storage\x8c\x05torch\x8c\x0c"
-          "FloatStorage\x93\x8c\x01" "0\x8c\x03" "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}tRs.", "w");
+    READS("stack global, frame",
+          "\x80\x04\x95\x02\0\0\0\0\0\0\0}\x94\x8c\x01w\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93(("
+          "\x8c\x07storage\x8c\x05torch\x8c\x0c"
+          "FloatStorage\x93\x8c\x01"
+          "0\x8c\x03"
+          "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}tRs.",
+          "w");
     READS("eight-byte lengths", "\x80\x04}\x8d\x01\0\0\0\0\0\0\0w" FOUR "s.", "w");
     READS("dup, pop, pop mark", "\x80\x02}2" "0(K\x01K\x02" "1(0U\x01w" FOUR "s.", "w");
     READS("old classes", "\x80\x02}(U\x01" "a(K\x01imy\nOld\n}bU\x01" "b(cmy\nOld\nK\x02o}bU\x01w" FOUR "u.", "w");
-    READS("extension registry", "\x80\x02}(U\x01" "a\x82\x01)RU\x01" "b\x83\x01\x02)\x81}bU\x01" "c\x84\1\2\3\4U\x01w" FOUR "u.", "w");
-    READS("sets, frozen sets, bytes", "\x80\x05}(U\x01" "a\x8f(K\x01K\x02\x90U\x01" "b(K\x01\x91U\x01" "c\x96\x02\0\0\0\0\0\0\0zzU\x01" "d\x97\x98U\x01" "e" "C\x01zU\x01" "fB\x01\0\0\0zU\x01w" FOUR "u.", "w");
-    READS("eight-byte bytes, long numbers", "\x80\x04}(U\x01" "a\x8e\x01\0\0\0\0\0\0\0zU\x01" "b\x8b\x09\0\0\0\1\2\3\4\5\6\7\x08\x09U\x01w" FOUR "u.", "w");
+    READS("extension registry",
+          "\x80\x02}(U\x01"
+          "a\x82\x01)RU\x01"
+          "b\x83\x01\x02)\x81}bU\x01"
+          "c\x84\1\2\3\4U\x01w" FOUR "u.",
+          "w");
+    READS("sets, frozen sets, bytes", "\x80\x05}(U\x01" "a\x8f(K\x01K\x02\x90U\x01" "b(K\x01\x91U\x01"
+        "c\x96\x02\0\0\0\0\0\0\0zzU\x01" "d\x97\x98U\x01" "e" "C\x01zU\x01" "fB\x01\0\0\0zU\x01w" FOUR "u.", "w");
+    READS("eight-byte bytes, long numbers",
+          "\x80\x04}(U\x01"
+          "a\x8e\x01\0\0\0\0\0\0\0zU\x01"
+          "b\x8b\x09\0\0\0\1\2\3\4\5\6\7\x08\x09U\x01w" FOUR "u.",
+          "w");
     READS("new with keywords", "\x80\x04}(U\x01" "acmy\nNew\n(K\x01t}\x92}bU\x01w" FOUR "u.", "w");
-    READS("items, state and appends of an opaque value", "\x80\x02}(U\x01" "acmy\nBag\n)\x81(K\x01K\x02uK\x01K\x02s(K\x01K\x02" "eK\x01" "a}bU\x01w" FOUR "u.", "w");
+    READS("items, state and appends of an opaque value",
+          "\x80\x02}(U\x01"
+          "acmy\nBag\n)\x81(K\x01K\x02uK\x01K\x02s(K\x01K\x02"
+          "eK\x01"
+          "a}bU\x01w" FOUR "u.",
+          "w");
     READS("state of a dictionary", "\x80\x02" "ccollections\nOrderedDict\n)RU\x01w" FOUR "s}U\x09_metadata}sb.", "w");
     READS("pairs of Python 2", "\x80\x02" "ccollections\nOrderedDict\n](](U\x01w" FOUR "ee\x85R.", "w");
-    READS("a dictionary rebuilt by protocol 0", "ccopy_reg\n_reconstructor\n(ccollections\nOrderedDict\nc__builtin__\ndict\n(dS'w'\n" FOUR "stR.", "w");
+    READS("a dictionary rebuilt by protocol 0",
+          "ccopy_reg\n_reconstructor\n(ccollections\nOrderedDict\nc__builtin__\ndict\n(dS'w'\n" FOUR "stR.", "w");
     READS("a parameter", "\x80\x02}U\x01w" "ctorch._utils\n_rebuild_parameter\n(" FOUR "\x88}tRs.", "w");
-    READS("a parameter with a state", "\x80\x02}U\x01w" "ctorch._utils\n_rebuild_parameter_with_state\n(" FOUR "\x88}}tRs.", "w");
-    READS("a Variable of PyTorch 0.3", "\x80\x02}U\x01w" "ctorch.nn.parameter\nParameter\n" FOUR "\x85R\x88\x89}\x87" "bs.", "w");
-    READS("a subclass", "\x80\x02}U\x01w" "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\ncmy\nTensor\n((U\x07storagectorch\nFloatStorage\nU\x01" "0U\x03" "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}t}tRs.", "w");
-    READS("storages without a type", "\x80\x02}U\x01w" "ctorch._utils\n_rebuild_tensor_v3\n((U\x07storagectorch\nFloatStorage\nU\x01" "0U\x03" "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}ctorch\nfloat32\ntRs.", "w");
-    READS("a view of a storage", "\x80\x02}(U\x01w" FOUR "U\x01v" "ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x01" "0U\x03" "cpuK\x04(U\x01vK\x02K\x02ttQK\0K\x02\x85K\x01\x85\x89}tRu.", "w");
-    READS("classes saved with their source", "\x80\x02}(U\x01" "a(U\x06modulecmy\nNet\nU\x01" "fU\x01stQ)\x81}bU\x01w" FOUR "u.", "w");
-    READS("other persistent ids", "\x80\x02}(U\x01" "a(U\x05thingK\x01tQU\x01" "bK\x01QU\x01" "cPsome id\nU\x01w" FOUR "u.", "w");
+    READS("a parameter with a state",
+          "\x80\x02}U\x01w"
+          "ctorch._utils\n_rebuild_parameter_with_state\n(" FOUR "\x88}}tRs.",
+          "w");
+    READS("a Variable of PyTorch 0.3",
+          "\x80\x02}U\x01w"
+          "ctorch.nn.parameter\nParameter\n" FOUR "\x85R\x88\x89}\x87"
+          "bs.",
+          "w");
+    READS("a subclass",
+          "\x80\x02}U\x01w"
+          "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\ncmy\nTensor\n(("
+          "U\x07storagectorch\nFloatStorage\nU\x01"
+          "0U\x03"
+          "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}t}tRs.",
+          "w");
+    READS("storages without a type",
+          "\x80\x02}U\x01w"
+          "ctorch._utils\n_rebuild_tensor_v3\n((U\x07storagectorch\nFloatStorage\nU\x01"
+          "0U\x03"
+          "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}ctorch\nfloat32\ntRs.",
+          "w");
+    READS("a view of a storage",
+          "\x80\x02}(U\x01w" FOUR "U\x01v"
+          "ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x01"
+          "0U\x03"
+          "cpuK\x04(U\x01vK\x02K\x02ttQK\0K\x02\x85K\x01\x85\x89}tRu.",
+          "w");
+    READS("classes saved with their source",
+          "\x80\x02}(U\x01"
+          "a(U\x06modulecmy\nNet\nU\x01"
+          "fU\x01stQ)\x81}bU\x01w" FOUR "u.",
+          "w");
+    READS("other persistent ids",
+          "\x80\x02}(U\x01"
+          "a(U\x05thingK\x01tQU\x01"
+          "bK\x01QU\x01"
+          "cPsome id\nU\x01w" FOUR "u.",
+          "w");
     READS("a dictionary that holds itself", "\x80\x02}q\0(U\x01w" FOUR "U\x04selfh\0u.", "w");
     READS("a key that no name can be", "\x80\x02}(U\x03" "a\0b" "K\x01" "N" "K\x02" ")K\x03U\x01w" FOUR "u.", "w");
 }
 TEST(tensors_that_cannot_be_read) {
     hpt__tensorfile f;
     bytes b = LEGACY("\x80\x02}(U\x01w" FOUR "U\x01" "a" FLOATS("\x04", "K\0K\x04\x85J\xff\xff\xff\xff\x85")
-                     "U\x01" "b" FLOATS("\x04", "K\0(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01t(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01t")
+                     "U\x01"
+                         "b" FLOATS("\x04", "K\0(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01t(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01t")
                      "U\x01" "c" FLOATS("\x04", "K\0J\xff\xff\xff\x7f\x85K\0\x85")
                      "U\x01" "d" FOUR "(K\x01K\x02K\x03K\x04tb"
                      "U\x01" "e" "ctorch._utils\n_rebuild_tensor_v2\n(NK\0K\x04\x85K\x01\x85\x89}tR"
-                     "U\x01" "f" "ctorch._utils\n_rebuild_tensor_v3\n((U\x07storagectorch\nFloatStorage\nU\x01" "0U\x03" "cpuK\x04tQK\0K\x02\x85K\x01\x85\x89}ctorch\nint7\ntR"
-                     "U\x01" "g" "ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x01" "0U\x03" "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}}U\x03neg\x88stR"
+                     "U\x01" "f" "ctorch._utils\n_rebuild_tensor_v3\n((U\x07storagectorch\nFloatStorage\nU\x01"
+                         "0U\x03" "cpuK\x04tQK\0K\x02\x85K\x01\x85\x89}ctorch\nint7\ntR"
+                     "U\x01" "g" "ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x01"
+                         "0U\x03" "cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}}U\x03neg\x88stR"
                      "U\x01" "h" "ctorch._utils\n_rebuild_wrapper_subclass\n(cmy\nSub\nNK\x05\x85" "K\x01\x85tRu.", 1);
     OK(parse(&b, &f));
     values(&f, "w", 4, (double[]){1, 2, 3, 4});
@@ -225,7 +299,11 @@ TEST(tensors_that_cannot_be_read) {
 }
 TEST(needed_tensors_have_no_foreign_ancestor) {
     hpt__tensorfile f;
-    bytes b = LEGACY("\x80\x02}(U\x01" "acmy\nDict\n)\x81U\x01w" FOUR "sU\x01" "bcmy\nmake\n" FOUR "\x85RU\x01" "c(imy\nOld\n}U\x01w" FOUR "sbu.", 1);
+    bytes b = LEGACY("\x80\x02}(U\x01"
+                     "acmy\nDict\n)\x81U\x01w" FOUR "sU\x01"
+                     "bcmy\nmake\n" FOUR "\x85RU\x01"
+                     "c(imy\nOld\n}U\x01w" FOUR "sbu.",
+                     1);
     OK(parse(&b, &f));
     unreadable(&f, "a/w", "class my.Dict");
     CHECK(f.n == 1);            /* what a call or a state makes of its tensor is not known */
@@ -246,9 +324,12 @@ TEST(needed_tensors_have_no_foreign_ancestor) {
         {"memo beyond the file", P("\x80\x02Nr\x00\x00\x00\x01."), HPT_ERR_FORMAT, "memo index"},
         {"memo line", P("\x80\x02Np-1\n."), HPT_ERR_FORMAT, "memo index"},
         {"a line without end", P("\x80\x02Vabc."), HPT_ERR_FORMAT, "has no end"},
-        {"storage that is not there", P("\x80\x02(U\x07storagectorch\nFloatStorage\nU\x02..NK\x01tQ."), HPT_ERR_FORMAT, "legacy"},
-        {"storage key with a slash", P("\x80\x02(U\x07storagectorch\nFloatStorage\nU\x02./NK\x01tQ."), HPT_ERR_FORMAT, "persistent id"},
-        {"object of a class", P("\x80\x02" "cmy\nNet\n)\x81}b."), HPT_ERR_UNSUPPORTED, "class my.Net): save model.state_dict()"}};
+        {"storage that is not there", P("\x80\x02(U\x07storagectorch\nFloatStorage\nU\x02..NK\x01tQ."),
+            HPT_ERR_FORMAT, "legacy"},
+        {"storage key with a slash", P("\x80\x02(U\x07storagectorch\nFloatStorage\nU\x02./NK\x01tQ."),
+            HPT_ERR_FORMAT, "persistent id"},
+        {"object of a class", P("\x80\x02"
+            "cmy\nNet\n)\x81}b."), HPT_ERR_UNSUPPORTED, "class my.Net): save model.state_dict()"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         b = legacy(bad[i].pickle, bad[i].n, 0);
         refused(bad[i].what, &b, bad[i].status, bad[i].word);
@@ -315,7 +396,13 @@ TEST(zips_that_are_something_else) {
     }
     const char *modern[] = {"m/data.pkl", "m/.format_version", "m/.storage_alignment", "m/byteorder", "m/version",
                             "m/.data/serialization_id"};
-    const bytes parts[6] = {TEXT("\x80\x02}U\x05" "epochK\x07s."), TEXT("1"), TEXT("64"), TEXT("little"), TEXT("3\n"), TEXT("0123456789")};
+    const bytes parts[6] = {TEXT("\x80\x02}U\x05"
+                                 "epochK\x07s."),
+                            TEXT("1"),
+                            TEXT("64"),
+                            TEXT("little"),
+                            TEXT("3\n"),
+                            TEXT("0123456789")};
     hpt__tensorfile f;
     bytes b = zip_of(path, 6, modern, parts);
     OK(parse(&b, &f));
@@ -323,7 +410,8 @@ TEST(zips_that_are_something_else) {
     hpt__tensorfile_close(&f);
 }
 
-/* Sizes, offsets and the directory in 64 bits: forced on a small file, and needed by one of over 4 GiB where there is room. */
+/* Sizes, offsets and the directory in 64 bits: forced on a small file, and needed by one of over 4 GiB where there is
+ * room. */
 static void write_large(const char *path, const float *data, uint64_t count) {
     hpt__torch_out t;
     hpt__tw_begin(&t);
@@ -342,7 +430,8 @@ TEST(zip64_is_written_and_read) {
     hpt__bytes whole;
     for (int i = 0; i < 1000; i++) data[i] = (float)i;
     for (int i = 0; i < 5; i++) want[i] = i;
-    for (uint64_t limit = 1; limit < 10000; limit = limit * 3 + 17) {       /* each of size, offset and directory is beyond it, or is not */
+    for (uint64_t limit = 1; limit < 10000;
+         limit = limit * 3 + 17) { /* each of size, offset and directory is beyond it, or is not */
         hpt__tensorfile f;
         hpt__zip_test_limit(limit);
         write_large(path, data, 1000);
@@ -372,7 +461,8 @@ TEST(zip64_is_written_and_read) {
 TEST_LIMIT(files_over_4_gib, 600) {
     char *path = temp_file();
     uint64_t count = (1ull << 30) + 1000;
-    if (!getenv("HPT_TEST_LARGE")) SKIP("HPT_TEST_LARGE=1 writes a checkpoint of 4 GiB: it takes 9 GiB of memory, 5 of disk");
+    if (!getenv("HPT_TEST_LARGE"))
+        SKIP("HPT_TEST_LARGE=1 writes a checkpoint of 4 GiB: it takes 9 GiB of memory, 5 of disk");
     float *data = calloc(count, 4);
     CHECK(data);
     for (int i = 0; i < 5; i++) data[i] = (float)(i + 1);
@@ -411,14 +501,18 @@ TEST(safetensors_types_and_texts) {
     for (int i = 0; i < 3000; i++) *at++ = (char)('a' + i % 26);
     at += sprintf(at, "\\u00fc\",\"escaped\":\"a\\n\\\"b\\u00e9\"}");
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
-        at += sprintf(at, ",\"odd%zu\":{\"shape\":[2],\"data_offsets\":[%d,%d],\"dtype\":\"%s\"}", i, begin, begin + odd[i].bytes, odd[i].type);
+        at += sprintf(at, ",\"odd%zu\":{\"shape\":[2],\"data_offsets\":[%d,%d],\"dtype\":\"%s\"}", i, begin,
+                      begin + odd[i].bytes, odd[i].type);
         begin += odd[i].bytes;
     }
-    at += sprintf(at, ",\"deep\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[%d,%d]}", begin, begin + 2);
+    at += sprintf(at, ",\"deep\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[%d,%d]}", begin,
+                  begin + 2);
     at += sprintf(at, ",\"u16\":{\"dtype\":\"U16\",\"shape\":[2],\"data_offsets\":[%d,%d]}", begin + 2, begin + 6);
     at += sprintf(at, ",\"bool\":{\"dtype\":\"BOOL\",\"shape\":[2],\"data_offsets\":[%d,%d]}", begin + 6, begin + 8);
     /* a zero among sizes whose product overflows */
-    at += sprintf(at, ",\"none\":{\"dtype\":\"F32\",\"shape\":[0,9007199254740992,9007199254740992],\"data_offsets\":[%d,%d]}}", begin + 8, begin + 8);
+    at += sprintf(
+        at, ",\"none\":{\"dtype\":\"F32\",\"shape\":[0,9007199254740992,9007199254740992],\"data_offsets\":[%d,%d]}}",
+        begin + 8, begin + 8);
     bytes b = safetensors_of(header, (size_t)(at - header), (size_t)begin + 8);
     b.p[b.n - 6] = 7;
     b.p[b.n - 3] = 1;
@@ -438,7 +532,8 @@ TEST(safetensors_types_and_texts) {
     CHECK(kept && strlen(kept) == 3002 && !strcmp(kept + 3000, "\u00fc") && kept[2999] == 'a' + 2999 % 26);
     CHECK(!strcmp(json_string_value(json_object_get(f.meta, "escaped")), "a\n\"b\u00e9"));
     hpt__tensorfile_close(&f);
-#define ENTRY(name, type, shape, off) "\"" name "\":{\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":" off "}"
+#define ENTRY(name, type, shape, off)                                                                                  \
+    "\"" name "\":{\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":" off "}"
     const struct { const char *header; size_t data; const char *word; } bad[] = {
         {"{" ENTRY("a", "C64", "[2]", "[0,15]") "}", 15, "offsets"},
         {"{" ENTRY("a", "F4", "[3]", "[0,1]") "}", 1, "offsets"},
@@ -472,7 +567,8 @@ static void costs(const char *what, bytes b) {
     free(b.p);
 }
 /* a legacy file whose pickle is before, a unit many times, after */
-static bytes many(const char *before, size_t n, const char *unit, size_t len, size_t times, const char *after, size_t end) {
+static bytes many(const char *before, size_t n, const char *unit, size_t len, size_t times, const char *after,
+                  size_t end) {
     bytes b = {0};
     PUT(&b, HEAD "\x80\x02");
     put(&b, before, n);
@@ -481,7 +577,8 @@ static bytes many(const char *before, size_t n, const char *unit, size_t len, si
     PUT(&b, "\x80\x02].");
     return b;
 }
-#define MANY(before, unit, times, after) many(before, sizeof(before) - 1, unit, sizeof(unit) - 1, times, after, sizeof(after) - 1)
+#define MANY(before, unit, times, after)                                                                               \
+    many(before, sizeof(before) - 1, unit, sizeof(unit) - 1, times, after, sizeof(after) - 1)
 TEST_LIMIT(hostile_pickles_cost_little, 300) {
     const size_t mega = 1 << 20;
     costs("empty lists", MANY("", "]", mega, "."));
@@ -572,7 +669,9 @@ TEST_LIMIT(hostile_headers_cost_little, 300) {
     PUT(&h, "{");
     for (int i = 0; i < 60000; i++) {
         char entry[80];
-        put(&h, entry, (size_t)snprintf(entry, sizeof entry, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "", i));
+        put(&h, entry,
+            (size_t)snprintf(entry, sizeof entry, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}",
+                             i ? "," : "", i));
     }
     PUT(&h, "}");
     costs("tensors without data", safetensors_of(h.p, h.n, 0));
@@ -598,7 +697,8 @@ static int64_t json_countdown;
 static void *json_take(size_t n) { return json_countdown > 0 && --json_countdown == 0 ? NULL : malloc(n); }
 static uint32_t listed(const hpt__tensorfile *f) { return f->n + (uint32_t)json_object_size(f->meta); }
 TEST(no_failed_allocation_loses_an_entry) {
-    static const char *const files[] = {FILES "objects_p2_zip.pth", FILES "objects_p4_legacy.pth", FILES "small.safetensors", FILES "mixed_zip.pth"};
+    static const char *const files[] = {FILES "objects_p2_zip.pth", FILES "objects_p4_legacy.pth",
+                                        FILES "small.safetensors", FILES "mixed_zip.pth"};
     json_set_alloc_funcs(json_take, free);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         hpt__tensorfile f;
@@ -618,7 +718,8 @@ TEST(no_failed_allocation_loses_an_entry) {
                     hpt__tensorfile_close(&f);
                     break;
                 }
-                if (st != HPT_ERR_MEMORY) FAIL("%s, allocation %lld: %s %s", files[i], (long long)n, hpt_status_name(st), hpt_last_error());
+                if (st != HPT_ERR_MEMORY)
+                    FAIL("%s, allocation %lld: %s %s", files[i], (long long)n, hpt_status_name(st), hpt_last_error());
             }
     }
 }

@@ -13,17 +13,22 @@ static const uint32_t OBJECT_BIT = 1u << 31, NOTHING = HPT__PK_NOTHING;
 
 /* ---- names that mean something ---- */
 
-enum { G_UNKNOWN, G_DICT, G_RECONSTRUCT, G_NEWOBJ, G_SIZE, G_STORAGE, G_DTYPE, G_INNER, G_FROM_TYPE, G_REBUILD, G_REBUILD3, G_QUANTIZED, G_SPARSE, G_META,
-       G_NESTED, G_WRAPPER, G_DEVICE, G_NDARRAY, G_FROMBUFFER, G_NP_DTYPE, G_NP_SCALAR, G_ENCODE };
+enum { G_UNKNOWN, G_DICT, G_RECONSTRUCT, G_NEWOBJ, G_SIZE, G_STORAGE, G_DTYPE, G_INNER, G_FROM_TYPE, G_REBUILD,
+       G_REBUILD3, G_QUANTIZED, G_SPARSE, G_META, G_NESTED, G_WRAPPER, G_DEVICE, G_NDARRAY, G_FROMBUFFER, G_NP_DTYPE,
+       G_NP_SCALAR, G_ENCODE };
 static const struct { const char *name; int what; } globals[] = {
     {"collections OrderedDict", G_DICT}, {"collections defaultdict", G_DICT}, {"collections Counter", G_DICT},
-    {"__builtin__ dict", G_DICT}, {"builtins dict", G_DICT}, {"addict Dict", G_DICT}, {"addict.addict Dict", G_DICT}, {"easydict EasyDict", G_DICT},
+    {"__builtin__ dict", G_DICT}, {"builtins dict", G_DICT}, {"addict Dict", G_DICT},
+    {"addict.addict Dict", G_DICT}, {"easydict EasyDict", G_DICT},
     {"mmengine.config.config ConfigDict", G_DICT}, {"mmcv.utils.config ConfigDict", G_DICT},
-    {"pytorch_lightning.utilities.parsing AttributeDict", G_DICT}, {"lightning.pytorch.utilities.parsing AttributeDict", G_DICT},
-    {"lightning_fabric.utilities.data AttributeDict", G_DICT}, {"lightning.fabric.utilities.data AttributeDict", G_DICT},
+    {"pytorch_lightning.utilities.parsing AttributeDict", G_DICT},
+    {"lightning.pytorch.utilities.parsing AttributeDict", G_DICT},
+    {"lightning_fabric.utilities.data AttributeDict", G_DICT},
+    {"lightning.fabric.utilities.data AttributeDict", G_DICT},
     {"copy_reg _reconstructor", G_RECONSTRUCT}, {"copyreg _reconstructor", G_RECONSTRUCT},
     {"copy_reg __newobj__", G_NEWOBJ}, {"copyreg __newobj__", G_NEWOBJ}, {"torch Size", G_SIZE},
-    {"torch._utils _rebuild_tensor", G_REBUILD}, {"torch._utils _rebuild_tensor_v2", G_REBUILD}, {"torch._utils _rebuild_tensor_v3", G_REBUILD3},
+    {"torch._utils _rebuild_tensor", G_REBUILD}, {"torch._utils _rebuild_tensor_v2", G_REBUILD},
+    {"torch._utils _rebuild_tensor_v3", G_REBUILD3},
     {"torch._utils _rebuild_parameter", G_INNER}, {"torch._utils _rebuild_parameter_with_state", G_INNER},
     {"torch._utils _rebuild_device_tensor_from_cpu_tensor", G_INNER}, {"torch.nn.parameter Parameter", G_INNER},
     {"torch.nn.parameter Buffer", G_INNER}, {"torch.autograd.variable Variable", G_INNER},
@@ -34,24 +39,38 @@ static const struct { const char *name; int what; } globals[] = {
     {"torch._utils _rebuild_wrapper_subclass", G_WRAPPER}, {"torch._utils _rebuild_device_tensor_from_numpy", G_DEVICE},
     {"torch._utils _rebuild_xla_tensor", G_DEVICE}, {"numpy.core.multiarray _reconstruct", G_NDARRAY},
     {"numpy._core.multiarray _reconstruct", G_NDARRAY}, {"numpy.core.numeric _frombuffer", G_FROMBUFFER},
-    {"numpy._core.numeric _frombuffer", G_FROMBUFFER}, {"numpy dtype", G_NP_DTYPE}, {"numpy.core.multiarray scalar", G_NP_SCALAR},
+    {"numpy._core.numeric _frombuffer", G_FROMBUFFER}, {"numpy dtype", G_NP_DTYPE},
+    {"numpy.core.multiarray scalar", G_NP_SCALAR},
     {"numpy._core.multiarray scalar", G_NP_SCALAR}, {"_codecs encode", G_ENCODE}};
 
-/* Element types by the class of a storage and by dtype. Those that we cannot read have a size, so that the data behind them are found. */
-static const struct { const char *storage, *dtype; hpt__ftype type; uint32_t bytes; const char *unreadable; } elements[] = {
+/* Element types by the class of a storage and by dtype. Those that we cannot read have a size, so that the data behind
+ * them are found. */
+static const struct {
+    const char *storage, *dtype;
+    hpt__ftype type;
+    uint32_t bytes;
+    const char *unreadable;
+} elements[] = {
     {"FloatStorage", "float32", HPT__FT_F32, 4, NULL}, {"DoubleStorage", "float64", HPT__FT_F64, 8, NULL},
     {"HalfStorage", "float16", HPT__FT_F16, 2, NULL}, {"BFloat16Storage", "bfloat16", HPT__FT_BF16, 2, NULL},
-    {"LongStorage", "int64", HPT__FT_I64, 8, NULL}, {"IntStorage", "int32", HPT__FT_I32, 4, NULL}, {"ShortStorage", "int16", HPT__FT_I16, 2, NULL},
-    {"CharStorage", "int8", HPT__FT_I8, 1, NULL}, {"ByteStorage", "uint8", HPT__FT_U8, 1, NULL}, {"BoolStorage", "bool", HPT__FT_BOOL, 1, NULL},
+    {"LongStorage", "int64", HPT__FT_I64, 8, NULL}, {"IntStorage", "int32", HPT__FT_I32, 4, NULL},
+    {"ShortStorage", "int16", HPT__FT_I16, 2, NULL},
+    {"CharStorage", "int8", HPT__FT_I8, 1, NULL}, {"ByteStorage", "uint8", HPT__FT_U8, 1, NULL},
+    {"BoolStorage", "bool", HPT__FT_BOOL, 1, NULL},
     {"UntypedStorage", NULL, HPT__FT_U8, 1, NULL}, {"_UntypedStorage", NULL, HPT__FT_U8, 1, NULL},
-    {NULL, "uint16", HPT__FT_U16, 2, NULL}, {NULL, "uint32", HPT__FT_U32, 4, NULL}, {NULL, "uint64", HPT__FT_U64, 8, NULL},
-    {"ComplexFloatStorage", "complex64", HPT__FT_OTHER, 8, "complex64"}, {"ComplexDoubleStorage", "complex128", HPT__FT_OTHER, 16, "complex128"},
+    {NULL, "uint16", HPT__FT_U16, 2, NULL}, {NULL, "uint32", HPT__FT_U32, 4, NULL},
+    {NULL, "uint64", HPT__FT_U64, 8, NULL},
+    {"ComplexFloatStorage", "complex64", HPT__FT_OTHER, 8, "complex64"},
+    {"ComplexDoubleStorage", "complex128", HPT__FT_OTHER, 16, "complex128"},
     {NULL, "complex32", HPT__FT_OTHER, 4, "complex32"}, {"QInt8Storage", "qint8", HPT__FT_OTHER, 1, "qint8"},
     {"QUInt8Storage", "quint8", HPT__FT_OTHER, 1, "quint8"}, {"QInt32Storage", "qint32", HPT__FT_OTHER, 4, "qint32"},
-    {"QUInt4x2Storage", "quint4x2", HPT__FT_OTHER, 1, "quint4x2"}, {"QUInt2x4Storage", "quint2x4", HPT__FT_OTHER, 1, "quint2x4"},
+    {"QUInt4x2Storage", "quint4x2", HPT__FT_OTHER, 1, "quint4x2"},
+    {"QUInt2x4Storage", "quint2x4", HPT__FT_OTHER, 1, "quint2x4"},
     {NULL, "float8_e4m3fn", HPT__FT_OTHER, 1, "float8_e4m3fn"}, {NULL, "float8_e5m2", HPT__FT_OTHER, 1, "float8_e5m2"},
-    {NULL, "float8_e4m3fnuz", HPT__FT_OTHER, 1, "float8_e4m3fnuz"}, {NULL, "float8_e5m2fnuz", HPT__FT_OTHER, 1, "float8_e5m2fnuz"},
-    {NULL, "float8_e8m0fnu", HPT__FT_OTHER, 1, "float8_e8m0fnu"}, {NULL, "float4_e2m1fn_x2", HPT__FT_OTHER, 1, "float4_e2m1fn_x2"},
+    {NULL, "float8_e4m3fnuz", HPT__FT_OTHER, 1, "float8_e4m3fnuz"},
+    {NULL, "float8_e5m2fnuz", HPT__FT_OTHER, 1, "float8_e5m2fnuz"},
+    {NULL, "float8_e8m0fnu", HPT__FT_OTHER, 1, "float8_e8m0fnu"},
+    {NULL, "float4_e2m1fn_x2", HPT__FT_OTHER, 1, "float4_e2m1fn_x2"},
     {NULL, "bits8", HPT__FT_OTHER, 1, "bits8"}, {NULL, "bits16", HPT__FT_OTHER, 2, "bits16"}};
 
 /* What a name means, with the index of its element type in the second byte. */
@@ -65,7 +84,8 @@ static uint32_t meaning(const char *module, size_t m, const char *name, size_t n
     const char *own = full + m + 1;
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
         if (!strcmp(globals[i].name, full)) return (uint32_t)globals[i].what;
-    int torch = !strncmp(full, "torch ", 6), typed = torch || !strncmp(full, "torch.cuda ", 11) || !strncmp(full, "torch.storage ", 14);
+    int torch = !strncmp(full, "torch ", 6),
+        typed = torch || !strncmp(full, "torch.cuda ", 11) || !strncmp(full, "torch.storage ", 14);
     for (uint32_t i = 0; typed && i < sizeof elements / sizeof *elements; i++) {
         if (elements[i].storage && !strcmp(elements[i].storage, own)) return G_STORAGE | i << 8;
         if (torch && elements[i].dtype && !strcmp(elements[i].dtype, own)) return G_DTYPE | i << 8;
@@ -75,13 +95,15 @@ static uint32_t meaning(const char *module, size_t m, const char *name, size_t n
 
 /* ---- values ----
  * Cells of an object: a head (kind, and << 8 what it means), then
- *   TUPLE   count, items                      LIST, DICT  count, first and last chunk; a chunk: next chunk, count, items
- *   GLOBAL  opcode, NOTHING or module, name   OBJECT      class, arguments, state, items (a DICT)
- *   STORAGE persistent id, storage before     TENSOR      arguments, state       INT, FLOAT, BOOL  low, high half */
+ *   TUPLE   count, items                      LIST, DICT  count, first and last chunk; a chunk: next chunk, count,
+ * items GLOBAL  opcode, NOTHING or module, name   OBJECT      class, arguments, state, items (a DICT) STORAGE
+ * persistent id, storage before     TENSOR      arguments, state       INT, FLOAT, BOOL  low, high half */
 static uint32_t *object(const hpt__pickle *p, hpt__pk_ref ref) { return p->cell + (ref & ~OBJECT_BIT); }
 static int is_object(hpt__pk_ref ref) { return ref & OBJECT_BIT && ref != NOTHING; }
 static hpt__pk_kind kind_of(const hpt__pickle *p, hpt__pk_ref ref) {
-    return is_object(ref) ? (hpt__pk_kind)(*object(p, ref) & 0xff) : ref == NOTHING ? HPT__PK_NONE : hpt__pk_get(p, ref).kind;
+    return is_object(ref)   ? (hpt__pk_kind)(*object(p, ref) & 0xff)
+           : ref == NOTHING ? HPT__PK_NONE
+                            : hpt__pk_get(p, ref).kind;
 }
 static uint32_t what_of(const hpt__pickle *p, hpt__pk_ref ref) {
     return is_object(ref) && kind_of(p, ref) == HPT__PK_GLOBAL ? *object(p, ref) >> 8 & 0xff : G_UNKNOWN;
@@ -91,7 +113,8 @@ static uint64_t le(const uint8_t *p, int n) {
     for (int i = 0; i < n; i++) v |= (uint64_t)p[i] << 8 * i;
     return v;
 }
-/* Of a line inside the pickle; a longer one is never a value that we look at, so that looking costs little however often it is done. */
+/* Of a line inside the pickle; a longer one is never a value that we look at, so that looking costs little however
+ * often it is done. */
 enum { MAX_LINE = 1024 };
 static size_t line_length(const uint8_t *p) {
     const uint8_t *end = memchr(p, '\n', MAX_LINE);
@@ -180,7 +203,8 @@ hpt__pk_value hpt__pk_get(const hpt__pickle *p, hpt__pk_ref ref) {
     if (!is_object(ref)) return leaf(p->data + ref);
     const uint32_t *c = object(p, ref);
     hpt__pk_value v = {.kind = (hpt__pk_kind)(*c & 0xff)};
-    uint64_t bits = v.kind == HPT__PK_INT || v.kind == HPT__PK_FLOAT || v.kind == HPT__PK_BOOL ? c[1] | (uint64_t)c[2] << 32 : 0;
+    uint64_t bits =
+        v.kind == HPT__PK_INT || v.kind == HPT__PK_FLOAT || v.kind == HPT__PK_BOOL ? c[1] | (uint64_t)c[2] << 32 : 0;
     if (v.kind == HPT__PK_FLOAT) memcpy(&v.f, &bits, 8);
     else v.i = (int64_t)bits;
     return v;
@@ -190,7 +214,9 @@ static int is_int(const hpt__pickle *p, hpt__pk_ref ref, int64_t *out) {
     *out = v.i;
     return v.kind == HPT__PK_INT;
 }
-static int is_text(const hpt__pk_value *v, const char *text) { return v->kind == HPT__PK_STR && v->len == strlen(text) && !memcmp(v->s, text, v->len); }
+static int is_text(const hpt__pk_value *v, const char *text) {
+    return v->kind == HPT__PK_STR && v->len == strlen(text) && !memcmp(v->s, text, v->len);
+}
 
 uint32_t hpt__pk_count(const hpt__pickle *p, hpt__pk_ref ref) {
     hpt__pk_kind kind = kind_of(p, ref);
@@ -229,8 +255,12 @@ hpt__pk_ref hpt__pk_lookup(const hpt__pickle *p, hpt__pk_ref dict, const char *k
     }
     return found;
 }
-hpt__pk_ref hpt__pk_state(const hpt__pickle *p, hpt__pk_ref o) { return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[3] : NOTHING; }
-hpt__pk_ref hpt__pk_object_items(const hpt__pickle *p, hpt__pk_ref o) { return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[4] : NOTHING; }
+hpt__pk_ref hpt__pk_state(const hpt__pickle *p, hpt__pk_ref o) {
+    return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[3] : NOTHING;
+}
+hpt__pk_ref hpt__pk_object_items(const hpt__pickle *p, hpt__pk_ref o) {
+    return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[4] : NOTHING;
+}
 void hpt__pk_class_name(const hpt__pickle *p, hpt__pk_ref ref, char *buf, size_t size) {
     for (int i = 0; i < 8 && kind_of(p, ref) == HPT__PK_OBJECT; i++) ref = object(p, ref)[1];
     snprintf(buf, size, "unknown");
@@ -239,10 +269,13 @@ void hpt__pk_class_name(const hpt__pickle *p, hpt__pk_ref ref, char *buf, size_t
     if (c[2] == NOTHING) {
         const uint8_t *module = p->data + c[1] + 1;
         size_t m = line_length(module);
-        if (m < MAX_LINE) snprintf(buf, size, "%.*s.%.*s", (int)m, (const char *)module, (int)line_length(module + m + 1), (const char *)module + m + 1);
+        if (m < MAX_LINE)
+            snprintf(buf, size, "%.*s.%.*s", (int)m, (const char *)module, (int)line_length(module + m + 1),
+                     (const char *)module + m + 1);
     } else {
         hpt__pk_value m = hpt__pk_get(p, c[1]), n = hpt__pk_get(p, c[2]);
-        snprintf(buf, size, "%.*s.%.*s", m.len < MAX_LINE ? (int)m.len : MAX_LINE, m.s, n.len < MAX_LINE ? (int)n.len : MAX_LINE, n.s);
+        snprintf(buf, size, "%.*s.%.*s", m.len < MAX_LINE ? (int)m.len : MAX_LINE, m.s,
+                 n.len < MAX_LINE ? (int)n.len : MAX_LINE, n.s);
     }
 }
 
@@ -252,7 +285,8 @@ hpt__pk_storage hpt__pk_storage_of(const hpt__pickle *p, hpt__pk_ref ref) {
     const uint32_t *c = object(p, ref);
     hpt__pk_ref id = c[1], cls = hpt__pk_item(p, id, 1), view = hpt__pk_item(p, id, 5);
     hpt__pk_value key = hpt__pk_get(p, hpt__pk_item(p, id, 2));
-    hpt__pk_storage s = {.type = HPT__FT_OTHER, .unknown = NOTHING, .next = c[2], .key = key.s, .key_len = (uint32_t)key.len};
+    hpt__pk_storage s = {
+        .type = HPT__FT_OTHER, .unknown = NOTHING, .next = c[2], .key = key.s, .key_len = (uint32_t)key.len};
     if (what_of(p, cls) == G_STORAGE) {
         uint32_t e = *object(p, cls) >> 16;
         s.type = elements[e].type;
@@ -278,7 +312,8 @@ static hpt_status count_of(const hpt__pickle *p, hpt__pk_tensor *t) {
     t->count = 1;
     for (int d = 0; d < t->ndim; d++) {
         if (t->shape[d] < 0) return BAD("tensor shape at byte %zu", p->end);
-        if (__builtin_mul_overflow(t->count, (uint64_t)t->shape[d], &t->count)) return BAD("tensor size overflows at byte %zu", p->end);
+        if (__builtin_mul_overflow(t->count, (uint64_t)t->shape[d], &t->count))
+            return BAD("tensor size overflows at byte %zu", p->end);
     }
     return HPT_OK;
 }
@@ -298,7 +333,8 @@ static hpt_status plain_tensor(const hpt__pickle *p, hpt__pk_ref args, uint32_t 
         if (!sizes(p, size, t->shape, &t->ndim)) t->ndim = 0;
         return count_of(p, t);
     }
-    if (!is_int(p, hpt__pk_item(p, args, 1), &start) || !sizes(p, size, t->shape, &t->ndim) || !sizes(p, stride, t->stride, &steps) || steps != t->ndim)
+    if (!is_int(p, hpt__pk_item(p, args, 1), &start) || !sizes(p, size, t->shape, &t->ndim) ||
+        !sizes(p, stride, t->stride, &steps) || steps != t->ndim)
         return BAD("tensor arguments at byte %zu", p->end);
     hpt__pk_storage s = hpt__pk_storage_of(p, storage);
     uint32_t bytes = s.bytes;
@@ -325,12 +361,14 @@ static hpt_status plain_tensor(const hpt__pickle *p, hpt__pk_ref args, uint32_t 
     for (int d = 0; d < t->ndim; d++) {
         int64_t reach;
         if (t->stride[d] < 0) t->unreadable = "negative strides";
-        else if (t->shape[d] > 1 && (__builtin_mul_overflow(t->shape[d] - 1, t->stride[d], &reach) || __builtin_add_overflow(last, reach, &last)))
+        else if (t->shape[d] > 1 && (__builtin_mul_overflow(t->shape[d] - 1, t->stride[d], &reach) ||
+                                     __builtin_add_overflow(last, reach, &last)))
             return BAD("tensor stride overflows at byte %zu", p->end);
     }
     if (t->count && bytes && (__builtin_add_overflow(last, start, &last) || last >= numel))
         return BAD("tensor reaches outside its storage at byte %zu", p->end);
-    if (kind_of(p, meta) == HPT__PK_DICT && hpt__pk_count(p, meta) && !t->unreadable) t->unreadable = "a negated or conjugated view";
+    if (kind_of(p, meta) == HPT__PK_DICT && hpt__pk_count(p, meta) && !t->unreadable)
+        t->unreadable = "a negated or conjugated view";
     t->storage = storage;
     t->offset = start;
     return HPT_OK;
@@ -376,7 +414,8 @@ typedef struct machine {
 /* Room for want numbers in an array; all arrays of a pickle are paid from one allowance. */
 static hpt_status grow(machine *m, uint32_t **a, uint32_t *cap, uint64_t want) {
     if (want <= *cap) return HPT_OK;
-    uint64_t more = want + want / 2 + 64, most = *m->p->room / sizeof **a;      /* the old array lives until the new one is filled */
+    uint64_t more = want + want / 2 + 64,
+             most = *m->p->room / sizeof **a; /* the old array lives until the new one is filled */
     if (more > most) more = most;
     if (more < want || more > OBJECT_BIT - 1)
         return BAD("at byte %zu its values would need more memory than a file of this size may ask for", m->at);
@@ -411,7 +450,9 @@ static hpt_status push(machine *m, hpt__pk_ref x) {
     m->stack[m->top++] = x;
     return HPT_OK;
 }
-static hpt_status container(machine *m, hpt__pk_kind kind, hpt__pk_ref *out) { return make(m, kind, (uint32_t[]){0, NOTHING, NOTHING}, 3, out); }
+static hpt_status container(machine *m, hpt__pk_kind kind, hpt__pk_ref *out) {
+    return make(m, kind, (uint32_t[]){0, NOTHING, NOTHING}, 3, out);
+}
 static hpt_status opaque(machine *m, hpt__pk_ref cls, hpt__pk_ref args, hpt__pk_ref *out) {
     return make(m, HPT__PK_OBJECT, (uint32_t[]){cls, args, NOTHING, NOTHING}, 4, out);
 }
@@ -420,7 +461,8 @@ static hpt_status append(machine *m, hpt__pk_ref to, const uint32_t *items, uint
     hpt__pickle *p = m->p;
     uint32_t at, last = object(p, to)[3];
     if (!n) return HPT_OK;
-    if (last != NOTHING && last + 2 + p->cell[last + 1] == p->used) HPT_TRY(cells(m, n, &at));      /* its last chunk is the end of the cells */
+    if (last != NOTHING && last + 2 + p->cell[last + 1] == p->used)
+        HPT_TRY(cells(m, n, &at)); /* its last chunk is the end of the cells */
     else {
         HPT_TRY(cells(m, n + 2ull, &at));
         p->cell[at] = NOTHING;
@@ -468,11 +510,13 @@ static hpt_status memo_put(machine *m, uint64_t index) {
     return HPT_OK;
 }
 static hpt_status memo_get(machine *m, uint64_t index) {
-    if (index >= m->memo_cap || m->memo[index] == NOTHING) return BAD("memo entry %llu does not exist at byte %zu", (unsigned long long)index, m->at);
+    if (index >= m->memo_cap || m->memo[index] == NOTHING)
+        return BAD("memo entry %llu does not exist at byte %zu", (unsigned long long)index, m->at);
     return push(m, m->memo[index]);
 }
 
-/* Copies the items of a dictionary, or the pairs of a list, into a new dictionary; *out stays NOTHING if from is neither. */
+/* Copies the items of a dictionary, or the pairs of a list, into a new dictionary; *out stays NOTHING if from is
+ * neither. */
 static hpt_status dict_from(machine *m, hpt__pk_ref from, hpt__pk_ref *out) {
     hpt__pk_kind kind = kind_of(m->p, from);
     hpt__pk_ref x, pair[2];
@@ -485,7 +529,8 @@ static hpt_status dict_from(machine *m, hpt__pk_ref from, hpt__pk_ref *out) {
         if (kind == HPT__PK_DICT) hpt__pk_next(&it, &pair[1]);
         else {
             hpt__pk_iter two = hpt__pk_items(m->p, x);
-            if (hpt__pk_count(m->p, x) != 2 || kind_of(m->p, x) == HPT__PK_DICT) return BAD("dictionary pair at byte %zu", m->at);
+            if (hpt__pk_count(m->p, x) != 2 || kind_of(m->p, x) == HPT__PK_DICT)
+                return BAD("dictionary pair at byte %zu", m->at);
             hpt__pk_next(&two, &pair[0]);
             hpt__pk_next(&two, &pair[1]);
         }
@@ -494,7 +539,8 @@ static hpt_status dict_from(machine *m, hpt__pk_ref from, hpt__pk_ref *out) {
     return HPT_OK;
 }
 
-/* Bytes of a bytes object: written as they are, or as text for _codecs.encode(text, "latin1"). Returns how many of at most max. */
+/* Bytes of a bytes object: written as they are, or as text for _codecs.encode(text, "latin1"). Returns how many of at
+ * most max. */
 static size_t bytes_of(const hpt__pickle *p, hpt__pk_ref ref, uint8_t *out, size_t max) {
     if (kind_of(p, ref) == HPT__PK_OBJECT && what_of(p, object(p, ref)[1]) == G_ENCODE) {
         hpt__pk_value t = hpt__pk_get(p, hpt__pk_item(p, object(p, ref)[2], 0));
@@ -514,16 +560,21 @@ static size_t bytes_of(const hpt__pickle *p, hpt__pk_ref ref, uint8_t *out, size
     memcpy(out, op + 1 + width, (size_t)n);
     return (size_t)n;
 }
-/* numpy's scalar(dtype, bytes): best scores and epochs are kept as such. Opaque unless it is a plain little-endian number. */
+/* numpy's scalar(dtype, bytes): best scores and epochs are kept as such. Opaque unless it is a plain little-endian
+ * number. */
 static hpt_status np_scalar(machine *m, hpt__pk_ref fn, hpt__pk_ref args, hpt__pk_ref *out) {
-    static const struct { char code[3]; hpt__ftype type; } codes[] = {{"f8", HPT__FT_F64}, {"f4", HPT__FT_F32}, {"f2", HPT__FT_F16}, {"i8", HPT__FT_I64},
-        {"i4", HPT__FT_I32}, {"i2", HPT__FT_I16}, {"i1", HPT__FT_I8}, {"u8", HPT__FT_U64}, {"u4", HPT__FT_U32}, {"u2", HPT__FT_U16}, {"u1", HPT__FT_U8},
-        {"b1", HPT__FT_BOOL}};
+    static const struct {
+        char code[3];
+        hpt__ftype type;
+    } codes[] = {{"f8", HPT__FT_F64}, {"f4", HPT__FT_F32}, {"f2", HPT__FT_F16}, {"i8", HPT__FT_I64},
+                 {"i4", HPT__FT_I32}, {"i2", HPT__FT_I16}, {"i1", HPT__FT_I8},  {"u8", HPT__FT_U64},
+                 {"u4", HPT__FT_U32}, {"u2", HPT__FT_U16}, {"u1", HPT__FT_U8},  {"b1", HPT__FT_BOOL}};
     hpt__pickle *p = m->p;
     hpt__pk_ref dtype = hpt__pk_item(p, args, 0);
     if (kind_of(p, dtype) == HPT__PK_OBJECT && what_of(p, object(p, dtype)[1]) == G_NP_DTYPE) {
         uint8_t raw[8];
-        hpt__pk_value code = hpt__pk_get(p, hpt__pk_item(p, object(p, dtype)[2], 0)), order = hpt__pk_get(p, hpt__pk_item(p, object(p, dtype)[3], 1));
+        hpt__pk_value code = hpt__pk_get(p, hpt__pk_item(p, object(p, dtype)[2], 0)),
+                      order = hpt__pk_get(p, hpt__pk_item(p, object(p, dtype)[3], 1));
         size_t n = bytes_of(p, hpt__pk_item(p, args, 1), raw, sizeof raw);
         for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
             if (!is_text(&code, codes[i].code) || is_text(&order, ">") || hpt__ftype_size(codes[i].type) != n) continue;
@@ -546,7 +597,8 @@ static hpt_status call(machine *m, hpt__pk_ref fn, hpt__pk_ref args, int depth, 
     hpt__pickle *p = m->p;
     hpt__pk_kind kind = kind_of(p, fn);
     if (kind_of(p, args) != HPT__PK_TUPLE) return BAD("arguments are not a tuple at byte %zu", m->at);
-    if (kind != HPT__PK_GLOBAL && kind != HPT__PK_OBJECT && kind != HPT__PK_OPAQUE) return BAD("a value is called at byte %zu", m->at);
+    if (kind != HPT__PK_GLOBAL && kind != HPT__PK_OBJECT && kind != HPT__PK_OPAQUE)
+        return BAD("a value is called at byte %zu", m->at);
     uint32_t what = what_of(p, fn), n = hpt__pk_count(p, args);
     hpt__pk_ref first = hpt__pk_item(p, args, 0);
     switch (what) {
@@ -575,9 +627,18 @@ static hpt_status call(machine *m, hpt__pk_ref fn, hpt__pk_ref args, int depth, 
         *out = first;
         return HPT_OK;
     case G_FROM_TYPE:       /* (function, class, its arguments, state) */
-        if (depth < MAX_CALLS && kind_of(p, hpt__pk_item(p, args, 2)) == HPT__PK_TUPLE) return call(m, first, hpt__pk_item(p, args, 2), depth + 1, out);
+        if (depth < MAX_CALLS && kind_of(p, hpt__pk_item(p, args, 2)) == HPT__PK_TUPLE)
+            return call(m, first, hpt__pk_item(p, args, 2), depth + 1, out);
         break;
-    case G_REBUILD: case G_REBUILD3: case G_QUANTIZED: case G_SPARSE: case G_META: case G_NESTED: case G_WRAPPER: case G_DEVICE: case G_NDARRAY:
+    case G_REBUILD:
+    case G_REBUILD3:
+    case G_QUANTIZED:
+    case G_SPARSE:
+    case G_META:
+    case G_NESTED:
+    case G_WRAPPER:
+    case G_DEVICE:
+    case G_NDARRAY:
     case G_FROMBUFFER: {
         hpt__pk_tensor t;
         HPT_TRY(make(m, HPT__PK_TENSOR | what << 8, (uint32_t[]){args, NOTHING}, 2, out));
@@ -603,11 +664,14 @@ static int key_ok(const hpt__pk_value *s) {
     if (s->kind != HPT__PK_STR || !s->len || s->len > 32) return 0;
     for (size_t i = 0; i < s->len; i++) {
         char c = s->s[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' || c == '-')) return 0;
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' ||
+              c == '-'))
+            return 0;
     }
     return 1;
 }
-/* ('storage', class, key, location, numel [, view]); ('module', class, file, source) of a model saved as a whole; anything else is opaque. */
+/* ('storage', class, key, location, numel [, view]); ('module', class, file, source) of a model saved as a whole;
+ * anything else is opaque. */
 static hpt_status persistent(machine *m) {
     HPT_TRY(need(m, 1));
     hpt__pickle *p = m->p;
@@ -615,23 +679,26 @@ static hpt_status persistent(machine *m) {
     hpt__pk_value tag = hpt__pk_get(p, hpt__pk_item(p, id, 0)), key = hpt__pk_get(p, hpt__pk_item(p, id, 2));
     int64_t numel, from = 0, size = 0;
     m->top--;
-    if (kind_of(p, id) == HPT__PK_TUPLE && is_text(&tag, "module") && hpt__pk_count(p, id) >= 2) return push(m, hpt__pk_item(p, id, 1));
+    if (kind_of(p, id) == HPT__PK_TUPLE && is_text(&tag, "module") && hpt__pk_count(p, id) >= 2)
+        return push(m, hpt__pk_item(p, id, 1));
     if (kind_of(p, id) != HPT__PK_TUPLE || !is_text(&tag, "storage")) {
         HPT_TRY(opaque(m, NOTHING, NOTHING, &out));
         return push(m, out);
     }
     if (!key_ok(&key) || !is_int(p, hpt__pk_item(p, id, 4), &numel) || numel < 0 || numel > INT64_MAX / 16)
         return BAD("persistent id at byte %zu is not a storage", m->at);
-    if (kind_of(p, view) == HPT__PK_TUPLE ? !is_int(p, hpt__pk_item(p, view, 1), &from) || !is_int(p, hpt__pk_item(p, view, 2), &size) || from < 0 ||
-                                                size < 0 || from > numel || size > numel - from
-                                          : kind_of(p, view) != HPT__PK_NONE)
+    if (kind_of(p, view) == HPT__PK_TUPLE
+            ? !is_int(p, hpt__pk_item(p, view, 1), &from) || !is_int(p, hpt__pk_item(p, view, 2), &size) || from < 0 ||
+                  size < 0 || from > numel || size > numel - from
+            : kind_of(p, view) != HPT__PK_NONE)
         return BAD("storage view at byte %zu", m->at);
     HPT_TRY(make(m, HPT__PK_STORAGE, (uint32_t[]){id, p->storages}, 2, &out));
     p->storages = out;
     return push(m, out);
 }
 
-/* Attributes of an object. Those of dictionaries (_metadata) are not data; a tensor's may replace its data, as old Tensor.__setstate__ did. */
+/* Attributes of an object. Those of dictionaries (_metadata) are not data; a tensor's may replace its data, as old
+ * Tensor.__setstate__ did. */
 static hpt_status build(machine *m) {
     HPT_TRY(need(m, 2));
     hpt__pk_ref state = m->stack[--m->top], x = m->stack[m->top - 1];
@@ -654,7 +721,7 @@ static hpt_status set_items(machine *m, uint32_t first) {
     if (!first || (m->top - first) % 2) return BAD("dictionary items at byte %zu", m->at);
     hpt__pk_ref to = m->stack[first - 1];
     hpt__pk_kind kind = kind_of(m->p, to);
-    if (kind == HPT__PK_OBJECT) {       /* kept, so that a tensor in there can be named with the reason why it is not read */
+    if (kind == HPT__PK_OBJECT) { /* kept, so that a tensor in there can be named with the reason why it is not read */
         hpt__pk_ref items = object(m->p, to)[4];
         if (items == NOTHING) HPT_TRY(container(m, HPT__PK_DICT, &items));
         object(m->p, to)[4] = items;
@@ -671,7 +738,8 @@ static hpt_status add_items(machine *m, uint32_t first, int to_set) {
     if (!first) return BAD("nothing to append to at byte %zu", m->at);
     hpt__pk_kind kind = kind_of(m->p, m->stack[first - 1]);
     if (kind == HPT__PK_LIST && !to_set) HPT_TRY(append(m, m->stack[first - 1], m->stack + first, m->top - first));
-    else if (kind != HPT__PK_OBJECT && kind != HPT__PK_OPAQUE) return BAD("append to something that is no list at byte %zu", m->at);
+    else if (kind != HPT__PK_OBJECT && kind != HPT__PK_OPAQUE)
+        return BAD("append to something that is no list at byte %zu", m->at);
     m->top = first;
     return HPT_OK;
 }
@@ -690,7 +758,8 @@ static hpt_status global_from_text(machine *m, uint32_t op, hpt__pk_ref *out) {
     size_t a, b;
     HPT_TRY(line(m, &module, &a));
     HPT_TRY(line(m, &name, &b));
-    return make(m, HPT__PK_GLOBAL | meaning((const char *)module, a, (const char *)name, b) << 8, (uint32_t[]){op, NOTHING}, 2, out);
+    return make(m, HPT__PK_GLOBAL | meaning((const char *)module, a, (const char *)name, b) << 8,
+                (uint32_t[]){op, NOTHING}, 2, out);
 }
 static hpt_status stack_global(machine *m) {
     HPT_TRY(need(m, 2));
@@ -702,13 +771,17 @@ static hpt_status stack_global(machine *m) {
     return push(m, out);
 }
 
-/* Widths of the numbers behind an opcode; LENGTH: that number counts bytes that follow; LINE: a line of text follows. */
+/* Widths of the numbers behind an opcode; LENGTH: that number counts bytes that follow; LINE: a line of text follows.
+ */
 enum { LENGTH = 16, LINE = 32 };
 static const uint8_t operand[256] = {
-    ['K'] = 1, ['M'] = 2, ['J'] = 4, ['G'] = 8, ['X'] = 4 | LENGTH, ['U'] = 1 | LENGTH, ['T'] = 4 | LENGTH, ['B'] = 4 | LENGTH, ['C'] = 1 | LENGTH,
-    [0x8a] = 1 | LENGTH, [0x8b] = 4 | LENGTH, [0x8c] = 1 | LENGTH, [0x8d] = 8 | LENGTH, [0x8e] = 8 | LENGTH, [0x96] = 8 | LENGTH,
-    ['I'] = LINE, ['L'] = LINE, ['F'] = LINE, ['S'] = LINE, ['V'] = LINE, ['P'] = LINE, ['p'] = LINE, ['g'] = LINE,
-    ['q'] = 1, ['r'] = 4, ['h'] = 1, ['j'] = 4, [0x80] = 1, [0x95] = 8, [0x82] = 1, [0x83] = 2, [0x84] = 4};
+    ['K'] = 1,           ['M'] = 2,           ['J'] = 4,           ['G'] = 8,           ['X'] = 4 | LENGTH,
+    ['U'] = 1 | LENGTH,  ['T'] = 4 | LENGTH,  ['B'] = 4 | LENGTH,  ['C'] = 1 | LENGTH,  [0x8a] = 1 | LENGTH,
+    [0x8b] = 4 | LENGTH, [0x8c] = 1 | LENGTH, [0x8d] = 8 | LENGTH, [0x8e] = 8 | LENGTH, [0x96] = 8 | LENGTH,
+    ['I'] = LINE,        ['L'] = LINE,        ['F'] = LINE,        ['S'] = LINE,        ['V'] = LINE,
+    ['P'] = LINE,        ['p'] = LINE,        ['g'] = LINE,        ['q'] = 1,           ['r'] = 4,
+    ['h'] = 1,           ['j'] = 4,           [0x80] = 1,          [0x95] = 8,          [0x82] = 1,
+    [0x83] = 2,          [0x84] = 4};
 
 static hpt_status step(machine *m, uint8_t op) {
     uint32_t here = (uint32_t)m->at - 1, first = 0, width = operand[op] & 15;
@@ -724,10 +797,19 @@ static hpt_status step(machine *m, uint8_t op) {
     }
     if (operand[op] & LINE) HPT_TRY(line(m, &text, &len));
     switch (op) {
-    case 'N': case 0x88: case 0x89: case 'K': case 'M': case 'J': case 0x8a: case 0x8b: case 'I': case 'L': case 'G': case 'F':     /* plain values */
+    case 'N': case 0x88: case 0x89: case 'K': case 'M': case 'J': case 0x8a: case 0x8b: case 'I': case 'L': case 'G':
+    case 'F':               /* plain values */
     case 'X': case 'T': case 'U': case 0x8c: case 0x8d: case 'S': case 'V':
-    case 'B': case 'C': case 0x8e: case 0x96: case 'P': case 0x82: case 0x83: case 0x84: case 0x8f: case 0x97:                     /* opaque ones */
-        return push(m, here);
+    case 'B':
+    case 'C':
+    case 0x8e:
+    case 0x96:
+    case 'P':
+    case 0x82:
+    case 0x83:
+    case 0x84:
+    case 0x8f:
+    case 0x97: /* opaque ones */ return push(m, here);
     case '}': case ']':
         HPT_TRY(container(m, op == '}' ? HPT__PK_DICT : HPT__PK_LIST, &x));
         return push(m, x);
@@ -804,7 +886,9 @@ static hpt_status step(machine *m, uint8_t op) {
         HPT_TRY(above_mark(m, &first));
         return op == 'u' ? set_items(m, first) : add_items(m, first, op == 0x90);
     case 0x80: return number > 5 ? BAD("protocol %llu is newer than 5", (unsigned long long)number) : HPT_OK;
-    case 0x95: return number > m->n - m->at ? BAD("frame of %llu bytes at byte %zu", (unsigned long long)number, m->at) : HPT_OK;
+    case 0x95:
+        return number > m->n - m->at ? BAD("frame of %llu bytes at byte %zu", (unsigned long long)number, m->at)
+                                     : HPT_OK;
     case 0x98:              /* READONLY_BUFFER of the value on top */
         return need(m, 1);
     default: return BAD("opcode 0x%02x at byte %u is unknown", (unsigned)op, here);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * safetensors: 8-byte header length, JSON header, data. Strict: no duplicate keys, known fields only, offsets without hole or overlap. */
+ * safetensors: 8-byte header length, JSON header, data. Strict: no duplicate keys, known fields only, offsets without
+ * hole or overlap. */
 #include "io/safetensors.h"
 #include "core/alloc.h"
 #include "io/jsonscan.h"
@@ -53,8 +54,9 @@ static int64_t numbers(reader *r, uint64_t *out, int64_t max) {
 
 /* Bits of an element of the types that are not read. */
 static uint64_t bits_of(const char *type) {
-    static const struct { char name[12]; uint8_t bits; } others[] = {
-        {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F4", 4}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"C64", 64}};
+    static const struct { char name[12]; uint8_t bits;
+    } others[] = {{"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8},
+                  {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"C64", 64}};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (!strcmp(others[i].name, type)) return others[i].bits;
     return 0;
@@ -83,11 +85,15 @@ static hpt_status one(reader *r, const char *name) {
     hpt__jtoken token = hpt__jscan_next(&r->s);
     if (token != HPT__J_OBJECT) return token == HPT__J_ERROR ? not_json(r) : BAD("entry '%.200s'", name);
     while ((token = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
-        int field = !strcmp(r->s.text, "dtype") ? 1 : !strcmp(r->s.text, "shape") ? 2 : !strcmp(r->s.text, "data_offsets") ? 4 : 0;
+        int field = !strcmp(r->s.text, "dtype")          ? 1
+                    : !strcmp(r->s.text, "shape")        ? 2
+                    : !strcmp(r->s.text, "data_offsets") ? 4
+                                                         : 0;
         if (!field || seen & field) return BAD("entry '%.200s'", name);
         seen |= field;
         if (field == 1) {
-            if (hpt__jscan_next(&r->s) != HPT__J_STRING || strlen(r->s.text) >= sizeof type) return BAD("type of '%.200s'", name);
+            if (hpt__jscan_next(&r->s) != HPT__J_STRING || strlen(r->s.text) >= sizeof type)
+                return BAD("type of '%.200s'", name);
             strcpy(type, r->s.text);
         } else if (field == 2) {
             if ((dims = numbers(r, shape, 32)) < 0 || dims > 32) return BAD("shape of '%.200s'", name);
@@ -100,7 +106,8 @@ static hpt_status one(reader *r, const char *name) {
     bits = t.type == HPT__FT_OTHER ? bits_of(type) : 8 * hpt__ftype_size(t.type);
     if (t.type == HPT__FT_OTHER) HPT_TRY(hpt__tensorfile_reason(r->f, type, &t.unreadable));
     for (int64_t d = 0; d < dims; d++)
-        if (__builtin_mul_overflow(t.count, shape[d], &t.count) || t.count > 1ull << 53) return BAD("size of '%.200s' overflows", name);
+        if (__builtin_mul_overflow(t.count, shape[d], &t.count) || t.count > 1ull << 53)
+            return BAD("size of '%.200s' overflows", name);
     if (dims > 8) t.unreadable = "more than 8 dimensions";
     else t.ndim = (int)dims;
     int64_t stride = 1;
@@ -109,13 +116,15 @@ static hpt_status one(reader *r, const char *name) {
         t.stride[d] = stride;
         if (t.count) stride *= t.shape[d];
     }
-    if (off[1] < off[0] || off[1] > r->bytes || (bits && off[1] - off[0] != (t.count * bits + 7) / 8)) return BAD("offsets of '%.200s'", name);
+    if (off[1] < off[0] || off[1] > r->bytes || (bits && off[1] - off[0] != (t.count * bits + 7) / 8))
+        return BAD("offsets of '%.200s'", name);
     if (!t.unreadable) t.data = r->data + off[0];
     HPT_TRY(keep_span(r, (span){off[0], off[1]}));
     return hpt__tensorfile_add(r->f, name, strlen(name), &t);
 }
 
-/* "__metadata__": {"name": "text", ...}, after the name. Long texts are cut by the scanner and decoded from the file. */
+/* "__metadata__": {"name": "text", ...}, after the name. Long texts are cut by the scanner and decoded from the file.
+ */
 static hpt_status metadata(reader *r) {
     char key[HPT__J_TEXT];
     hpt__jtoken token = hpt__jscan_next(&r->s);
@@ -125,14 +134,16 @@ static hpt_status metadata(reader *r) {
         strcpy(key, r->s.text);
         if (json_object_get(r->f->meta, key)) return BAD("metadata '%.100s' is a duplicate", key);
         uint64_t begin = hpt__jscan_at(&r->s);
-        if ((token = hpt__jscan_next(&r->s)) != HPT__J_STRING) return token == HPT__J_ERROR ? not_json(r) : BAD("metadata '%.100s' is no text", key);
+        if ((token = hpt__jscan_next(&r->s)) != HPT__J_STRING)
+            return token == HPT__J_ERROR ? not_json(r) : BAD("metadata '%.100s' is no text", key);
         size_t len = (size_t)(hpt__jscan_at(&r->s) - begin);
         if (6 * (uint64_t)len > r->f->room) {
             r->f->values_cut = 1;
             continue;
         }
         json_error_t err;
-        json_t *v = len < HPT__J_TEXT ? json_string(r->s.text) : json_loadb((const char *)r->f->file.p + 8 + begin, len, JSON_DECODE_ANY, &err);
+        json_t *v = len < HPT__J_TEXT ? json_string(r->s.text)
+                                      : json_loadb((const char *)r->f->file.p + 8 + begin, len, JSON_DECODE_ANY, &err);
         HPT_TRY(hpt__tensorfile_value(r->f, key, v, len));
     }
     return token == HPT__J_END_OBJECT ? HPT_OK : not_json(r);
@@ -157,7 +168,8 @@ static hpt_status entries(reader *r) {
 hpt_status hpt__safetensors_parse(hpt__tensorfile *f) {
     uint64_t header, end = 0;
     memcpy(&header, f->file.p, 8);
-    if (header < 2 || header > MAX_HEADER || header > f->file.n - 8) return BAD("header of %llu bytes", (unsigned long long)header);
+    if (header < 2 || header > MAX_HEADER || header > f->file.n - 8)
+        return BAD("header of %llu bytes", (unsigned long long)header);
     if (!hpt__utf8_ok((const char *)f->file.p + 8, (size_t)header)) return BAD("header: not UTF-8");
     reader r = {.f = f, .data = f->file.p + 8 + header, .bytes = f->file.n - 8 - header};
     hpt__jscan_memory(&r.s, f->file.p + 8, (size_t)header);
@@ -184,8 +196,9 @@ hpt_status hpt__safetensors_write(const char *path, const hpt__st_item *items, u
     for (uint32_t i = 0; i < n; i++) {
         json_t *shape = json_array();
         for (int d = 0; d < items[i].ndim; d++) lost |= json_array_append_new(shape, json_integer(items[i].shape[d]));
-        lost |= json_object_set_new(root, items[i].name, json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                                                           (json_int_t)at, (json_int_t)(at + items[i].count * 4)));
+        lost |= json_object_set_new(root, items[i].name,
+                                    json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
+                                              (json_int_t)at, (json_int_t)(at + items[i].count * 4)));
         at += items[i].count * 4;
     }
     char *text = lost ? NULL : json_dumps(root, JSON_COMPACT);

@@ -5,8 +5,9 @@
 #include <string.h>
 
 enum { MAX_TENSORS = 100000, MAX_REASONS = 64 };
-static const struct { size_t size; const char *name; } types[HPT__FT_COUNT] = {
-    {4, "F32"}, {8, "F64"}, {2, "F16"}, {2, "BF16"}, {8, "I64"}, {4, "I32"}, {2, "I16"}, {1, "I8"}, {1, "U8"}, {1, "BOOL"}, {2, "U16"}, {4, "U32"}, {8, "U64"}, {0, "other"}};
+static const struct { size_t size; const char *name;
+} types[HPT__FT_COUNT] = {{4, "F32"}, {8, "F64"}, {2, "F16"},  {2, "BF16"}, {8, "I64"}, {4, "I32"}, {2, "I16"},
+                          {1, "I8"},  {1, "U8"},  {1, "BOOL"}, {2, "U16"},  {4, "U32"}, {8, "U64"}, {0, "other"}};
 size_t hpt__ftype_size(hpt__ftype t) { return types[t].size; }
 const char *hpt__ftype_name(hpt__ftype t) { return types[t].name; }
 
@@ -15,14 +16,16 @@ hpt_status hpt__tensorfile_add(hpt__tensorfile *f, const char *name, size_t len,
     uint64_t most = f->room > len + 32 ? (f->room - len - 32) / sizeof *f->t : 0, cap = f->cap + f->cap / 2 + 64;
     if (f->n == f->cap) {
         if (cap > most) cap = most;
-        if (cap <= f->cap) return hpt__fail(HPT_ERR_FORMAT, "its tensors would need more memory than a file of this size may ask for");
+        if (cap <= f->cap)
+            return hpt__fail(HPT_ERR_FORMAT, "its tensors would need more memory than a file of this size may ask for");
         hpt__ftensor *more = hpt__realloc(f->t, sizeof *more * cap);
         if (!more) return hpt__fail_memory(sizeof *more * cap);
         f->room -= (cap - f->cap) * sizeof *more;
         f->t = more;
         f->cap = (uint32_t)cap;
     }
-    if (f->room < len + 32) return hpt__fail(HPT_ERR_FORMAT, "its tensors would need more memory than a file of this size may ask for");
+    if (f->room < len + 32)
+        return hpt__fail(HPT_ERR_FORMAT, "its tensors would need more memory than a file of this size may ask for");
     f->room -= len + 32;
     f->t[f->n] = *t;
     if (!(f->t[f->n].name = hpt__strndup(name, len))) return hpt__fail_memory(len);
@@ -69,7 +72,8 @@ hpt_status hpt__tensorfile_unique(const hpt__tensorfile *f) {
     qsort(names, f->n, sizeof *names, by_name);
     hpt_status st = HPT_OK;
     for (uint32_t i = 1; i < f->n && !st; i++)
-        if (!strcmp(names[i - 1], names[i])) st = hpt__fail(HPT_ERR_FORMAT, "tensor '%.200s' occurs twice (a duplicate name)", names[i]);
+        if (!strcmp(names[i - 1], names[i]))
+            st = hpt__fail(HPT_ERR_FORMAT, "tensor '%.200s' occurs twice (a duplicate name)", names[i]);
     hpt__free(names);
     return st;
 }
@@ -78,9 +82,15 @@ int hpt__utf8_ok(const char *text, size_t n) {
     const uint8_t *s = (const uint8_t *)text;
     for (size_t i = 0; i < n;) {
         uint8_t c = s[i++];
-        int more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : -1;
+        int more = c < 0x80                ? 0
+                   : c >= 0xc2 && c < 0xe0 ? 1
+                   : c >= 0xe0 && c < 0xf0 ? 2
+                   : c >= 0xf0 && c < 0xf5 ? 3
+                                           : -1;
         if (more < 0 || (size_t)more > n - i) return 0;
-        if (more && ((c == 0xe0 && s[i] < 0xa0) || (c == 0xed && s[i] > 0x9f) || (c == 0xf0 && s[i] < 0x90) || (c == 0xf4 && s[i] > 0x8f))) return 0;
+        if (more && ((c == 0xe0 && s[i] < 0xa0) || (c == 0xed && s[i] > 0x9f) || (c == 0xf0 && s[i] < 0x90) ||
+                     (c == 0xf4 && s[i] > 0x8f)))
+            return 0;
         for (; more; more--)
             if ((s[i++] & 0xc0) != 0x80) return 0;
     }
@@ -96,7 +106,8 @@ hpt_status hpt__tensorfile_parse(hpt__tensorfile *f) {
     if (hpt__torch_legacy_magic(p, n)) return f->container = "torch-legacy", hpt__torch_legacy_parse(f);
     if (n >= 9 && p[8] == '{') return f->container = "safetensors", hpt__safetensors_parse(f);
     if (n >= 262 && !memcmp(p + 257, "ustar", 5))
-        return hpt__fail(HPT_ERR_UNSUPPORTED, "a tar checkpoint of PyTorch 0.1; load and save it once with a newer PyTorch");
+        return hpt__fail(HPT_ERR_UNSUPPORTED,
+                         "a tar checkpoint of PyTorch 0.1; load and save it once with a newer PyTorch");
     return hpt__fail(HPT_ERR_FORMAT, n ? "neither a torch file (zip or legacy) nor safetensors" : "the file is empty");
 }
 
@@ -159,7 +170,8 @@ float hpt__ftype_value(hpt__ftype type, const uint8_t *p) {
 }
 hpt_status hpt__ftensor_read(const hpt__ftensor *t, float *out) {
     int64_t at[8] = {0};
-    if (t->unreadable) return hpt__fail(HPT_ERR_UNSUPPORTED, "tensor '%.200s' cannot be read: %.300s", t->name, t->unreadable);
+    if (t->unreadable)
+        return hpt__fail(HPT_ERR_UNSUPPORTED, "tensor '%.200s' cannot be read: %.300s", t->name, t->unreadable);
     if (!t->count) return HPT_OK;
     size_t size = types[t->type].size;
     int dense = t->type == HPT__FT_F32;

@@ -25,7 +25,8 @@ typedef struct walk {
     uint32_t visits, listed;
 } walk;
 
-/* A value of the dictionary under its path; what lists hold is only kept up to a number. HPT_ERR_MEMORY, never a lost entry. */
+/* A value of the dictionary under its path; what lists hold is only kept up to a number. HPT_ERR_MEMORY, never a lost
+ * entry. */
 static hpt_status put_meta(walk *w, const hpt__pk_value *v, int in_list) {
     json_t *j;
     if ((in_list && w->listed == MAX_LISTED) || v->len > MAX_TEXT || !hpt__utf8_ok(w->path, strlen(w->path)) ||
@@ -43,7 +44,8 @@ static hpt_status put_tensor(walk *w, hpt__pk_ref at, size_t len) {
     hpt__pk_tensor x;
     char why[160], cls[120];
     HPT_TRY(hpt__pk_tensor_of(w->p, at, &x));
-    hpt__ftensor t = {.type = x.type, .ndim = x.ndim, .count = x.count, .unreadable = w->inside ? w->inside : x.unreadable};
+    hpt__ftensor t = {
+        .type = x.type, .ndim = x.ndim, .count = x.count, .unreadable = w->inside ? w->inside : x.unreadable};
     memcpy(t.shape, x.shape, sizeof t.shape);
     memcpy(t.stride, x.stride, sizeof t.stride);
     if (!t.unreadable && x.unknown != HPT__PK_NOTHING) {
@@ -54,7 +56,8 @@ static hpt_status put_tensor(walk *w, hpt__pk_ref at, size_t len) {
     if (!t.unreadable) {
         hpt__pk_storage s = hpt__pk_storage_of(w->p, x.storage);
         const uint8_t *base;
-        if (t.count > (uint64_t)s.numel * s.bytes / hpt__ftype_size(t.type) && t.count > w->f->file.n / 2) t.unreadable = "expanded to more than its file holds";
+        if (t.count > (uint64_t)s.numel * s.bytes / hpt__ftype_size(t.type) && t.count > w->f->file.n / 2)
+            t.unreadable = "expanded to more than its file holds";
         else {
             HPT_TRY(w->locate(w->ctx, &s, &base));
             t.data = t.count ? base + (size_t)x.offset * hpt__ftype_size(t.type) : base;
@@ -92,11 +95,13 @@ static hpt_status visit_module(walk *w, hpt__pk_ref state, size_t len, int depth
     static const char *const parts[] = {"_parameters", "_buffers", "_modules"};
     for (int i = 0; i < 3; i++) {
         hpt__pk_ref k, v;
-        for (hpt__pk_iter it = hpt__pk_items(w->p, hpt__pk_lookup(w->p, state, parts[i])); hpt__pk_next(&it, &k) && hpt__pk_next(&it, &v);) {
+        for (hpt__pk_iter it = hpt__pk_items(w->p, hpt__pk_lookup(w->p, state, parts[i]));
+             hpt__pk_next(&it, &k) && hpt__pk_next(&it, &v);) {
             hpt__pk_value key = hpt__pk_get(w->p, k);
             size_t n = extend(w, len, by, &key);
             hpt__pk_kind kind = hpt__pk_get(w->p, v).kind;
-            if (n && (kind == HPT__PK_TENSOR || (i == 2 && kind == HPT__PK_OBJECT))) HPT_TRY(visit(w, v, n, depth + 1, 0));
+            if (n && (kind == HPT__PK_TENSOR || (i == 2 && kind == HPT__PK_OBJECT)))
+                HPT_TRY(visit(w, v, n, depth + 1, 0));
         }
     }
     return HPT_OK;
@@ -106,7 +111,8 @@ static hpt_status visit_module(walk *w, hpt__pk_ref state, size_t len, int depth
 static hpt_status visit_object(walk *w, hpt__pk_ref at, size_t len, int depth) {
     hpt__pk_ref state = hpt__pk_state(w->p, at), items = hpt__pk_object_items(w->p, at);
     const char *outer = w->inside;
-    int module = hpt__pk_lookup(w->p, state, "_parameters") != HPT__PK_NOTHING && hpt__pk_lookup(w->p, state, "_modules") != HPT__PK_NOTHING;
+    int module = hpt__pk_lookup(w->p, state, "_parameters") != HPT__PK_NOTHING &&
+                 hpt__pk_lookup(w->p, state, "_modules") != HPT__PK_NOTHING;
     if (!module && items == HPT__PK_NOTHING) return HPT_OK;
     if (!outer) {
         char why[240], cls[120];
@@ -119,12 +125,16 @@ static hpt_status visit_object(walk *w, hpt__pk_ref at, size_t len, int depth) {
     return st;
 }
 
-/* Flattens the tree; recursion is bounded by MAX_DEPTH, shared nodes by MAX_VISITS. What is deeper, or contains itself, is opaque. */
+/* Flattens the tree; recursion is bounded by MAX_DEPTH, shared nodes by MAX_VISITS. What is deeper, or contains itself,
+ * is opaque. */
 static hpt_status visit(walk *w, hpt__pk_ref at, size_t len, int depth, int in_list) {
     hpt__pk_value x = hpt__pk_get(w->p, at);
     if (++w->visits > MAX_VISITS) return BAD("more than %d values", MAX_VISITS);
     switch (x.kind) {
-    case HPT__PK_BOOL: case HPT__PK_INT: case HPT__PK_FLOAT: case HPT__PK_STR: return w->inside ? HPT_OK : put_meta(w, &x, in_list);
+    case HPT__PK_BOOL:
+    case HPT__PK_INT:
+    case HPT__PK_FLOAT:
+    case HPT__PK_STR: return w->inside ? HPT_OK : put_meta(w, &x, in_list);
     case HPT__PK_TENSOR: return put_tensor(w, at, len);
     case HPT__PK_TUPLE: case HPT__PK_LIST: case HPT__PK_DICT: case HPT__PK_OBJECT: break;
     default: return HPT_OK;
@@ -153,9 +163,11 @@ static hpt_status visit(walk *w, hpt__pk_ref at, size_t len, int depth, int in_l
 static hpt_status list_all(walk *w) {
     hpt__pk_value root = hpt__pk_get(w->p, w->p->root);
     char cls[120];
-    if (root.kind == HPT__PK_OBJECT && (hpt__pk_state(w->p, w->p->root) != HPT__PK_NOTHING || hpt__pk_object_items(w->p, w->p->root) != HPT__PK_NOTHING)) {
+    if (root.kind == HPT__PK_OBJECT && (hpt__pk_state(w->p, w->p->root) != HPT__PK_NOTHING ||
+                                        hpt__pk_object_items(w->p, w->p->root) != HPT__PK_NOTHING)) {
         hpt__pk_class_name(w->p, w->p->root, cls, sizeof cls);
-        return hpt__fail(HPT_ERR_UNSUPPORTED, "holds a whole Python object (class %s): save model.state_dict() instead", cls);
+        return hpt__fail(HPT_ERR_UNSUPPORTED, "holds a whole Python object (class %s): save model.state_dict() instead",
+                         cls);
     }
     HPT_TRY(visit(w, w->p->root, 0, 0, 0));
     return hpt__tensorfile_unique(w->f);
@@ -171,21 +183,26 @@ static hpt_status locate_zip(void *ctx, const hpt__pk_storage *s, const uint8_t 
     snprintf(name, sizeof name, "%s/data/%.*s", c->prefix, (int)s->key_len, s->key);
     hpt__zip_entry *e = hpt__zip_find(&c->z, name);
     if (!e) return BAD("storage '%s' is missing", name);
-    if (e->size != (uint64_t)s->numel * s->bytes) return BAD("storage '%s' has %llu bytes, not %lld elements", name, (unsigned long long)e->size, (long long)s->numel);
+    if (e->size != (uint64_t)s->numel * s->bytes)
+        return BAD("storage '%s' has %llu bytes, not %lld elements", name, (unsigned long long)e->size,
+                   (long long)s->numel);
     return hpt__zip_stored(&c->z, e, data);
 }
 
 /* Zips of other programs that are taken for checkpoints, by the name of an entry, with or without the top folder. */
 static hpt_status known_zip(const hpt__zip *z) {
-    static const struct { const char *name, *text; int prefix; } others[] = {
+    static const struct { const char *name, *text; int prefix;
+    } others[] = {
         {"constants.pkl", "a TorchScript program, not a checkpoint; save its state_dict() instead", 0},
         {"code/", "a TorchScript program, not a checkpoint; save its state_dict() instead", 1},
         {"model.json", "a TorchScript program, not a checkpoint; save its state_dict() instead", 0},
         {"archive_format", "a program of torch.export, not a checkpoint; save the model's state_dict() instead", 0},
-        {"serialized_exported_program.json", "a program of torch.export, not a checkpoint; save the model's state_dict() instead", 0}};
+        {"serialized_exported_program.json",
+         "a program of torch.export, not a checkpoint; save the model's state_dict() instead", 0}};
     for (uint32_t i = 0; i < z->count; i++) {
         const hpt__zip_entry *e = &z->e[i];
-        const char *slash = memchr(e->name, '/', (size_t)e->name_len), *name[2] = {e->name, slash ? slash + 1 : e->name};
+        const char *slash = memchr(e->name, '/', (size_t)e->name_len),
+                   *name[2] = {e->name, slash ? slash + 1 : e->name};
         for (size_t k = 0; k < sizeof others / sizeof *others * 2; k++) {
             size_t want = strlen(others[k / 2].name), n = (size_t)(e->name + e->name_len - name[k % 2]);
             if ((others[k / 2].prefix ? n >= want : n == want) && !memcmp(name[k % 2], others[k / 2].name, want))
@@ -202,9 +219,11 @@ static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl, hpt__zip_entry **
         hpt__zip_entry *e = &c->z.e[i];
         const char *slash = memchr(e->name, '/', (size_t)e->name_len);
         size_t top = slash ? (size_t)(slash - e->name) : 0;
-        if (!slash) return BAD("zip: '%.*s' lies outside the top folder: not a file of torch.save", e->name_len, e->name);
+        if (!slash)
+            return BAD("zip: '%.*s' lies outside the top folder: not a file of torch.save", e->name_len, e->name);
         if (!i) snprintf(c->prefix, sizeof c->prefix, "%.*s", (int)top, e->name);
-        else if (strlen(c->prefix) != top || memcmp(c->prefix, e->name, top)) return BAD("zip: more than one top folder");
+        else if (strlen(c->prefix) != top || memcmp(c->prefix, e->name, top))
+            return BAD("zip: more than one top folder");
         const char *rest = slash + 1;
         size_t n = (size_t)e->name_len - top - 1;
         if (n == 8 && !memcmp(rest, "data.pkl", 8)) *pkl = e;
@@ -212,7 +231,8 @@ static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl, hpt__zip_entry **
         if (n == 9 && !memcmp(rest, "byteorder", 9)) {
             const uint8_t *order;
             HPT_TRY(hpt__zip_stored(&c->z, e, &order));
-            if (e->size != 6 || memcmp(order, "little", 6)) return hpt__fail(HPT_ERR_UNSUPPORTED, "a checkpoint with big-endian numbers");
+            if (e->size != 6 || memcmp(order, "little", 6))
+                return hpt__fail(HPT_ERR_UNSUPPORTED, "a checkpoint with big-endian numbers");
         }
     }
     return *pkl ? HPT_OK : BAD("zip: no data.pkl inside: not a file of torch.save");
@@ -233,7 +253,8 @@ static hpt_status read_note(hpt__tensorfile *f, const hpt__zip *z, hpt__zip_entr
     while (!st && (t = hpt__jscan_next(&s)) == HPT__J_KEY) {
         snprintf(name, sizeof name, "hpt/%.100s", s.text);
         if (!hpt__jscan_skip(&s)) break;
-        if (s.p[-1] == '"' && !json_object_get(f->meta, name)) st = hpt__tensorfile_value(f, name, json_string(s.text), strlen(s.text));
+        if (s.p[-1] == '"' && !json_object_get(f->meta, name))
+            st = hpt__tensorfile_value(f, name, json_string(s.text), strlen(s.text));
     }
     if (!st && (t != HPT__J_END_OBJECT || hpt__jscan_next(&s) != HPT__J_END)) st = BAD("hpt.json is no JSON object");
     hpt__jscan_close(&s);
@@ -262,7 +283,8 @@ hpt_status hpt__torch_zip_parse(hpt__tensorfile *f) {
     return st;
 }
 
-/* ---- legacy stream: magic, protocol 1001, system info, object, storage keys, then the storages to the exact end ---- */
+/* ---- legacy stream: magic, protocol 1001, system info, object, storage keys, then the storages to the exact end ----
+ */
 
 typedef struct stored { const char *key; const uint8_t *data; uint32_t len; hpt__pk_ref storage; } stored;
 typedef struct legacy {
@@ -306,7 +328,8 @@ static hpt_status read_keys(hpt__tensorfile *f, legacy *c, size_t bytes_left) {
     const hpt__pickle *p = &c->keys;
     uint32_t n = hpt__pk_count(p, p->root), i = 0;
     uint64_t cost = (uint64_t)n * (sizeof *c->s + sizeof *c->order);
-    if (hpt__pk_get(p, p->root).kind != HPT__PK_LIST || n > 100000 || n > bytes_left / 8 || cost > f->room) return BAD("legacy file: list of storages, or cut");
+    if (hpt__pk_get(p, p->root).kind != HPT__PK_LIST || n > 100000 || n > bytes_left / 8 || cost > f->room)
+        return BAD("legacy file: list of storages, or cut");
     f->room -= cost;
     c->s = hpt__calloc(n, sizeof *c->s);
     c->order = hpt__calloc(n, sizeof *c->order);
@@ -328,7 +351,8 @@ static hpt_status read_keys(hpt__tensorfile *f, legacy *c, size_t bytes_left) {
     }
     return HPT_OK;
 }
-/* Types and sizes of the storages are those of the object's references; then the data follow, to the end of the file. */
+/* Types and sizes of the storages are those of the object's references; then the data follow, to the end of the file.
+ */
 static hpt_status read_storages(legacy *c, const uint8_t *p, const uint8_t *end) {
     for (hpt__pk_ref r = c->obj.storages; r != HPT__PK_NOTHING;) {
         hpt__pk_storage s = hpt__pk_storage_of(&c->obj, r), before;
@@ -344,14 +368,16 @@ static hpt_status read_storages(legacy *c, const uint8_t *p, const uint8_t *end)
     for (uint32_t i = 0; i < c->n; i++) {
         stored *e = &c->s[c->order[i]];
         int64_t count;
-        if (end - p < 8 || e->storage == HPT__PK_NOTHING) return BAD("legacy file: cut, or a storage that nothing uses");
+        if (end - p < 8 || e->storage == HPT__PK_NOTHING)
+            return BAD("legacy file: cut, or a storage that nothing uses");
         hpt__pk_storage s = hpt__pk_storage_of(&c->obj, e->storage);
         memcpy(&count, p, 8);
         p += 8;
         if (!s.bytes) {
             char cls[120];
             hpt__pk_class_name(&c->obj, s.unknown, cls, sizeof cls);
-            return hpt__fail(HPT_ERR_UNSUPPORTED, "legacy file: the size of a %s is not known, so that what follows cannot be found", cls);
+            return hpt__fail(HPT_ERR_UNSUPPORTED,
+                             "legacy file: the size of a %s is not known, so that what follows cannot be found", cls);
         }
         if (count != s.numel || (uint64_t)count > (uint64_t)(end - p) / s.bytes)
             return BAD("legacy file: storage '%.*s' of %lld elements", (int)e->len, e->key, (long long)count);

@@ -36,12 +36,15 @@ static int zip64(const uint8_t *x, size_t n, uint64_t *size, uint64_t *packed, u
 
 static hpt_status check_local(hpt__zip *z, hpt__zip_entry *e, uint64_t at, int flags) {
     const uint8_t *h = z->p + at;
-    if (at > z->n || z->n - at < 30 || le32(h) != 0x04034b50) return BAD("zip: no local header for '%.*s'", e->name_len, e->name);
+    if (at > z->n || z->n - at < 30 || le32(h) != 0x04034b50)
+        return BAD("zip: no local header for '%.*s'", e->name_len, e->name);
     uint64_t name = le16(h + 26), extra = le16(h + 28), size = le32(h + 22), packed = le32(h + 18);
-    if (name + extra > z->n - at - 30) return BAD("zip: local header of '%.*s' runs past the end", e->name_len, e->name);
+    if (name + extra > z->n - at - 30)
+        return BAD("zip: local header of '%.*s' runs past the end", e->name_len, e->name);
     if ((int)name != e->name_len || memcmp(h + 30, e->name, name) || le16(h + 8) != e->method || le16(h + 6) != flags)
         return BAD("zip: local and central header of '%.*s' differ", e->name_len, e->name);
-    if (!zip64(h + 30 + name, extra, &size, &packed, NULL)) return BAD("zip: extra field of '%.*s'", e->name_len, e->name);
+    if (!zip64(h + 30 + name, extra, &size, &packed, NULL))
+        return BAD("zip: extra field of '%.*s'", e->name_len, e->name);
     int described = (flags & 8) && !le32(h + 14) && !size && !packed;       /* sizes follow the data instead */
     if (!described && (size != e->size || packed != e->packed || le32(h + 14) != e->crc))
         return BAD("zip: local and central header of '%.*s' differ", e->name_len, e->name);
@@ -52,21 +55,28 @@ static hpt_status check_local(hpt__zip *z, hpt__zip_entry *e, uint64_t at, int f
 
 static hpt_status parse(hpt__zip *z, int deflate) {
     const uint8_t *p = z->p, *end = p + z->n;
-    if (z->n < 22 || le32(end - 22) != 0x06054b50) return BAD("zip: no directory at the end (cut, or a comment follows)");
+    if (z->n < 22 || le32(end - 22) != 0x06054b50)
+        return BAD("zip: no directory at the end (cut, or a comment follows)");
     const uint8_t *eocd = end - 22;
     uint64_t count = le16(eocd + 10), size = le32(eocd + 12), at = le32(eocd + 16), limit = (uint64_t)(eocd - p);
-    if (le16(eocd + 4) || le16(eocd + 6) || le16(eocd + 8) != le16(eocd + 10) || le16(eocd + 20)) return BAD("zip: several disks or a comment");
-    if (eocd - p >= 20 && le32(eocd - 20) == 0x07064b50) {      /* zip64: present in large files and in all that torch writes */
+    if (le16(eocd + 4) || le16(eocd + 6) || le16(eocd + 8) != le16(eocd + 10) || le16(eocd + 20))
+        return BAD("zip: several disks or a comment");
+    if (eocd - p >= 20 &&
+        le32(eocd - 20) == 0x07064b50) { /* zip64: present in large files and in all that torch writes */
         uint64_t r = le64(eocd - 12);
-        if (r > z->n - 42 || z->n - r < 56 + 42 || le32(p + r) != 0x06064b50 || r + 12 + le64(p + r + 4) != (uint64_t)(eocd - 20 - p)) return BAD("zip: zip64 directory record");
+        if (r > z->n - 42 || z->n - r < 56 + 42 || le32(p + r) != 0x06064b50 ||
+            r + 12 + le64(p + r + 4) != (uint64_t)(eocd - 20 - p))
+            return BAD("zip: zip64 directory record");
         uint64_t c64 = le64(p + r + 32), s64 = le64(p + r + 40), a64 = le64(p + r + 48);
-        if ((count != 0xffff && count != c64) || (size != 0xffffffff && size != s64) || (at != 0xffffffff && at != a64)) return BAD("zip: two directories differ");
+        if ((count != 0xffff && count != c64) || (size != 0xffffffff && size != s64) || (at != 0xffffffff && at != a64))
+            return BAD("zip: two directories differ");
         count = c64;
         size = s64;
         at = a64;
         limit = r;
     }
-    if (count > 100000 || at > limit || size != limit - at) return BAD("zip: directory of %llu entries at %llu", (unsigned long long)count, (unsigned long long)at);
+    if (count > 100000 || at > limit || size != limit - at)
+        return BAD("zip: directory of %llu entries at %llu", (unsigned long long)count, (unsigned long long)at);
     if (!(z->e = hpt__calloc((size_t)count, sizeof *z->e))) return hpt__fail_memory((size_t)count * sizeof *z->e);
     const uint8_t *h = p + at, *dir_end = p + limit;
     uint64_t previous = 0;
@@ -74,17 +84,28 @@ static hpt_status parse(hpt__zip *z, int deflate) {
         hpt__zip_entry *e = &z->e[i];
         if (dir_end - h < 46 || le32(h) != 0x02014b50) return BAD("zip: directory entry %llu", (unsigned long long)i);
         uint64_t name = le16(h + 28), extra = le16(h + 30), local = le32(h + 42);
-        if (name + extra + le16(h + 32) > (uint64_t)(dir_end - h - 46)) return BAD("zip: directory entry %llu runs past the end", (unsigned long long)i);
+        if (name + extra + le16(h + 32) > (uint64_t)(dir_end - h - 46))
+            return BAD("zip: directory entry %llu runs past the end", (unsigned long long)i);
         int flags = le16(h + 8);
-        *e = (hpt__zip_entry){.name = (const char *)h + 46, .name_len = (int)name, .method = le16(h + 10), .packed = le32(h + 20), .size = le32(h + 24), .crc = le32(h + 16)};
-        if (!zip64(h + 46 + name, extra, &e->size, &e->packed, &local)) return BAD("zip: extra field of '%.*s'", e->name_len, e->name);
+        *e = (hpt__zip_entry){.name = (const char *)h + 46,
+                              .name_len = (int)name,
+                              .method = le16(h + 10),
+                              .packed = le32(h + 20),
+                              .size = le32(h + 24),
+                              .crc = le32(h + 16)};
+        if (!zip64(h + 46 + name, extra, &e->size, &e->packed, &local))
+            return BAD("zip: extra field of '%.*s'", e->name_len, e->name);
         if (flags & ~0x0808) return BAD("zip: '%.*s' is encrypted or has unknown flags", e->name_len, e->name);
-        if (e->method != 0 && !(deflate && e->method == 8)) return BAD("zip: '%.*s' has compression method %d", e->name_len, e->name, e->method);
-        if (e->method == 0 && e->size != e->packed) return BAD("zip: '%.*s' is stored with two sizes", e->name_len, e->name);
-        if (e->method == 8 && e->size / 1032 > e->packed) return BAD("zip: '%.*s' inflates more than deflate can", e->name_len, e->name);
+        if (e->method != 0 && !(deflate && e->method == 8))
+            return BAD("zip: '%.*s' has compression method %d", e->name_len, e->name, e->method);
+        if (e->method == 0 && e->size != e->packed)
+            return BAD("zip: '%.*s' is stored with two sizes", e->name_len, e->name);
+        if (e->method == 8 && e->size / 1032 > e->packed)
+            return BAD("zip: '%.*s' inflates more than deflate can", e->name_len, e->name);
         if (!name || name > 512 || memchr(e->name, 0, name) || e->name[0] == '/') return BAD("zip: bad entry name");
         for (uint64_t k = 0; k + 1 < name; k++)
-            if (e->name[k] == '.' && e->name[k + 1] == '.' && (k + 2 == name || e->name[k + 2] == '/') && (k == 0 || e->name[k - 1] == '/'))
+            if (e->name[k] == '.' && e->name[k + 1] == '.' && (k + 2 == name || e->name[k + 2] == '/') &&
+                (k == 0 || e->name[k - 1] == '/'))
                 return BAD("zip: entry name with '..'");
         HPT_TRY(check_local(z, e, local, flags));
         if (local < previous || e->data + e->packed > at) return BAD("zip: entries overlap or are out of order");
@@ -126,7 +147,8 @@ hpt__zip_entry *hpt__zip_find(const hpt__zip *z, const char *name) {
 hpt_status hpt__zip_stored(const hpt__zip *z, hpt__zip_entry *e, const uint8_t **data) {
     *data = z->p + e->data;
     if (e->method) return BAD("zip: '%.*s' is compressed; torch.load and torch.save it once", e->name_len, e->name);
-    if (!e->checked && !hpt__crc_is(*data, e->size, e->crc)) return BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
+    if (!e->checked && !hpt__crc_is(*data, e->size, e->crc))
+        return BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
     e->checked = 1;
     return HPT_OK;
 }
@@ -152,7 +174,8 @@ hpt_status hpt__zip_read(const hpt__zip *z, const hpt__zip_entry *e, uint8_t *ou
             if (r == Z_OK && in0 == s.avail_in && out0 == s.avail_out) r = Z_BUF_ERROR;
         }
         inflateEnd(&s);
-        if (r != Z_STREAM_END || done != size || in != e->packed) return BAD("zip: '%.*s' does not inflate to its size", e->name_len, e->name);
+        if (r != Z_STREAM_END || done != size || in != e->packed)
+            return BAD("zip: '%.*s' does not inflate to its size", e->name_len, e->name);
     }
     return hpt__crc_is(out, size, e->crc) ? HPT_OK : BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
 }
@@ -169,7 +192,8 @@ static const uint32_t FULL32 = 0xffffffff;
 static _Atomic uint64_t limit32 = 0xffffffff;
 void hpt__zip_test_limit(uint64_t bytes) { limit32 = bytes ? bytes : FULL32; }
 
-/* A value of 32 bits in a header; one that does not fit goes to the zip64 extra field at x, whose length is returned. */
+/* A value of 32 bits in a header; one that does not fit goes to the zip64 extra field at x, whose length is returned.
+ */
 static size_t put_size(uint8_t *header, uint8_t *x, size_t used, uint64_t v) {
     if (v < limit32) {
         put32(header, (uint32_t)v);
