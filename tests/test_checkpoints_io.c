@@ -695,6 +695,48 @@ TEST_LIMIT(hostile_headers_cost_little, 300) {
 
 static int64_t json_countdown;
 static void *json_take(size_t n) { return json_countdown > 0 && --json_countdown == 0 ? NULL : malloc(n); }
+TEST(no_failed_allocation_writes_less) {
+    static const char *const formats[] = {"torchvision", "moco", "openselfsup", "safetensors"};
+    hpt_context *ctx = context("reference", 1);
+    hpt_config *c = config("arch=resnet10 width=16 stem=small");
+    char *path = temp_file();
+    hpt_model *m;
+    OK(hpt_model_create(ctx, c, &m));
+    json_set_alloc_funcs(json_take, free);
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        for (int64_t n = 1;; n++) {
+            hpt__tensorfile f;
+            json_countdown = n;
+            hpt_status st = hpt_model_save(m, path, formats[i]);
+            json_countdown = 0;
+            if (st && st != HPT_ERR_MEMORY) FAIL("%s: %s %s", formats[i], hpt_status_name(st), hpt_last_error());
+            if (st) continue;
+            OK(hpt__tensorfile_open(&f, path));
+            CHECK(json_object_get(f.meta, i < 3 ? "hpt/pixel_std" : "pixel_std") && f.n >= 60);
+            hpt__tensorfile_close(&f);
+            break;
+        }
+    for (int64_t n = 1;; n++) {         /* hpt info: all tensors and values, or none */
+        hpt_result *r = NULL;
+        json_countdown = n;
+        hpt_status st = hpt_file_info(FILES "objects_p2_zip.pth", &r);
+        int64_t left = json_countdown;
+        json_countdown = 0;
+        if (st && st != HPT_ERR_MEMORY) FAIL("allocation %lld: %s %s", (long long)n, hpt_status_name(st), hpt_last_error());
+        if (!st) {
+            size_t size;
+            OK(hpt_result_json(r, NULL, 0, &size));
+            char *text = malloc(size);
+            OK(hpt_result_json(r, text, size, NULL));
+            json_t *j = json_loads(text, 0, NULL);
+            CHECK(json_array_size(json_object_get(j, "tensors")) == 41 && json_object_size(json_object_get(j, "values")) == 16);
+            json_decref(j);
+            free(text);
+            hpt_result_destroy(r);
+            if (left > 0) break;
+        }
+    }
+}
 static uint32_t listed(const hpt__tensorfile *f) { return f->n + (uint32_t)json_object_size(f->meta); }
 TEST(no_failed_allocation_loses_an_entry) {
     static const char *const files[] = {FILES "objects_p2_zip.pth", FILES "objects_p4_legacy.pth",

@@ -2,6 +2,7 @@
 #include "api/api.h"
 #include "backend/backend.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "core/number.h"
 #include <stdlib.h>
 #include <string.h>
@@ -133,11 +134,11 @@ hpt_status hpt_config_json(const hpt_config *cfg, const char *stage, char *buf, 
                     : hpt__options_type(i) == HPT_OPTION_FLOAT ? json_real(hpt__opt_f(&cfg->o, i)) : json_string(text);
         json_object_set_new(j, hpt__options_key(i), v);
     }
-    char *dump = json_dumps(j, JSON_INDENT(2));
+    char *dump = hpt__json_dumps(j, JSON_INDENT(2));
     json_decref(j);
     if (!dump) return hpt__fail_memory(4096);
     hpt_status st = hpt__text_out(dump, buf, size, needed);
-    free(dump);
+    hpt__free(dump);
     return st;
 }
 
@@ -206,9 +207,9 @@ hpt_status hpt_result_number(const hpt_result *r, const char *name, double *valu
 }
 hpt_status hpt_result_json(const hpt_result *r, char *buf, size_t size, size_t *needed) {
     CHECK(r, RESULT);
-    char *dump = json_dumps(r->json, JSON_INDENT(2));
+    char *dump = hpt__json_dumps(r->json, JSON_INDENT(2));
     if (!dump) return hpt__fail_memory(4096);
     hpt_status st = hpt__text_out(dump, buf, size, needed);
-    free(dump);
+    hpt__free(dump);
     return st;
 }

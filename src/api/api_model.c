@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/api.h"
+#include "core/json.h"
 #include "data/dataset.h"
 #include "nn/facts.h"
 #include "nn/graph.h"
@@ -257,18 +258,23 @@ hpt_status hpt_file_info(const char *path, hpt_result **result) {
     if (!st) {
         json_t *j = json_object(), *list = json_array();
         const hpt__candidate *c = r.n ? &r.c[0] : NULL;
-        json_object_set_new(j, "file", json_string(path));
+        int lost = json_object_set_new(j, "file", hpt__json_text(path));        /* out of memory: an entry would be missing */
         st = hpt__names_check(&r, c, j);
         hpt__names_summary(&r, c, j, summary, sizeof summary);
-        json_object_set_new(j, "summary", json_string(summary));
+        lost |= json_object_set_new(j, "summary", hpt__json_text(summary));
         for (uint32_t i = 0; i < f.n; i++) {
-            json_t *shape = json_array();
-            for (int d = 0; d < f.t[i].ndim; d++) json_array_append_new(shape, json_integer(f.t[i].shape[d]));
-            json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s*}", "name", f.t[i].name, "type", hpt__ftype_name(f.t[i].type), "shape", shape,
-                                                  "unreadable", f.t[i].unreadable));
+            json_t *shape = json_array(), *one = json_object();
+            for (int d = 0; d < f.t[i].ndim; d++) lost |= json_array_append_new(shape, json_integer(f.t[i].shape[d]));
+            lost |= json_object_set_new(one, "name", hpt__json_text(f.t[i].name));
+            lost |= json_object_set_new(one, "type", json_string(hpt__ftype_name(f.t[i].type)));
+            lost |= json_object_set_new(one, "shape", shape);
+            if (f.t[i].unreadable) lost |= json_object_set_new(one, "unreadable", hpt__json_text(f.t[i].unreadable));
+            lost |= json_array_append_new(list, one);
         }
-        json_object_set(j, "values", f.meta);
-        json_object_set_new(j, "tensors", list);
+        lost |= json_object_set(j, "values", f.meta);
+        lost |= json_object_set_new(j, "tensors", list);
+        if (f.values_cut) lost |= json_object_set_new(j, "values_cut", json_true());
+        if (!st && lost) st = hpt__fail_memory(sizeof *j);
         if (!st) st = hpt__result_new(json_incref(j), result);
         json_decref(j);
     }

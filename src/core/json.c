@@ -40,3 +40,24 @@ json_t *hpt__json_text(const char *text) {
     hpt__free(buf);
     return plain;
 }
+
+typedef struct buffer { char *p; size_t used, cap; int failed; } buffer;
+static int append(const char *text, size_t n, void *arg) {
+    buffer *b = arg;
+    if (!b->failed && b->used + n + 1 > b->cap) {
+        size_t cap = (b->used + n + 1) * 2;
+        char *p = hpt__realloc(b->p, cap);
+        if (p) b->p = p, b->cap = cap;
+        else b->failed = 1;
+    }
+    if (b->failed) return -1;
+    memcpy(b->p + b->used, text, n);
+    b->p[b->used += n] = 0;
+    return 0;
+}
+char *hpt__json_dumps(const json_t *v, size_t flags) {
+    buffer b = {0};
+    if (!json_dump_callback(v, append, &b, flags) && !b.failed) return b.p;
+    hpt__free(b.p);
+    return NULL;
+}

@@ -3,6 +3,7 @@
  * hole or overlap. */
 #include "io/safetensors.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "io/jsonscan.h"
 #include "io/tensorfile.h"
 #include <stdlib.h>
@@ -201,7 +202,7 @@ hpt_status hpt__safetensors_write(const char *path, const hpt__st_item *items, u
                                               (json_int_t)at, (json_int_t)(at + items[i].count * 4)));
         at += items[i].count * 4;
     }
-    char *text = lost ? NULL : json_dumps(root, JSON_COMPACT);
+    char *text = lost ? NULL : hpt__json_dumps(root, JSON_COMPACT);
     json_decref(root);
     if (!text) return hpt__fail_memory(at);
     hpt_status st = hpt__writer_open(&w, path);
@@ -213,6 +214,6 @@ hpt_status hpt__safetensors_write(const char *path, const hpt__st_item *items, u
         for (uint32_t i = 0; i < n; i++) hpt__writer_put(&w, items[i].data, items[i].count * 4);
         st = hpt__writer_commit(&w);
     }
-    free(text);
+    hpt__free(text);
     return st;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/tensorfile.h"
 #include "core/alloc.h"
+#include "core/text.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,20 +80,10 @@ hpt_status hpt__tensorfile_unique(const hpt__tensorfile *f) {
 }
 
 int hpt__utf8_ok(const char *text, size_t n) {
-    const uint8_t *s = (const uint8_t *)text;
-    for (size_t i = 0; i < n;) {
-        uint8_t c = s[i++];
-        int more = c < 0x80                ? 0
-                   : c >= 0xc2 && c < 0xe0 ? 1
-                   : c >= 0xe0 && c < 0xf0 ? 2
-                   : c >= 0xf0 && c < 0xf5 ? 3
-                                           : -1;
-        if (more < 0 || (size_t)more > n - i) return 0;
-        if (more && ((c == 0xe0 && s[i] < 0xa0) || (c == 0xed && s[i] > 0x9f) || (c == 0xf0 && s[i] < 0x90) ||
-                     (c == 0xf4 && s[i] > 0x8f)))
-            return 0;
-        for (; more; more--)
-            if ((s[i++] & 0xc0) != 0x80) return 0;
+    for (size_t i = 0, k; i < n; i += k) {
+        char tail[5] = {0};
+        memcpy(tail, text + i, n - i < 4 ? n - i : 4);
+        if (!(k = (size_t)hpt__utf8_at(tail))) return 0;
     }
     return 1;
 }

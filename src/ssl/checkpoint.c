@@ -4,6 +4,7 @@
  * and beside it "hpt": {format, version, step, config, ...} with all that a bit-identical continuation needs. */
 #include "ssl/checkpoint.h"
 #include "core/alloc.h"
+#include "core/json.h"
 #include "core/number.h"
 #include "io/safetensors.h"
 #include "io/torch_write.h"
@@ -42,12 +43,11 @@ static void put_arch(hpt__torch_out *t, const hpt__arch *a) {
 
 /* The normalisation that the weights were trained with, in every file: metadata of safetensors, record hpt.json of a torch zip, entries of a
  * session's "hpt". */
-static void note_pixels(json_t *to, const hpt__pixels *p) {
-    char text[96];
-    hpt__pixels_text(p->mean, text);
-    json_object_set_new(to, "pixel_mean", json_string(text));
-    hpt__pixels_text(p->std, text);
-    json_object_set_new(to, "pixel_std", json_string(text));
+static int note_pixels(json_t *to, const hpt__pixels *p) {        /* not 0: out of memory */
+    char mean[96], std[96];
+    hpt__pixels_text(p->mean, mean);
+    hpt__pixels_text(p->std, std);
+    return json_object_set_new(to, "pixel_mean", json_string(mean)) | json_object_set_new(to, "pixel_std", json_string(std));
 }
 static void put_pixels(hpt__torch_out *t, const hpt__pixels *p) {
     char text[96];
@@ -76,9 +76,12 @@ static hpt_status save_safetensors(hpt_model *m, const char *path) {
     json_t *meta = json_object();
     snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width, net->arch.small_stem ? "small" : "imagenet",
              net->arch.dim, net->arch.mlp);
-    json_object_set_new(meta, "arch", json_string(arch));
-    note_pixels(meta, &m->pixels);
-    hpt_status st = hpt__safetensors_write(path, items, (uint32_t)net->n_tensors, meta);
+    int lost = json_object_set_new(meta, "arch", json_string(arch)) | note_pixels(meta, &m->pixels);
+    hpt_status st = HPT_OK;
+    if (lost) {
+        json_decref(meta);
+        st = hpt__fail_memory(sizeof arch);
+    } else st = hpt__safetensors_write(path, items, (uint32_t)net->n_tensors, meta);
     hpt__free(items);
     return st;
 }
@@ -92,6 +95,10 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
     int moco = !strcmp(format, "moco"), oss = !strcmp(format, "openselfsup");
     if (!moco && !oss && strcmp(format, "torchvision"))
         return hpt__fail(HPT_ERR_ARGUMENT, "format '%.40s' is none of torchvision, moco, openselfsup, safetensors", format);
+    json_t *note = json_pack("{s:s}", "version", hpt_version_string());
+    char *text = note_pixels(note, &m->pixels) ? NULL : hpt__json_dumps(note, 0);
+    json_decref(note);
+    if (!text) return hpt__fail_memory(sizeof *note);
     hpt__tw_begin(&t);
     if (moco || oss) {
         hpt__tw_dict(&t, 0);
@@ -103,12 +110,8 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
     hpt__tw_end_dict(&t);
     if (oss) hpt__tw_str(&t, "author"), hpt__tw_str(&t, "OpenSelfSup");
     if (moco || oss) hpt__tw_end_dict(&t);
-    json_t *note = json_pack("{s:s}", "version", hpt_version_string());
-    note_pixels(note, &m->pixels);
-    char *text = json_dumps(note, 0);
-    hpt__tw_note(&t, text ? text : "{}");
-    json_decref(note);
-    free(text);
+    hpt__tw_note(&t, text);
+    hpt__free(text);
     return hpt__tw_finish(&t, path);
 }
 
@@ -426,6 +429,7 @@ static hpt_status resume_from(hpt_session *s, const parts *p) {
     float *keys;
     int64_t ptr, format = meta_int(f, "hpt/format", 0), step = 0;
     if (format > FORMAT) return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
+    if (f->values_cut) return hpt__fail(HPT_ERR_FORMAT, "more values than a file of this size may hold: where the run was is not certain");
     HPT_TRY(read_queue(p, m, &keys, &ptr));
     hpt_status st = check_config(f, s);
     if (!st) st = steps_done(f, s, &step);
