@@ -211,14 +211,19 @@ HPT_API hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, si
 /* hpt_dataset_open - images from the disk. What path is decides:
  *   a folder with sub-folders that hold images   classes = sub-folder names, sorted; images searched recursively
  *   a folder with images only                    no labels
- *   *.txt, *.tsv, *.csv, *.lst                   list: one "path [label]" a line; # comments; a path with blanks in "quotes" or
- *                                                followed by a tab; relative to option list_root or the list's folder. A label with
- *                                                commas (0,1,0) is one value a class: several labels an image (option label_map)
+ *   a folder with both                           all images, no labels; calls that need labels say why there are none
+ *   *.txt, *.tsv, *.csv, *.lst, *.list           list: one "path [label]" a line, or a table with a heading; # comments;
+ *                                                relative to option list_root or the list's folder. A label is a number, a word
+ *                                                (classes = the words, sorted) or, for several labels an image, one value a
+ *                                                class: 0,1,0 (option label_map)
  *   *-idx3-ubyte[.gz], *.idx[.gz]                IDX images; labels from option labels_file, or the sibling *-labels-idx1-ubyte
- *   *.npz                                        array npz_images (N,H,W), (N,H,W,1) or (N,H,W,3) uint8; optional npz_labels (N), or (N,classes)
+ *   *.npz                                        array npz_images (N,H,W), (N,H,W,1), (N,H,W,3) or channels first, of bytes or what
+ *                                                clearly stands for bytes; optional npz_labels (N), (N,1), or (N,classes) of 0 and 1
+ *   *.npy                                        the same images; labels from option labels_file (npy or IDX)
  *   an image file                                one image
  * Only names and sizes are read here for folders and lists; pixels when they are needed. Formats: JPEG, PNG, BMP, PNM, TIFF,
  * WebP (docs/datasets.md has the details; hpt_has("libtiff"), hpt_has("libwebp")).
+ * What is taken for classes, and what is left out (links that lead up, files of kinds that are not read), goes to the log.
  * Options: list_root, list_check, label_map, classes, labels_file, npz_images, npz_labels, alpha, invert, pad, bad_image, cache, cache_side, cache_mb,
  * max_pixels, max_file_mb, orient, truncated.
  *

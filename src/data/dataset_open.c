@@ -51,7 +51,7 @@ static hpt_status take_labels(hpt__source *s, const char *path, const hpt__array
             s->label[i] = (int32_t)v;
             if ((uint32_t)v >= s->classes) s->classes = (uint32_t)v + 1;
         }
-        return HPT_OK;
+        return hpt__note_add(&s->note, &s->notes, 0, "%u class%s, the labels from 0 to %u of %.600s", s->classes, s->classes == 1 ? "" : "es", s->classes - 1, path);
     }
     s->classes = (uint32_t)columns;
     if (!(s->multi = hpt__alloc((size_t)labels->count))) return hpt__fail_memory((size_t)labels->count);

@@ -428,11 +428,12 @@ static hpt_status finish(list *l) {
     if (l->slashes) HPT_TRY(hpt__collection_note(c, 0, "%.800s: backslashes in its paths are taken for slashes", l->path));
     if (l->kind == NONE) hpt__collection_why(c, "%.400s names images without labels", l->path);
     if (l->kind == WORD) return number_words(l);
+    if (l->kind == SEVERAL) return hpt__collection_note(c, 0, "%u classes, each with a value of 0 or 1 in %.600s", c->classes, l->path);
     if (l->kind != NUMBER) return HPT_OK;
     for (uint64_t i = 0; i < c->n; i++)
         if (c->f[i].label >= (int32_t)c->classes) c->classes = (uint32_t)c->f[i].label + 1;
     if (l->limit) c->classes = (uint32_t)l->limit;
-    return HPT_OK;
+    return hpt__collection_note(c, 0, "%u class%s, the numbers from 0 to %u of %.600s", c->classes, c->classes == 1 ? "" : "es", c->classes - 1, l->path);
 }
 
 hpt_status hpt__collect_list(hpt__collection *c, const hpt__options *o, const char *path) {
