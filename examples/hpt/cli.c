@@ -221,6 +221,48 @@ int cli_writable(const cli *c, const char *path) {
 }
 
 void cli_json_number(json_t *object, const char *key, double v) { json_object_set_new(object, key, isfinite(v) ? json_real(v) : json_null()); }
+void cli_json_text(json_t *object, const char *key, const char *text) {
+    json_t *v = json_string(text);
+    char *copy = v ? NULL : strdup(text);
+    for (unsigned char *p = (unsigned char *)copy; p && *p; p++)
+        if (*p > 126) *p = '?';
+    json_object_set_new(object, key, v ? v : copy ? json_string(copy) : json_null());
+    free(copy);
+}
+
+/* "top-1 66.67 %", or what there is instead of a number. */
+static void score_text(const json_t *j, const char *key, const char *metric, char out[64]) {
+    json_t *v = json_object_get(j, key);
+    if (json_is_number(v)) snprintf(out, 64, "%s %.2f %%", metric, json_number_value(v));
+    else snprintf(out, 64, v ? "no %s" : "not scored", metric);
+}
+void cli_scores(const cli *c, const hpt_result *r, const char *what) {
+    char *text = cli_json(r), test[64], val[64];
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL;
+    const char *name = json_string_value(json_object_get(j, "metric")), *metric = name && !strcmp(name, "auroc") ? "AUROC" : "top-1";
+    json_t *lr = json_object_get(j, "best_lr");
+    if (cli_value(c, "json")) printf("%s\n", text ? text : "");
+    else if (json_object_get(j, "knn_score")) {
+        score_text(j, "knn_score", metric, test);
+        printf("%s: %s on test\n", what, test);
+    } else {
+        score_text(j, "val_score", metric, val);
+        score_text(j, "test_score", metric, test);
+        printf("%s: ", what);
+        if (json_object_get(j, "test_score")) printf("%s on test, ", test);
+        printf("%s on validation", val);
+        if (lr) printf(" (lr %g, step %g)", json_number_value(lr), json_number_value(json_object_get(j, "best_step")));
+        printf(json_object_get(j, "test_score") ? "\n" : "; test: not scored\n");
+    }
+    /* an AUROC of some classes only is not the one of all */
+    static const char *const lists[] = {"test_undefined_classes", "knn_undefined_classes"};
+    for (int i = 0; i < 2; i++) {
+        size_t n = json_array_size(json_object_get(j, lists[i]));
+        if (n && !cli_value(c, "json")) printf("  without %zu class%s that no image, or every image, of the test set has\n", n, n > 1 ? "es" : "");
+    }
+    json_decref(j);
+    free(text);
+}
 void cli_clock(double s, char out[24]) {
     int n = s < 1e9 ? (int)s : 999999999;
     if (n >= 3600) snprintf(out, 24, "%d:%02d:%02d", n / 3600, n / 60 % 60, n % 60);

@@ -33,6 +33,9 @@ void cli_close(cli *c);
 int cli_fail(const char *what, hpt_status st);              /* prints the library's text; returns 1 */
 int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL or "random" */
 int cli_trained(cli *c, hpt_model **m);                     /* the same for commands that need --init, "random" said in so many letters */
+/* The scores of an evaluation under the name of their metric, or with --json everything. */
+void cli_scores(const cli *c, const hpt_result *r, const char *what);
+void cli_json_text(json_t *object, const char *key, const char *text);      /* bytes that are not UTF-8 become '?' */
 char *cli_json(const hpt_result *r);                        /* free() it */
 /* "test: 2 images, 1 unreadable (left out): a/00.png", if some are; to stderr where stdout is JSON. ds may be NULL */
 void cli_unreadable(const cli *c, const char *set, const hpt_dataset *ds, const char *became);

@@ -5,20 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int print_result(const cli *c, const hpt_result *r, const char *what) {
-    double val = 0, test = 0;
-    char *text = cli_json(r);
-    if (cli_value(c, "json")) printf("%s\n", text ? text : "");
-    else {
-        int has_val = !hpt_result_number(r, "val_score", &val), has_test = !hpt_result_number(r, "test_score", &test) || !hpt_result_number(r, "knn_score", &test);
-        printf("%s:", what);
-        if (has_test) printf(" %.2f %% on test", test);
-        if (has_val) printf("%s %.2f %% on validation", has_test ? "," : "", val);
-        printf("\n");
-    }
-    free(text);
-    return 0;
-}
 static hpt_status open_sets(cli *c, const char *const *names, int n, hpt_dataset **set) {
     hpt_status st = HPT_OK;
     for (int i = 0; i < n && !st; i++)
@@ -40,7 +26,8 @@ int cmd_knn(int argc, char **argv) {
     if ((rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
     hpt_status st = open_sets(&c, names, 2, set);
     if (!st) st = hpt_model_knn(m, set[0], set[1], c.cfg, &r);
-    rc = st ? cli_fail("knn", st) : print_result(&c, r, "nearest neighbours");
+    if (st) rc = cli_fail("knn", st);
+    else cli_scores(&c, r, "nearest neighbours");
     for (int i = 0; i < 2 && !st; i++) cli_unreadable(&c, names[i], set[i], "left out");
     hpt_result_destroy(r);
     for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
@@ -72,7 +59,8 @@ int cmd_finetune(int argc, char **argv) {
     if (!st && labels) st = hpt_dataset_few(set[0], labels, strtoull(seed, NULL, 10), &few, NULL);
     else if (!st && per_class) st = hpt_dataset_per_class(set[0], (uint32_t)per_class, strtoull(seed, NULL, 10), &few, NULL);
     if (!st) st = hpt_model_finetune(m, few ? few : set[0], set[1], set[2], c.cfg, &tuned, &r);
-    rc = st ? cli_fail("finetune", st) : print_result(&c, r, "finetuned");
+    if (st) rc = cli_fail("finetune", st);
+    else cli_scores(&c, r, "finetuned");
     for (int i = 0; i < 3 && !st; i++) cli_unreadable(&c, names[i], i || !few ? set[i] : few, "left out");
     if (!st && cli_value(&c, "out") && (st = hpt_model_save(tuned, cli_value(&c, "out"), NULL))) rc = cli_fail("finetune", st);
     hpt_result_destroy(r);
@@ -92,6 +80,25 @@ static int32_t search_step(void *user, const hpt_step_info *i) {
     progress_show(&p->bar, ++p->n, text);
     return 0;
 }
+/* The candidates from the best down, with the steps that each was given. */
+static void print_ranking(const cli *c, const hpt_result *r, const char *const *name) {
+    char *text = cli_json(r);
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL, *list = json_object_get(j, "candidates"), *k;
+    const char *metric = json_string_value(json_object_get(j, "metric"));
+    size_t at;
+    if (cli_value(c, "json")) printf("%s\n", text ? text : "");
+    for (size_t rank = 1; rank <= json_array_size(list) && !cli_value(c, "json"); rank++)
+        json_array_foreach(list, at, k) {
+            json_t *score = json_object_get(k, "val_score");
+            if (json_integer_value(json_object_get(k, "rank")) != (json_int_t)rank) continue;
+            printf("%s: ", name[at]);
+            if (json_is_number(score)) printf("%s %.2f %% on validation", metric && !strcmp(metric, "auroc") ? "AUROC" : "top-1", json_number_value(score));
+            else printf("not scored");
+            printf(" (%lld steps)\n", (long long)json_integer_value(json_object_get(k, "steps")));
+        }
+    json_decref(j);
+    free(text);
+}
 int cmd_search(int argc, char **argv) {
     cli_arg args[] = {{"sources", "PATH,PATH", "candidate sources", NULL, 0}, {"train", "PATH", "the target's labelled training images", NULL, 0}, {"val", "PATH", "the target's validation images: candidates are ranked on them", NULL, 0},
                       {"init", "FILE", "base model", NULL, 0}, {"out", "FILE", "write the winner's backbone", NULL, 0}, {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
@@ -103,7 +110,6 @@ int cmd_search(int argc, char **argv) {
     char *copy = NULL;
     hpt_result *r = NULL;
     uint32_t n = 0;
-    double score = 0, index = 0;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "sources") || !cli_value(&c, "train") || !cli_value(&c, "val")) return fprintf(stderr, "hpt search: --sources, --train and --val are needed\n"), 2;
@@ -123,12 +129,7 @@ int cmd_search(int argc, char **argv) {
     progress_end(&p.bar);
     if (st) rc = cli_fail("search", st);
     else {
-        char *text = cli_json(r);
-        hpt_result_number(r, "val_score", &score);
-        hpt_result_number(r, "winner_index", &index);
-        if (cli_value(&c, "json")) printf("%s\n", text ? text : "");
-        else printf("%s: %.2f %% on validation\n", name[(int)index], score);
-        free(text);
+        print_ranking(&c, r, name);
     }
     if (!st && cli_value(&c, "out") && (st = hpt_model_save(winner, cli_value(&c, "out"), NULL))) rc = cli_fail("search", st);
     for (uint32_t i = 0; i < n && !st; i++) cli_unreadable(&c, name[i], source[i], "others stood in");

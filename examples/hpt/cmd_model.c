@@ -61,17 +61,7 @@ int cmd_linear(int argc, char **argv) {
     }
     if (!st) st = hpt_model_linear(m, few ? few : set[0], set[1], set[2], c.cfg, &r);
     if (st) rc = cli_fail("linear", st);
-    else {
-        double val = 0, test = 0, lr = 0, step = 0;
-        char *text = cli_json(r);
-        hpt_result_number(r, "val_top1", &val);
-        hpt_result_number(r, "best_lr", &lr);
-        hpt_result_number(r, "best_step", &step);
-        if (cli_value(&c, "json")) printf("%s\n", text ? text : "");
-        else if (!hpt_result_number(r, "test_top1", &test)) printf("top-1 %.2f %% on test (%.2f %% on validation, lr %g, step %g)\n", test, val, lr, step);
-        else printf("top-1 %.2f %% on validation (lr %g, step %g)\n", val, lr, step);
-        free(text);
-    }
+    else cli_scores(&c, r, "linear probe");
     for (int i = 0; i < 3 && !st; i++) cli_unreadable(&c, names[i], i || !few ? set[i] : few, "left out");
     hpt_result_destroy(r);
     hpt_dataset_destroy(few);

@@ -174,7 +174,7 @@ static void print_end(const cli *c, const run *r, const hpt_step_info *i, double
         static const char *const unread[] = {"unreadable_images", "unreadable"};
         for (int k = 0; k < 2; k++) json_object_set(j, unread[k], json_object_get(session, unread[k]));
         json_decref(session);
-        json_object_set_new(j, "backbone", path ? json_string(path) : NULL);
+        if (path) cli_json_text(j, "backbone", path);
         char *text = json_dumps(j, JSON_REAL_PRECISION(8));
         printf("%s\n", text ? text : "");
         free(text);

@@ -106,6 +106,13 @@ static void emit(compiler *c, hpt__op_kind kind, hpt__geometry g, step s) {
     p->steps[p->n_steps++] = s;
 }
 
+/* The variance of one value is 0, so that the layer's output would be its bias, whatever the image shows. */
+static void single_value(compiler *c, const hpt__node *n) {
+    const char *name = c->g.tensors[n->tensor].name, *dot = strrchr(name, '.');
+    c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image of 1x1): use a larger image_size, or more images together (batch_size and bn_group; finetuning: ft_batch and ft_micro)",
+                          dot ? (int)(dot - name) : 0, name);
+}
+
 static void forward_node(compiler *c, int i) {
     const hpt__node *n = &c->g.nodes[i];
     hpt__plan *p = c->p;
@@ -131,6 +138,11 @@ static void forward_node(compiler *c, int i) {
         op.run_var = tensor_place(c, IN_STAT, n->tensor + 3);
         if (n->residual >= 0) op.r = arena(c->s[n->residual].y);
         if (p->spec.mode != HPT__EVAL) {
+            int images = p->spec.batch / p->spec.groups;
+            if (images * n->h * n->w == 1) {
+                single_value(c, n);
+                return;
+            }
             s->mean = new_buffer(c, (size_t)p->spec.groups * (size_t)n->c * real_size(p));
             s->rstd = new_buffer(c, (size_t)p->spec.groups * (size_t)n->c * real_size(p));
             op.mean = arena(s->mean);

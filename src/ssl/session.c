@@ -37,6 +37,24 @@ static hpt_status same_on_all_ranks(hpt_session *s) {
     return st;
 }
 
+/* Sizes that train, but not as meant. */
+static void warn_of_sizes(hpt_context *ctx, uint64_t images, int64_t batch, int64_t queue) {
+    if (images == 1) hpt__log(ctx, 1, "there is one image only: every negative is a view of the image itself, so that nothing can be learnt to tell it from others");
+    else if ((uint64_t)batch > images)
+        hpt__log(ctx, 1, "batch_size=%lld is more than the %llu images: an image is several times in a batch, and then a negative of itself; use a batch_size of at most %llu", (long long)batch,
+                 (unsigned long long)images, (unsigned long long)images);
+    if ((uint64_t)queue > images) {
+        int64_t fit = (int64_t)(images > 4096 ? 4096 : images) / batch * batch;
+        hpt__log(ctx, 1, "moco_k=%lld is more than the %llu images: the queue holds several keys of each image; consider moco_k=%lld, moco_m=0.99", (long long)queue, (unsigned long long)images,
+                 (long long)(fit ? fit : batch));
+    }
+    if (queue < batch)
+        hpt__log(ctx, 1, "moco_k=%lld is less than batch_size=%lld: the queue never holds the keys of a whole batch; use a multiple of the batch size", (long long)queue, (long long)batch);
+    else if (queue % batch)
+        hpt__log(ctx, 1, "moco_k=%lld is not a multiple of batch_size=%lld: the queue never holds whole batches alone, and facebookresearch/moco refuses this; %lld would be", (long long)queue, (long long)batch,
+                 (long long)(queue / batch * batch));
+}
+
 static hpt_status start(hpt_session *s) {
     const hpt__options *o = &s->opt;
     hpt__net *net = &s->model->net;
@@ -64,9 +82,7 @@ static hpt_status start(hpt_session *s) {
         s->fingerprint = hpt__dataset_fingerprint(s->ds);
         if (OPT_F(o, aug_crop_min) > OPT_F(o, aug_crop_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_crop_min' is larger than aug_crop_max");
         if (OPT_F(o, aug_blur_min) > OPT_F(o, aug_blur_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_blur_min' is larger than aug_blur_max");
-        if ((uint64_t)m.queue > s->ds->count)
-            hpt__log(s->ctx, 1, "moco_k=%lld is more than the %llu images: the queue holds several keys of each image; consider moco_k=%llu, moco_m=0.99",
-                     (long long)m.queue, (unsigned long long)s->ds->count, (unsigned long long)(s->ds->count > 4096 ? 4096 : s->ds->count));
+        warn_of_sizes(s->ctx, s->ds->count, all, m.queue);
     }
     uint8_t *trainable = hpt__alloc((size_t)net->n_tensors);
     if (!trainable) return hpt__fail_memory((size_t)net->n_tensors);
