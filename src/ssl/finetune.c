@@ -203,7 +203,7 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
                                              {best->params, p * 4}, {best->stats, s * 4}, {best->w, t->n_head * 4}, {best->b, (size_t)t->classes * 4}};
     memcpy(w->part, all, sizeof all);
     w->key = XXH3_64bits_withSeed(t->be->name, strlen(t->be->name), XXH3_64bits_withSeed(t->m->stats, s * 4, XXH3_64bits(t->m->params, p * 4)));
-    w->key = hpt__options_hash(t->o, 'F', w->key);
+    w->key = hpt__options_hash(t->o, 'F', w->key);      /* with the normalisation, which is filled in */
     for (int i = 0; i < 2; i++) {
         const hpt__truth *truth = &t->sets->truth[i];
         uint64_t id = hpt__dataset_fingerprint(t->sets->ds[i]);
@@ -211,8 +211,6 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
         if (truth->y) w->key = XXH3_64bits_withSeed(truth->y, sizeof *truth->y * (size_t)truth->n, w->key);
         else w->key = XXH3_64bits_withSeed(truth->multi, (size_t)truth->n * (size_t)truth->classes, w->key);
     }
-    const hpt__pixels *px = &t->sets->pixels;
-    w->key = XXH3_64bits_withSeed(px->mean, sizeof px->mean, XXH3_64bits_withSeed(px->std, sizeof px->std, w->key));
     return HPT_OK;
 }
 static hpt_status work_save(tuner *t, work *w, const progress *g) {
