@@ -22,10 +22,10 @@ hpt_status hpt__config_options(const hpt_config *cfg, const hpt__options **o);  
 /* For calls that take long: the handle stays until they return, whoever destroys it. A statement of its own, at the top of a function. */
 #define HOLD(h, KIND) \
     HPT_TRY(hpt__handle_hold((h), HPT__KIND_##KIND, #h)); \
-    __attribute__((cleanup(hpt__drop))) void *held_##h = (void *)(uintptr_t)(h)
+    __attribute__((cleanup(hpt__drop), unused)) void *held_##h = (void *)(uintptr_t)(h)
 #define HOLD_IF(h, KIND) \
     if (h) HPT_TRY(hpt__handle_hold((h), HPT__KIND_##KIND, #h)); \
-    __attribute__((cleanup(hpt__drop))) void *held_##h = (void *)(uintptr_t)(h)
+    __attribute__((cleanup(hpt__drop), unused)) void *held_##h = (void *)(uintptr_t)(h)
 #define NOT_NULL(p) do { if (!(p)) return hpt__fail(HPT_ERR_ARGUMENT, #p " is NULL"); } while (0)
 #define OUT(p) do { NOT_NULL(p); *(p) = NULL; } while (0)
 #endif
