@@ -29,7 +29,8 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
 }
 
 /* The network of an open file that the options ask for, as a new model. */
-static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path, const hpt__tensorfile *f, const hpt__networks *r, hpt_model **out, json_t *report) {
+static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path, const hpt__tensorfile *f,
+                       const hpt__networks *r, hpt_model **out, json_t *report) {
     const hpt__candidate *c;
     hpt__arch a;
     hpt_status st = hpt__networks_choose(r, OPT_S(o, backbone_prefix), &c);
@@ -39,17 +40,21 @@ static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path
         return hpt__fail_context(st, "%.400s", path);
     }
     HPT_TRY(hpt__model_new(ctx, &a, out));
-    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, (*out)->params, (*out)->stats);
+    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, (*out)->params,
+                  (*out)->stats);
     hpt__file_pixels(f, &(*out)->pixels);
     HPT_TRY(hpt__pixels_given(o, &(*out)->pixels));
     hpt__facts_pixels(report, &(*out)->pixels);
     HPT_TRY(hpt__names_load(r, c, o, path, *out, report));
     if (json_integer_value(json_object_get(report, "foreign_count")))
-        hpt__log(ctx, 1, "%.400s: %d tensors inside the backbone are not used, as unused=allow asks", path, (int)json_integer_value(json_object_get(report, "foreign_count")));
+        hpt__log(ctx, 1, "%.400s: %d tensors inside the backbone are not used, as unused=allow asks", path,
+                 (int)json_integer_value(json_object_get(report, "foreign_count")));
     for (int i = 0; i < r->n; i++)
         if (&r->c[i] != c && !r->c[i].same && r->c[i].stem) {
-            hpt__log(ctx, 0, "%.400s: the network under '%.*s' was taken, not the one under '%.*s'%s (backbone_prefix takes another)", path, c->prefix_len, c->prefix,
-                     r->c[i].prefix_len, r->c[i].prefix, r->n > 2 ? " or another" : "");
+            hpt__log(
+                ctx, 0,
+                "%.400s: the network under '%.*s' was taken, not the one under '%.*s'%s (backbone_prefix takes another)",
+                path, c->prefix_len, c->prefix, r->c[i].prefix_len, r->c[i].prefix, r->n > 2 ? " or another" : "");
             break;
         }
     return HPT_OK;

@@ -122,10 +122,11 @@ static hpt_status context_config(const hpt_recipe *r, int threads, hpt_config **
 }
 static int worker_threads(const hpt_recipe *r) { return r->ctx->threads / r->jobs > 0 ? r->ctx->threads / r->jobs : 1; }
 
-/* A stage that begins with a file of weights: does the file hold its network? Found now, not after hours of other stages. last: what was asked
- * before (instances of one section follow each other and mostly ask the same). */
+/* A stage that begins with a file of weights: does the file hold its network? Found now, not after hours of other
+ * stages. last: what was asked before (instances of one section follow each other and mostly ask the same). */
 static hpt_status try_weights(hpt_recipe *r, hpt__instance *in, char *last, size_t size) {
-    static const char *const keys[] = {"arch", "width", "stem", "backbone_prefix", "unused", "carry_head", "moco_dim", "mlp"};
+    static const char *const keys[] = {"arch",   "width",      "stem",     "backbone_prefix",
+                                       "unused", "carry_head", "moco_dim", "mlp"};
     const hpt__section *s = &r->sections[in->section];
     const hpt__line *l = hpt__section_line(s, hpt__section_line(s, "init") ? "init" : "model");
     char asked[6000], value[400];
@@ -134,7 +135,8 @@ static hpt_status try_weights(hpt_recipe *r, hpt__instance *in, char *last, size
     int n = snprintf(asked, sizeof asked, "%.4200s", in->file);
     HPT_TRY(hpt__instance_config(r, in, &c));
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (!hpt_config_get(c, keys[i], value, sizeof value, NULL) && (size_t)n < sizeof asked) n += snprintf(asked + n, sizeof asked - (size_t)n, "|%.150s", value);
+        if (!hpt_config_get(c, keys[i], value, sizeof value, NULL) && (size_t)n < sizeof asked)
+            n += snprintf(asked + n, sizeof asked - (size_t)n, "|%.150s", value);
     hpt_status st = strcmp(asked, last) ? hpt_model_load(r->ctx, c, in->file, &m, NULL) : HPT_OK;
     hpt_model_destroy(m);
     hpt_config_destroy(c);

@@ -289,17 +289,19 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
 
 /* ---- reading ---- */
 
-/* The parts of a file in the layout of facebookresearch/moco, whatever wraps the module (DistributedDataParallel, torch.compile) or its encoders. */
+/* The parts of a file in the layout of facebookresearch/moco, whatever wraps the module (DistributedDataParallel,
+ * torch.compile) or its encoders. */
 typedef struct parts {
     const hpt__tensorfile *f;
     hpt__networks nets;
     const hpt__candidate *q, *k;
-    int base;                       /* what stands before "encoder_q.", "queue": so many bytes of q's prefix */
+    int base; /* what stands before "encoder_q.", "queue": so many bytes of q's prefix */
 } parts;
 
 static const hpt__candidate *network_at(const hpt__networks *r, const char *prefix) {
     for (int i = 0; i < r->n; i++)
-        if ((size_t)r->c[i].prefix_len == strlen(prefix) && !memcmp(r->c[i].prefix, prefix, strlen(prefix))) return &r->c[i];
+        if ((size_t)r->c[i].prefix_len == strlen(prefix) && !memcmp(r->c[i].prefix, prefix, strlen(prefix)))
+            return &r->c[i];
     return NULL;
 }
 static hpt_status parts_open(parts *p, const hpt__tensorfile *f) {
@@ -310,14 +312,17 @@ static hpt_status parts_open(parts *p, const hpt__tensorfile *f) {
     for (int i = 0; i < p->nets.n && !p->k; i++) {
         const hpt__candidate *c = &p->nets.c[i];
         for (int at = c->prefix_len - (int)sizeof word + 1; at >= 0 && p->q != c; at--)
-            if (!strncmp(c->prefix + at, word, sizeof word - 1) && (!at || strchr("./", c->prefix[at - 1]))) p->q = c, p->base = at;
+            if (!strncmp(c->prefix + at, word, sizeof word - 1) && (!at || strchr("./", c->prefix[at - 1])))
+                p->q = c, p->base = at;
         if (p->q != c) continue;
-        snprintf(key, sizeof key, "%.*sencoder_k.%.*s", p->base, c->prefix, c->prefix_len - p->base - (int)sizeof word + 1, c->prefix + p->base + sizeof word - 1);
+        snprintf(key, sizeof key, "%.*sencoder_k.%.*s", p->base, c->prefix,
+                 c->prefix_len - p->base - (int)sizeof word + 1, c->prefix + p->base + sizeof word - 1);
         p->k = network_at(&p->nets, key);
     }
     return HPT_OK;
 }
-static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net, float *params, float *stats) {
+static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net,
+                           float *params, float *stats) {
     if (!c) return hpt__fail(HPT_ERR_MISMATCH, "no %s inside that libhpt knows", what);
     json_t *report = json_object();
     hpt_status st = hpt__names_read(&p->nets, c, NULL, net, 1, params, stats, report);
@@ -330,37 +335,46 @@ static int64_t meta_int(const hpt__tensorfile *f, const char *name, int64_t miss
     return json_is_integer(v) ? json_integer_value(v) : missing;
 }
 
-/* What the optimizer calls its parameter number i: PyTorch up to 1.5 an address, later the number itself; the order is in param_groups. */
+/* What the optimizer calls its parameter number i: PyTorch up to 1.5 an address, later the number itself; the order is
+ * in param_groups. */
 static int64_t optimizer_key(const hpt__tensorfile *f, int i) {
     char name[64];
     snprintf(name, sizeof name, "optimizer/param_groups/0/params/%d", i);
     return meta_int(f, name, i);
 }
-/* Parameters that never had a gradient have no buffer, or None: their first step starts from zero, as it does in PyTorch. In a file of ours
- * every buffer is there. */
+/* Parameters that never had a gradient have no buffer, or None: their first step starts from zero, as it does in
+ * PyTorch. In a file of ours every buffer is there. */
 static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_copy *h, uint64_t step) {
     const hpt__net *net = s->moco.net;
-    int adamw = s->moco.spec.rule == HPT__ADAMW, ours = json_object_get(f->meta, "hpt/format") != NULL, id = 0, found = 0;
+    int adamw = s->moco.spec.rule == HPT__ADAMW, ours = json_object_get(f->meta, "hpt/format") != NULL, id = 0,
+        found = 0;
     const char *first = adamw ? "exp_avg" : "momentum_buffer";
     char name[96];
     if (!ours && meta_int(f, "optimizer/param_groups/1/params/0", -1) >= 0)
-        return hpt__fail(HPT_ERR_MISMATCH, "the optimizer has more than one group of parameters: the file does not say which buffer belongs to which");
+        return hpt__fail(
+            HPT_ERR_MISMATCH,
+            "the optimizer has more than one group of parameters: the file does not say which buffer belongs to which");
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
         if (hpt__is_stat(t)) continue;
         for (int second = 0; s->moco.trainable[i] && step && second <= adamw; second++) {
-            snprintf(name, sizeof name, "optimizer/state/%lld/%s", (long long)optimizer_key(f, id), second ? "exp_avg_sq" : first);
+            snprintf(name, sizeof name, "optimizer/state/%lld/%s", (long long)optimizer_key(f, id),
+                     second ? "exp_avg_sq" : first);
             const hpt__ftensor *x = hpt__tensorfile_find(f, name);
             if (!x && !ours) continue;
             if (!x || !(x->unreadable || hpt__names_fits(x, t)))
-                return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
+                return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name,
+                                 x ? "of another shape" : "missing");
             HPT_TRY(hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset));
             found++;
         }
         id++;
     }
     if (step && !found && (adamw || s->moco.spec.momentum > 0))
-        return hpt__fail(HPT_ERR_MISMATCH, "the optimizer's state has no %s: the run had another optimizer, or the file was stripped (then load it to start a new run)", first);
+        return hpt__fail(
+            HPT_ERR_MISMATCH,
+            "the optimizer's state has no %s: the run had another optimizer, or the file was stripped (then load it to start a new run)",
+            first);
     return HPT_OK;
 }
 
@@ -371,11 +385,14 @@ static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
         snprintf(name, sizeof name, "hpt/config/%s", hpt__options_key(i));
         const char *was = json_string_value(json_object_get(f->meta, name));
         option_text(s, i, now, sizeof now);
-        if (was && strcmp(was, now)) return hpt__fail(HPT_ERR_MISMATCH, "option %s was %.100s in the run and is %.100s now", hpt__options_key(i), was, now);
+        if (was && strcmp(was, now))
+            return hpt__fail(HPT_ERR_MISMATCH, "option %s was %.100s in the run and is %.100s now", hpt__options_key(i),
+                             was, now);
     }
     snprintf(now, sizeof now, "%016llx", (unsigned long long)s->fingerprint);
     const char *data = json_string_value(json_object_get(f->meta, "hpt/data"));
-    if (data && s->ds && strcmp(data, now)) return hpt__fail(HPT_ERR_MISMATCH, "the data set is not the one of the run (names, order or pixels differ)");
+    if (data && s->ds && strcmp(data, now))
+        return hpt__fail(HPT_ERR_MISMATCH, "the data set is not the one of the run (names, order or pixels differ)");
     return HPT_OK;
 }
 
@@ -385,12 +402,17 @@ static hpt_status read_queue(const parts *p, const hpt__moco *m, float **keys, i
     const hpt__ftensor *qptr = p->q ? hpt__networks_find(&p->nets, p->q->prefix, p->base, "queue_ptr") : NULL;
     float at = 0;
     *keys = NULL;
-    if (!queue || !qptr) return hpt__fail(HPT_ERR_MISMATCH, "no queue beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage");
+    if (!queue || !qptr)
+        return hpt__fail(
+            HPT_ERR_MISMATCH,
+            "no queue beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage");
     if (queue->ndim != 2 || queue->shape[0] != m->net->arch.dim || queue->shape[1] != m->spec.queue)
-        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld: set moco_dim=%lld moco_k=%lld", (long long)queue->shape[0], (long long)queue->shape[1],
-                         m->net->arch.dim, (long long)m->spec.queue, (long long)queue->shape[0], (long long)queue->shape[1]);
+        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld: set moco_dim=%lld moco_k=%lld",
+                         (long long)queue->shape[0], (long long)queue->shape[1], m->net->arch.dim,
+                         (long long)m->spec.queue, (long long)queue->shape[0], (long long)queue->shape[1]);
     if (qptr->count == 1) HPT_TRY(hpt__ftensor_read(qptr, &at));
-    if (qptr->count != 1 || !(at >= 0 && at < (float)m->spec.queue)) return hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
+    if (qptr->count != 1 || !(at >= 0 && at < (float)m->spec.queue))
+        return hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
     *ptr = (int64_t)at;
     if (!(*keys = hpt__alloc(sizeof **keys * queue->count))) return hpt__fail_memory(queue->count * 4);
     hpt_status st = hpt__ftensor_read(queue, *keys);
@@ -408,16 +430,21 @@ static void set_queue(hpt_session *s, const hpt__tensorfile *f, const float *key
     if (m->filled < 0 || m->filled > m->spec.queue) m->filled = m->spec.queue;
 }
 
-/* Steps that the run has done. Files of facebookresearch/moco count epochs, without the images of a last batch that is not full; those of
- * OpenSelfSup have the number itself. */
+/* Steps that the run has done. Files of facebookresearch/moco count epochs, without the images of a last batch that is
+ * not full; those of OpenSelfSup have the number itself. */
 static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int64_t *step) {
     int64_t epoch = meta_int(f, "epoch", -1);
     *step = meta_int(f, "hpt/step", meta_int(f, "meta/iter", -1));
     if (*step >= 0) return HPT_OK;
-    if (epoch < 0 || epoch > 1000000000) return hpt__fail(HPT_ERR_MISMATCH, "neither a step nor an epoch inside: where the run was is not known");
-    if (epoch && !s->ds) return hpt__fail(HPT_ERR_MISMATCH, "the file counts epochs (%lld), which a session without a data set cannot tell in steps", (long long)epoch);
+    if (epoch < 0 || epoch > 1000000000)
+        return hpt__fail(HPT_ERR_MISMATCH, "neither a step nor an epoch inside: where the run was is not known");
+    if (epoch && !s->ds)
+        return hpt__fail(HPT_ERR_MISMATCH,
+                         "the file counts epochs (%lld), which a session without a data set cannot tell in steps",
+                         (long long)epoch);
     uint64_t batch = (uint64_t)s->moco.spec.batch * (uint64_t)s->moco.comm->size, images = s->ds ? s->ds->count : 0;
-    *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch) : ((uint64_t)epoch * images + batch - 1) / batch);
+    *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch)
+                                      : ((uint64_t)epoch * images + batch - 1) / batch);
     return HPT_OK;
 }
 

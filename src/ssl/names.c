@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * A tensor inside a backbone that the model has no place for means that the file holds another network with a ResNet's names (squeeze and
- * excitation, blur pools, ...): loading the rest would give features that no one trained. Hence it is refused, as a missing tensor is. */
+ * A tensor inside a backbone that the model has no place for means that the file holds another network with a ResNet's
+ * names (squeeze and excitation, blur pools, ...): loading the rest would give features that no one trained. Hence it
+ * is refused, as a missing tensor is. */
 #include "ssl/names.h"
 #include "core/alloc.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LISTED = 200 };      /* names that a report lists; counts are of all */
+enum { LISTED = 200 }; /* names that a report lists; counts are of all */
 
 static const char *stem_name(const hpt__arch *a) { return a->small_stem ? "small" : "imagenet"; }
 static int is_counter(const char *name) {
@@ -17,7 +18,8 @@ static int is_counter(const char *name) {
 
 static hpt_status not_ours(const hpt__candidate *c) {
     if (!c->prefix_len) return hpt__fail(HPT_ERR_MISMATCH, "its network cannot be read: %s", c->why);
-    return hpt__fail(HPT_ERR_MISMATCH, "the network under '%.*s' cannot be read: %s", c->prefix_len < 300 ? c->prefix_len : 300, c->prefix, c->why);
+    return hpt__fail(HPT_ERR_MISMATCH, "the network under '%.*s' cannot be read: %s",
+                     c->prefix_len < 300 ? c->prefix_len : 300, c->prefix, c->why);
 }
 
 hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__arch *a) {
@@ -40,9 +42,12 @@ int hpt__names_fits(const hpt__ftensor *f, const hpt__tensor *t) {
 
 void hpt__names_map(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, const hpt__ftensor **of) {
     char canonical[400];
-    for (int i = 0; i < net->n_tensors; i++) of[i] = net->tensors[i].head ? hpt__candidate_head(r, c, net->tensors[i].name) : NULL;
+    for (int i = 0; i < net->n_tensors; i++)
+        of[i] = net->tensors[i].head ? hpt__candidate_head(r, c, net->tensors[i].name) : NULL;
     for (uint32_t k = c->at; k < c->end; k++) {
-        int i = hpt__candidate_inside(c, r->order[k]->name + c->prefix_len, canonical, sizeof canonical) ? hpt__net_find(net, canonical) : -1;
+        int i = hpt__candidate_inside(c, r->order[k]->name + c->prefix_len, canonical, sizeof canonical)
+                    ? hpt__net_find(net, canonical)
+                    : -1;
         if (i >= 0 && !net->tensors[i].head && !of[i]) of[i] = r->order[k];
     }
 }
@@ -55,16 +60,19 @@ static void note(json_t *report, const char *list, const char *name) {
 }
 static json_t *prefix_text(const hpt__candidate *c) { return json_stringn(c->prefix, (size_t)c->prefix_len); }
 
-/* Under what name the tensors that a load does not ask for are counted: another candidate, or what comes next to the backbone's own module. */
+/* Under what name the tensors that a load does not ask for are counted: another candidate, or what comes next to the
+ * backbone's own module. */
 static size_t group_of(const hpt__networks *r, const hpt__candidate *c, const char *name) {
     for (int i = 0; i < r->n; i++) {
         size_t n = (size_t)r->c[i].prefix_len;
         if (&r->c[i] != c && n && !strncmp(name, r->c[i].prefix, n) && !(c && (int)n < c->prefix_len)) return n;
     }
     size_t base = c ? (size_t)c->prefix_len : 0;
-    while (base && strncmp(name, c->prefix, base)) {    /* the deepest module around the backbone that holds this tensor too */
+    while (base &&
+           strncmp(name, c->prefix, base)) { /* the deepest module around the backbone that holds this tensor too */
         base--;
-        while (base && c->prefix[base - 1] != '.' && c->prefix[base - 1] != '/') base--;
+        while (base && c->prefix[base - 1] != '.' && c->prefix[base - 1] != '/')
+            base--;
     }
     size_t next = strcspn(name + base, "./");
     return base + next + (name[base + next] != 0);
@@ -74,7 +82,9 @@ static void count_unused(const hpt__networks *r, const hpt__candidate *c, json_t
     json_t *groups = json_object_get(report, "not_used");
     for (uint32_t k = 0; k < r->f->n; k++) {
         const char *name = r->order[k]->name;
-        if (c && k >= c->at && k < c->end && hpt__candidate_inside(c, name + c->prefix_len, canonical, sizeof canonical)) continue;
+        if (c && k >= c->at && k < c->end &&
+            hpt__candidate_inside(c, name + c->prefix_len, canonical, sizeof canonical))
+            continue;
         snprintf(key, sizeof key, "%.*s", (int)group_of(r, c, name), name);
         json_int_t n = json_integer_value(json_object_get(groups, key));
         if (!n && json_object_size(groups) >= LISTED) snprintf(key, sizeof key, "...");
@@ -98,17 +108,21 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
         json_object_set_new(report, "arch", json_string(c->arch.name));
         json_object_set_new(report, "width", json_integer(c->arch.width));
         json_object_set_new(report, "stem", json_string(stem_name(&c->arch)));
-        json_object_set_new(report, "head", c->head ? json_pack("{s:i, s:i}", "moco_dim", c->arch.dim, "mlp", c->arch.mlp) : json_null());
+        json_object_set_new(report, "head",
+                            c->head ? json_pack("{s:i, s:i}", "moco_dim", c->arch.dim, "mlp", c->arch.mlp)
+                                    : json_null());
     }
     for (int i = 0; i < r->n; i++) {
         const hpt__candidate *x = &r->c[i];
         json_array_append_new(json_object_get(report, "candidates"),
-                              json_pack("{s:o, s:s, s:i, s:b, s:b}", "prefix", prefix_text(x), "network", *x->arch.name ? x->arch.name : x->why, "width",
-                                        x->arch.width, "chosen", x == c, "same_tensors", x->same));
+                              json_pack("{s:o, s:s, s:i, s:b, s:b}", "prefix", prefix_text(x), "network",
+                                        *x->arch.name ? x->arch.name : x->why, "width", x->arch.width, "chosen", x == c,
+                                        "same_tensors", x->same));
     }
     for (uint32_t i = 0; i < f->n; i++)
         if (f->t[i].unreadable && json_array_size(json_object_get(report, "unreadable")) < LISTED)
-            json_array_append_new(json_object_get(report, "unreadable"), json_pack("{s:s, s:s}", "name", f->t[i].name, "why", f->t[i].unreadable));
+            json_array_append_new(json_object_get(report, "unreadable"),
+                                  json_pack("{s:s, s:s}", "name", f->t[i].name, "why", f->t[i].unreadable));
     count_unused(r, c, report);
 }
 
@@ -119,30 +133,40 @@ static int listed(const json_t *report, const char *list, char *text, size_t siz
     json_t *names = json_object_get(report, list), *v;
     size_t i;
     *text = 0;
-    json_array_foreach(names, i, v)
-        if (i < 3 && used < size) used += (size_t)snprintf(text + used, size - used, "%s%.120s", i ? ", " : "", json_string_value(v));
+    json_array_foreach(names, i, v) if (i < 3 && used < size) used +=
+        (size_t)snprintf(text + used, size - used, "%s%.120s", i ? ", " : "", json_string_value(v));
     if (json_array_size(names) > 3 && used < size) snprintf(text + used, size - used, ", ...");
     return (int)json_array_size(names);
 }
 
-/* Fills {loaded, missing[], wrong_shape[], foreign[], unexpected[]} and their counts: what the file has of a network, and what beside it. */
-static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, int head, const hpt__ftensor **of, json_t *report) {
+/* Fills {loaded, missing[], wrong_shape[], foreign[], unexpected[]} and their counts: what the file has of a network,
+ * and what beside it. */
+static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, int head,
+                    const hpt__ftensor **of, json_t *report) {
     static const char *const lists[] = {"missing", "wrong_shape", "foreign", "unexpected"};
     int count[4] = {0}, loaded = 0;
     char canonical[400], key[40];
     const char *looks = NULL;
-    for (int i = 0; i < 4; i++) json_object_set_new(report, lists[i], json_array());
+    for (int i = 0; i < 4; i++)
+        json_object_set_new(report, lists[i], json_array());
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
         if (t->head && !head) continue;
-        int which = !of[i] ? 0 : of[i]->unreadable || hpt__names_fits(of[i], t) ? -1 : 1;     /* reading says why an unreadable one stops the load */
-        if (which < 0) loaded++;
-        else count[which]++, note(report, lists[which], t->name);
+        int which = !of[i] ? 0
+                    : of[i]->unreadable || hpt__names_fits(of[i], t)
+                        ? -1
+                        : 1; /* reading says why an unreadable one stops the load */
+        if (which < 0)
+            loaded++;
+        else
+            count[which]++, note(report, lists[which], t->name);
     }
-    /* tensors under the backbone's prefix that are not ours; other branches of the file (key encoder, queue) were never asked for */
+    /* tensors under the backbone's prefix that are not ours; other branches of the file (key encoder, queue) were never
+     * asked for */
     for (uint32_t k = c->at; k < c->end; k++) {
         const char *name = r->order[k]->name + c->prefix_len;
-        int inside = hpt__candidate_inside(c, name, canonical, sizeof canonical), i = hpt__net_find(net, inside ? canonical : name);
+        int inside = hpt__candidate_inside(c, name, canonical, sizeof canonical),
+            i = hpt__net_find(net, inside ? canonical : name);
         if (is_counter(name) || (i >= 0 && (net->tensors[i].head || of[i] == r->order[k]))) continue;
         if (!inside && !c->prefix_len && (strchr(name, '/') || !strchr(name, '.'))) continue;
         if (inside) count[2]++, note(report, "foreign", r->order[k]->name);
@@ -163,30 +187,43 @@ static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hp
     const char *like = json_string_value(json_object_get(report, "looks_like"));
     if (like) snprintf(looks, sizeof looks, "; looks like %s", like);
     if (!hpt__arch_same(a, &c->arch, 0))
-        return hpt__fail(HPT_ERR_MISMATCH, "the file is a %s of width %d, stem %s, not a %s of width %d, stem %s; leave arch out or set arch=%s width=%d "
-                         "stem=%s", c->arch.name, c->arch.width, stem_name(&c->arch), a->name, a->width, stem_name(a), c->arch.name, c->arch.width,
-                         stem_name(&c->arch));
+        return hpt__fail(
+            HPT_ERR_MISMATCH,
+            "the file is a %s of width %d, stem %s, not a %s of width %d, stem %s; leave arch out or set arch=%s "
+            "width=%d "
+            "stem=%s",
+            c->arch.name, c->arch.width, stem_name(&c->arch), a->name, a->width, stem_name(a), c->arch.name,
+            c->arch.width, stem_name(&c->arch));
     if (OPT_IS(o, unused, "refuse") && listed(report, "foreign", names, sizeof names))
-        return hpt__fail(HPT_ERR_MISMATCH, "tensors inside the backbone would go unused, so it is another network than %s (%lld: %s%s); unused=allow "
-                         "loads the rest", a->name, (long long)json_integer_value(json_object_get(report, "foreign_count")), names, looks);
+        return hpt__fail(
+            HPT_ERR_MISMATCH,
+            "tensors inside the backbone would go unused, so it is another network than %s (%lld: %s%s); unused=allow "
+            "loads the rest",
+            a->name, (long long)json_integer_value(json_object_get(report, "foreign_count")), names, looks);
     if (listed(report, "missing", names, sizeof names)) {
         if (!strncmp(names, "fc.", 3) && c->head)
-            return hpt__fail(HPT_ERR_MISMATCH, "its head is another one (missing: %s): set moco_dim=%d mlp=%d", names, c->arch.dim, c->arch.mlp);
+            return hpt__fail(HPT_ERR_MISMATCH, "its head is another one (missing: %s): set moco_dim=%d mlp=%d", names,
+                             c->arch.dim, c->arch.mlp);
         if (!strncmp(names, "fc.", 3) && OPT_I(o, carry_head))
-            return hpt__fail(HPT_ERR_MISMATCH, "no projection head that libhpt knows lies beside the backbone (missing: %s); leave carry_head out", names);
-        if (!strncmp(names, "bn1.running_mean", 16)) snprintf(looks, sizeof looks, "; looks like a network without batch-norm statistics (group norm)");
+            return hpt__fail(
+                HPT_ERR_MISMATCH,
+                "no projection head that libhpt knows lies beside the backbone (missing: %s); leave carry_head out",
+                names);
+        if (!strncmp(names, "bn1.running_mean", 16))
+            snprintf(looks, sizeof looks, "; looks like a network without batch-norm statistics (group norm)");
         return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: missing %s%s", a->name, names, looks);
     }
     if (listed(report, "wrong_shape", names, sizeof names)) {
         if (c->head && !strncmp(names, "fc.", 3))
-            return hpt__fail(HPT_ERR_MISMATCH, "its head is of another shape (%s): set moco_dim=%d mlp=%d", names, c->arch.dim, c->arch.mlp);
+            return hpt__fail(HPT_ERR_MISMATCH, "its head is of another shape (%s): set moco_dim=%d mlp=%d", names,
+                             c->arch.dim, c->arch.mlp);
         return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: of another shape: %s%s", a->name, names, looks);
     }
     return HPT_OK;
 }
 
-hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const hpt__net *net, int head, float *params,
-                           float *stats, json_t *report) {
+hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const hpt__net *net,
+                           int head, float *params, float *stats, json_t *report) {
     if (!*c->arch.name) return not_ours(c);
     const hpt__ftensor **of = hpt__calloc((size_t)net->n_tensors, sizeof *of);
     if (!of) return hpt__fail_memory(sizeof *of * (size_t)net->n_tensors);
@@ -200,12 +237,17 @@ hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, cons
     hpt__free(of);
     return st;
 }
-hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path, hpt_model *m, json_t *report) {
+hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path,
+                           hpt_model *m, json_t *report) {
     json_object_set_new(report, "file", json_string(path));
     hpt__names_describe(r, c, report);
-    hpt_status st = c ? hpt__names_read(r, c, o, &m->net, (int)OPT_I(o, carry_head), m->params, m->stats, report)
-                      : hpt__fail(HPT_ERR_MISMATCH, "no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a stem beside it",
-                                  m->net.arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
+    hpt_status st =
+        c ? hpt__names_read(r, c, o, &m->net, (int)OPT_I(o, carry_head), m->params, m->stats, report)
+          : hpt__fail(
+                HPT_ERR_MISMATCH,
+                "no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a "
+                 "stem beside it",
+                m->net.arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
     return st ? hpt__fail_context(st, "%.500s", path) : HPT_OK;
 }
 
@@ -213,7 +255,8 @@ hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, jso
     hpt__net net;
     hpt_status st = HPT_OK;
     hpt__names_describe(r, c, report);
-    if (c && !*c->arch.name) st = not_ours(c);
+    if (c && !*c->arch.name)
+        st = not_ours(c);
     else if (c) {
         HPT_TRY(hpt__net_create(&c->arch, &net));
         const hpt__ftensor **of = hpt__calloc((size_t)net.n_tensors, sizeof *of);
@@ -223,7 +266,8 @@ hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, jso
             st = judge(c, NULL, &net.arch, report);
             for (int i = 0; i < net.n_tensors && !st; i++)
                 if (of[i] && of[i]->unreadable && !net.tensors[i].head) st = hpt__ftensor_read(of[i], NULL);
-        } else st = hpt__fail_memory(sizeof *of * (size_t)net.n_tensors);
+        } else
+            st = hpt__fail_memory(sizeof *of * (size_t)net.n_tensors);
         hpt__free(of);
         hpt__net_fini(&net);
     }
@@ -235,7 +279,10 @@ hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, jso
 
 /* ---- a screen of text ---- */
 
-typedef struct text { char *p; size_t size, used; } text;
+typedef struct text {
+    char *p;
+    size_t size, used;
+} text;
 static void say(text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(text *t, const char *format, ...) {
     va_list a;
@@ -251,10 +298,14 @@ static void say_values(text *t, const json_t *meta) {
     json_object_foreach((json_t *)(uintptr_t)meta, key, v) {
         if (strchr(key, '/') || n == 8) continue;
         say(t, "%s%.60s=", n++ ? ", " : "values      ", key);
-        if (json_is_string(v)) say(t, "%.60s", json_string_value(v));
-        else if (json_is_integer(v)) say(t, "%lld", (long long)json_integer_value(v));
-        else if (json_is_real(v)) say(t, "%.6g", json_real_value(v));
-        else say(t, "%s", json_is_true(v) ? "true" : "false");
+        if (json_is_string(v))
+            say(t, "%.60s", json_string_value(v));
+        else if (json_is_integer(v))
+            say(t, "%lld", (long long)json_integer_value(v));
+        else if (json_is_real(v))
+            say(t, "%.6g", json_real_value(v));
+        else
+            say(t, "%s", json_is_true(v) ? "true" : "false");
     }
     if (n) say(t, "\n");
 }
@@ -268,25 +319,31 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
     *out = 0;
     say(&t, "container   %s, %u tensors\n", r->f->container, r->f->n);
     if (producer) say(&t, "made by     %s, as its names and values say\n", producer);
-    if (!c) say(&t, "backbone    none: no layer1.0.conv1.weight with a stem beside it\n");
+    if (!c)
+        say(&t, "backbone    none: no layer1.0.conv1.weight with a stem beside it\n");
     else {
         say(&t, "backbone    %s", *c->arch.name ? c->arch.name : "not one that libhpt knows");
         if (*c->arch.name) say(&t, " of width %d, stem %s", c->arch.width, stem_name(&c->arch));
-        say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->prefix_len < 400 ? c->prefix_len : 400, c->prefix, c->naming);
-        if (c->head) say(&t, "head        %s to %d values (loaded with carry_head=1)\n", c->arch.mlp ? "two layers" : "one layer", c->arch.dim);
+        say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->prefix_len < 400 ? c->prefix_len : 400, c->prefix,
+            c->naming);
+        if (c->head)
+            say(&t, "head        %s to %d values (loaded with carry_head=1)\n",
+                c->arch.mlp ? "two layers" : "one layer", c->arch.dim);
         say(&t, "loads       %s%s\n", refused ? "no: " : "yes", refused ? refused : "");
     }
     for (n = 0; n < r->n; n++)
         if (&r->c[n] != c)
-            say(&t, "%s'%.*s' (%s%s)\n", n == 0 || (n == 1 && c == &r->c[0]) ? "others      " : "            ", r->c[n].prefix_len < 200 ? r->c[n].prefix_len : 200, r->c[n].prefix,
+            say(&t, "%s'%.*s' (%s%s)\n", n == 0 || (n == 1 && c == &r->c[0]) ? "others      " : "            ",
+                r->c[n].prefix_len < 200 ? r->c[n].prefix_len : 200, r->c[n].prefix,
                 *r->c[n].arch.name ? r->c[n].arch.name : r->c[n].why, r->c[n].same ? ", the same tensors" : "");
     if (r->n > 1) say(&t, "            (option backbone_prefix takes another)\n");
     n = 0;
-    json_object_foreach(groups, key, v)
-        if (n++ < 10) say(&t, "%s%s %lld\n", n == 1 ? "not used    " : "            ", key, (long long)json_integer_value(v));
+    json_object_foreach(groups, key, v) if (n++ < 10)
+        say(&t, "%s%s %lld\n", n == 1 ? "not used    " : "            ", key, (long long)json_integer_value(v));
     if (n > 10) say(&t, "            and %d more groups\n", n - 10);
-    json_array_foreach(unreadable, i, v)
-        if (i < 5) say(&t, "%s%s (%s)\n", i ? "            " : "unreadable  ", json_string_value(json_object_get(v, "name")), json_string_value(json_object_get(v, "why")));
+    json_array_foreach(unreadable, i, v) if (i < 5)
+        say(&t, "%s%s (%s)\n", i ? "            " : "unreadable  ", json_string_value(json_object_get(v, "name")),
+            json_string_value(json_object_get(v, "why")));
     if (json_array_size(unreadable) > 5) say(&t, "            and %zu more\n", json_array_size(unreadable) - 5);
     say_values(&t, r->f->meta);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The names that were tried are those of the projects' own files: docs/checkpoints.md has the table, tests/golden the files. */
+ * The names that were tried are those of the projects' own files: docs/checkpoints.md has the table, tests/golden the
+ * files. */
 #include "ssl/recognise.h"
 #include "core/alloc.h"
 #include "core/status.h"
@@ -22,8 +23,10 @@ static uint32_t lower(const hpt__networks *r, const char *prefix, int len, const
     uint32_t low = 0, high = r->f->n;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (compare(r->order[mid]->name, prefix, (size_t)len, rest) < 0) low = mid + 1;
-        else high = mid;
+        if (compare(r->order[mid]->name, prefix, (size_t)len, rest) < 0)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low;
 }
@@ -67,7 +70,8 @@ static int set_stem(const hpt__networks *r, hpt__candidate *c, const char *conv,
     c->stem = t;
     return 1;
 }
-/* In a Sequential the stem is the convolution and the norm with the smallest numbers, or both in one nested Sequential. */
+/* In a Sequential the stem is the convolution and the norm with the smallest numbers, or both in one nested Sequential.
+ */
 static void find_numbered_stem(const hpt__networks *r, hpt__candidate *c) {
     char conv[16], norm[16];
     for (int i = 0; i < c->numbered; i++)
@@ -75,17 +79,26 @@ static void find_numbered_stem(const hpt__networks *r, hpt__candidate *c) {
             snprintf(conv, sizeof conv, nested ? "%d.0" : "%d", i);
             if (!is_conv(part(r, c, conv, ".weight"))) continue;
             for (int j = nested ? 1 : i + 1; j < (nested ? 8 : c->numbered); j++) {
-                if (nested) snprintf(norm, sizeof norm, "%d.%d", i, j);
-                else snprintf(norm, sizeof norm, "%d", j);
+                if (nested)
+                    snprintf(norm, sizeof norm, "%d.%d", i, j);
+                else
+                    snprintf(norm, sizeof norm, "%d", j);
                 if (set_stem(r, c, conv, norm)) return;
             }
             return;
         }
 }
 static void find_stem(const hpt__networks *r, hpt__candidate *c) {
-    static const struct { const char *conv, *norm; } places[] = {
-        {"conv1", "bn1"}, {"stem.conv1", "stem.conv1.norm"}, {"stem.conv1", "stem.bn1"}, {"stem.0", "stem.1"}, {"layer0.0", "layer0.1"},
-        {"layer0.conv1", "layer0.bn1"}, {"0", "1"}, {"0.0", "0.1"}};
+    static const struct {
+        const char *conv, *norm;
+    } places[] = {{"conv1", "bn1"},
+                  {"stem.conv1", "stem.conv1.norm"},
+                  {"stem.conv1", "stem.bn1"},
+                  {"stem.0", "stem.1"},
+                  {"layer0.0", "layer0.1"},
+                  {"layer0.conv1", "layer0.bn1"},
+                  {"0", "1"},
+                  {"0.0", "0.1"}};
     if (c->numbered) find_numbered_stem(r, c);
     for (size_t i = 0; i < sizeof places / sizeof *places && !c->numbered; i++)
         if (set_stem(r, c, places[i].conv, places[i].norm)) return;
@@ -111,34 +124,44 @@ static void derive(const hpt__networks *r, hpt__candidate *c) {
             return;
         }
     if (!name)
-        snprintf(c->why, sizeof c->why, "a network of %d, %d, %d, %d %s blocks is none that libhpt knows%s", blocks[0], blocks[1], blocks[2],
-                 blocks[3], bottleneck ? "bottleneck" : "basic",
+        snprintf(c->why, sizeof c->why, "a network of %d, %d, %d, %d %s blocks is none that libhpt knows%s", blocks[0],
+                 blocks[1], blocks[2], blocks[3], bottleneck ? "bottleneck" : "basic",
                  bottleneck && blocks[1] == 8 && blocks[2] == 36 ? " (looks like a resnet152)" : "");
     else if (c->block->ndim == 4 && c->block->shape[1] != width)
-        snprintf(c->why, sizeof c->why, "its first convolution gives %lld channels and its first block takes %lld (a deep stem?)", (long long)width, (long long)c->block->shape[1]);
+        snprintf(c->why, sizeof c->why,
+                 "its first convolution gives %lld channels and its first block takes %lld (a deep stem?)",
+                 (long long)width, (long long)c->block->shape[1]);
     else if (stem->shape[1] != 3)
-        snprintf(c->why, sizeof c->why, "its first convolution takes %lld channels, not the 3 of RGB", (long long)stem->shape[1]);
+        snprintf(c->why, sizeof c->why, "its first convolution takes %lld channels, not the 3 of RGB",
+                 (long long)stem->shape[1]);
     else if (side != stem->shape[3] || (side != 7 && side != 3))
-        snprintf(c->why, sizeof c->why, "its first convolution is %lldx%lld, not a ResNet's 7x7 or 3x3", (long long)side, (long long)stem->shape[3]);
+        snprintf(c->why, sizeof c->why, "its first convolution is %lldx%lld, not a ResNet's 7x7 or 3x3",
+                 (long long)side, (long long)stem->shape[3]);
     else if (width % 16 || width < 16 || width > 1024)
-        snprintf(c->why, sizeof c->why, "its first stage has %lld channels, not a multiple of 16 up to 1024", (long long)width);
+        snprintf(c->why, sizeof c->why, "its first stage has %lld channels, not a multiple of 16 up to 1024",
+                 (long long)width);
     else if (is_conv(conv2) && conv2->shape[1] && conv2->shape[1] < conv2->shape[0])
-        snprintf(c->why, sizeof c->why, "looks like a ResNeXt: layer1.0.conv2 has %lld groups", (long long)(conv2->shape[0] / conv2->shape[1]));
+        snprintf(c->why, sizeof c->why, "looks like a ResNeXt: layer1.0.conv2 has %lld groups",
+                 (long long)(conv2->shape[0] / conv2->shape[1]));
     else if (is_conv(conv2) && conv2->shape[0] != width)
-        snprintf(c->why, sizeof c->why, "looks like a wide ResNet: layer1.0.conv2 has %lld channels, not %lld", (long long)conv2->shape[0], (long long)width);
+        snprintf(c->why, sizeof c->why, "looks like a wide ResNet: layer1.0.conv2 has %lld channels, not %lld",
+                 (long long)conv2->shape[0], (long long)width);
     else {
         c->arch = (hpt__arch){.bottleneck = bottleneck, .width = (int)width, .small_stem = side == 3};
         snprintf(c->arch.name, sizeof c->arch.name, "%s", name);
         memcpy(c->arch.blocks, blocks, sizeof blocks);
     }
 }
-/* MoCo v2's two layers; one layer (v1) only inside a MoCo encoder, for "fc" is the classifier of every other network. */
+/* MoCo v2's two layers; one layer (v1) only inside a MoCo encoder, for "fc" is the classifier of every other network.
+ */
 static void find_head(const hpt__networks *r, hpt__candidate *c) {
-    const hpt__ftensor *first = hpt__candidate_head(r, c, "fc.0.weight"), *last = hpt__candidate_head(r, c, "fc.2.weight");
+    const hpt__ftensor *first = hpt__candidate_head(r, c, "fc.0.weight"),
+                       *last = hpt__candidate_head(r, c, "fc.2.weight");
     int64_t features = (int64_t)c->arch.width * 8 * (c->arch.bottleneck ? 4 : 1);
     int two = first && last;
     if (two && (first->ndim != 2 || first->shape[0] != features || first->shape[1] != features)) return;
-    if (!two && (in_prefix(c, "encoder_q.") || in_prefix(c, "encoder_k."))) last = hpt__candidate_head(r, c, "fc.weight");
+    if (!two && (in_prefix(c, "encoder_q.") || in_prefix(c, "encoder_k.")))
+        last = hpt__candidate_head(r, c, "fc.weight");
     if (!last || last->ndim != 2 || last->shape[1] != features || last->shape[0] < 1 || last->shape[0] > 4096) return;
     c->head = 1;
     c->arch.mlp = two;
@@ -152,34 +175,43 @@ static int is_word(const char *p, size_t n, const char *words) {
         if (strcspn(w, " ") == n && !memcmp(w, p, n)) return 1;
     return 0;
 }
-/* Smaller is better. The order follows what the projects themselves hand on: the query or online network, not its momentum copy (MoCo, BYOL,
- * solo-learn, lightly); the teacher, not the student (DINO, iBOT); averaged weights (timm's load_checkpoint takes them) - but mmengine swaps
- * before it saves, so that "ema_state_dict" holds the plain ones. Depth and, last, the place in the file decide among equals. */
+/* Smaller is better. The order follows what the projects themselves hand on: the query or online network, not its
+ * momentum copy (MoCo, BYOL, solo-learn, lightly); the teacher, not the student (DINO, iBOT); averaged weights (timm's
+ * load_checkpoint takes them) - but mmengine swaps before it saves, so that "ema_state_dict" holds the plain ones.
+ * Depth and, last, the place in the file decide among equals. */
 static int preference(const hpt__candidate *c) {
     int p = 0, depth = 0;
     const char *end = c->prefix + c->prefix_len;
     for (const char *a = c->prefix; a < end; a++) {
         const char *b = a;
-        while (b < end && *b != '.' && *b != '/') b++;
+        while (b < end && *b != '.' && *b != '/')
+            b++;
         depth++;
-        if (is_word(a, (size_t)(b - a), "ema_state_dict monitor_weights")) p += 16;
+        if (is_word(a, (size_t)(b - a), "ema_state_dict monitor_weights"))
+            p += 16;
         else
             for (const char *w = a; w < b; w++) {
                 size_t n = 0;
-                while (w + n < b && w[n] != '_') n++;
-                if (is_word(w, n, "k key momentum target")) p += 8;
-                else if (is_word(w, n, "student")) p += 4;
-                else if (is_word(w, n, "teacher")) p += 2;
-                else if (is_word(w, n, "ema")) p -= 1;
+                while (w + n < b && w[n] != '_')
+                    n++;
+                if (is_word(w, n, "k key momentum target"))
+                    p += 8;
+                else if (is_word(w, n, "student"))
+                    p += 4;
+                else if (is_word(w, n, "teacher"))
+                    p += 2;
+                else if (is_word(w, n, "ema"))
+                    p -= 1;
                 w += n;
             }
         a = b;
     }
-    return (c->stem ? 0 : 1 << 20) + (p << 8) + (depth < 255 ? depth : 255);
+    return (c->stem ? 0 : 1 << 20) + p * 256 + (depth < 255 ? depth : 255);
 }
 static int by_preference(const void *a, const void *b) {
     const hpt__candidate *x = a, *y = b;
-    return x->preference != y->preference ? (x->preference < y->preference ? -1 : 1) : (x->file_order > y->file_order) - (x->file_order < y->file_order);
+    return x->preference != y->preference ? (x->preference < y->preference ? -1 : 1)
+                                          : (x->file_order > y->file_order) - (x->file_order < y->file_order);
 }
 
 static int numbered_stage(const hpt__networks *r, const char *name, int at, int number) {
@@ -187,45 +219,55 @@ static int numbered_stage(const hpt__networks *r, const char *name, int at, int 
     snprintf(rest, sizeof rest, "%d.0.conv1.weight", number);
     return number >= 0 && is_conv(hpt__networks_find(r, name, at, rest));
 }
-/* Is this the first convolution of a first stage, prefix + STAGE + ".0.conv1.weight"? Then fills prefix and the names of the stages. */
+/* Is this the first convolution of a first stage, prefix + STAGE + ".0.conv1.weight"? Then fills prefix and the names
+ * of the stages. */
 static int begins_network(const hpt__networks *r, const hpt__ftensor *t, hpt__candidate *c) {
     static const char tail[] = ".0.conv1.weight";
     const char *name = t->name;
     size_t n = strlen(name), end = n - (sizeof tail - 1), at = end;
     if ((t->ndim != 4 && !t->unreadable) || n < sizeof tail || strcmp(name + end, tail)) return 0;
-    while (at && name[at - 1] != '.' && name[at - 1] != '/') at--;
+    while (at && name[at - 1] != '.' && name[at - 1] != '/')
+        at--;
     int named = is_word(name + at, end - at, "layer1"), detectron = is_word(name + at, end - at, "res2"), number = -1;
     if (end - at < 4 && strspn(name + at, "0123456789") == end - at) number = atoi(name + at);
     *c = (hpt__candidate){.prefix = name, .prefix_len = (int)at, .block = t};
     if (number == 1 && at >= 7 && !memcmp(name + at - 7, "layer1.", 7) && !numbered_stage(r, name, (int)at, 2)) {
-        c->prefix_len = (int)at - 7;        /* layer1 = Sequential(maxpool, layer1), as segmentation networks are often cut */
+        c->prefix_len = (int)at - 7; /* layer1 = Sequential(maxpool, layer1), as segmentation networks are often cut */
         if (c->prefix_len && name[at - 8] != '.' && name[at - 8] != '/') return 0;
         c->naming = "torchvision, layer1 behind its pooling";
     } else if (number > 0) {
         if (numbered_stage(r, name, (int)at, number - 1) || !numbered_stage(r, name, (int)at, number + 1)) return 0;
         c->numbered = number;
         c->naming = "torchvision's children, numbered (Sequential)";
-    } else if (detectron) c->naming = "detectron2";
-    else if (named) c->naming = "torchvision";
-    else return 0;
+    } else if (detectron)
+        c->naming = "detectron2";
+    else if (named)
+        c->naming = "torchvision";
+    else
+        return 0;
     for (int s = 0; s < 4; s++)
-        if (c->numbered) snprintf(c->stage[s], sizeof c->stage[s], "%d", number + s);
-        else snprintf(c->stage[s], sizeof c->stage[s], detectron ? "res%d" : "layer%d", s + 1 + detectron);
+        if (c->numbered)
+            snprintf(c->stage[s], sizeof c->stage[s], "%d", number + s);
+        else
+            snprintf(c->stage[s], sizeof c->stage[s], detectron ? "res%d" : "layer%d", s + 1 + detectron);
     if (number == 1 && !c->numbered) snprintf(c->stage[0], sizeof c->stage[0], "layer1.1");
     return 1;
 }
 
 hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r) {
     *r = (hpt__networks){.f = f};
-    if (!(r->order = hpt__alloc(sizeof(const hpt__ftensor *) * ((size_t)f->n + 1)))) return hpt__fail_memory(sizeof *r->order * f->n);
-    for (uint32_t i = 0; i < f->n; i++) r->order[i] = &f->t[i];
+    if (!(r->order = hpt__alloc(sizeof(const hpt__ftensor *) * ((size_t)f->n + 1))))
+        return hpt__fail_memory(sizeof *r->order * f->n);
+    for (uint32_t i = 0; i < f->n; i++)
+        r->order[i] = &f->t[i];
     qsort(r->order, f->n, sizeof *r->order, by_name);
     for (uint32_t i = 0; i < f->n && r->n < HPT__CANDIDATES; i++) {
         hpt__candidate *c = &r->c[r->n];
         if (!begins_network(r, &f->t[i], c)) continue;
         c->file_order = r->n++;
         c->at = c->end = lower(r, c->prefix, c->prefix_len, "");
-        while (c->end < f->n && !strncmp(r->order[c->end]->name, c->prefix, (size_t)c->prefix_len)) c->end++;
+        while (c->end < f->n && !strncmp(r->order[c->end]->name, c->prefix, (size_t)c->prefix_len))
+            c->end++;
         find_stem(r, c);
         derive(r, c);
         if (*c->arch.name) find_head(r, c);
@@ -234,7 +276,8 @@ hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r) {
     qsort(r->c, (size_t)r->n, sizeof *r->c, by_preference);
     for (int i = 0; i < r->n; i++)
         for (int j = 0; j < i; j++)
-            r->c[i].same |= r->c[i].stem && r->c[j].stem && r->c[i].stem->data && r->c[i].stem->data == r->c[j].stem->data && r->c[i].block->data == r->c[j].block->data;
+            r->c[i].same |= r->c[i].stem && r->c[j].stem && r->c[i].stem->data &&
+                            r->c[i].stem->data == r->c[j].stem->data && r->c[i].block->data == r->c[j].block->data;
     return HPT_OK;
 }
 void hpt__networks_fini(hpt__networks *r) {
@@ -242,7 +285,8 @@ void hpt__networks_fini(hpt__networks *r) {
     *r = (hpt__networks){0};
 }
 
-/* Is wanted this prefix, with or without its last separator and its dictionaries? "." is the network whose names nothing precedes. */
+/* Is wanted this prefix, with or without its last separator and its dictionaries? "." is the network whose names
+ * nothing precedes. */
 static int names_prefix(const hpt__candidate *c, const char *wanted, int with_containers) {
     const char *p = c->prefix, *end = p + c->prefix_len;
     size_t w = strlen(wanted);
@@ -265,9 +309,11 @@ hpt_status hpt__networks_choose(const hpt__networks *r, const char *wanted, cons
             }
     *list = 0;
     for (int i = 0; i < r->n && used < sizeof list - 200; i++)
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s'%.*s'", i ? ", " : "", r->c[i].prefix_len ? (r->c[i].prefix_len < 150 ? r->c[i].prefix_len : 150) : 1,
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s'%.*s'", i ? ", " : "",
+                                 r->c[i].prefix_len ? (r->c[i].prefix_len < 150 ? r->c[i].prefix_len : 150) : 1,
                                  r->c[i].prefix_len ? r->c[i].prefix : ".");
-    return hpt__fail(HPT_ERR_MISMATCH, "no backbone lies under backbone_prefix '%.200s'; the file has %s", wanted, r->n ? list : "none");
+    return hpt__fail(HPT_ERR_MISMATCH, "no backbone lies under backbone_prefix '%.200s'; the file has %s", wanted,
+                     r->n ? list : "none");
 }
 
 /* ---- names inside ---- */
@@ -278,11 +324,18 @@ static int takes(const char **name, const char *start) {
     *name += n + 1;
     return 1;
 }
-/* Names inside a block that other projects have: lightly and the CIFAR networks after kuangliu ("shortcut"), detectron2 (norm in its convolution). */
+/* Names inside a block that other projects have: lightly and the CIFAR networks after kuangliu ("shortcut"), detectron2
+ * (norm in its convolution). */
 static void canonical_block(const char *rest, char *out, size_t size) {
-    static const struct { const char *from, *to; } names[] = {
-        {"shortcut.0.", "downsample.0."}, {"shortcut.1.", "downsample.1."}, {"shortcut.norm.", "downsample.1."}, {"shortcut.weight", "downsample.0.weight"},
-        {"conv1.norm.", "bn1."}, {"conv2.norm.", "bn2."}, {"conv3.norm.", "bn3."}};
+    static const struct {
+        const char *from, *to;
+    } names[] = {{"shortcut.0.", "downsample.0."},
+                 {"shortcut.1.", "downsample.1."},
+                 {"shortcut.norm.", "downsample.1."},
+                 {"shortcut.weight", "downsample.0.weight"},
+                 {"conv1.norm.", "bn1."},
+                 {"conv2.norm.", "bn2."},
+                 {"conv3.norm.", "bn3."}};
     size_t n = strspn(rest, "0123456789");
     const char *local = rest[n] == '.' ? rest + n + 1 : rest;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -302,13 +355,20 @@ int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canon
             canonical_block(rest, canonical + n, size - (size_t)n);
             return 1;
         }
-    if (c->stem && takes(&rest, c->stem_norm)) snprintf(canonical, size, "bn1.%s", rest);
-    else if (c->stem && takes(&rest, c->stem_conv)) snprintf(canonical, size, "conv1.%s", rest);
+    if (c->stem && takes(&rest, c->stem_norm))
+        snprintf(canonical, size, "bn1.%s", rest);
+    else if (c->stem && takes(&rest, c->stem_conv))
+        snprintf(canonical, size, "conv1.%s", rest);
     else {
-        /* a second stem convolution, a pooling with weights, attention between stages, a fifth stage; under numbers all that stands before the stages */
-        int stem = c->numbered ? first < 4 && strspn(name, "0123456789") == first && atoi(name) < c->numbered
-                               : is_word(name, first, "conv1 conv2 conv3 bn1 bn2 bn3 norm1 gn1 stem maxpool layer0 layer1 layer5 res1 res6 conv_stem "
-                                         "bam1 bam2 bam3 cbam ca ca1 ca2 sa sa1 sa2 se");
+        /* a second stem convolution, a pooling with weights, attention between stages, a fifth stage; under numbers all
+         * that stands before the stages */
+        int stem =
+            c->numbered
+                ? first < 4 && strspn(name, "0123456789") == first && atoi(name) < c->numbered
+                : is_word(
+                      name, first,
+                      "conv1 conv2 conv3 bn1 bn2 bn3 norm1 gn1 stem maxpool layer0 layer1 layer5 res1 res6 conv_stem "
+                      "bam1 bam2 bam3 cbam ca ca1 ca2 sa sa1 sa2 se");
         if (!stem || strchr(name, '/')) return 0;
         snprintf(canonical, size, "%s", name);
     }
@@ -316,30 +376,43 @@ int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canon
 }
 
 const char *hpt__looks_like(const char *canonical) {
-    static const struct { const char *words, *network; } marks[] = {
-        {"se se_module SE squeeze", "an SE-ResNet (squeeze and excitation)"}, {"eca", "an ECA-ResNet (channel attention)"},
-        {"cbam CBAM ca sa ca1 sa1 ca2 sa2 bam1 bam2 bam3 ChannelGate SpatialGate attn attention", "a ResNet with attention (CBAM)"}, {"IN BN ibn instnorm", "an IBN-ResNet (instance norm)"},
-        {"filt", "an antialiased ResNet (blur pools)"}, {"conv_offset offset", "a ResNet with deformable convolutions"},
-        {"convs bns", "a Res2Net"}, {"weight_orig weight_mask", "a pruned network: torch.nn.utils.prune.remove() makes it plain"},
-        {"weight_g weight_v parametrizations", "a network with weight norm or other parametrizations"}, {"lora_A lora_B lora_a lora_b adapter adapters", "a network with adapters"},
-        {"conv4 bn4", "a network with blocks of other convolutions"}};
+    static const struct {
+        const char *words, *network;
+    } marks[] = {{"se se_module SE squeeze", "an SE-ResNet (squeeze and excitation)"},
+                 {"eca", "an ECA-ResNet (channel attention)"},
+                 {"cbam CBAM ca sa ca1 sa1 ca2 sa2 bam1 bam2 bam3 ChannelGate SpatialGate attn attention",
+                  "a ResNet with attention (CBAM)"},
+                 {"IN BN ibn instnorm", "an IBN-ResNet (instance norm)"},
+                 {"filt", "an antialiased ResNet (blur pools)"},
+                 {"conv_offset offset", "a ResNet with deformable convolutions"},
+                 {"convs bns", "a Res2Net"},
+                 {"weight_orig weight_mask", "a pruned network: torch.nn.utils.prune.remove() makes it plain"},
+                 {"weight_g weight_v parametrizations", "a network with weight norm or other parametrizations"},
+                 {"lora_A lora_B lora_a lora_b adapter adapters", "a network with adapters"},
+                 {"conv4 bn4", "a network with blocks of other convolutions"}};
     const char *last = strrchr(canonical, '.');
     size_t first = strcspn(canonical, ".");
-    if (last && !strcmp(last, ".bias") && last - canonical > 5 && !strncmp(last - 5, "conv", 4)) return "a network whose convolutions have biases (batch norm folded away?)";
+    if (last && !strcmp(last, ".bias") && last - canonical > 5 && !strncmp(last - 5, "conv", 4))
+        return "a network whose convolutions have biases (batch norm folded away?)";
     if (strstr(canonical, ".se.conv.")) return "an ECA-ResNet (channel attention)";
     for (const char *a = canonical; *a; a += strcspn(a, ".") + (a[strcspn(a, ".")] != 0))
         for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
             if (is_word(a, strcspn(a, "."), marks[i].words)) return marks[i].network;
-    if (is_word(canonical, first, "conv1 conv2 conv3 bn2 bn3 stem conv_stem")) return "a ResNet with a deep stem (ResNet-C, -D, CLIP)";
+    if (is_word(canonical, first, "conv1 conv2 conv3 bn2 bn3 stem conv_stem"))
+        return "a ResNet with a deep stem (ResNet-C, -D, CLIP)";
     if (is_word(canonical, first, "maxpool")) return "an antialiased ResNet (blur pools)";
     if (strstr(canonical, ".downsample.")) return "a ResNet-D (pooling in the shortcuts)";
     return NULL;
 }
 
 const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candidate *c, const char *name) {
-    static const struct { const char *backbone, *head; } places[] = {
-        {"encoder_q.0.", "encoder_q.1.mlp."}, {"encoder_k.0.", "encoder_k.1.mlp."}, {"backbone.", "neck.mlp."}, {"backbone.", "projector."},
-        {"backbone.", "projection_head.layers."}};
+    static const struct {
+        const char *backbone, *head;
+    } places[] = {{"encoder_q.0.", "encoder_q.1.mlp."},
+                  {"encoder_k.0.", "encoder_k.1.mlp."},
+                  {"backbone.", "neck.mlp."},
+                  {"backbone.", "projector."},
+                  {"backbone.", "projection_head.layers."}};
     const hpt__ftensor *t = hpt__networks_find(r, c->prefix, c->prefix_len, name);
     char full[100];
     for (size_t i = 0; i < sizeof places / sizeof *places && !t; i++) {
@@ -369,12 +442,16 @@ const char *hpt__producer(const hpt__networks *r, const hpt__candidate *c) {
     if (in_prefix(c, "_feature_blocks.")) return "VISSL";
     if (in_names(r, "projection_head.layers.") || in_names(r, "criterion.memory_bank")) return "lightly";
     if (in_prefix(c, "encoder_q.0.")) return "OpenSelfSup or HPT (MoCo)";
-    if (in_names(r, "momentum_backbone.") || (lightning && in_names(r, "state_dict/backbone.") && in_names(r, "state_dict/classifier."))) return "solo-learn";
+    if (in_names(r, "momentum_backbone.") ||
+        (lightning && in_names(r, "state_dict/backbone.") && in_names(r, "state_dict/classifier.")))
+        return "solo-learn";
     if (lightning) return "PyTorch Lightning";
     if (in_names(r, "encoder_q.") && in_names(r, "queue_ptr")) return "facebookresearch/moco";
     if (in_prefix(c, "encoder_q.")) return "facebookresearch/moco (weights alone)";
     if (in_names(r, "base_encoder.") && in_names(r, "momentum_encoder.")) return "MoCo v3";
-    if (has_meta(r, "meta/mmengine_version") || has_meta(r, "meta/mmcv_version") || has_meta(r, "meta/mmselfsup_version")) return "OpenMMLab";
+    if (has_meta(r, "meta/mmengine_version") || has_meta(r, "meta/mmcv_version") ||
+        has_meta(r, "meta/mmselfsup_version"))
+        return "OpenMMLab";
     if (in_names(r, "teacher") && in_names(r, "student")) return "DINO";
     if (in_names(r, "online_encoder.") || in_names(r, "online_net.")) return "BYOL";
     if (in_names(r, "prototypes.")) return "SwAV";

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Which ResNets a checkpoint holds. They are known by their shape, four stages of numbered blocks and a stem beside them, not by what
- * stands before the names: any wrapper, module or dictionary may. Of several the documented order (docs/checkpoints.md) takes one. */
+ * Which ResNets a checkpoint holds. They are known by their shape, four stages of numbered blocks and a stem beside
+ * them, not by what stands before the names: any wrapper, module or dictionary may. Of several the documented order
+ * (docs/checkpoints.md) takes one. */
 #ifndef HPT__RECOGNISE_H
 #define HPT__RECOGNISE_H
 #include "io/tensorfile.h"
@@ -9,34 +10,36 @@
 enum { HPT__CANDIDATES = 32 };
 
 typedef struct hpt__candidate {
-    const char *prefix;         /* not terminated: the start of a tensor's name, "state_dict/module.encoder_q." */
+    const char *prefix; /* not terminated: the start of a tensor's name, "state_dict/module.encoder_q." */
     int prefix_len;
-    uint32_t at, end;           /* tensors under the prefix, in hpt__networks.order */
-    const char *naming;         /* how the network's own names are built, for reports */
-    int numbered;               /* Sequential: number of the first stage, else 0 */
-    char stage[4][16], stem_conv[24], stem_norm[24];    /* the network's own names of what torchvision calls layer1.., conv1, bn1 */
-    const hpt__ftensor *stem, *block;   /* weights of stem (NULL: none found) and first block */
-    hpt__arch arch;             /* name empty: none that libhpt knows, and why */
+    uint32_t at, end; /* tensors under the prefix, in hpt__networks.order */
+    const char *naming; /* how the network's own names are built, for reports */
+    int numbered; /* Sequential: number of the first stage, else 0 */
+    char stage[4][16], stem_conv[24],
+        stem_norm[24]; /* the network's own names of what torchvision calls layer1.., conv1, bn1 */
+    const hpt__ftensor *stem, *block; /* weights of stem (NULL: none found) and first block */
+    hpt__arch arch; /* name empty: none that libhpt knows, and why */
     char why[200];
-    int head;                   /* a MoCo head was found beside it: arch.dim and mlp are the file's */
-    int preference, file_order, same;   /* smaller is better; same: another name of the tensors of a better candidate */
+    int head; /* a MoCo head was found beside it: arch.dim and mlp are the file's */
+    int preference, file_order, same; /* smaller is better; same: another name of the tensors of a better candidate */
 } hpt__candidate;
 
 typedef struct hpt__networks {
     const hpt__tensorfile *f;
     const hpt__ftensor **order; /* all tensors by name */
-    hpt__candidate c[HPT__CANDIDATES];      /* best first */
+    hpt__candidate c[HPT__CANDIDATES]; /* best first */
     int n;
 } hpt__networks;
 
 hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r);
 void hpt__networks_fini(hpt__networks *r);
-/* The candidate that option backbone_prefix names, the best one if that is empty; *c NULL if the file has none at all. */
+/* The candidate that option backbone_prefix names, the best one if that is empty; *c NULL if the file has none at all.
+ */
 hpt_status hpt__networks_choose(const hpt__networks *r, const char *wanted, const hpt__candidate **c);
 /* Tensor called prefix + name, NULL if none; prefix of len bytes. */
 const hpt__ftensor *hpt__networks_find(const hpt__networks *r, const char *prefix, int len, const char *name);
-/* 1: a tensor of this name under the candidate's prefix belongs to stem or stages; canonical is then its name as torchvision has it.
- * 0: something beside the backbone (a head, a queue). */
+/* 1: a tensor of this name under the candidate's prefix belongs to stem or stages; canonical is then its name as
+ * torchvision has it. 0: something beside the backbone (a head, a queue). */
 int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canonical, size_t size);
 /* The tensor of the projection head that libhpt calls name ("fc.0.weight"), where its producer keeps it. */
 const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candidate *c, const char *name);
