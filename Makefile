@@ -78,14 +78,8 @@ STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) -lm -ldl -pth
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
-SRC := $(addprefix src/core/,status.c alloc.c rng.c options.c options_hash.c number.c json.c pixels.c handle.c log.c clock.c text.c turn.c) \
-       $(addprefix src/io/,file.c folder.c ini.c zip.c tensorfile.c pickle.c torch_read.c torch_write.c safetensors.c arrays.c jsonscan.c mat.c statefile.c) \
-       $(addprefix src/data/,classes.c image_scan.c image_pnm.c image_bmp.c image_tiff.c image_window.c image_webp.c image_decode.c image_stb.c transform.c augment.c dataset.c dataset_parts.c collection.c folders.c list.c dataset_open.c known.c annotations.c loader.c) \
-       src/dist/comm_self.c src/backend/registry.c src/backend/reference/reference.c \
-       $(addprefix src/nn/,arch.c graph.c plan.c model.c facts.c schedule.c) $(addprefix src/eval/,linear.c metrics.c knn.c similarity.c) \
-       $(addprefix src/ssl/,moco.c session.c checkpoint.c recognise.c names.c features.c labelled.c probe.c monitor.c finetune.c search.c) \
-       $(addprefix src/api/,api_config.c api_context.c api_dataset.c api_model.c api_session.c api_eval.c) \
-       $(addprefix src/recipe/,read.c expand.c data.c stage.c run.c select.c plot.c report.c api.c)
+SRC := $(wildcard $(addsuffix /*.c,$(addprefix src/,core io data nn eval ssl api recipe))) src/dist/comm_self.c src/backend/registry.c \
+       src/backend/reference/reference.c
 REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
 CPU := $(addprefix src/kernels/,norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
 ISAS := base avx2 avx512
@@ -296,7 +290,7 @@ check-abi: lib          ## exported symbols against lib/libhpt.symbols, and the 
 	  if [ -f tests/abi/hpt-$(MAJOR).$(MINOR).abi ]; then abidiff --no-added-syms tests/abi/hpt-$(MAJOR).$(MINOR).abi $(B)/now.abi || [ $$(( $$? & 8 )) -eq 0 ]; fi; \
 	  else echo "abidiff is not here (apt-get install abigail-tools): symbols compared, types not"; fi
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
-GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
+GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
             src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:

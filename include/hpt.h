@@ -19,7 +19,7 @@
  *              one destroyed before) gives HPT_ERR_ARGUMENT.
  *   Threads    One handle, one thread at a time; different handles freely, also those of one context: calls that use its device
  *              take turns, step by step, with the same results as alone (two contexts run side by side). Exceptions:
- *              hpt_session_cancel(), and hpt_session_destroy(), which ends a run in another thread after its step.
+ *              hpt_session_cancel(), hpt_context_cancel(), and hpt_session_destroy(), which ends a run in another thread after its step.
  *   Fork       A child process gets HPT_ERR_FORKED on inherited handles and may make new ones. If the parent has already
  *              trained with the onednn backend, the child should use backend=reference or exec: the OpenMP run time under
  *              oneDNN does not survive a fork.
@@ -99,7 +99,7 @@ typedef int32_t hpt_status;
 #define HPT_ERR_UNAVAILABLE (-8)/* a backend, module or device that is not here */
 #define HPT_ERR_DATA (-9)       /* an image could not be read and bad_image=error; the text names the file */
 #define HPT_ERR_NUMERIC (-10)   /* a loss, gradient, momentum, statistic or update was not finite and on_nonfinite=stop */
-#define HPT_ERR_CANCELLED (-11) /* stopped by hpt_session_cancel() or by a callback; the handle stays usable */
+#define HPT_ERR_CANCELLED (-11) /* stopped by hpt_session_cancel(), hpt_context_cancel() or a callback; handles stay usable */
 #define HPT_ERR_FORKED (-12)    /* the handle was made by the parent process */
 #define HPT_ERR_PEER (-13)      /* another rank failed (several devices) */
 #define HPT_ERR_VERSION (-14)   /* a file or struct of a newer library */
@@ -194,6 +194,42 @@ typedef void (*hpt_log_fn)(void *user, int32_t level, const char *text);
 /* hpt_context_set_log - where notes and warnings go (collapse, K above the number of images, skipped files). NULL: nowhere,
  * which is the default. A warning from hpt_context_create() is kept and told to the first function set. Since 0.1. */
 HPT_API hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user);
+
+/* hpt_progress - how far the call under way has come. total 0: not known yet; seconds_left and score: NaN if not known.
+ * name says what is done ("features of test"); pieces of work lie inside each other, and the innermost speaks. */
+typedef struct hpt_progress {
+    uint32_t struct_size;
+    int32_t phase;          /* HPT_PHASE_* */
+    uint64_t done, total;   /* in the unit of the phase */
+    double seconds_left;    /* of this piece of work */
+    double score;           /* best so far, of phases that score */
+    char name[64];
+} hpt_progress;
+#define HPT_PHASE_OPEN 1        /* files found in folders and lists */
+#define HPT_PHASE_CHECK 2       /* images looked at: overlaps, checks of a data set */
+#define HPT_PHASE_STATS 3       /* images read for mean and standard deviation */
+#define HPT_PHASE_TRAIN 4       /* steps of pretraining */
+#define HPT_PHASE_FEATURES 5    /* images passed through a network */
+#define HPT_PHASE_REFRESH 6     /* images for batch-norm statistics */
+#define HPT_PHASE_PROBE 7       /* updates of a linear probe */
+#define HPT_PHASE_FINETUNE 8    /* updates of a finetuning */
+#define HPT_PHASE_NEIGHBOURS 9  /* images scored by nearest neighbours */
+#define HPT_PHASE_COMPARE 10    /* rows of two representations compared */
+#define HPT_PHASE_SEARCH 11     /* steps of all candidates of a source search */
+
+/* hpt_progress_fn - called about ten times a second by every call of this context that takes long, on the thread that made
+ * the call. Non-zero stops it: it returns HPT_ERR_CANCELLED, within a fifth of a second of work, having saved what it keeps
+ * (work_file, search_dir); a training step that was given up in the middle has changed nothing. It must not call the library
+ * with a handle of this context, throw or longjmp. */
+typedef int32_t (*hpt_progress_fn)(void *user, const hpt_progress *p);
+
+/* hpt_context_set_progress - who is told; fn NULL: nobody, which is the default. Since 0.1. */
+HPT_API hpt_status hpt_context_set_progress(hpt_context *ctx, hpt_progress_fn fn, void *user);
+
+/* hpt_context_cancel - from any thread (not from a signal handler): the call of this context that is under way, or the next
+ * one that takes long, returns HPT_ERR_CANCELLED as after a non-zero hpt_progress_fn. Every handle stays usable. On a GPU and
+ * with several ranks a step under way ends first. Since 0.1. */
+HPT_API hpt_status hpt_context_cancel(hpt_context *ctx);
 
 /* hpt_context_describe - one line: backend, its version, instruction set, threads, and whether it is a fall-back. "Text out" rules. Since 0.1. */
 HPT_API hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed);

@@ -67,9 +67,9 @@ TEST(every_option_is_in_the_key) {
 /* ---- the keys of work files: evaluations that are stopped leave one behind ---- */
 
 static int countdown;
-static hpt_status stop_soon(void *user, uint64_t done, uint64_t total) {
-    (void)user; (void)done;
-    return total && --countdown <= 0 ? HPT_ERR_CANCELLED : HPT_OK;
+static int32_t stop_soon(void *user, const hpt_progress *p) {
+    (void)user;
+    return (p->phase == HPT_PHASE_PROBE || p->phase == HPT_PHASE_FINETUNE) && p->total && --countdown <= 0;
 }
 static char work[100];
 /* The key of the file that a stopped evaluation leaves; 0: it does not get that far with these options. */
@@ -90,7 +90,8 @@ static uint64_t key_of(int linear, hpt_context *ctx, hpt_config *c, hpt_model *m
 TEST_LIMIT(work_files_are_for_one_configuration, 300) {
     hpt_context *ctx = context("reference", 1);
     snprintf(work, sizeof work, "%s/work", temp_dir());
-    ctx->poll = stop_soon;
+    OK(hpt_context_set_progress(ctx, stop_soon, NULL));
+    ctx->watch.often = 1;       /* asked at every update */
     hpt_config *base = config(SMALL);
     OK(hpt_config_set(base, "work_file", work));
     hpt_model *m;

@@ -75,6 +75,17 @@ hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user) {
     if (tell) hpt__log(ctx, 1, "%s", ctx->fallback);
     return HPT_OK;
 }
+hpt_status hpt_context_set_progress(hpt_context *ctx, hpt_progress_fn fn, void *user) {
+    CHECK(ctx, CONTEXT);
+    ctx->watch.fn = fn;
+    ctx->watch.user = user;
+    return HPT_OK;
+}
+hpt_status hpt_context_cancel(hpt_context *ctx) {
+    CHECK(ctx, CONTEXT);
+    ctx->watch.cancels++;
+    return HPT_OK;
+}
 hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed) {
     char text[300], device[200];
     CHECK(ctx, CONTEXT);

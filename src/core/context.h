@@ -3,6 +3,7 @@
 #ifndef HPT__CONTEXT_H
 #define HPT__CONTEXT_H
 #include "core/handle.h"
+#include "core/progress.h"
 #include "core/turn.h"
 #include <stdio.h>
 
@@ -23,8 +24,7 @@ struct hpt_context {
     hpt_log_fn log;
     void *log_user;
     hpt__turn turn;         /* of the calls that use the device */
-    hpt_status (*poll)(void *user, uint64_t done, uint64_t total);     /* of a recipe: may stop the evaluation that runs; NULL */
-    void *poll_user;
+    hpt__watch watch;       /* how far they have come, and whether they shall stop */
 };
 void hpt__log(hpt_context *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -35,6 +35,6 @@ static inline hpt_context *hpt__turn_begin(hpt_context *ctx) {
     return ctx;
 }
 #define HPT__TURN(context) __attribute__((cleanup(hpt__turn_end), unused)) hpt_context *hpt__turn_held = hpt__turn_begin(context)
-/* Between two pieces of a long evaluation: others may have their turn, and a recipe may stop it with HPT_ERR_CANCELLED. total 0: not yet known. */
-hpt_status hpt__between(hpt_context *ctx, uint64_t done, uint64_t total);
+/* Between two pieces of a long evaluation, where the device rests: hpt__span_at(), and others may have their turn. */
+hpt_status hpt__between(hpt_context *ctx, hpt__span *s, uint64_t done);
 #endif

@@ -17,7 +17,7 @@ void hpt__log(hpt_context *ctx, int level, const char *fmt, ...) {
     log(user, level, text);
 }
 
-hpt_status hpt__between(hpt_context *ctx, uint64_t done, uint64_t total) {
+hpt_status hpt__between(hpt_context *ctx, hpt__span *s, uint64_t done) {
     hpt__turn_yield(&ctx->turn);
-    return ctx->poll ? ctx->poll(ctx->poll_user, done, total) : HPT_OK;
+    return hpt__span_at(s, done);
 }

@@ -235,14 +235,15 @@ typedef struct scan_job {
     pthread_mutex_t lock;
 } scan_job;
 
-static void *scan_worker(void *arg) {
-    scan_job *j = arg;
+/* span: of the thread that called the library, which tells the host how far all are; NULL in the others. */
+static void scan_images(scan_job *j, hpt__span *span) {
     hpt__work work = {0};
     hpt__image hold = {0}, im;
     uint64_t i;
     while (!j->failed && (i = atomic_fetch_add(&j->next, 1)) < j->to) {
         if (!j->sum && j->ds->src->state[j->ds->index[i]] != HPT__IMAGE_UNKNOWN) continue;
-        hpt_status st = hpt__dataset_image(j->ds, i, &work, &hold, &im);
+        hpt_status st = span ? hpt__span_at(span, i) : HPT_OK;
+        if (!st) st = hpt__dataset_image(j->ds, i, &work, &hold, &im);
         if (hpt__dataset_skips(j->ds, st)) {
             if (j->sum) j->sum[i][0] = NAN;
             continue;
@@ -271,6 +272,9 @@ static void *scan_worker(void *arg) {
     }
     hpt__work_fini(&work);
     hpt__image_free(&hold);
+}
+static void *scan_worker(void *arg) {
+    scan_images(arg, NULL);
     return NULL;
 }
 /* Images from..to-1. */
@@ -279,9 +283,13 @@ static hpt_status scan(hpt_dataset *ds, uint64_t from, uint64_t to, double (*sum
     pthread_t t[64];
     int n = ds->ctx->threads < 64 ? ds->ctx->threads : 64, started = 0;
     pthread_mutex_init(&j.lock, NULL);
+    hpt__span span;
+    hpt__span_begin(&ds->ctx->watch, &span, sum ? HPT_PHASE_STATS : HPT_PHASE_CHECK, from, to, sum ? "statistics of the images" : "looking at the images");
     while (started < n - 1 && !pthread_create(&t[started], NULL, scan_worker, &j)) started++;
-    scan_worker(&j);
+    scan_images(&j, &span);
     for (int i = 0; i < started; i++) pthread_join(t[i], NULL);
+    if (!j.failed) span.done = to;
+    hpt__span_end(&span);
     pthread_mutex_destroy(&j.lock);
     return j.failed ? hpt__fail(j.status, "%s", j.text) : HPT_OK;
 }

@@ -203,7 +203,11 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
     if (l->s.workers > 256) l->s.workers = 256;
     hpt__normalize_table(spec->mean, spec->std, l->table);
     pthread_mutex_init(&l->lock, NULL);
-    pthread_cond_init(&l->ready, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&l->ready, &clock);
+    pthread_condattr_destroy(&clock);
     pthread_cond_init(&l->room, NULL);
     for (int i = 0; i < DEPTH && !st; i++) {
         size_t n = (size_t)spec->batch, bytes = image * n * (spec->raw ? 2 : 4);
@@ -275,8 +279,19 @@ hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms) {
         return HPT_END;
     }
     slot *s = &l->slot[l->taken % DEPTH];
-    while (!l->failed && !(s->step == l->taken && s->done == l->s.batch)) pthread_cond_wait(&l->ready, &l->lock);
-    hpt_status st = l->failed ? hpt__fail(l->status, "%s", l->text) : HPT_OK;
+    hpt_status st = HPT_OK;
+    while (!st && !l->failed && !(s->step == l->taken && s->done == l->s.batch)) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += 50000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (!pthread_cond_timedwait(&l->ready, &l->lock, &until)) continue;
+        pthread_mutex_unlock(&l->lock);         /* the host may take its time */
+        st = hpt__watch_poll(&l->s.ds->ctx->watch);
+        pthread_mutex_lock(&l->lock);
+    }
+    if (!st) st = l->failed ? hpt__fail(l->status, "%s", l->text) : HPT_OK;
     if (!st && l->s.raw) st = gather_spill(l, s);
     if (!st) {
         l->taken++;

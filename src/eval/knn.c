@@ -57,8 +57,10 @@ static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, 
         if (!dq || !dx || !ds) st = hpt__fail(HPT_ERR_MEMORY, "out of device memory for nearest neighbours");
     }
     if (!st) unit_rows(others, n_others, dim, o);
+    hpt__span span;
+    hpt__span_begin(&ctx->watch, &span, HPT_PHASE_NEIGHBOURS, 0, n, "nearest neighbours among %llu", (unsigned long long)n_others);
     for (uint64_t at = 0; at < n && !st; at += QUERIES) {
-        if ((st = hpt__between(ctx, 0, 0))) break;
+        if ((st = hpt__between(ctx, &span, at))) break;
         int m = n - at < QUERIES ? (int)(n - at) : QUERIES;
         memset(kept, 0, sizeof *kept * QUERIES);
         unit_rows(queries + at * (uint64_t)dim, (uint64_t)m, dim, q);
@@ -66,6 +68,7 @@ static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, 
         for (uint64_t from = 0; from < n_others && !st; from += OTHERS) {
             int w = n_others - from < OTHERS ? (int)(n_others - from) : OTHERS;
             const float *x = o + from * (uint64_t)dim;
+            if ((st = hpt__span_at(&span, at))) break;
             if (!be->host_memory) be->upload(ctx->dev, dx, x, (size_t)w * row);
             st = be->gemm(ctx->dev, HPT__F32, 0, 1, m, w, dim, 1, dq, dim, be->host_memory ? x : dx, dim, 0, ds, w);
             if (!st && !be->host_memory) be->download(ctx->dev, s, ds, sizeof(float) * (size_t)m * (size_t)w);
@@ -74,6 +77,8 @@ static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, 
         }
         for (int i = 0; i < m && !st; i++) fn(user, at + (uint64_t)i, best + (size_t)i * (size_t)k, kept[i]);
     }
+    if (!st) span.done = n;
+    hpt__span_end(&span);
     if (!be->host_memory) {
         if (dq && dq != q) be->mem_free(ctx->dev, dq);
         if (dx) be->mem_free(ctx->dev, dx);

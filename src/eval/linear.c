@@ -81,6 +81,7 @@ static hpt_status score(state *s, const char *how, const hpt__labelled *set, con
     hpt_status st = HPT_OK;
     for (uint64_t at = 0; at < set->n && !st; at += (uint64_t)s->batch) {
         int n = set->n - at < (uint64_t)s->batch ? (int)(set->n - at) : s->batch;
+        if ((st = hpt__watch_poll(&s->p->ctx->watch))) break;
         for (int i = 0; i < n; i++) scaled_row(s, how, set->x + (at + (uint64_t)i) * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
         if ((st = forward(s, n, w, b))) break;
         pull(s, s->logits, s->d.logits, sizeof(float) * (size_t)n * rows);
@@ -213,7 +214,8 @@ static void state_free(state *s) {
 
 /* ---- work under way ---- */
 
-typedef struct choice { double best; uint64_t step; int head; json_t *curve; } choice;
+/* The best so far. due: the weights after the step that is kept are still to be scored. */
+typedef struct choice { double best; uint64_t step; int head, due; json_t *curve; } choice;
 
 static uint64_t work_key(const state *s, const hpt__options *o) {
     const hpt__probe *p = s->p;
@@ -237,7 +239,7 @@ static hpt_status save_work(state *s, const hpt__options *o, uint64_t step, cons
     void *const device[] = {s->d.w, s->d.b, s->d.vw, s->d.vb};
     work_parts(s, part);
     for (int i = 0; i < 4; i++) pull(s, part[i].p, device[i], part[i].bytes);
-    json_t *j = json_pack("{s:I,s:f,s:I,s:i,s:O}", "step", (json_int_t)step, "best", c->best, "best_step", (json_int_t)c->step, "best_head", c->head, "curve", c->curve);
+    json_t *j = json_pack("{s:I,s:b,s:f,s:I,s:i,s:O}", "step", (json_int_t)step, "due", c->due, "best", c->best, "best_step", (json_int_t)c->step, "best_head", c->head, "curve", c->curve);
     char *text = json_dumps(j, JSON_COMPACT);
     hpt_status st = text ? hpt__state_save(OPT_S(o, work_file), work_key(s, o), text, part, WORK_PARTS) : hpt__fail_memory(4096);
     json_decref(j);
@@ -258,6 +260,7 @@ static hpt_status load_work(state *s, const hpt__options *o, uint64_t *step, cho
     hpt__free(text);
     for (int i = 0; i < 4; i++) push(s, device[i], part[i].p, part[i].bytes);
     *step = (uint64_t)json_integer_value(json_object_get(j, "step"));
+    c->due = json_is_true(json_object_get(j, "due"));
     c->best = json_number_value(json_object_get(j, "best"));
     c->step = (uint64_t)json_integer_value(json_object_get(j, "best_step"));
     c->head = (int)json_integer_value(json_object_get(j, "best_head"));
@@ -266,15 +269,35 @@ static hpt_status load_work(state *s, const hpt__options *o, uint64_t *step, cho
     return *step && s->p->seek ? s->p->seek(s->p->next_ctx, *step) : HPT_OK;
 }
 
+/* The score of every head after t steps, and the weights if one is the best. */
+static hpt_status take_score(state *s, const char *scale_name, int zero, uint64_t t, const char *key, choice *c) {
+    double got[MAX_HEADS];
+    HPT_TRY(score(s, scale_name, &s->p->val, s->d.w, s->d.b, zero, got, NULL, 0));
+    json_t *row = json_array();
+    for (int h = 0; h < s->heads; h++) {
+        json_array_append_new(row, hpt__json_number(got[h]));
+        if (got[h] > c->best || c->step == 0) {
+            c->best = got[h];
+            c->step = t;
+            c->head = h;
+            s->be->download(s->dev, s->best_w, s->d.w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
+            s->be->download(s->dev, s->best_b, s->d.b, sizeof(float) * (size_t)s->rows);
+        }
+    }
+    json_array_append_new(c->curve, json_pack("{s:I, s:o}", "step", (json_int_t)t, key, row));
+    c->due = 0;
+    return HPT_OK;
+}
+
 static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     const hpt__probe *p = s->p;
     const char *how = OPT_S(o, probe_scale);
     char scale_name[16];
     snprintf(scale_name, sizeof scale_name, "%s", how);
     uint64_t steps = (uint64_t)OPT_I(o, probe_steps), every = (uint64_t)OPT_I(o, probe_eval_every), seed = (uint64_t)OPT_I(o, seed), epoch = UINT64_MAX;
-    choice c = {0, 0, 0, NULL};
+    choice c = {0};
     uint64_t saved = 0;
-    double got[MAX_HEADS];
+    hpt__span span;
     int seen = 0, zero = OPT_IS(o, auroc_undefined, "zero");
     hpt__truth val = truth(s, &p->val);
     const char *metric = hpt__metric(&val);
@@ -291,36 +314,35 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     fit_scale(s, scale_name);
     c.curve = json_array();
     snprintf(key, sizeof key, "val_%s", metric);
-    uint64_t begin;
-    HPT_TRY_GOTO(seen, load_work(s, o, &begin, &c), failed);
-    for (uint64_t t = begin; t < steps; t++) {
-        hpt_status stop = hpt__between(p->ctx, t, steps), kept = stop && *OPT_S(o, work_file) ? save_work(s, o, t, &c) : HPT_OK;
-        HPT_TRY_GOTO(seen, kept ? kept : stop, failed);     /* nothing is lost */
-        if (p->next) {
-            HPT_TRY_GOTO(seen, p->next(p->next_ctx, t, s->x, s->rows_of), failed);
-            for (int i = 0; i < s->batch; i++) scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
-            seen = 0;
-        } else draw_batch(s, scale_name, seed, t, &epoch);
-        HPT_TRY_GOTO(seen, train_step(s, t, steps), failed);
-        if ((t + 1) % every && t + 1 < steps) continue;
-        HPT_TRY_GOTO(seen, score(s, scale_name, &p->val, s->d.w, s->d.b, zero, got, NULL, 0), failed);
-        json_t *row = json_array();
-        for (int h = 0; h < s->heads; h++) {
-            json_array_append_new(row, hpt__json_number(got[h]));
-            if (got[h] > c.best || c.step == 0) {
-                c.best = got[h];
-                c.step = t + 1;
-                c.head = h;
-                s->be->download(s->dev, s->best_w, s->d.w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
-                s->be->download(s->dev, s->best_b, s->d.b, sizeof(float) * (size_t)s->rows);
-            }
+    uint64_t t;
+    HPT_TRY_GOTO(seen, load_work(s, o, &t, &c), failed);
+    hpt__span_begin(&p->ctx->watch, &span, HPT_PHASE_PROBE, t, steps, "linear probe");
+    for (seen = 0; !seen && (t < steps || c.due);) {
+        span.score = c.step ? c.best : NAN;
+        if ((seen = hpt__between(p->ctx, &span, t))) break;
+        if (!c.due) {
+            if (p->next) {
+                if ((seen = p->next(p->next_ctx, t, s->x, s->rows_of))) break;
+                for (int i = 0; i < s->batch; i++) scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
+            } else draw_batch(s, scale_name, seed, t, &epoch);
+            if ((seen = train_step(s, t, steps))) break;
+            t++;
+            c.due = t % every == 0 || t == steps;
+            if (!c.due) continue;
         }
-        json_array_append_new(c.curve, json_pack("{s:I, s:o}", "step", (json_int_t)t + 1, key, row));
-        if (*OPT_S(o, work_file) && t + 1 - saved >= (uint64_t)OPT_I(o, work_every)) {
-            HPT_TRY_GOTO(seen, save_work(s, o, t + 1, &c), failed);
-            saved = t + 1;
+        if ((seen = take_score(s, scale_name, zero, t, key, &c))) break;
+        if (*OPT_S(o, work_file) && t - saved >= (uint64_t)OPT_I(o, work_every)) {
+            seen = save_work(s, o, t, &c);
+            saved = t;
         }
     }
+    span.done = t;
+    hpt__span_end(&span);
+    if (seen == HPT_ERR_CANCELLED && *OPT_S(o, work_file)) {        /* the same call goes on from here */
+        hpt_status kept = save_work(s, o, t, &c);
+        seen = kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: linear probe, after %llu updates", (unsigned long long)t);
+    }
+    if (seen) goto failed;
     json_t *rates = json_array(), *schedules = json_array();
     for (int h = 0; h < s->heads; h++) json_array_append_new(rates, json_real(s->lr[h])), json_array_append_new(schedules, json_string(s->schedule[h]));
     json_object_set_new(result, "metric", json_string(metric));
@@ -341,9 +363,9 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
         s->be->upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
         s->be->upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);
         float *logits = p->test_logits ? p->test_logits : hpt__alloc(sizeof *logits * (size_t)p->test.n * (size_t)s->classes);
-        hpt__truth t = truth(s, &p->test);
+        hpt__truth asked = truth(s, &p->test);
         seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head) : hpt__fail_memory((size_t)p->test.n);
-        if (!seen) seen = hpt__score_report(result, "test", logits, (size_t)s->classes, &t, zero, &sc);
+        if (!seen) seen = hpt__score_report(result, "test", logits, (size_t)s->classes, &asked, zero, &sc);
         if (logits != p->test_logits) hpt__free(logits);
         return seen;
     }

@@ -373,16 +373,17 @@ static void *resolve(const hpt__plan *p, place at, char *const base[BASES]) {
 static hpt_status run(hpt__plan *p, int first, int last, char *const base[BASES], double momentum, void (*ready)(void *, size_t), void *user) {
     hpt_status st = HPT_OK;
     p->be->enter(p->dev);
-    for (int i = first; i < last && !st; i++) {
+    for (int i = first; i < last; i++) {
         const step *s = &p->steps[i];
+        if ((st = hpt__watch_poll(p->spec.watch))) break;
         hpt__op_args a = {
             .x = resolve(p, s->x, base), .y_in = resolve(p, s->y_in, base), .w = resolve(p, s->w, base), .w_low = resolve(p, s->w_low, base), .b = resolve(p, s->b, base),
             .r = resolve(p, s->r, base), .dy2 = resolve(p, s->dy2, base), .y = resolve(p, s->y, base), .dx = resolve(p, s->dx, base),
             .dw = resolve(p, s->dw, base), .db = resolve(p, s->db, base), .dy = resolve(p, s->dy, base), .mean = resolve(p, s->mean, base),
             .rstd = resolve(p, s->rstd, base), .run_mean = resolve(p, s->run_mean, base), .run_var = resolve(p, s->run_var, base),
             .aux = resolve(p, s->aux, base), .scratch = p->arena + p->scratch_at, .momentum = momentum};
-        st = p->be->op_run(s->op, &a);
-        if (!st && ready && s->dw.base == IN_GRAD) ready(user, s->dw.at / real_size(p));
+        if ((st = p->be->op_run(s->op, &a))) break;
+        if (ready && s->dw.base == IN_GRAD) ready(user, s->dw.at / real_size(p));
     }
     p->be->leave(p->dev);
     return st;

@@ -4,6 +4,7 @@
 #ifndef HPT__PLAN_H
 #define HPT__PLAN_H
 #include "backend/backend.h"
+#include "core/progress.h"
 #include "nn/arch.h"
 
 typedef enum hpt__plan_mode {
@@ -21,6 +22,7 @@ typedef struct hpt__plan_spec {
     int direct, deterministic;  /* no Winograd; the same bits every run */
     const char *layer;          /* EVAL: the output is this layer's, real (batch,C,H,W); NULL: features, or the head's */
     int pool;                   /* layer: averaged over the map, (batch,C) */
+    hpt__watch *watch;          /* asked between two operations, where a step can be given up (memory of the host); or NULL */
     const uint8_t *trainable;   /* TRAIN: one flag per tensor of the net; gradients of the others are not computed */
 } hpt__plan_spec;
 

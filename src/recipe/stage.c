@@ -134,22 +134,22 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     if (!st) st = hpt_session_get_info(s, &info);
     json_t *curve = json_array();
     uint64_t stride = in->steps / 60 + 1;
-    while (!st && info.step < in->steps) {
+    while (!st && info.step < in->steps && !info.stopped) {
         st = hpt_session_step(s, &info);
         if (st == HPT_END) {
             st = HPT_OK;
             break;
         }
-        if (st) break;
-        if (info.step % stride == 0 || info.step == in->steps) json_array_append_new(curve, json_pack("[I,o]", (json_int_t)info.step, hpt__json_number(info.loss)));
-        if (info.step % every == 0 && info.step < in->steps) st = hpt_session_save(s, checkpoint);
-        if (!st && (st = fn(user, info.step, in->steps))) {        /* stopped: nothing is lost */
+        if (!st && (info.step % stride == 0 || info.step == in->steps))
+            json_array_append_new(curve, json_pack("[I,o]", (json_int_t)info.step, hpt__json_number(info.loss)));
+        if (!st && info.step % every == 0 && info.step < in->steps) st = hpt_session_save(s, checkpoint);
+        if (!st) st = fn(user, info.step, in->steps);
+        if (st == HPT_ERR_CANCELLED) {      /* stopped, perhaps in the middle of a step: nothing is lost */
             char why[512];
             snprintf(why, sizeof why, "%.500s", hpt_last_error());
             hpt_status saved = hpt_session_save(s, checkpoint);
             st = saved ? saved : hpt__fail(st, "%s", why);
         }
-        if (info.stopped) break;
     }
     if (!st && carried(r, in)) st = hpt_session_save(s, checkpoint);
     else if (!st) remove(checkpoint);
@@ -262,11 +262,12 @@ static void merge_sets(json_t *out, const json_t *from, const char *set) {
     json_object_set(out, key, json_object_get(from, "test_images"));
 }
 
-/* Between two pieces of an evaluation: tells how far it is, if that is known, and whether to stop. */
-typedef struct watcher { hpt__stage_step fn; void *user; int counts; } watcher;      /* counts: the stage has no other steps to tell */
-static hpt_status look_up(void *user, uint64_t done, uint64_t total) {
+/* About ten times a second: how far a probe or finetuning is, which have no other steps to tell, and whether to stop. */
+typedef struct watcher { hpt__stage_step fn; void *user; hpt__section_kind kind; } watcher;
+static int32_t look_up(void *user, const hpt_progress *p) {
     watcher *w = user;
-    return w->counts ? w->fn(w->user, done, total) : w->fn(w->user, 0, 0);
+    int counts = (w->kind == HPT__S_LINEAR && p->phase == HPT_PHASE_PROBE) || (w->kind == HPT__S_FINETUNE && p->phase == HPT_PHASE_FINETUNE);
+    return counts && p->total ? w->fn(w->user, p->done, p->total) != HPT_OK : w->fn(w->user, 0, 0) != HPT_OK;
 }
 static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, json_t *out) {
     hpt__section_kind kind = r->sections[in->section].kind;
@@ -498,12 +499,10 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     hpt_status st = hpt__make_dir(in->dir);
     if (!st) st = hpt__instance_config(r, in, &c);
     hpt__section_kind kind = r->sections[in->section].kind;
-    watcher w = {fn, user, kind == HPT__S_LINEAR || kind == HPT__S_FINETUNE};
-    if (kind != HPT__S_PRETRAIN) {      /* that one stops between steps, and saves */
-        ctx->poll_user = &w;
-        ctx->poll = look_up;
-    }
-    if (!st) switch (r->sections[in->section].kind) {
+    watcher w = {fn, user, kind};
+    if (!st) st = hpt_context_set_progress(ctx, look_up, &w);
+    ctx->watch.often = 1;
+    if (!st) switch (kind) {
         case HPT__S_PRETRAIN: st = pretrain(r, ctx, in, c, fn, user, out); break;
         case HPT__S_REFRESH: st = refresh(r, ctx, in, c, out); break;
         case HPT__S_SEARCH: st = search(r, ctx, in, c, fn, user, out); break;
@@ -511,7 +510,8 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
         case HPT__S_SIMILARITY: st = similarity(r, ctx, in, c, fn, user, out); break;
         default: st = evaluate(r, ctx, in, c, out);
         }
-    ctx->poll = NULL;
+    hpt_context_set_progress(ctx, NULL, NULL);
+    if (st == HPT_ERR_CANCELLED) st = hpt__fail(st, "stopped");
     if (!st) {
         json_t *vars = json_object(), *config = NULL;
         size_t n = 0;

@@ -21,7 +21,8 @@ hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *
     if (!be->host_memory) e->images = be->mem_alloc(c->dev, (size_t)batch * image);
     be->leave(c->dev);
     hpt_status st = e->params && e->stats && (!low || e->low) && (be->host_memory || e->images) ? HPT_OK : hpt__fail_memory(m->net.n_params * size_of);
-    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .layer = layer, .pool = pool};
+    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .layer = layer, .pool = pool,
+                          .watch = &c->watch};
     if (!st) st = hpt__plan_create(be, c->dev, &m->net, &s, &e->plan);
     if (!st) {
         be->enter(c->dev);
@@ -110,14 +111,19 @@ hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o
     hpt_status st = count == ds->count * width ? HPT_OK
                     : hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
     uint64_t holes = 0;
+    hpt__span span;
+    hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, ds->count, "features of %llu images", (unsigned long long)ds->count);
     if (!st) st = hpt__plain_loader(ds, o, &m->pixels, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
     for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
         hpt__batch x;
         int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
-        if (!(st = hpt__between(m->ctx, 0, 0))) st = hpt__loader_next(l, &x, NULL);
+        if ((st = hpt__between(m->ctx, &span, done))) break;
+        st = hpt__loader_next(l, &x, NULL);
         if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * width);
         if (!st) holes += blank_rows(&x, n, width, out + done * width);
     }
+    if (!st) span.done = ds->count;
+    hpt__span_end(&span);
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
     return st ? st : tell_holes(ds, holes);
@@ -128,9 +134,13 @@ hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, f
 
 hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out) {
     hpt__encoder e;
+    hpt__span span;
     HPT__TURN(m->ctx);
     HPT_TRY(hpt__encoder_open(&e, m, o, (int)n, (int)size, HPT__EVAL, 1, NULL, 0));
+    hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, n, "features of %u images", n);
     hpt_status st = hpt__encoder_run(&e, x, (int)n, out);
+    span.done = n;
+    hpt__span_end(&span);
     hpt__encoder_close(&e);
     return st;
 }
@@ -147,13 +157,18 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     batch -= batch % group;                                 /* whole groups only; the rest of the set is left out */
     uint64_t batches = n / (uint64_t)batch;
     HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__FORWARD, batch / group, NULL, 0));
+    hpt__span span;
+    hpt__span_begin(&c->watch, &span, HPT_PHASE_REFRESH, 0, batches * (uint64_t)batch, "batch-norm statistics");
     hpt_status st = hpt__plain_loader(ds, o, &m->pixels, batch, batches, HPT__BAD_STOP, &l);
     int ema = OPT_IS(o, refresh_mode, "ema");
     for (uint64_t i = 0; !st && i < batches; i++) {
         hpt__batch x;
-        if (!(st = hpt__between(c, 0, 0))) st = hpt__loader_next(l, &x, NULL);
+        if ((st = hpt__between(c, &span, i * (uint64_t)batch))) break;
+        st = hpt__loader_next(l, &x, NULL);
         if (!st) st = hpt__encoder_forward(&e, x.view[0], ema ? 0.1 : 1.0 / (double)(i + 1));
     }
+    if (!st) span.done = span.total;
+    hpt__span_end(&span);
     float *stats = st ? NULL : hpt__alloc(m->net.n_stats * 4);
     if (!st && !stats) st = hpt__fail_memory(m->net.n_stats * 4);
     if (!st) {

@@ -29,7 +29,7 @@ typedef struct tuner {
     size_t n_head;                      /* classes * dim */
     uint64_t before, total;             /* updates of the points before, and of all */
     /* device: network, its gradient and the mean over the parts, momentum; classifier w (classes,dim) and b (classes) lie one after the other */
-    float *q, *stats, *grad, *mean, *mom, *head, *head_grad, *head_mean, *head_mom, *logits, *loss, *df, *images, *targets;
+    float *q, *stats, *stats_old, *grad, *mean, *mom, *head, *head_grad, *head_mean, *head_mom, *logits, *loss, *df, *images, *targets;
     int32_t *y;
     void *low;
     hpt__vars *vars;                    /* [0] backbone, [1] classifier */
@@ -79,12 +79,24 @@ static hpt_status part(tuner *t, const hpt__batch *b, int i) {
     return HPT_OK;
 }
 
+/* One update. Given up in the middle it has changed nothing: running statistics are put back. */
 static hpt_status step(tuner *t, hpt__loader *l, double lr) {
     const hpt__net *net = &t->m->net;
-    for (int i = 0; i < t->parts; i++) {
+    size_t bytes = net->n_stats * 4;
+    hpt_status st = HPT_OK;
+    t->be->enter(t->dev);
+    t->be->copy(t->dev, t->stats_old, t->stats, bytes);
+    t->be->leave(t->dev);
+    for (int i = 0; i < t->parts && !st; i++) {
         hpt__batch b;
-        HPT_TRY(hpt__loader_next(l, &b, NULL));
-        HPT_TRY(part(t, &b, i));
+        st = hpt__loader_next(l, &b, NULL);
+        if (!st) st = part(t, &b, i);
+    }
+    if (st) {
+        t->be->enter(t->dev);
+        t->be->copy(t->dev, t->stats, t->stats_old, bytes);
+        t->be->leave(t->dev);
+        return st;
     }
     hpt__vars v[2] = {{.lr = lr}, {.lr = lr * OPT_F(t->o, ft_head_factor)}};
     hpt__update u = {.q = t->q, .m = t->mom, .g = t->parts > 1 ? t->mean : t->grad, .q_low = t->low, .rule = HPT__SGD, .momentum = OPT_F(t->o, ft_momentum), .wd = OPT_F(t->o, ft_weight_decay)};
@@ -187,6 +199,7 @@ typedef struct progress {
     double best_score, own, best_lr;        /* NaN: none yet */
     char best_length[32];
     uint64_t best_step, own_step, step;     /* step: updates done of the point under way */
+    double due;                             /* its loss at step, where a score is still to come; NaN: no score is */
     int point;                              /* its number */
 } progress;
 enum { WORK_PARTS = 9 };
@@ -225,8 +238,8 @@ static hpt_status work_save(tuner *t, work *w, const progress *g) {
     hpt_status st = t->be->sync(t->dev);
     t->be->leave(t->dev);
     HPT_TRY(st);
-    json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", hpt__json_number(g->best_score), "own",
-                          hpt__json_number(g->own), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
+    json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", hpt__json_number(g->best_score), "own",
+                          hpt__json_number(g->own), "due", hpt__json_number(g->due), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
                           (json_int_t)g->step, "point", g->point);
     char *text = json_dumps(j, JSON_COMPACT);
     st = text ? hpt__state_save(OPT_S(t->o, work_file), w->key, text, w->part, WORK_PARTS) : hpt__fail_memory(4096);
@@ -246,6 +259,7 @@ static hpt_status work_load(tuner *t, work *w, progress *g) {
     json_array_extend(g->curve, json_object_get(j, "curve"));
     g->best_score = hpt__json_real(json_object_get(j, "best_score"));
     g->own = hpt__json_real(json_object_get(j, "own"));
+    g->due = hpt__json_real(json_object_get(j, "due"));
     g->best_lr = json_number_value(json_object_get(j, "best_lr"));
     g->best_step = (uint64_t)json_integer_value(json_object_get(j, "best_step"));
     g->own_step = (uint64_t)json_integer_value(json_object_get(j, "own_step"));
@@ -279,46 +293,62 @@ static hpt_status mean_loss(tuner *t, double *loss) {
     return st;
 }
 
+/* The score of the weights as they are, and the weights if it is the best. */
+static hpt_status take_score(tuner *t, double lr, const char *length, float *val, hpt__tuned *best, progress *g) {
+    hpt__score sc;
+    HPT_TRY(evaluate(t, 1, val, &sc));
+    json_array_append_new(g->curve, json_pack("{s:I,s:f,s:f}", "step", (json_int_t)g->step, "loss", g->due, "val_score", sc.main));
+    if (!(sc.main <= g->own)) g->own = sc.main, g->own_step = g->step;
+    if (!(sc.main <= g->best_score)) {
+        g->best_score = sc.main;
+        g->best_lr = lr;
+        g->best_step = g->step;
+        snprintf(g->best_length, sizeof g->best_length, "%s", length);
+        HPT_TRY(keep(t, best));
+    }
+    g->due = NAN;
+    return HPT_OK;
+}
+
 /* One point of the grid, from g->step on. */
 static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t updates, float *val, hpt__tuned *best, progress *g, work *w) {
     hpt__loader *l = NULL;
     uint64_t every = (uint64_t)OPT_I(t->o, ft_eval_every), save = (uint64_t)OPT_I(t->o, work_every);
     const char *note = "";
+    hpt__span span;
+    hpt__span_begin(&t->m->ctx->watch, &span, HPT_PHASE_FINETUNE, t->before + g->step, t->total, "finetuning %d: %s at rate %g", g->point + 1, length, lr);
     hpt_status st = g->step ? HPT_OK : reset(t);
     if (!st) st = open_loader(t, g->step, updates, &l);
-    while (!st && g->step < updates) {
-        hpt__score sc;
-        double loss;
-        if ((st = step(t, l, lr * factor(t, length, g->step, updates)))) break;
-        g->step++;
-        if (g->step % every == 0 || g->step == updates) {
-            if ((st = mean_loss(t, &loss))) break;
-            if (!isfinite(loss)) {          /* this rate is too high; the other points of the grid go on */
-                note = "diverged";
-                break;
-            }
-            if ((st = evaluate(t, 1, val, &sc))) break;
-            json_array_append_new(g->curve, json_pack("{s:I,s:f,s:f}", "step", (json_int_t)g->step, "loss", loss, "val_score", sc.main));
-            if (!(sc.main <= g->own)) g->own = sc.main, g->own_step = g->step;
-            if (!(sc.main <= g->best_score)) {
-                g->best_score = sc.main;
-                g->best_lr = lr;
-                g->best_step = g->step;
-                snprintf(g->best_length, sizeof g->best_length, "%s", length);
-                if ((st = keep(t, best))) break;
+    while (!st && (g->step < updates || isfinite(g->due))) {
+        span.score = g->best_score;
+        if ((st = hpt__between(t->m->ctx, &span, t->before + g->step))) break;
+        if (!isfinite(g->due)) {
+            if ((st = step(t, l, lr * factor(t, length, g->step, updates)))) break;
+            g->step++;
+            if (g->step % every == 0 || g->step == updates) {
+                if ((st = mean_loss(t, &g->due))) break;
+                if (!isfinite(g->due)) {    /* this rate is too high; the other points of the grid go on */
+                    note = "diverged";
+                    break;
+                }
             }
         }
-        hpt_status stop = st ? st : hpt__between(t->m->ctx, t->before + g->step, t->total);
-        if (!st && (stop || (g->step % save == 0 && g->step < updates))) st = work_save(t, w, g);
-        if (!st) st = stop;
+        if (isfinite(g->due) && (st = take_score(t, lr, length, val, best, g))) break;
+        if (g->step % save == 0 && g->step < updates) st = work_save(t, w, g);
     }
+    span.done = t->before + g->step;
+    hpt__span_end(&span);
     hpt__loader_destroy(l);
+    if (st == HPT_ERR_CANCELLED) {          /* the same call goes on from here */
+        hpt_status kept = work_save(t, w, g);
+        return kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: finetuning, after %llu updates", (unsigned long long)g->step);
+    }
     if (st) return st;
     json_array_append_new(g->runs, json_pack("{s:f,s:s,s:I,s:I,s:o,s:s,s:O}", "lr", lr, "length", length, "updates", (json_int_t)updates, "best_step", (json_int_t)g->own_step, "val_score",
                                              hpt__json_number(g->own), "note", note, "curve", g->curve));
     json_decref(g->curve);
     g->curve = json_array();
-    g->own = NAN;
+    g->own = g->due = NAN;
     g->own_step = g->step = 0;
     g->point++;
     return work_save(t, w, g);
@@ -357,7 +387,7 @@ static hpt_status all_runs(tuner *t, hpt__tuned *best, progress *g, work *w) {
 }
 
 static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_logits) {
-    progress g = {.runs = json_array(), .curve = json_array(), .best_score = NAN, .own = NAN};
+    progress g = {.runs = json_array(), .curve = json_array(), .best_score = NAN, .own = NAN, .due = NAN};
     const char *metric = hpt__metric(&t->sets->truth[0]);
     char key[32];
     work w;
@@ -417,6 +447,7 @@ static hpt_status open_tuner(tuner *t) {
     float **const flat[] = {&t->q, &t->grad, &t->mean, &t->mom}, **const small[] = {&t->head, &t->head_grad, &t->head_mean, &t->head_mom};
     for (size_t i = 0; i < 4; i++) *flat[i] = take(t, p, &st), *small[i] = take(t, head * 4, &st);
     t->stats = take(t, net->n_stats * 4, &st);
+    t->stats_old = take(t, net->n_stats * 4, &st);
     if (t->be->low_params(t->dev, t->dtype)) t->low = take(t, net->n_params * 2, &st);
     t->logits = take(t, n * c * 4, &st);
     t->loss = take(t, n * c * 4, &st);
@@ -426,7 +457,8 @@ static hpt_status open_tuner(tuner *t) {
     t->vars = take(t, 2 * sizeof *t->vars, &st);
     if (!t->be->host_memory) t->images = take(t, n * image, &st);
     t->be->leave(t->dev);
-    hpt__plan_spec s = {.dtype = t->dtype, .mode = HPT__TRAIN, .batch = t->micro, .size = t->size, .groups = 1, .direct = OPT_IS(t->o, conv_algo, "direct"), .deterministic = 1, .trainable = t->trainable};
+    hpt__plan_spec s = {.dtype = t->dtype, .mode = HPT__TRAIN, .batch = t->micro, .size = t->size, .groups = 1, .direct = OPT_IS(t->o, conv_algo, "direct"), .deterministic = 1, .trainable = t->trainable,
+                          .watch = t->be->host_memory ? &t->m->ctx->watch : NULL};
     if (!st) st = hpt__plan_create(t->be, t->dev, net, &s, &t->train);
     s.mode = HPT__EVAL;
     s.trainable = NULL;
@@ -434,7 +466,7 @@ static hpt_status open_tuner(tuner *t) {
     return st;
 }
 static void close_tuner(tuner *t) {
-    void *device[] = {t->q, t->grad, t->mean, t->mom, t->head, t->head_grad, t->head_mean, t->head_mom, t->stats, t->low, t->logits, t->loss, t->targets, t->y, t->df, t->vars, t->images};
+    void *device[] = {t->q, t->grad, t->mean, t->mom, t->head, t->head_grad, t->head_mean, t->head_mom, t->stats, t->stats_old, t->low, t->logits, t->loss, t->targets, t->y, t->df, t->vars, t->images};
     void *host[] = {t->trainable, t->host_logits, t->host_loss, t->host_targets, t->host_y, t->head0};
     hpt__plan_destroy(t->train);
     hpt__plan_destroy(t->eval);
@@ -475,6 +507,7 @@ static hpt_status hold_out(hpt_dataset *all, uint64_t seed, hpt_dataset **train,
 
 static hpt_status finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
     HPT__TURN(m->ctx);
+    HPT__SPAN(&m->ctx->watch, HPT_PHASE_FINETUNE, "finetuning");
     hpt__sets sets;
     hpt_dataset *own[3] = {NULL, NULL, NULL};       /* without val: two parts, and what they are parts of */
     memset(best, 0, sizeof *best);

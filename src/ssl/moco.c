@@ -260,7 +260,7 @@ static hpt_status whole_step(hpt__moco *m, int lane) {
     be->leave(m->dev);
     hpt_status st = step(m, q, k, m->input[lane]);
     be->enter(m->dev);
-    if (st && be->host_memory) {        /* a rank is gone, say: the state is that of before the step and can be saved */
+    if (st && be->host_memory) {        /* cancelled, or a rank is gone: the state is that of before the step and can be saved */
         be->copy(m->dev, m->stats_q, m->stats_old_q, bytes);
         be->copy(m->dev, m->stats_k, m->stats_old_k, bytes);
     }
@@ -509,7 +509,8 @@ hpt_status hpt__moco_init(hpt__moco *m, const hpt__backend *be, hpt__device *dev
     if (!(m->trainable = hpt__alloc((size_t)net->n_tensors))) return hpt__fail_memory((size_t)net->n_tensors);
     memcpy(m->trainable, spec->trainable, (size_t)net->n_tensors);
     hpt__plan_spec ps = {.dtype = spec->dtype, .mode = HPT__TRAIN, .batch = spec->batch, .size = spec->size, .groups = spec->groups, .head = 1,
-                         .direct = spec->direct, .deterministic = spec->deterministic, .trainable = m->trainable};
+                         .direct = spec->direct, .deterministic = spec->deterministic, .trainable = m->trainable,
+                         .watch = be->host_memory && comm->size == 1 ? spec->watch : NULL};
     be->enter(dev);
     hpt_status st = take_all(m);
     be->leave(dev);

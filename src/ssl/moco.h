@@ -14,6 +14,7 @@ typedef struct hpt__moco_spec {
     double m, t, momentum, weight_decay, beta1, beta2, eps, trust;
     hpt__schedule schedule;
     uint64_t seed;
+    hpt__watch *watch;              /* may give up a step between two operations, which changes nothing; NULL: nobody. Alone on the host only */
     const uint8_t *trainable;       /* a flag for each tensor of the net; copied */
 } hpt__moco_spec;
 

@@ -113,6 +113,7 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
 
 static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, json_t *result, float *test_logits) {
     HPT__TURN(m->ctx);
+    HPT__SPAN(&m->ctx->watch, HPT_PHASE_PROBE, "linear probe");
     hpt__sets s;
     float *x[3] = {NULL, NULL, NULL};
     hpt__labelled data[3] = {{0}, {0}, {0}};
@@ -158,6 +159,7 @@ hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val,
 
 static hpt_status knn(hpt_model *m, hpt_dataset *train, hpt_dataset *test, const hpt__options *base, json_t *result) {
     HPT__TURN(m->ctx);
+    HPT__SPAN(&m->ctx->watch, HPT_PHASE_NEIGHBOURS, "nearest neighbours");
     hpt__sets s;
     hpt__score score;
     HPT_TRY(hpt__sets_open(&s, train, NULL, test, base, &m->pixels));

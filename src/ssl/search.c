@@ -151,8 +151,13 @@ static hpt_status advance(search *s, int i, int r) {
     HPT_TRY(open_candidate(s, i));
     file_of(s, i, ".pth.tar", path, sizeof path);
     while (c->session->moco.step < s->rung[r]) {
-        hpt_status st = hpt__session_step(c->session, NULL, NULL);
+        hpt__span span;
+        hpt__span_begin(&s->in->ctx->watch, &span, HPT_PHASE_TRAIN, c->session->moco.step, s->rung[r], "source %s", s->in->name[i]);
+        hpt_status st = hpt__span_at(&span, c->session->moco.step);
+        if (!st) st = hpt__session_advance(c->session, NULL, NULL);
+        hpt__span_end(&span);
         if (st == HPT_END) break;
+        if (st == HPT_ERR_CANCELLED && s->kept && c->session->moco.step) HPT_TRY(hpt__session_save(c->session, path));
         if (st) return hpt__fail_context(st, "source %s", s->in->name[i]);
         if (s->kept && !s->in->ctx->comm->rank && (c->session->moco.step % every == 0 || c->session->moco.step == s->rung[r])) HPT_TRY(hpt__session_save(c->session, path));
         if (s->in->fn && s->in->fn(s->in->user, &c->session->info)) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback in source %s", s->in->name[i]);
@@ -298,6 +303,7 @@ static void report(const search *s, const uint8_t *alive, int winner, json_t *ou
 }
 
 hpt_status hpt__source_search(const hpt__search *in, hpt_model **winner, json_t *result) {
+    HPT__SPAN(&in->ctx->watch, HPT_PHASE_SEARCH, "search for a source");
     search s = {.in = in};
     uint8_t alive[256];
     uint64_t total = (uint64_t)OPT_I(in->o, steps);

@@ -64,7 +64,7 @@ static hpt_status start(hpt_session *s) {
                         .rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? HPT__LARS : HPT__SGD, .trust = OPT_F(o, lars_trust), .queue = OPT_I(o, moco_k),
                         .m = OPT_F(o, moco_m), .t = OPT_F(o, moco_t), .momentum = OPT_F(o, momentum),
                         .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1), .beta2 = OPT_F(o, adam_beta2),
-                        .eps = OPT_F(o, adam_eps), .seed = (uint64_t)OPT_I(o, seed)};
+                        .eps = OPT_F(o, adam_eps), .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
     int64_t all = OPT_I(o, batch_size);
     if (all % comm->size) return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)all, comm->size);
     m.batch = (int)(all / comm->size);
@@ -206,6 +206,12 @@ static hpt_status run_step(hpt_session *s, const float *view_q, const float *vie
     return st;
 }
 
+/* A score that is still to come for the weights as they are: one that was cancelled, or a checkpoint written before it. */
+static int score_due(const hpt_session *s) {
+    const hpt__moco *m = &s->moco;
+    const hpt__monitor *w = &s->monitor;
+    return w->train && m->step && w->at != m->step && (m->step == m->spec.schedule.total || m->step % w->every == 0);
+}
 /* After a step: a score where one is due; at the end, the best weights if there were scores. */
 static hpt_status watch(hpt_session *s) {
     hpt__moco *m = &s->moco;
@@ -242,17 +248,22 @@ uint64_t hpt__session_epoch(const hpt_session *s) {
     return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)m->spec.batch * (uint64_t)m->comm->size, m->step ? m->step - 1 : 0) : 0;
 }
 
-hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
+hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float *view_k) {
     HPT__TURN(s->ctx);
     hpt__moco *m = &s->moco;
     hpt__moco_metrics out = {0};
     double t0 = hpt__now_ms();
     if (s->dead) return hpt__fail(HPT_ERR_STATE, "an earlier step failed: %.900s", s->dead_text);
+    if (!s->monitor.stopped && score_due(s)) HPT_TRY(watch(s));
     if (m->step >= m->spec.schedule.total || s->monitor.stopped) return HPT_END;
     if (!view_q && !s->ds) return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
     int skip = OPT_IS(&s->opt, on_nonfinite, "skip"), ask = OPT_IS(&s->opt, on_nonfinite, "callback");
     uint64_t before = m->step;
     hpt_status st = run_step(s, view_q, view_k, skip || ask, &out);
+    if (st == HPT_ERR_CANCELLED && m->step == before) {         /* nothing has changed; a later call begins this step anew */
+        close_loader(s);
+        return st;
+    }
     if (st < 0 && st != HPT_ERR_NUMERIC && m->step == before && !s->loader && !view_q && !m->staged) return st;     /* images: a later call tries again */
     hpt_step_info *i = &s->info;
     i->loss = out.loss;
@@ -279,18 +290,34 @@ hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *v
     return watch(s);
 }
 
-static hpt_status run_all(hpt_session *s, hpt_step_fn fn, void *user) {
+hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
+    hpt__span span;
+    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->moco.step, s->moco.spec.schedule.total, "pretraining");
+    hpt_status st = hpt__session_advance(s, view_q, view_k);
+    hpt__span_end(&span);
+    return st;
+}
+
+static hpt_status run(hpt_session *s, hpt_step_fn fn, void *user, hpt__span *span) {
     for (;;) {
-        if (atomic_exchange(&s->cancel, 0)) return hpt__fail(HPT_ERR_CANCELLED, "cancelled after step %llu", (unsigned long long)s->moco.step);
-        hpt_status st = hpt__session_step(s, NULL, NULL);
+        uint64_t before = s->moco.step;
+        hpt_status st = hpt__span_at(span, before);
+        if (!st && atomic_exchange(&s->cancel, 0)) st = HPT_ERR_CANCELLED;
+        if (!st) st = hpt__session_advance(s, NULL, NULL);
         if (st == HPT_END) return HPT_OK;
-        HPT_TRY(st);
-        if (fn && fn(user, &s->info)) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback after step %llu", (unsigned long long)s->moco.step);
+        int stop = (!st || (st == HPT_ERR_CANCELLED && s->moco.step > before)) && fn && fn(user, &s->info);     /* each step that counts is told */
+        if (st == HPT_ERR_CANCELLED) return hpt__fail(st, "cancelled after step %llu", (unsigned long long)s->moco.step);
+        if (st) return st;
+        if (stop) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback after step %llu", (unsigned long long)s->moco.step);
     }
 }
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
+    hpt__span span;
     s->running = 1;
-    hpt_status st = run_all(s, fn, user);
+    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->moco.step, s->moco.spec.schedule.total, "pretraining");
+    hpt_status st = run(s, fn, user, &span);
+    span.done = s->moco.step;
+    hpt__span_end(&span);
     s->running = 0;
     return st;
 }
