@@ -190,14 +190,21 @@ static const char *codec(uint64_t compression) {
 }
 #endif
 
+/* Bytes that the file has of block i (of which it may say nothing if there is one), and whether that is all of them. */
+static const uint8_t *stored(const tiff *t, uint64_t i, uint64_t preset, uint64_t *bytes, int *whole) {
+    uint64_t at = item(t, &t->offsets, i), left = at < t->n ? t->n - at : 0, named = t->bytes.count ? item(t, &t->bytes, i) : preset < left ? preset : left;
+    *bytes = named < left ? named : left;
+    *whole = named <= left;
+    return t->d + (left ? at : 0);
+}
 #ifdef HPT_HAVE_TIFF
 static hpt_status windows(const tiff *t, hpt__image_info *info) {
     info->window = 0;
     for (uint64_t i = 0; i < t->across * t->down * (uint64_t)t->planes; i++) {
-        uint64_t at = item(t, &t->offsets, i), bytes = item(t, &t->bytes, i), window = 0;
-        if (at >= t->n) continue;
-        if (bytes > t->n - at) bytes = t->n - at;
-        HPT_TRY(t->compression == LZMA ? hpt__xz_window(t->d + at, (size_t)bytes, &window) : hpt__zstd_window(t->d + at, (size_t)bytes, &window));
+        uint64_t bytes, window = 0;
+        int whole;
+        const uint8_t *p = stored(t, i, UINT64_MAX, &bytes, &whole);
+        HPT_TRY(t->compression == LZMA ? hpt__xz_window(p, (size_t)bytes, &window) : hpt__zstd_window(p, (size_t)bytes, &window));
         if (window > info->window) info->window = window;
     }
     if (info->window > 8u << 20) return BAD("compressed with a window of %llu MiB, up to 8 are read", (unsigned long long)info->window >> 20);
@@ -289,13 +296,6 @@ typedef struct source {
 #endif
 } source;
 
-/* Bytes that the file has of block i (of which it may say nothing if there is one), and whether that is all of them. */
-static const uint8_t *stored(const tiff *t, uint64_t i, uint64_t preset, uint64_t *bytes, int *whole) {
-    uint64_t at = item(t, &t->offsets, i), left = at < t->n ? t->n - at : 0, named = t->bytes.count ? item(t, &t->bytes, i) : preset < left ? preset : left;
-    *bytes = named < left ? named : left;
-    *whole = named <= left;
-    return t->d + (left ? at : 0);
-}
 static void reverse_bits(uint8_t *p, uint64_t n) {
     for (uint64_t k = 0; k < n; k++) {
         uint8_t v = p[k];
