@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * BMP and DIB: the headers of OS/2 (12, 16, 64 bytes) and Windows (40 to 124), 1 to 32 bits, palettes, bit masks, RLE4 and RLE8, either row order.
- * Levels as Pillow: a field of few bits is value * 255 / maximum, rounded down. Alpha only where a header names its mask. */
+ * BMP and DIB: the headers of OS/2 (12, 16, 64 bytes) and Windows (40 to 124), 1 to 32 bits, palettes, bit masks, RLE4
+ * and RLE8, either row order. Levels as Pillow: a field of few bits is value * 255 / maximum, rounded down. Alpha only
+ * where a header names its mask. */
 #include "data/image.h"
 #include <string.h>
 
@@ -17,7 +18,8 @@ static uint32_t le16(const uint8_t *p) { return (uint32_t)p[1] << 8 | p[0]; }
 static uint32_t le32(const uint8_t *p) { return le16(p + 2) << 16 | le16(p); }
 
 static hpt_status masks(const uint8_t *d, size_t n, size_t base, uint32_t size, bmp *b) {
-    size_t at = base + 40, count = b->packing == ALPHAFIELDS || size >= 56 ? 4 : 3;    /* beside or within the header: the same place */
+    /* behind a header of 40 bytes or within a longer one: the same place */
+    size_t at = base + 40, count = b->packing == ALPHAFIELDS || size >= 56 ? 4 : 3;
     if (at > n || n - at < 4 * count) return BAD("cut in the bit masks");
     for (size_t i = 0; i < count; i++) b->mask[i] = le32(d + at + 4 * i);
     if (size < 52) b->palette = at + 4 * count;
@@ -32,7 +34,8 @@ static hpt_status header(const uint8_t *d, size_t n, bmp *b) {
     size_t base = d[0] == 'B' ? 14 : 0;
     *b = (bmp){.entry = 4};
     uint32_t size = n < base + 12 ? 0 : le32(d + base);
-    if (size < 12 || size > n - base || (size != 12 && size != 16 && size < 40) || size > 124) return BAD("header of %u bytes", size);
+    if (size < 12 || size > n - base || (size != 12 && size != 16 && size < 40) || size > 124)
+        return BAD("header of %u bytes", size);
     const uint8_t *p = d + base;
     int64_t h = size == 12 ? (int64_t)le16(p + 6) : (int32_t)le32(p + 8);
     b->w = size == 12 ? le16(p + 4) : le32(p + 4);
@@ -48,8 +51,10 @@ static hpt_status header(const uint8_t *d, size_t n, bmp *b) {
         b->colours = le32(p + 32);
     }
     int bits = b->bits;
-    if (bits != 1 && bits != 2 && bits != 4 && bits != 8 && bits != 16 && bits != 24 && bits != 32) return BAD("%d bits a pixel", bits);
-    if ((b->packing == RLE8 && bits != 8) || (b->packing == RLE4 && bits != 4)) return BAD("run lengths with %d bits a pixel", bits);
+    if (bits != 1 && bits != 2 && bits != 4 && bits != 8 && bits != 16 && bits != 24 && bits != 32)
+        return BAD("%d bits a pixel", bits);
+    if ((b->packing == RLE8 && bits != 8) || (b->packing == RLE4 && bits != 4))
+        return BAD("run lengths with %d bits a pixel", bits);
     if ((b->packing == RLE8 || b->packing == RLE4) && b->top_down) return BAD("run lengths from the top");
     b->palette = base + size;
     if (b->packing == FIELDS || b->packing == ALPHAFIELDS) {
@@ -67,9 +72,11 @@ static hpt_status header(const uint8_t *d, size_t n, bmp *b) {
     } else b->colours = 0;
     uint64_t offset = base ? le32(d + 10) : b->palette + (uint64_t)b->colours * b->entry;
     if (!offset) offset = b->palette + (uint64_t)b->colours * b->entry;
-    if (offset < b->palette || offset > n) return BAD("the pixels would begin at byte %llu", (unsigned long long)offset);
+    if (offset < b->palette || offset > n)
+        return BAD("the pixels would begin at byte %llu", (unsigned long long)offset);
     b->pixels = (size_t)offset;
-    if ((uint64_t)b->colours * b->entry > offset - b->palette) b->colours = (uint32_t)((offset - b->palette) / b->entry);      /* fewer are stored */
+    if ((uint64_t)b->colours * b->entry > offset - b->palette)
+        b->colours = (uint32_t)((offset - b->palette) / b->entry); /* fewer are stored */
     return HPT_OK;
 }
 
@@ -77,7 +84,8 @@ hpt_status hpt__bmp_scan(const uint8_t *d, size_t n, const hpt__image_limits *li
     bmp b;
     HPT_TRY(header(d, n, &b));
     HPT_TRY(hpt__image_size(b.w, b.h, lim, info));
-    uint64_t bits = b.w * (uint64_t)b.bits, need = (bits + 31) / 32 * 4 * (b.h - 1) + (bits + 7) / 8;      /* the last row may lack its padding */
+    uint64_t bits = b.w * (uint64_t)b.bits,
+             need = (bits + 31) / 32 * 4 * (b.h - 1) + (bits + 7) / 8; /* the last row may lack its padding */
     info->cut = (b.packing == RAW || b.packing == FIELDS) && need > n - b.pixels;
     if (info->cut && (!lim->accept_cut || b.pixels == n)) return BAD("cut, pixels are missing");
     info->alpha = b.mask[3] != 0;
@@ -134,10 +142,12 @@ static uint8_t field(uint32_t v, uint32_t mask) {
     return (uint8_t)((uint64_t)(v & mask) * 255 / mask);
 }
 
-hpt_status hpt__bmp_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__bmp_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                           uint8_t *rgb, int *cut) {
     bmp b;
     HPT_TRY(header(d, n, &b));
-    size_t w = (size_t)info->w, h = (size_t)info->h, row = (w * (size_t)b.bits + 31) / 32 * 4, used = (w * (size_t)b.bits + 7) / 8;
+    size_t w = (size_t)info->w, h = (size_t)info->h, row = (w * (size_t)b.bits + 31) / 32 * 4,
+           used = (w * (size_t)b.bits + 7) / 8;
     if (b.packing == RLE8 || b.packing == RLE4) {
         for (size_t i = 0; i < w * h; i++) colour(d, &b, 0, rgb + 3 * i);
         *cut = !run_lengths(d, n, &b, rgb);
@@ -156,11 +166,14 @@ hpt_status hpt__bmp_decode(const uint8_t *d, size_t n, const hpt__image_limits *
         for (size_t x = 0; x < w; x++) {
             if (b.bits <= 8) {
                 size_t bit = x * (size_t)b.bits;
-                colour(d, &b, (uint32_t)p[bit / 8] >> (8 - (size_t)b.bits - bit % 8) & ((1u << b.bits) - 1), to + 3 * x);
+                colour(d, &b, (uint32_t)p[bit / 8] >> (8 - (size_t)b.bits - bit % 8) & ((1u << b.bits) - 1),
+                       to + 3 * x);
                 continue;
             }
-            uint32_t v = b.bits == 16 ? le16(p + 2 * x) : b.bits == 24 ? le16(p + 3 * x) | (uint32_t)p[3 * x + 2] << 16 : le32(p + 4 * x);
-            uint8_t px[4] = {field(v, b.mask[0]), field(v, b.mask[1]), field(v, b.mask[2]), b.mask[3] ? field(v, b.mask[3]) : 255};
+            uint32_t v = 0;
+            for (int i = b.bits / 8; i--;) v = v << 8 | p[x * (size_t)b.bits / 8 + (size_t)i];
+            uint8_t px[4] = {field(v, b.mask[0]), field(v, b.mask[1]), field(v, b.mask[2]),
+                             b.mask[3] ? field(v, b.mask[3]) : 255};
             hpt__image_flatten(px, 1, lim->alpha, to + 3 * x);
         }
     }

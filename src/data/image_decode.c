@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * From bytes to pixels: the reader for each kind; JPEG by libjpeg-turbo and PNG by libpng (in a build without them by stb_image, image_stb.c).
- * Library errors arrive by longjmp; the frames that catch them hold only heap and volatile state. */
+ * From bytes to pixels: the reader for each kind; JPEG by libjpeg-turbo and PNG by libpng (in a build without them by
+ * stb_image, image_stb.c). Library errors arrive by longjmp; the frames that catch them hold only heap and volatile
+ * state. */
 #include "data/image.h"
 #include "core/alloc.h"
 #include <setjmp.h>
@@ -22,7 +23,10 @@ void hpt__image_free(hpt__image *im) {
 void hpt__image_flatten(const uint8_t *rgba, size_t n, hpt__alpha alpha, uint8_t *rgb) {
     int ground = alpha == HPT__ALPHA_WHITE ? 255 : 0;
     for (size_t i = 0; i < n; i++)
-        for (int c = 0; c < 3; c++) rgb[3 * i + (size_t)c] = alpha == HPT__ALPHA_DROP ? rgba[4 * i + (size_t)c] : hpt__compose(rgba[4 * i + (size_t)c], rgba[4 * i + 3], ground);
+        for (int c = 0; c < 3; c++)
+            rgb[3 * i + (size_t)c] = alpha == HPT__ALPHA_DROP
+                                         ? rgba[4 * i + (size_t)c]
+                                         : hpt__compose(rgba[4 * i + (size_t)c], rgba[4 * i + 3], ground);
 }
 
 #ifdef HPT_HAVE_JPEG
@@ -63,7 +67,8 @@ static int jpeg_lacks_scans(const jpeg_state *s) {
     return 0;
 }
 
-hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                            uint8_t *rgb, int *cut) {
     jpeg_state *s = hpt__calloc(1, sizeof *s);
     hpt_status st = HPT_OK;
     if (!s) return hpt__fail_memory(sizeof *s);
@@ -75,7 +80,8 @@ hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, const hpt__image_limi
     if (setjmp(s->jump)) {
         if (s->err.msg_code == JERR_OUT_OF_MEMORY) st = hpt__fail_memory(0);
         else if (info->cut && lim->accept_cut && s->d.output_scanline > 0) *cut = 1;
-        else if (s->err.msg_code == JERR_NO_BACKING_STORE) st = hpt__fail(HPT_ERR_DATA, "JPEG: would need far more memory than its pixels");
+        else if (s->err.msg_code == JERR_NO_BACKING_STORE)
+            st = hpt__fail(HPT_ERR_DATA, "JPEG: would need far more memory than its pixels");
         else st = hpt__fail(HPT_ERR_DATA, "JPEG: %.200s", s->text);
         goto done;
     }
@@ -100,14 +106,17 @@ hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, const hpt__image_limi
         uint8_t *to = rgb + (size_t)s->d.output_scanline * (size_t)w * 3;
         JSAMPROW row = cmyk ? s->row : to;
         jpeg_read_scanlines(&s->d, &row, 1);
-        for (int x = 0; cmyk && x < w; x++) {       /* inks stored inverted, whether an Adobe marker says so or not: as Pillow */
+        /* inks stored inverted, whether an Adobe marker says so or not: as Pillow */
+        for (int x = 0; cmyk && x < w; x++) {
             const uint8_t *p = s->row + 4 * x;
             hpt__cmyk_pixel(255 - p[0], 255 - p[1], 255 - p[2], p[3], to + 3 * x);
         }
     }
-    if (info->cut && (s->missing || s->d.arith_code || jpeg_lacks_scans(s))) {     /* an arithmetic decoder does not say what it made up */
+    /* an arithmetic decoder does not say what it made up */
+    if (info->cut && (s->missing || s->d.arith_code || jpeg_lacks_scans(s))) {
         *cut = 1;
-        if (!lim->accept_cut) st = hpt__fail(HPT_ERR_DATA, "JPEG: cut, pixels are missing (truncated=accept takes what is there)");
+        if (!lim->accept_cut)
+            st = hpt__fail(HPT_ERR_DATA, "JPEG: cut, pixels are missing (truncated=accept takes what is there)");
     } else jpeg_finish_decompress(&s->d);
 done:
     jpeg_destroy_decompress(&s->d);
@@ -116,14 +125,16 @@ done:
     return st;
 }
 #else
-hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__jpeg_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                            uint8_t *rgb, int *cut) {
     return hpt__stb_decode(data, n, lim, info, rgb, cut);
 }
 #endif
 
 #ifdef HPT_HAVE_PNG
-/* libpng reads a stream made from the file: IHDR, PLTE, tRNS (if alpha is wanted), IDAT and IEND only, so that no text or profile costs anything; and
- * where the tail is lost, an IDAT chunk cut to what is there and an IEND. Checksums were verified by the scan. */
+/* libpng reads a stream made from the file: IHDR, PLTE, tRNS (if alpha is wanted), IDAT and IEND only, so that no text
+ * or profile costs anything; and where the tail is lost, an IDAT chunk cut to what is there and an IEND. Checksums were
+ * verified by the scan. */
 typedef struct png_state {
     png_structp png;
     png_infop info;
@@ -156,7 +167,8 @@ static void png_put(png_structp p, png_voidp m) {
 
 /* Puts the next pieces of the stream into s->piece: a chunk of the file, or what stands for a lost tail. */
 static void png_next(png_state *s) {
-    static const uint8_t tail[16] = {0, 0, 0, 0, 0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82};     /* an unread checksum, IEND */
+    static const uint8_t tail[16] = {0,   0,   0,   0,   0,    0,    0,    0,
+                                     'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82}; /* an unread checksum, IEND */
     while (!s->ended && s->at < s->n && s->n - s->at > 8) {
         const uint8_t *p = s->data + s->at;
         size_t len = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3], have = s->n - s->at - 8;
@@ -176,7 +188,9 @@ static void png_next(png_state *s) {
             return;
         }
         s->at += len + 12;
-        if (!idat && !end && memcmp(p + 4, "IHDR", 4) && memcmp(p + 4, "PLTE", 4) && (!s->with_alpha || memcmp(p + 4, "tRNS", 4))) continue;
+        if (!idat && !end && memcmp(p + 4, "IHDR", 4) && memcmp(p + 4, "PLTE", 4) &&
+            (!s->with_alpha || memcmp(p + 4, "tRNS", 4)))
+            continue;
         s->piece[0].p = p;
         s->piece[0].n = len + 12;
         s->ended = end;
@@ -220,8 +234,11 @@ static void png_decoded(png_structp png, png_row_infop row, png_bytep data) {
 static void png_ground(png_state *s, size_t pixels, int channels, uint8_t *to) {
     png_colorp palette;
     int n = 0;
-    if (png_get_color_type(s->png, s->info) != PNG_COLOR_TYPE_PALETTE || !png_get_PLTE(s->png, s->info, &palette, &n) || n < 1) return;
-    for (size_t i = 0; i < pixels; i++, to += channels) to[0] = palette[0].red, to[1] = palette[0].green, to[2] = palette[0].blue;
+    if (png_get_color_type(s->png, s->info) != PNG_COLOR_TYPE_PALETTE || !png_get_PLTE(s->png, s->info, &palette, &n) ||
+        n < 1)
+        return;
+    for (size_t i = 0; i < pixels; i++, to += channels)
+        to[0] = palette[0].red, to[1] = palette[0].green, to[2] = palette[0].blue;
 }
 static void png_transforms(png_state *s) {
     png_set_expand(s->png);
@@ -234,7 +251,8 @@ static void png_transforms(png_state *s) {
     png_set_read_user_transform_fn(s->png, png_decoded);
 }
 
-hpt_status hpt__png_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__png_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                           uint8_t *rgb, int *cut) {
     png_state *s = hpt__calloc(1, sizeof *s);
     if (!s) return hpt__fail_memory(sizeof *s);
     hpt_status st = HPT_OK;
@@ -257,7 +275,8 @@ hpt_status hpt__png_decode(const uint8_t *data, size_t n, const hpt__image_limit
         else if (!info->cut) st = hpt__fail(HPT_ERR_DATA, "PNG: %s", s->text);
         else if (!s->complete) {
             *cut = 1;
-            if (!lim->accept_cut) st = hpt__fail(HPT_ERR_DATA, "PNG: cut, pixels are missing (truncated=accept takes what is there)");
+            if (!lim->accept_cut)
+                st = hpt__fail(HPT_ERR_DATA, "PNG: cut, pixels are missing (truncated=accept takes what is there)");
         }
         goto done;
     }
@@ -266,7 +285,8 @@ hpt_status hpt__png_decode(const uint8_t *data, size_t n, const hpt__image_limit
     png_set_chunk_malloc_max(s->png, 8 << 20);
     png_set_crc_action(s->png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
     png_read_info(s->png, s->info);
-    if (png_get_image_width(s->png, s->info) != w || png_get_image_height(s->png, s->info) != h) png_error(s->png, "size changed");
+    if (png_get_image_width(s->png, s->info) != w || png_get_image_height(s->png, s->info) != h)
+        png_error(s->png, "size changed");
     png_transforms(s);
     int passes = png_set_interlace_handling(s->png), channels = s->with_alpha ? 4 : 3, last = 0;
     uint8_t *to = s->with_alpha ? s->rgba : rgb;
@@ -291,12 +311,14 @@ done:
     return st;
 }
 #else
-hpt_status hpt__png_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__png_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                           uint8_t *rgb, int *cut) {
     return hpt__stb_decode(data, n, lim, info, rgb, cut);
 }
 #endif
 
-/* The image as EXIF orientation o says: 2 mirrored, 3 half a turn, 4 upside down, 5 transposed, 6 and 8 quarter turns, 7 transversed. */
+/* The image as EXIF orientation o says: 2 mirrored, 3 half a turn, 4 upside down, 5 transposed, 6 and 8 quarter turns,
+ * 7 transversed. */
 static hpt_status turn(hpt__image *im, int o) {
     size_t w = (size_t)im->w, h = (size_t)im->h, ow = o >= 5 ? h : w;
     if (o < 2) return HPT_OK;
@@ -305,8 +327,8 @@ static hpt_status turn(hpt__image *im, int o) {
     for (size_t y = 0; y < h; y++)
         for (size_t x = 0; x < w; x++) {
             size_t rx = w - 1 - x, ry = h - 1 - y;
-            size_t ox = o == 2 || o == 3 ? rx : o == 4 ? x : o == 5 || o == 8 ? y : ry, oy = o == 2 ? y : o == 3 || o == 4 ? ry : o == 5 || o == 6 ? x : rx;
-            memcpy(to + (oy * ow + ox) * 3, im->rgb + (y * w + x) * 3, 3);
+            const size_t ox[9] = {0, x, rx, rx, x, y, ry, ry, y}, oy[9] = {0, y, y, ry, ry, x, x, rx, rx};
+            memcpy(to + (oy[o] * ow + ox[o]) * 3, im->rgb + (y * w + x) * 3, 3);
         }
     hpt__free(im->rgb);
     *im = (hpt__image){o >= 5 ? im->h : im->w, o >= 5 ? im->w : im->h, to, im->cut};
@@ -314,9 +336,11 @@ static hpt_status turn(hpt__image *im, int o) {
 }
 
 hpt_status hpt__image_decode(const uint8_t *data, size_t n, const hpt__image_limits *lim, hpt__image *out) {
-    typedef hpt_status (*reader)(const uint8_t *, size_t, const hpt__image_limits *, const hpt__image_info *, uint8_t *, int *);
-    static const reader readers[] = {[HPT__IMAGE_JPEG] = hpt__jpeg_decode, [HPT__IMAGE_PNG] = hpt__png_decode, [HPT__IMAGE_BMP] = hpt__bmp_decode,
-                                     [HPT__IMAGE_PNM] = hpt__pnm_decode, [HPT__IMAGE_TIFF] = hpt__tiff_decode, [HPT__IMAGE_WEBP] = hpt__webp_decode};
+    typedef hpt_status (*reader)(const uint8_t *, size_t, const hpt__image_limits *, const hpt__image_info *, uint8_t *,
+                                 int *);
+    static const reader readers[] = {[HPT__IMAGE_JPEG] = hpt__jpeg_decode, [HPT__IMAGE_PNG] = hpt__png_decode,
+                                     [HPT__IMAGE_BMP] = hpt__bmp_decode,   [HPT__IMAGE_PNM] = hpt__pnm_decode,
+                                     [HPT__IMAGE_TIFF] = hpt__tiff_decode, [HPT__IMAGE_WEBP] = hpt__webp_decode};
     hpt__image_info info;
     memset(out, 0, sizeof *out);
     HPT_TRY(hpt__image_scan(data, n, lim, &info));

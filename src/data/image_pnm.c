@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * PNM: P1 to P6, ASCII and binary, any maximum from 1 to 65535, comments; and PAM (P7) of gray or RGB with and without alpha. Levels are scaled as
- * Pillow does: round(value / maximum * 255). (Pillow shows gray of a maximum over 255 clipped at 255, so nearly white; here it is scaled too.) */
+ * PNM: P1 to P6, ASCII and binary, any maximum from 1 to 65535, comments; and PAM (P7) of gray or RGB with and without
+ * alpha. Levels are scaled as Pillow does: round(value / maximum * 255). (Pillow shows gray of a maximum over 255
+ * clipped at 255, so nearly white; here it is scaled too.) */
 #include "data/image.h"
 #include <math.h>
 #include <string.h>
@@ -48,12 +49,17 @@ static hpt_status pam_header(const uint8_t *d, size_t n, pnm *p) {
 static hpt_status header(const uint8_t *d, size_t n, pnm *p) {
     size_t at = 2;
     int type = d[1] - '0';
-    *p = (pnm){.depth = type == 3 || type == 6 ? 3 : 1, .max = 1, .ascii = type <= 3, .bits = type == 4, .inverted = type == 1 || type == 4};
+    *p = (pnm){.depth = type == 3 || type == 6 ? 3 : 1,
+               .max = 1,
+               .ascii = type <= 3,
+               .bits = type == 4,
+               .inverted = type == 1 || type == 4};
     if (type == 7) HPT_TRY(pam_header(d, n, p));
     else {
         uint64_t *const values[] = {&p->w, &p->h, &p->max};
         for (int i = 0; i < (p->inverted ? 2 : 3); i++)
-            if (!number(d, n, &at, values[i])) return at >= n ? BAD("cut in the header") : BAD("a number is missing or too long in the header");
+            if (!number(d, n, &at, values[i]))
+                return at >= n ? BAD("cut in the header") : BAD("a number is missing or too long in the header");
         if (at < n && d[at] == '#') while (at < n && d[at] != '\n' && d[at] != '\r') at++;
         if (at < n && !space(d[at])) return BAD("no white space after the header");
         p->pixels = at < n ? at + 1 : n;
@@ -94,7 +100,8 @@ static int sample(const uint8_t *d, size_t n, const pnm *p, size_t *at, uint64_t
 
 static int level(uint64_t v, uint64_t max) { return max == 255 ? (int)v : (int)lrint((double)v / (double)max * 255); }
 
-hpt_status hpt__pnm_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__pnm_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                           uint8_t *rgb, int *cut) {
     pnm p;
     HPT_TRY(header(d, n, &p));
     size_t at = p.pixels, w = (size_t)info->w, h = (size_t)info->h, bytes = (w + 7) / 8;

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: MIT
- * What an image is, by its first bytes or its name, and the walk over PNG chunks and JPEG markers. Everything a decoder could be tricked with by
- * structure alone ends here: lengths past the end, missing parts, absurd sizes, thousands of scans. */
+ * What an image is, by its first bytes or its name, and the walk over PNG chunks and JPEG markers. Everything a decoder
+ * could be tricked with by structure alone ends here: lengths past the end, missing parts, absurd sizes, thousands of
+ * scans. */
 #include "data/image.h"
 #include "core/checksum.h"
 #include <string.h>
 #include <strings.h>
 
 #define BAD(...) hpt__fail(HPT_ERR_DATA, __VA_ARGS__)
-static uint32_t be32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
-static uint32_t le32(const uint8_t *p) { return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0]; }
+static uint32_t be32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+static uint32_t le32(const uint8_t *p) {
+    return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
+}
 
 hpt_status hpt__image_size(uint64_t w, uint64_t h, const hpt__image_limits *lim, hpt__image_info *info) {
-    if (!w || !h || w > 65535 || h > 65535) return BAD("image size %llux%llu", (unsigned long long)w, (unsigned long long)h);
+    if (!w || !h || w > 65535 || h > 65535)
+        return BAD("image size %llux%llu", (unsigned long long)w, (unsigned long long)h);
     if (w * h > lim->max_pixels)
         return BAD("image of %llux%llu pixels, over max_pixels=%llu", (unsigned long long)w, (unsigned long long)h,
                    (unsigned long long)lim->max_pixels);
@@ -46,7 +52,8 @@ static hpt_status scan_png(const uint8_t *d, size_t n, const hpt__image_limits *
         if (n - at < 12 || len > n - at - 12) {
             if (n - at > 8 && !memcmp(type, "IDAT", 4)) idat += n - at - 8;
             if (n - at < 12 && !idat) return BAD("PNG: cut at byte %zu", at);
-            if (!idat || len > 16 * ((uint64_t)info->w + 1) * (uint64_t)info->h + 65536) return BAD("PNG: chunk at byte %zu runs past the end", at);
+            if (!idat || len > 16 * ((uint64_t)info->w + 1) * (uint64_t)info->h + 65536)
+                return BAD("PNG: chunk at byte %zu runs past the end", at);
             info->cut = 1;
             break;
         }
@@ -81,7 +88,8 @@ static hpt_status scan_png(const uint8_t *d, size_t n, const hpt__image_limits *
 
 typedef struct jpeg_walk { int frame, components, progressive, arithmetic, scans; } jpeg_walk;
 
-static hpt_status jpeg_frame(int marker, const uint8_t *p, size_t len, const hpt__image_limits *lim, hpt__image_info *info, jpeg_walk *s) {
+static hpt_status jpeg_frame(int marker, const uint8_t *p, size_t len, const hpt__image_limits *lim,
+                             hpt__image_info *info, jpeg_walk *s) {
     int process = marker - 0xc0;
     if (s->frame++) return BAD("JPEG: two frame headers");
     if (process == 3) return BAD("JPEG: the lossless process (SOF3) is not supported");
@@ -91,7 +99,8 @@ static hpt_status jpeg_frame(int marker, const uint8_t *p, size_t len, const hpt
     if (p[0] != 8) return BAD("JPEG: precision of %d bits, only 8 are read", p[0]);
     HPT_TRY(hpt__image_size((uint64_t)p[3] << 8 | p[4], (uint64_t)p[1] << 8 | p[2], lim, info));
     int comps = p[5];
-    if ((comps != 1 && comps != 3 && comps != 4) || len != 8 + 3 * (size_t)comps) return BAD("JPEG: %d components are not supported", comps);
+    if ((comps != 1 && comps != 3 && comps != 4) || len != 8 + 3 * (size_t)comps)
+        return BAD("JPEG: %d components are not supported", comps);
     for (int i = 0; i < comps; i++) {
         int hs = p[7 + 3 * i] >> 4, vs = p[7 + 3 * i] & 15;
         if (hs < 1 || hs > 4 || vs < 1 || vs > 4) return BAD("JPEG: sampling factor %dx%d", hs, vs);
@@ -101,7 +110,8 @@ static hpt_status jpeg_frame(int marker, const uint8_t *p, size_t len, const hpt
     s->arithmetic = process > 2;
     return HPT_OK;
 }
-/* Each scan costs a pass over all coefficients. A sequential image has one for each component at most; a progressive one of 1 Gpx in all, or 20. */
+/* Each scan costs a pass over all coefficients. A sequential image has one for each component at most; a progressive
+ * one of 1 Gpx in all, or 20. */
 static int jpeg_many_scans(const hpt__image_info *info, const jpeg_walk *s) {
     uint64_t pixels = (uint64_t)info->w * (uint64_t)info->h, most = 1000000000u / pixels;
     if (!s->progressive) most = (uint64_t)s->components;
@@ -140,7 +150,8 @@ static hpt_status scan_jpeg(const uint8_t *d, size_t n, const hpt__image_limits 
             return HPT_OK;
         }
         const uint8_t *p = d + at + 2;
-        if (m >= 0xc0 && m <= 0xcf && m != 0xc4 && m != 0xc8 && m != 0xcc) HPT_TRY(jpeg_frame(m, p, len, lim, info, &s));
+        if (m >= 0xc0 && m <= 0xcf && m != 0xc4 && m != 0xc8 && m != 0xcc)
+            HPT_TRY(jpeg_frame(m, p, len, lim, info, &s));
         else if (m == 0xe1 && !exif && len >= 8 && !memcmp(p, "Exif\0", 6)) {
             exif = 1;
             info->orientation = hpt__exif_orientation(p + 6, len - 8);
@@ -167,7 +178,8 @@ static int header_size(const uint8_t *p) {
 static int bitmap_header(const uint8_t *p, size_t n) {
     if (n < 16 || !header_size(p)) return 0;
     uint32_t size = le32(p);
-    int core = size == 12, planes = core ? p[8] | p[9] << 8 : p[12] | p[13] << 8, bits = core ? p[10] | p[11] << 8 : p[14] | p[15] << 8;
+    int core = size == 12, planes = core ? p[8] | p[9] << 8 : p[12] | p[13] << 8,
+        bits = core ? p[10] | p[11] << 8 : p[14] | p[15] << 8;
     return planes == 1 && bits && bits <= 32;
 }
 
@@ -175,9 +187,13 @@ hpt__image_kind hpt__image_kind_of(const uint8_t *d, size_t n) {
     static const uint8_t png[8] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10};
     if (n >= 8 && !memcmp(d, png, 8)) return HPT__IMAGE_PNG;
     if (n >= 4 && d[0] == 0xff && d[1] == 0xd8 && d[2] == 0xff) return HPT__IMAGE_JPEG;
-    if (n >= 4 && (!memcmp(d, "II*\0", 4) || !memcmp(d, "MM\0*", 4) || !memcmp(d, "II+\0", 4) || !memcmp(d, "MM\0+", 4))) return HPT__IMAGE_TIFF;
+    if (n >= 4 &&
+        (!memcmp(d, "II*\0", 4) || !memcmp(d, "MM\0*", 4) || !memcmp(d, "II+\0", 4) || !memcmp(d, "MM\0+", 4)))
+        return HPT__IMAGE_TIFF;
     if (n >= 12 && !memcmp(d, "RIFF", 4) && !memcmp(d + 8, "WEBP", 4)) return HPT__IMAGE_WEBP;
-    if (n >= 3 && d[0] == 'P' && d[1] >= '1' && d[1] <= '7' && (d[2] == '#' || d[2] == ' ' || (d[2] >= 9 && d[2] <= 13))) return HPT__IMAGE_PNM;
+    if (n >= 3 && d[0] == 'P' && d[1] >= '1' && d[1] <= '7' &&
+        (d[2] == '#' || d[2] == ' ' || (d[2] >= 9 && d[2] <= 13)))
+        return HPT__IMAGE_PNM;
     if (n >= 18 && d[0] == 'B' && d[1] == 'M' && header_size(d + 14)) return HPT__IMAGE_BMP;
     if (bitmap_header(d, n)) return HPT__IMAGE_BMP;
     return HPT__IMAGE_OTHER;
@@ -198,8 +214,10 @@ hpt_status hpt__image_scan(const uint8_t *d, size_t n, const hpt__image_limits *
     default: break;
     }
     if (n >= 6 && !memcmp(d, "GIF8", 4)) return BAD("GIF is not read: not a JPEG, PNG, BMP, PNM, TIFF or WebP image");
-    if (n >= 3 && d[0] == 'P' && (d[1] == 'F' || d[1] == 'f')) return BAD("PFM (floating point) is not read: there is no rule for its levels");
-    if (n >= 12 && !memcmp(d + 4, "ftyp", 4)) return BAD("HEIF or AVIF is not read: not a JPEG, PNG, BMP, PNM, TIFF or WebP image");
+    if (n >= 3 && d[0] == 'P' && (d[1] == 'F' || d[1] == 'f'))
+        return BAD("PFM (floating point) is not read: there is no rule for its levels");
+    if (n >= 12 && !memcmp(d + 4, "ftyp", 4))
+        return BAD("HEIF or AVIF is not read: not a JPEG, PNG, BMP, PNM, TIFF or WebP image");
     return BAD("not a JPEG, PNG, BMP, PNM, TIFF or WebP image");
 }
 
@@ -216,8 +234,8 @@ static const char *among(const char *path, const char *const *ends) {
     return NULL;
 }
 int hpt__image_name(const char *path) {
-    static const char *const ends[] = {"jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "png", "apng", "bmp", "dib", "pbm", "pgm", "ppm", "pnm", "pam",
-                                       "tif", "tiff",
+    static const char *const ends[] = {"jpg",  "jpeg", "jpe", "jfif", "jif", "jfi", "png", "apng", "bmp",
+                                       "dib",  "pbm",  "pgm", "ppm",  "pnm", "pam", "tif", "tiff",
 #ifdef HPT_HAVE_WEBP
                                        "webp",
 #endif
@@ -229,10 +247,11 @@ const char *hpt__image_unread(const char *path) {
 #ifndef HPT_HAVE_WEBP
         "webp",
 #endif
-        "gif", "heic", "heif", "hif", "avif", "avifs", "jp2", "j2k", "j2c", "jpx", "jpf", "jpm", "jxl", "jxr", "wdp", "hdp", "jls", "psd", "psb", "tga", "dds", "exr", "hdr",
-        "pfm", "dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "sr2", "srf", "orf", "rw2", "raf", "pef", "srw", "raw", "svg", "svgz", "ico", "cur", "icns",
-        "pcx", "xcf", "kra", "eps", "wmf", "emf", "fits", "dcm", "dicom", "svs", "ndpi", "ecw", "sid", "qoi", "flif", "bpg", "ras", "sgi", "xbm", "xpm",
-        "mng", "jng", "iff", "lbm", NULL};
+        "gif",  "heic", "heif", "hif", "avif", "avifs", "jp2", "j2k", "j2c",  "jpx", "jpf",   "jpm", "jxl",  "jxr",
+        "wdp",  "hdp",  "jls",  "psd", "psb",  "tga",   "dds", "exr", "hdr",  "pfm", "dng",   "cr2", "cr3",  "crw",
+        "nef",  "nrw",  "arw",  "sr2", "srf",  "orf",   "rw2", "raf", "pef",  "srw", "raw",   "svg", "svgz", "ico",
+        "cur",  "icns", "pcx",  "xcf", "kra",  "eps",   "wmf", "emf", "fits", "dcm", "dicom", "svs", "ndpi", "ecw",
+        "sid",  "qoi",  "flif", "bpg", "ras",  "sgi",   "xbm", "xpm", "mng",  "jng", "iff",   "lbm", NULL};
     return among(path, ends);
 }
 int hpt__image_no_extension(const char *path) { return !extension(path); }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * TIFF and BigTIFF, first image of the file. The directory is read here, once, whatever the compression: it decides layout, colours and limits.
- * Uncompressed strips and tiles are taken straight from the file, deflate is zlib's; for all else libtiff serves as a codec, and as nothing more.
- * Pixels as Pillow: RGB, alpha and CMYK of 16 bits by their high byte, fewer bits scaled, palettes by their high byte, premultiplied colours divided
- * by alpha. Gray of 9 to 16 bits is scaled (Pillow clips it at 255, so nearly white). */
+ * TIFF and BigTIFF, first image of the file. The directory is read here, once, whatever the compression: it decides
+ * layout, colours and limits. Uncompressed strips and tiles are taken straight from the file, deflate is zlib's; for
+ * all else libtiff serves as a codec, and as nothing more. Pixels as Pillow: RGB, alpha and CMYK of 16 bits by their
+ * high byte, fewer bits scaled, palettes by their high byte, premultiplied colours divided by alpha. Gray of 9 to 16
+ * bits is scaled (Pillow clips it at 255, so nearly white). */
 #define _GNU_SOURCE
 #include "data/image.h"
 #include "core/alloc.h"
@@ -16,25 +17,45 @@
 
 #define BAD(...) hpt__fail(HPT_ERR_DATA, "TIFF: " __VA_ARGS__)
 enum {
-    WIDTH = 256, HEIGHT = 257, BITS = 258, COMPRESSION = 259, PHOTOMETRIC = 262, FILL_ORDER = 266, STRIP_OFFSETS = 273, ORIENTATION = 274, SAMPLES = 277,
-    STRIP_ROWS = 278, STRIP_BYTES = 279, PLANAR = 284, PREDICTOR = 317, COLOURS = 320, TILE_WIDTH = 322, TILE_HEIGHT = 323, TILE_OFFSETS = 324, TILE_BYTES = 325, EXTRA = 338,
+    WIDTH = 256,
+    HEIGHT = 257,
+    BITS = 258,
+    COMPRESSION = 259,
+    PHOTOMETRIC = 262,
+    FILL_ORDER = 266,
+    STRIP_OFFSETS = 273,
+    ORIENTATION = 274,
+    SAMPLES = 277,
+    STRIP_ROWS = 278,
+    STRIP_BYTES = 279,
+    PLANAR = 284,
+    PREDICTOR = 317,
+    COLOURS = 320,
+    TILE_WIDTH = 322,
+    TILE_HEIGHT = 323,
+    TILE_OFFSETS = 324,
+    TILE_BYTES = 325,
+    EXTRA = 338,
     FORMAT = 339
 };
 enum { WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK = 5, YCBCR };
 enum { LZW = 5, JPEG = 7, DEFLATE = 8, PACKBITS = 32773, OLD_DEFLATE = 32946, LZMA = 34925, ZSTD = 50000 };
 enum { MAX_SAMPLES = 8, MAX_ENTRIES = 32, MAX_JPEG_BLOCKS = 16384 };
 
-typedef struct array { uint64_t count; size_t at; int size; } array;       /* values of a tag: where they lie in the file, bytes of each */
+/* values of a tag: where they lie in the file, bytes of each */
+typedef struct array { uint64_t count; size_t at; int size; } array;
 typedef struct tiff {
     const uint8_t *d;
     size_t n;
     int big_endian, big;
-    uint64_t w, h, bits, compression, photometric, fill, orientation, samples, rows, planar, predictor, tile_w, tile_h, extra, format;
+    uint64_t w, h, bits, compression, photometric, fill, orientation, samples, rows, planar, predictor, tile_w, tile_h,
+        extra, format;
     array offsets, bytes, colours, extras;
     int tiled, planes;
     size_t entry, entries[MAX_ENTRIES];             /* bytes of an entry of the directory; where the needed ones lie */
     int n_entries;
-    uint64_t bw, bh, across, down, row, block;      /* a strip or tile: pixels; blocks of a plane; bytes of its row, of one plane of it */
+    uint64_t bw, bh, across, down;      /* a strip or tile: pixels; how many make a plane */
+    uint64_t row, block;                /* bytes of its row, and of one plane of it */
 } tiff;
 
 static uint64_t value(const tiff *t, size_t at, int size) {
@@ -42,25 +63,30 @@ static uint64_t value(const tiff *t, size_t at, int size) {
     for (int i = 0; i < size; i++) v |= (uint64_t)t->d[at + (size_t)i] << 8 * (t->big_endian ? size - 1 - i : i);
     return v;
 }
-static uint64_t item(const tiff *t, const array *a, uint64_t i) { return value(t, a->at + (size_t)i * (size_t)a->size, a->size); }
+static uint64_t item(const tiff *t, const array *a, uint64_t i) {
+    return value(t, a->at + (size_t)i * (size_t)a->size, a->size);
+}
 
 static int type_size(uint64_t type) {
     static const uint8_t size[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8};
     return type < sizeof size ? size[type] : 0;
 }
 
-/* The tags that decide pixels, ours and those of the codecs: fax options, predictor, JPEG tables, YCbCr. All others are passed over, here and by
- * libtiff, so that none of them costs anything. */
+/* The tags that decide pixels, ours and those of the codecs: fax options, predictor, JPEG tables, YCbCr. All others are
+ * passed over, here and by libtiff, so that none of them costs anything. */
 static int needed(uint64_t tag) {
-    static const uint16_t tags[MAX_ENTRIES] = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS,
-                                               STRIP_BYTES, PLANAR, 292, 293, PREDICTOR, COLOURS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT,
-                                               347, 529, 530, 531, 532};
+    static const uint16_t tags[MAX_ENTRIES] = {
+        WIDTH,       HEIGHT,  BITS,       COMPRESSION, PHOTOMETRIC,  FILL_ORDER, STRIP_OFFSETS,
+        ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES, PLANAR,       292,        293,
+        PREDICTOR,   COLOURS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA,
+        FORMAT,      347,     529,        530,         531,          532};
     for (int i = 0; i < MAX_ENTRIES && tags[i]; i++)
         if (tags[i] == tag) return i;
     return -1;
 }
 
-/* Calls back for each needed entry of the first directory whose values lie in the file. Together they may not name much more than the file holds. */
+/* Calls back for each needed entry of the first directory whose values lie in the file. Together they may not name much
+ * more than the file holds. */
 typedef hpt_status (*on_tag)(tiff *t, uint64_t tag, const array *a);
 static hpt_status directory(tiff *t, on_tag fn) {
     t->big_endian = t->d[0] == 'M';
@@ -69,7 +95,8 @@ static hpt_status directory(tiff *t, on_tag fn) {
     uint64_t total = 0, seen = 0;
     t->entry = t->big ? 20 : 12;
     if (t->n < header + head) return BAD("cut");
-    if (t->big && (value(t, 4, 2) != 8 || value(t, 6, 2))) return BAD("BigTIFF with offsets of %u bytes", (unsigned)value(t, 4, 2));
+    if (t->big && (value(t, 4, 2) != 8 || value(t, 6, 2)))
+        return BAD("BigTIFF with offsets of %u bytes", (unsigned)value(t, 4, 2));
     uint64_t at = value(t, t->big ? 8 : 4, (int)word), tags;
     if (at < header || at > t->n - head) return BAD("the directory lies outside the file");
     tags = value(t, (size_t)at, (int)head);
@@ -79,8 +106,10 @@ static hpt_status directory(tiff *t, on_tag fn) {
         uint64_t tag = value(t, e, 2), count = value(t, e + 4, (int)word);
         array a = {count, 0, type_size(value(t, e + 2, 2))};
         int index = needed(tag);
-        if (index < 0 || !a.size || !count || count > t->n / (uint64_t)a.size) continue;      /* values outside of the file: as if it were not there */
-        uint64_t bytes = count * (uint64_t)a.size, where = bytes > word ? value(t, e + 4 + word, (int)word) : e + 4 + word;
+        if (index < 0 || !a.size || !count || count > t->n / (uint64_t)a.size)
+            continue; /* values outside of the file: as if it were not there */
+        uint64_t bytes = count * (uint64_t)a.size,
+                 where = bytes > word ? value(t, e + 4 + word, (int)word) : e + 4 + word;
         if (where > t->n || bytes > t->n - where) continue;
         if (seen >> index & 1) return BAD("tag %llu stands there twice", (unsigned long long)tag);
         total += bytes;
@@ -111,7 +140,8 @@ static hpt_status image_tag(tiff *t, uint64_t tag, const array *a) {
     case BITS:
     case FORMAT:
         *(tag == BITS ? &t->bits : &t->format) = v;
-        if (a->count > MAX_SAMPLES) return BAD("%llu samples a pixel, up to %d are read", (unsigned long long)a->count, MAX_SAMPLES);
+        if (a->count > MAX_SAMPLES)
+            return BAD("%llu samples a pixel, up to %d are read", (unsigned long long)a->count, MAX_SAMPLES);
         for (uint64_t i = 1; i < a->count; i++)
             if (item(t, a, i) != v) return BAD("samples of different %s", tag == BITS ? "bits" : "formats");
         return HPT_OK;
@@ -139,10 +169,13 @@ static void unless(uint64_t *v, uint64_t preset) { if (*v == UINT64_MAX) *v = pr
 
 /* Which kinds of pixels are read. */
 static hpt_status pixel_kind(tiff *t) {
-    static const char *const formats[] = {"unknown", "unsigned", "signed", "floating-point", "untyped", "complex", "complex"};
+    static const char *const formats[] = {"unknown", "unsigned", "signed", "floating-point",
+                                          "untyped", "complex",  "complex"};
     unsigned long long p = t->photometric, s = t->samples, b = t->bits;
-    if (t->format != 1 && t->format != 4 && !(t->format == 2 && b == 8 && p <= BLACK_IS_0))      /* signed bytes: as Pillow, as if unsigned */
-        return BAD("%s samples of %llu bits are not read: convert the images to 8 bits", t->format < 7 ? formats[t->format] : formats[0], b);
+    if (t->format != 1 && t->format != 4 &&
+        !(t->format == 2 && b == 8 && p <= BLACK_IS_0)) /* signed bytes: as Pillow, as if unsigned */
+        return BAD("%s samples of %llu bits are not read: convert the images to 8 bits",
+                   t->format < 7 ? formats[t->format] : formats[0], b);
     if (!s || s > MAX_SAMPLES) return BAD("%llu samples a pixel, up to %d are read", s, MAX_SAMPLES);
     if (p == RGB ? s < 3 : p == CMYK ? s < 4 : p == YCBCR ? s != 3 && s != 1 : p > PALETTE)
         return BAD("%llu samples of photometric interpretation %llu are not supported", s, p);
@@ -155,7 +188,8 @@ static hpt_status pixel_kind(tiff *t) {
 }
 static hpt_status layout(tiff *t) {
     if (t->tiled) {
-        if (t->tile_w == UINT64_MAX || t->tile_h == UINT64_MAX || !t->tile_w || !t->tile_h || t->tile_w > 65535 || t->tile_h > 65535)
+        if (t->tile_w == UINT64_MAX || t->tile_h == UINT64_MAX || !t->tile_w || !t->tile_h || t->tile_w > 65535 ||
+            t->tile_h > 65535)
             return BAD("tiles without a size");
         t->bw = t->tile_w;
         t->bh = t->tile_h;
@@ -170,20 +204,23 @@ static hpt_status layout(tiff *t) {
     t->row = (t->bw * t->bits * (t->samples / (uint64_t)t->planes) + 7) / 8;
     t->block = t->row * t->bh;
     uint64_t blocks = t->across * t->down * (uint64_t)t->planes;
-    if (t->offsets.count < blocks) return BAD("%llu %s do not make %llux%llu pixels", (unsigned long long)t->offsets.count, t->tiled ? "tiles" : "strips",
-                                              (unsigned long long)t->w, (unsigned long long)t->h);
-    if (t->bytes.count ? t->bytes.count < blocks : t->compression != 1 && blocks > 1) return BAD("%llu byte counts for %llu strips or tiles",
-                                                                                  (unsigned long long)t->bytes.count, (unsigned long long)blocks);
-    if (t->compression == JPEG && blocks > MAX_JPEG_BLOCKS) return BAD("%llu JPEG strips or tiles", (unsigned long long)blocks);
+    if (t->offsets.count < blocks)
+        return BAD("%llu %s do not make %llux%llu pixels", (unsigned long long)t->offsets.count,
+                   t->tiled ? "tiles" : "strips", (unsigned long long)t->w, (unsigned long long)t->h);
+    if (t->bytes.count ? t->bytes.count < blocks : t->compression != 1 && blocks > 1)
+        return BAD("%llu byte counts for %llu strips or tiles", (unsigned long long)t->bytes.count,
+                   (unsigned long long)blocks);
+    if (t->compression == JPEG && blocks > MAX_JPEG_BLOCKS)
+        return BAD("%llu JPEG strips or tiles", (unsigned long long)blocks);
     return HPT_OK;
 }
 
 #ifdef HPT_HAVE_TIFF
 /* Codecs that libtiff may have and whose work and memory the size of the pixels bounds. */
 static const char *codec(uint64_t compression) {
-    static const struct { int number; const char *name; } names[] = {
-        {2, "CCITT RLE"}, {3, "CCITT G3"}, {4, "CCITT G4"}, {LZW, "LZW"}, {JPEG, "JPEG"}, {32771, "CCITT RLE"}, {PACKBITS, "PackBits"},
-        {LZMA, "LZMA"}, {ZSTD, "Zstandard"}, {50001, "WebP"}};
+    static const struct { int number; const char *name; } names[] =
+        {{2, "CCITT RLE"},     {3, "CCITT G3"},        {4, "CCITT G4"}, {LZW, "LZW"},        {JPEG, "JPEG"},
+                 {32771, "CCITT RLE"}, {PACKBITS, "PackBits"}, {LZMA, "LZMA"},  {ZSTD, "Zstandard"}, {50001, "WebP"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if ((uint64_t)names[i].number == compression) return names[i].name;
     return NULL;
@@ -192,7 +229,8 @@ static const char *codec(uint64_t compression) {
 
 /* Bytes that the file has of block i (of which it may say nothing if there is one), and whether that is all of them. */
 static const uint8_t *stored(const tiff *t, uint64_t i, uint64_t preset, uint64_t *bytes, int *whole) {
-    uint64_t at = item(t, &t->offsets, i), left = at < t->n ? t->n - at : 0, named = t->bytes.count ? item(t, &t->bytes, i) : preset < left ? preset : left;
+    uint64_t at = item(t, &t->offsets, i), left = at < t->n ? t->n - at : 0, named = preset < left ? preset : left;
+    if (t->bytes.count) named = item(t, &t->bytes, i);
     *bytes = named < left ? named : left;
     *whole = named <= left;
     return t->d + (left ? at : 0);
@@ -204,10 +242,12 @@ static hpt_status windows(const tiff *t, hpt__image_info *info) {
         uint64_t bytes, window = 0;
         int whole;
         const uint8_t *p = stored(t, i, UINT64_MAX, &bytes, &whole);
-        HPT_TRY(t->compression == LZMA ? hpt__xz_window(p, (size_t)bytes, &window) : hpt__zstd_window(p, (size_t)bytes, &window));
+        HPT_TRY(t->compression == LZMA ? hpt__xz_window(p, (size_t)bytes, &window)
+                                       : hpt__zstd_window(p, (size_t)bytes, &window));
         if (window > info->window) info->window = window;
     }
-    if (info->window > 8u << 20) return BAD("compressed with a window of %llu MiB, up to 8 are read", (unsigned long long)info->window >> 20);
+    if (info->window > 8u << 20)
+        return BAD("compressed with a window of %llu MiB, up to 8 are read", (unsigned long long)info->window >> 20);
     if (info->window) info->window += 1 << 20;              /* and the decoder itself */
     return HPT_OK;
 }
@@ -215,8 +255,23 @@ static hpt_status windows(const tiff *t, hpt__image_info *info) {
 
 static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim, hpt__image_info *info, tiff *t) {
     const uint64_t no = UINT64_MAX;
-    *t = (tiff){.d = d, .n = n, .w = no, .h = no, .bits = no, .compression = no, .photometric = no, .fill = no, .orientation = no, .samples = no, .rows = no,
-                .planar = no, .predictor = no, .tile_w = no, .tile_h = no, .extra = no, .format = no};
+    *t = (tiff){.d = d,
+                .n = n,
+                .w = no,
+                .h = no,
+                .bits = no,
+                .compression = no,
+                .photometric = no,
+                .fill = no,
+                .orientation = no,
+                .samples = no,
+                .rows = no,
+                .planar = no,
+                .predictor = no,
+                .tile_w = no,
+                .tile_h = no,
+                .extra = no,
+                .format = no};
     HPT_TRY(directory(t, image_tag));
     unless(&t->bits, 1);
     unless(&t->compression, 1);
@@ -234,20 +289,24 @@ static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim
 #ifdef HPT_HAVE_TIFF
     if (!own && !codec(t->compression))
         return BAD("compression %llu is not supported (convert the images to PNG)", (unsigned long long)t->compression);
-    if (!own && !TIFFIsCODECConfigured((uint16_t)t->compression)) return BAD("%s compression is not in this libtiff", codec(t->compression));
+    if (!own && !TIFFIsCODECConfigured((uint16_t)t->compression))
+        return BAD("%s compression is not in this libtiff", codec(t->compression));
 #else
     if (!own)
-        return BAD("compression %llu is not supported in a build without libtiff (convert the images to PNG)", (unsigned long long)t->compression);
+        return BAD("compression %llu is not supported in a build without libtiff (convert the images to PNG)",
+                   (unsigned long long)t->compression);
     if (t->photometric == YCBCR && t->samples == 3) return BAD("YCbCr is not supported in a build without libtiff");
 #endif
     if (!t->offsets.count) return BAD("no image data");
     if (t->compression != 1 && own && t->predictor != 1 && (t->predictor != 2 || (t->bits != 8 && t->bits != 16)))
-        return BAD("predictor %llu for %llu bits is not supported", (unsigned long long)t->predictor, (unsigned long long)t->bits);
+        return BAD("predictor %llu for %llu bits is not supported", (unsigned long long)t->predictor,
+                   (unsigned long long)t->bits);
     HPT_TRY(pixel_kind(t));
     HPT_TRY(layout(t));
     /* beside the pixels: one block of all planes, once from the file and once unpacked */
-    if (t->block * (uint64_t)t->planes > hpt__image_budget(n, info) - 2 * n - 3 * t->w * t->h) return BAD("strips or tiles of %llux%llu are far larger than the image",
-                                                                                            (unsigned long long)t->bw, (unsigned long long)t->bh);
+    if (t->block * (uint64_t)t->planes > hpt__image_budget(n, info) - 2 * n - 3 * t->w * t->h)
+        return BAD("strips or tiles of %llux%llu are far larger than the image", (unsigned long long)t->bw,
+                   (unsigned long long)t->bh);
 #ifdef HPT_HAVE_TIFF
     if (t->compression == LZMA || t->compression == ZSTD) HPT_TRY(windows(t, info));
 #endif
@@ -259,7 +318,8 @@ static hpt_status parse(const uint8_t *d, size_t n, const hpt__image_limits *lim
 static int alpha_sample(const tiff *t, uint64_t *at) {
     *at = t->photometric == RGB ? 3 : 1;
     if ((t->photometric != RGB && t->photometric > BLACK_IS_0) || t->samples <= *at) return 0;
-    if (!t->extras.count) return t->photometric == RGB && t->samples == 4 ? 2 : 0;       /* a file that does not say: as Pillow */
+    if (!t->extras.count)
+        return t->photometric == RGB && t->samples == 4 ? 2 : 0; /* a file that does not say: as Pillow */
     return t->extra == 1 ? 1 : t->extra == 2 || t->extra == 999 ? 2 : 0;                /* 999: Corel Draw */
 }
 
@@ -281,7 +341,7 @@ int hpt__exif_orientation(const uint8_t *d, size_t n) {
     return t.orientation >= 1 && t.orientation <= 8 ? (int)t.orientation : 1;
 }
 
-/* ---- blocks: a strip or a tile of one plane as the codec leaves it, samples of 16 bits in the order of `swapped` ---- */
+/* ---- blocks: a strip or a tile of one plane as the codec leaves it ---- */
 
 typedef struct source {
     const tiff *t;
@@ -324,7 +384,8 @@ static void zput(void *s, void *p) {
     (void)s;
     hpt__free(p);
 }
-/* zlib, and differences of neighbours summed up. libtiff is not asked because, with libdeflate, it does not notice a stream that ends early. */
+/* zlib, and differences of neighbours summed up. libtiff is not asked because, with libdeflate, it does not notice a
+ * stream that ends early. */
 static int inflated_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
     const tiff *t = s->t;
     z_stream z = {.zalloc = zget, .zfree = zput, .opaque = s};
@@ -345,7 +406,8 @@ static int inflated_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
             for (uint64_t k = step; k < t->row; k++) p[k] = (uint8_t)(p[k] + p[k - step]);
         else
             for (uint64_t k = step; k < t->row / 2; k++) {
-                unsigned lo = t->big_endian ? 1 : 0, v = p[2 * k + lo] + 256u * p[2 * k + 1 - lo] + p[2 * (k - step) + lo] + 256u * p[2 * (k - step) + 1 - lo];
+                unsigned lo = t->big_endian ? 1 : 0, v = p[2 * k + lo] + 256u * p[2 * k + 1 - lo] +
+                                                         p[2 * (k - step) + lo] + 256u * p[2 * (k - step) + 1 - lo];
                 p[2 * k + lo] = (uint8_t)v;
                 p[2 * k + 1 - lo] = (uint8_t)(v >> 8);
             }
@@ -355,14 +417,17 @@ static int inflated_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
 }
 
 #ifdef HPT_HAVE_TIFF
-/* libtiff's file: ours, with a header that leads to a directory of the needed entries alone, which lies behind the last byte. */
+/* libtiff's file: ours, with a header that leads to a directory of the needed entries alone, which lies behind the last
+ * byte. */
 static void make_directory(source *s) {
     const tiff *t = s->t;
     size_t header = t->big ? 16 : 8, word = t->big ? 8 : 4, head = t->big ? 8 : 2;
     memcpy(s->header, t->d, header);
-    for (size_t i = 0; i < word; i++) s->header[header - word + i] = (uint8_t)(t->n >> 8 * (t->big_endian ? word - 1 - i : i));
+    for (size_t i = 0; i < word; i++)
+        s->header[header - word + i] = (uint8_t)(t->n >> 8 * (t->big_endian ? word - 1 - i : i));
     s->directory[t->big_endian ? head - 1 : 0] = (uint8_t)t->n_entries;
-    for (int i = 0; i < t->n_entries; i++) memcpy(s->directory + head + t->entry * (size_t)i, t->d + t->entries[i], t->entry);
+    for (int i = 0; i < t->n_entries; i++)
+        memcpy(s->directory + head + t->entry * (size_t)i, t->d + t->entries[i], t->entry);
     s->header_n = header;
     s->directory_n = head + t->entry * (size_t)t->n_entries + word;
 }
@@ -370,9 +435,12 @@ static tmsize_t take(thandle_t h, void *to, tmsize_t bytes) {
     source *s = h;
     tmsize_t done = 0;
     while (done < bytes && s->pos < s->t->n + s->directory_n) {
-        uint64_t n = s->t->n, at = s->pos, end = at < s->header_n ? s->header_n : at < n ? n : n + s->directory_n, k = end - at;
-        if (k > (uint64_t)(bytes - done)) k = (uint64_t)(bytes - done);
-        memcpy((uint8_t *)to + done, at < s->header_n ? s->header + at : at < n ? s->t->d + at : s->directory + (at - n), (size_t)k);
+        uint64_t n = s->t->n, at = s->pos, end = n + s->directory_n;
+        const uint8_t *from = s->directory + (at < n ? 0 : at - n);
+        if (at < n) from = s->t->d + at, end = n;
+        if (at < s->header_n) from = s->header + at, end = s->header_n;
+        uint64_t k = end - at < (uint64_t)(bytes - done) ? end - at : (uint64_t)(bytes - done);
+        memcpy((uint8_t *)to + done, from, (size_t)k);
         s->pos += k;
         done += (tmsize_t)k;
     }
@@ -416,8 +484,9 @@ static int same_view(source *s) {
     TIFFGetFieldDefaulted(s->tif, TIFFTAG_PLANARCONFIG, &planar);
     TIFFGetFieldDefaulted(s->tif, TIFFTAG_COMPRESSION, &compression);
     int has = TIFFGetField(s->tif, TIFFTAG_PHOTOMETRIC, &photometric);
-    return w == t->w && h == t->h && bits == t->bits && samples == t->samples && planar == t->planar && compression == t->compression &&
-           (!has || photometric == t->photometric) && !TIFFIsTiled(s->tif) == !t->tiled && (!t->tiled || (tw == t->tile_w && th == t->tile_h));
+    return w == t->w && h == t->h && bits == t->bits && samples == t->samples && planar == t->planar &&
+           compression == t->compression && (!has || photometric == t->photometric) &&
+           !TIFFIsTiled(s->tif) == !t->tiled && (!t->tiled || (tw == t->tile_w && th == t->tile_h));
 }
 static hpt_status open_codec(source *s, uint64_t budget) {
     TIFFOpenOptions *o = TIFFOpenOptionsAlloc();
@@ -431,11 +500,13 @@ static hpt_status open_codec(source *s, uint64_t budget) {
     if (!s->tif && strcasestr(s->text, "out of memory")) return hpt__fail_memory(0);
     if (!s->tif) return BAD("%s", s->text[0] ? s->text : "the directory is damaged");
     if (!same_view(s)) return BAD("two readings of the directory differ");
-    if (s->t->compression == JPEG && s->t->photometric == YCBCR && s->t->planar == 1) TIFFSetField(s->tif, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+    if (s->t->compression == JPEG && s->t->photometric == YCBCR && s->t->planar == 1)
+        TIFFSetField(s->tif, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
     return HPT_OK;
 }
 
-/* The codec gets the bytes of the block that the file has, and nothing is copied (but where it would reverse bits in place). */
+/* The codec gets the bytes of the block that the file has, and nothing is copied (but where it would reverse bits in
+ * place). */
 static int packed_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
     const tiff *t = s->t;
     uint64_t bytes;
@@ -453,7 +524,8 @@ static int packed_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
     memcpy(&in, &from, sizeof in);
     int done = TIFFReadFromUserBuffer(s->tif, (uint32_t)i, in, (tmsize_t)bytes, to, (tmsize_t)want);
     hpt__free(copy);
-    int strict = t->compression == LZW || t->compression == PACKBITS || t->compression == LZMA || t->compression == ZSTD;
+    int strict =
+        t->compression == LZW || t->compression == PACKBITS || t->compression == LZMA || t->compression == ZSTD;
     return done && (whole || strict);           /* the others make up what a stream that ends early lacks */
 }
 
@@ -461,7 +533,8 @@ static int packed_block(source *s, uint64_t i, uint8_t *to, uint64_t want) {
 static int ycbcr_block(source *s, uint64_t i, uint64_t rows, uint32_t *abgr, uint8_t *to) {
     const tiff *t = s->t;
     uint64_t x = i % t->across * t->bw, y = i / t->across * t->bh, h = t->tiled ? t->bh : rows;
-    int ok = t->tiled ? TIFFReadRGBATileExt(s->tif, (uint32_t)x, (uint32_t)y, abgr, 1) : TIFFReadRGBAStripExt(s->tif, (uint32_t)y, abgr, 1);
+    int ok = t->tiled ? TIFFReadRGBATileExt(s->tif, (uint32_t)x, (uint32_t)y, abgr, 1)
+                      : TIFFReadRGBAStripExt(s->tif, (uint32_t)y, abgr, 1);
     for (uint64_t r = 0; ok && r < h; r++)
         for (uint64_t c = 0; c < t->bw; c++) {
             uint32_t v = abgr[(h - 1 - r) * t->bw + c];
@@ -494,10 +567,15 @@ static void unpack(const tiff *t, const uint8_t *p, int swapped, uint64_t count,
     }
 }
 
-static uint8_t divided(int v, int a) { return (uint8_t)(!a ? 0 : a == 255 || v * 255 / a > 255 ? (a == 255 ? v : 255) : v * 255 / a); }
+/* A colour that was multiplied by its alpha. */
+static uint8_t divided(int v, int a) {
+    if (!a) return 0;
+    return (uint8_t)(v * 255 / a > 255 ? 255 : v * 255 / a);
+}
 
 /* A row of samples to RGB. */
-static void convert(const tiff *t, const uint8_t *line, uint64_t count, hpt__alpha ground, const uint8_t *palette, uint8_t *rgb) {
+static void convert(const tiff *t, const uint8_t *line, uint64_t count, hpt__alpha ground, const uint8_t *palette,
+                    uint8_t *rgb) {
     uint64_t at, n = t->samples;
     int alpha = alpha_sample(t, &at);
     for (uint64_t x = 0; x < count; x++, line += n, rgb += 3) {
@@ -524,13 +602,15 @@ static void read_palette(const tiff *t, uint8_t *rgb) {
         for (uint64_t c = 0; c < 3; c++) rgb[3 * i + c] = (uint8_t)(item(t, &t->colours, c * n + i) >> shift);
 }
 
-static hpt_status read_blocks(source *s, const hpt__image_limits *lim, uint8_t *buf, uint8_t *line, uint32_t *abgr, uint8_t *rgb, int *cut) {
+static hpt_status read_blocks(source *s, const hpt__image_limits *lim, uint8_t *buf, uint8_t *line, uint32_t *abgr,
+                              uint8_t *rgb, int *cut) {
     const tiff *t = s->t;
     uint8_t palette[768];
     uint64_t per_plane = t->across * t->down, samples = t->samples / (uint64_t)t->planes;
     if (t->photometric == PALETTE) read_palette(t, palette);
     for (uint64_t i = 0; i < per_plane; i++) {
-        uint64_t x0 = i % t->across * t->bw, y0 = i / t->across * t->bh, w = t->w - x0 < t->bw ? t->w - x0 : t->bw, h = t->h - y0 < t->bh ? t->h - y0 : t->bh;
+        uint64_t x0 = i % t->across * t->bw, y0 = i / t->across * t->bh, w = t->w - x0 < t->bw ? t->w - x0 : t->bw,
+                 h = t->h - y0 < t->bh ? t->h - y0 : t->bh;
         memset(buf, 0, (size_t)t->block * (size_t)t->planes);
         for (int p = 0; p < t->planes; p++) {
             uint64_t block = i + (uint64_t)p * per_plane, want = t->tiled ? t->block : t->row * h;
@@ -550,7 +630,8 @@ static hpt_status read_blocks(source *s, const hpt__image_limits *lim, uint8_t *
             if (s->text[0] && !lim->accept_cut) return BAD("%s", s->text);
 #endif
             if (lim->accept_cut) continue;
-            return BAD("damaged or cut, pixels of %s %llu are missing", t->tiled ? "tile" : "strip", (unsigned long long)i);
+            return BAD("damaged or cut, pixels of %s %llu are missing", t->tiled ? "tile" : "strip",
+                       (unsigned long long)i);
         }
         for (uint64_t y = 0; y < h; y++) {
             uint8_t *out = rgb + ((y0 + y) * t->w + x0) * 3;
@@ -559,14 +640,16 @@ static hpt_status read_blocks(source *s, const hpt__image_limits *lim, uint8_t *
                 continue;
             }
             for (int p = 0; p < t->planes; p++)
-                unpack(t, buf + (uint64_t)p * t->block + y * t->row, s->swapped, w * samples, line + p, (uint64_t)t->planes);
+                unpack(t, buf + (uint64_t)p * t->block + y * t->row, s->swapped, w * samples, line + p,
+                       (uint64_t)t->planes);
             convert(t, line, w, lim->alpha, palette, out);
         }
     }
     return HPT_OK;
 }
 
-hpt_status hpt__tiff_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__tiff_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                            uint8_t *rgb, int *cut) {
     tiff t;
     hpt__image_info again = *info;
     HPT_TRY(parse(d, n, lim, &again, &t));
@@ -577,7 +660,8 @@ hpt_status hpt__tiff_decode(const uint8_t *d, size_t n, const hpt__image_limits 
 #ifdef HPT_HAVE_TIFF
     if (t.photometric == YCBCR && t.samples == 3 && t.compression != JPEG) {
         for (uint64_t i = 0; i < t.across * t.down; i++)        /* libtiff reads these itself */
-            if (!t.bytes.count || item(&t, &t.offsets, i) > n || item(&t, &t.bytes, i) > n - item(&t, &t.offsets, i)) return BAD("cut, pixels of block %llu are missing", (unsigned long long)i);
+            if (!t.bytes.count || item(&t, &t.offsets, i) > n || item(&t, &t.bytes, i) > n - item(&t, &t.offsets, i))
+                return BAD("cut, pixels of block %llu are missing", (unsigned long long)i);
         if (!(abgr = hpt__alloc((size_t)(t.bw * t.bh) * 4))) return hpt__fail_memory((size_t)(t.bw * t.bh) * 4);
     }
     if (codec(t.compression) || abgr) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * WebP by libwebp: lossy, lossless, with alpha; of an animation the first frame, on a canvas without colour, as Pillow shows it. The chunks are
- * walked here; libwebp sees one frame. */
+ * WebP by libwebp: lossy, lossless, with alpha; of an animation the first frame, on a canvas without colour, as Pillow
+ * shows it. The chunks are walked here; libwebp sees one frame. */
 #include "data/image.h"
 #include "core/alloc.h"
 #include <string.h>
@@ -19,7 +19,8 @@ static hpt_status find_frame(const uint8_t *p, size_t n, frame *f) {
     const uint8_t *first = NULL;
     for (size_t at = 0; n - at >= 8;) {
         size_t len = le32(p + at + 4), have = n - at - 8;
-        int lossy = !memcmp(p + at, "VP8 ", 4), alpha = !memcmp(p + at, "ALPH", 4), image = lossy || !memcmp(p + at, "VP8L", 4);
+        int lossy = !memcmp(p + at, "VP8 ", 4), alpha = !memcmp(p + at, "ALPH", 4),
+            image = lossy || !memcmp(p + at, "VP8L", 4);
         if (len > have) {
             if (!image) return BAD("cut at byte %zu", at);
             len = have;
@@ -53,7 +54,8 @@ static hpt_status walk(const uint8_t *d, size_t n, const hpt__image_limits *lim,
     for (size_t at = 12; n - at >= 8;) {
         const uint8_t *p = d + at + 8;
         size_t len = le32(d + at + 4), have = n - at - 8;
-        int image = !memcmp(d + at, "VP8 ", 4) || !memcmp(d + at, "VP8L", 4) || !memcmp(d + at, "ALPH", 4), anmf = !memcmp(d + at, "ANMF", 4);
+        int image = !memcmp(d + at, "VP8 ", 4) || !memcmp(d + at, "VP8L", 4) || !memcmp(d + at, "ALPH", 4),
+            anmf = !memcmp(d + at, "ANMF", 4);
         if (len > have && !image && !anmf) {
             if (!found) return BAD("cut at byte %zu", at);
             break;
@@ -73,7 +75,8 @@ static hpt_status walk(const uint8_t *d, size_t n, const hpt__image_limits *lim,
             HPT_TRY(find_frame(p + 16, (len < have ? len : have) - 16, f));
             f->x = 2 * (int)le24(p);
             f->y = 2 * (int)le24(p + 3);
-            if (f->w != (int)le24(p + 6) + 1 || f->h != (int)le24(p + 9) + 1) return BAD("a frame differs from its header");
+            if (f->w != (int)le24(p + 6) + 1 || f->h != (int)le24(p + 9) + 1)
+                return BAD("a frame differs from its header");
             found = 1;
         } else if (image && !animated && !found) {
             HPT_TRY(find_frame(d + at, n - at, f));
@@ -86,7 +89,8 @@ static hpt_status walk(const uint8_t *d, size_t n, const hpt__image_limits *lim,
     f->unturned = exif && info->cut && lim->orient;
     if (f->unturned && !lim->accept_cut) return BAD("cut, the EXIF orientation is missing");
     if (!canvas) HPT_TRY(hpt__image_size((uint64_t)f->w, (uint64_t)f->h, lim, info));
-    if (f->w > info->w - f->x || f->h > info->h - f->y || (!animated && (f->w != info->w || f->h != info->h))) return BAD("the image does not fit its canvas");
+    if (f->w > info->w - f->x || f->h > info->h - f->y || (!animated && (f->w != info->w || f->h != info->h)))
+        return BAD("the image does not fit its canvas");
     info->alpha = f->alpha || animated;
     return HPT_OK;
 }
@@ -96,7 +100,8 @@ hpt_status hpt__webp_scan(const uint8_t *d, size_t n, const hpt__image_limits *l
     return walk(d, n, lim, info, &f);
 }
 
-hpt_status hpt__webp_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__webp_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                            uint8_t *rgb, int *cut) {
     frame f;
     hpt__image_info again = *info;
     WebPDecoderConfig c;
@@ -118,7 +123,8 @@ hpt_status hpt__webp_decode(const uint8_t *d, size_t n, const hpt__image_limits 
     if (code == VP8_STATUS_OUT_OF_MEMORY) st = hpt__fail_memory(0);
     else if (code != VP8_STATUS_OK) {
         *cut = 1;
-        if (!info->cut || !lim->accept_cut) st = info->cut ? BAD("cut, pixels are missing (truncated=accept takes what is there)") : BAD("damaged");
+        if (!info->cut || !lim->accept_cut)
+            st = info->cut ? BAD("cut, pixels are missing (truncated=accept takes what is there)") : BAD("damaged");
     }
     if (!st && rgba) hpt__image_flatten(rgba, w * h, lim->alpha, rgb);
     hpt__free(rgba);
@@ -132,7 +138,8 @@ hpt_status hpt__webp_scan(const uint8_t *d, size_t n, const hpt__image_limits *l
     (void)info;
     return hpt__fail(HPT_ERR_DATA, "WebP is not read in a build without libwebp");
 }
-hpt_status hpt__webp_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info, uint8_t *rgb, int *cut) {
+hpt_status hpt__webp_decode(const uint8_t *d, size_t n, const hpt__image_limits *lim, const hpt__image_info *info,
+                            uint8_t *rgb, int *cut) {
     (void)rgb;
     (void)cut;
     return hpt__webp_scan(d, n, lim, (hpt__image_info[]){*info});

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How much memory the decoders of LZMA (xz) and Zstandard will ask for: a stream names the size of its window, up to 4 GiB, whatever the size of the
- * pixels. libtiff does not bound it, so the headers are read here before. */
+ * How much memory the decoders of LZMA (xz) and Zstandard will ask for: a stream names the size of its window, up to 4
+ * GiB, whatever the size of the pixels. libtiff does not bound it, so the headers are read here before. */
 #include "data/image.h"
 #include <string.h>
 
@@ -16,7 +16,11 @@ hpt_status hpt__zstd_window(const uint8_t *p, size_t n, uint64_t *window) {
     static const uint8_t dictionary[] = {0, 1, 2, 4};
     if (n < 14 || memcmp(p, "\x28\xb5\x2f\xfd", 4)) return n < 14 ? HPT_OK : BAD("not a Zstandard frame");
     size_t at = 5 + dictionary[p[4] & 3], bytes = (size_t)1 << (p[4] >> 6);
-    if (p[4] & 32) *window = little(p + at, bytes == 1 ? 1 : bytes < 9 ? bytes : 8) + (bytes == 2 ? 256 : 0);      /* one segment: its size */
+    if (p[4] & 32)
+        *window = little(p + at, bytes == 1  ? 1
+                                 : bytes < 9 ? bytes
+                                             : 8) +
+                  (bytes == 2 ? 256 : 0); /* one segment: its size */
     else *window = ((uint64_t)1 << (10 + (p[5] >> 3))) / 8 * (8 + (p[5] & 7u));
     return HPT_OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Image operations on 8-bit RGB with Pillow's semantics (bit for bit up to Pillow 12.2; blur too on the pinned version). Sizes in pixels. */
+ * Image operations on 8-bit RGB with Pillow's semantics (bit for bit up to Pillow 12.2; blur too on the pinned
+ * version). Sizes in pixels. */
 #ifndef HPT__TRANSFORM_H
 #define HPT__TRANSFORM_H
 #include "core/status.h"
@@ -9,10 +10,14 @@ typedef struct hpt__work { void *p[8]; size_t cap[8]; } hpt__work;
 void *hpt__work_get(hpt__work *w, int slot, size_t bytes);     /* NULL when out of memory */
 void hpt__work_fini(hpt__work *w);
 
-/* out (oh,ow,3) = the box (x,y,bw,bh) of img (h,w,3), cut out and then resized: triangle filter, support scaled when shrinking. */
-hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, uint8_t *out, int ow, int oh);
-/* Only the part (px,py,ow,oh) of that box resized to (rh,rw): the same bits, at the cost of the part, however long the whole would be. w: width of img. */
-hpt_status hpt__resize_part(hpt__work *wk, const uint8_t *img, int w, int x, int y, int bw, int bh, int rw, int rh, int px, int py, int ow, int oh, uint8_t *out);
+/* out (oh,ow,3) = the box (x,y,bw,bh) of img (h,w,3), cut out and then resized: triangle filter, support scaled when
+ * shrinking. */
+hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, uint8_t *out,
+                       int ow, int oh);
+/* Only the part (px,py,ow,oh) of that box resized to (rh,rw): the same bits, at the cost of the part, however long the
+ * whole would be. w: width of img. */
+hpt_status hpt__resize_part(hpt__work *wk, const uint8_t *img, int w, int x, int y, int bw, int bh, int rw, int rh,
+                            int px, int py, int ow, int oh, uint8_t *out);
 void hpt__brightness(uint8_t *img, size_t pixels, float factor);
 void hpt__contrast(uint8_t *img, size_t pixels, float factor);
 void hpt__saturation(uint8_t *img, size_t pixels, float factor);
