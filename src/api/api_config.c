@@ -4,7 +4,6 @@
 #include "core/alloc.h"
 #include "core/json.h"
 #include "core/number.h"
-#include <stdlib.h>
 #include <string.h>
 
 uint32_t hpt_version(void) { return HPT_VERSION_MAJOR * 10000 + HPT_VERSION_MINOR * 100 + HPT_VERSION_PATCH; }
