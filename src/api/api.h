@@ -4,7 +4,7 @@
 #define HPT__API_H
 #include "core/context.h"
 #include "core/options.h"
-#include <jansson.h>
+#include "core/result.h"
 
 struct hpt_config { hpt__handle handle; hpt__options o; };
 typedef struct hpt__array_out { const char *name; float *x; uint64_t count; } hpt__array_out;

@@ -125,15 +125,15 @@ hpt_status hpt_config_json(const hpt_config *cfg, const char *stage, char *buf, 
     char letter, text[4100];
     CHECK(cfg, CONFIG);
     HPT_TRY(stage_of(stage, &letter));
-    json_t *j = json_object();
+    json_t *j = hpt__json_begin();
     for (int i = 0; i < HPT__OPT_COUNT; i++) {
         if (!hpt__options_applies(i, letter)) continue;
         hpt__options_get(&cfg->o, hpt__options_key(i), text, sizeof text, NULL);
         json_t *v = hpt__options_type(i) == HPT_OPTION_INT ? json_integer(hpt__opt_i(&cfg->o, i))
-                    : hpt__options_type(i) == HPT_OPTION_FLOAT ? json_real(hpt__opt_f(&cfg->o, i)) : json_string(text);
+                    : hpt__options_type(i) == HPT_OPTION_FLOAT ? json_real(hpt__opt_f(&cfg->o, i)) : hpt__json_text(text);
         json_object_set_new(j, hpt__options_key(i), v);
     }
-    char *dump = hpt__json_dumps(j, JSON_INDENT(2));
+    char *dump = hpt__json_lost() ? NULL : hpt__json_dumps(j, JSON_INDENT(2));
     json_decref(j);
     if (!dump) return hpt__fail_memory(4096);
     hpt_status st = hpt__text_out(dump, buf, size, needed);
@@ -183,7 +183,7 @@ hpt_status hpt_result_array(const hpt_result *r, const char *name, float *out, u
     return hpt__fail(HPT_ERR_ARGUMENT, "the result has no array '%.60s'", name);
 }
 hpt_status hpt__result_new(json_t *json, hpt_result **out) {
-    hpt_result *r = json ? hpt__calloc(1, sizeof *r) : NULL;
+    hpt_result *r = hpt__json_lost() || !json ? NULL : hpt__calloc(1, sizeof *r);
     *out = NULL;
     if (!r || hpt__handle_open(r, HPT__KIND_RESULT, result_free)) {
         hpt__free(r);

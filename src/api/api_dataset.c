@@ -121,6 +121,7 @@ hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char
     hpt__known k;
     hpt_dataset *ds[3] = {NULL, NULL, NULL};
     OUT(result);
+    hpt__json_lost();       /* of calls before */
     CHECK(ctx, CONTEXT);
     NOT_NULL(name);
     HPT_TRY(hpt__config_options(cfg, &o));

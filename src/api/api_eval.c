@@ -22,7 +22,7 @@ static hpt_status begin(hpt_dataset *train, hpt_dataset *test, const hpt_config 
     HPT_TRY(hpt__config_options(cfg, o));
     *count = test && OPT_I(*o, probe_keep) ? test->count * train->src->classes : 0;
     if (*count && !(*logits = hpt__alloc((size_t)*count * 4))) return hpt__fail_memory((size_t)*count * 4);
-    if ((*j = json_object())) return HPT_OK;
+    if ((*j = hpt__json_begin())) return HPT_OK;
     hpt__free(*logits);
     return hpt__fail_memory(64);
 }
@@ -54,7 +54,7 @@ hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test
     HOLD(train, DATASET);
     HOLD(test, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
-    json_t *j = json_object();
+    json_t *j = hpt__json_begin();
     if (!j) return hpt__fail_memory(64);
     return finish(hpt__model_knn(model, train, test, o, j), j, result);
 }
@@ -101,7 +101,7 @@ hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t
     if ((n_train && (!train || !train_labels)) || (n_val && (!val || !val_labels)) || (n_test && (!test || !test_labels)))
         return hpt__fail(HPT_ERR_ARGUMENT, "features or labels are NULL");
     if (!dim || dim > 1u << 20 || classes > 1u << 20) return hpt__fail(HPT_ERR_ARGUMENT, "%u features, %u classes", dim, classes);
-    json_t *j = json_object();
+    json_t *j = hpt__json_begin();
     uint64_t kept = OPT_I(o, probe_keep) ? n_test * classes : 0;
     float *logits = kept ? hpt__alloc((size_t)kept * 4) : NULL;
     hpt_status st = j && (logits || !kept) ? HPT_OK : hpt__fail_memory((size_t)kept * 4);
@@ -127,7 +127,7 @@ hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model 
     }
     HPT_TRY(hpt__config_options(cfg, &o));
     hpt__search s = {ctx, o, base, sources, names, count > 255 ? 256 : (int)count, train, val, fn, user};
-    json_t *j = json_object();
+    json_t *j = hpt__json_begin();
     if (!j) return hpt__fail_memory(64);
     hpt_status st = finish(hpt__source_search(&s, winner, j), j, result);
     if (st && *winner) {

@@ -71,7 +71,7 @@ hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *p
     HPT_TRY(hpt__tensorfile_open(&f, path));
     hpt_status st = hpt__recognise(&f, &r);
     if (!st) {
-        json_t *j = json_object();
+        json_t *j = hpt__json_begin();
         st = load(ctx, o, path, &f, &r, out, j);
         hpt_status made = report && (!st || st == HPT_ERR_MISMATCH || st == HPT_ERR_UNSUPPORTED) ? hpt__result_new(json_incref(j), report) : HPT_OK;
         json_decref(j);
@@ -245,6 +245,7 @@ hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const hpt_con
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__refresh_bn(model, ds, o, &images, &pixels));
     if (!result) return HPT_OK;
+    hpt__json_lost();
     json_t *j = json_pack("{s:I, s:s}", "images", (json_int_t)images, "mode", OPT_S(o, refresh_mode));
     if (!j) return hpt__fail_memory(64);
     hpt__report_unreadable(j, "data", ds);
@@ -261,7 +262,7 @@ hpt_status hpt_file_info(const char *path, hpt_result **result) {
     HPT_TRY(hpt__tensorfile_open(&f, path));
     hpt_status st = hpt__recognise(&f, &r);
     if (!st) {
-        json_t *j = json_object(), *list = json_array();
+        json_t *j = hpt__json_begin(), *list = json_array();
         const hpt__candidate *c = r.n ? &r.c[0] : NULL;
         int lost = json_object_set_new(j, "file", hpt__json_text(path));        /* out of memory: an entry would be missing */
         st = hpt__names_check(&r, c, j);

@@ -75,7 +75,7 @@ hpt_status hpt_session_sync(hpt_session *s) {
 hpt_status hpt_session_result(const hpt_session *s, hpt_result **result) {
     OUT(result);
     CHECK(s, SESSION);
-    json_t *j = json_object();
+    json_t *j = hpt__json_begin();
     hpt__session_report(s, j);
     return hpt__result_new(j, result);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/json.h"
+#include "core/result.h"
 #include "core/alloc.h"
 #include "core/number.h"
 #include "core/text.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "data/dataset.h"
 #include "core/alloc.h"
+#include "core/thread.h"
 #include "io/file.h"
 #include <errno.h>
 #include <math.h>
@@ -285,7 +287,7 @@ static hpt_status scan(hpt_dataset *ds, uint64_t from, uint64_t to, double (*sum
     pthread_mutex_init(&j.lock, NULL);
     hpt__span span;
     hpt__span_begin(&ds->ctx->watch, &span, sum ? HPT_PHASE_STATS : HPT_PHASE_CHECK, from, to, sum ? "statistics of the images" : "looking at the images");
-    while (started < n - 1 && !pthread_create(&t[started], NULL, scan_worker, &j)) started++;
+    while (started < n - 1 && !hpt__thread_start(&t[started], scan_worker, &j)) started++;
     scan_images(&j, &span);
     for (int i = 0; i < started; i++) pthread_join(t[i], NULL);
     if (!j.failed) span.done = to;

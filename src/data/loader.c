@@ -3,8 +3,8 @@
 #include "data/loader.h"
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/thread.h"
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 enum { DEPTH = 3, PERMS = 4 };
@@ -227,11 +227,7 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
     for (int i = 0; i < PERMS && !spec->plain && !st; i++)
         if (!(l->perm[i].p = hpt__alloc(sizeof(uint32_t) * (size_t)spec->ds->count))) st = hpt__fail_memory((size_t)spec->ds->count * 4);
     if (!st) {
-        sigset_t all, old;
-        sigfillset(&all);
-        pthread_sigmask(SIG_BLOCK, &all, &old);     /* signals are the host's business */
-        while (l->threads < l->s.workers && !pthread_create(&l->thread[l->threads], NULL, worker, l)) l->threads++;
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        while (l->threads < l->s.workers && !hpt__thread_start(&l->thread[l->threads], worker, l)) l->threads++;
         if (!l->threads) st = hpt__fail(HPT_ERR_MEMORY, "cannot start a thread for images");
     }
     if (st) {

@@ -3,7 +3,7 @@
 #include "eval/linear.h"
 #include "backend/backend.h"
 #include "core/alloc.h"
-#include "core/json.h"
+#include "core/result.h"
 #include "core/number.h"
 #include "core/rng.h"
 #include "io/statefile.h"

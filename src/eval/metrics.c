@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "eval/metrics.h"
 #include "core/alloc.h"
-#include "core/json.h"
+#include "core/result.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
  *   wide   sum over pairs i < k of (x_i . x_k)(y_i . y_k), in blocks of rows             n^2 (p+q) / 2 products
  *   tall   ||X^T Y||_F^2 - sum_i |x_i|^2 |y_i|^2                                          n p q products
  * Rows are centred first, into double. */
+#define _GNU_SOURCE
 #include "eval/similarity.h"
 #include "core/alloc.h"
 #include <math.h>
@@ -90,6 +91,11 @@ double hpt__error_iou(const int32_t *a, const int32_t *b, const int32_t *label, 
     return either ? (double)both / (double)either : 1;
 }
 
+/* lgamma() writes a variable of the whole process, signgam. */
+static double log_gamma(double x) {
+    int sign;
+    return lgamma_r(x, &sign);
+}
 double hpt__incomplete_beta(double a, double b, double x) {
     if (x <= 0) return 0;
     if (x >= 1) return 1;
@@ -110,7 +116,7 @@ double hpt__incomplete_beta(double a, double b, double x) {
         }
         if (fabs(delta - 1) < 1e-16) break;
     }
-    return exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x)) * f / a;
+    return exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * log(x) + b * log1p(-x)) * f / a;
 }
 
 static void moments(const double *x, uint64_t n, double *mean, double *error) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "nn/facts.h"
-#include "core/json.h"
+#include "core/result.h"
 #include <string.h>
 
 void hpt__facts_pixels(json_t *to, const hpt__pixels *p) {

@@ -74,7 +74,7 @@ hpt_status hpt_recipe_set_log(hpt_recipe *r, hpt_log_fn fn, void *user) {
 hpt_status hpt_recipe_plan(hpt_recipe *r, hpt_result **result) {
     OUT(result);
     CHECK(r, RECIPE);
-    json_t *j = json_object();
+    json_t *j = hpt__json_begin();
     if (!j) return hpt__fail_memory(64);
     hpt_status st = hpt__recipe_plan(r, j);
     if (!st) return hpt__result_new(j, result);

@@ -3,7 +3,7 @@
  * against a swept value). Error bars are one standard deviation over seeds. */
 #include "recipe/select.h"
 #include "core/alloc.h"
-#include "core/json.h"
+#include "core/result.h"
 #include "core/number.h"
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * results.json, results.csv and report.html from what is done. Every sentence is computed from the numbers. */
 #include "recipe/select.h"
 #include "core/alloc.h"
-#include "core/json.h"
+#include "core/result.h"
 #include "core/number.h"
 #include "io/file.h"
 #include <math.h>

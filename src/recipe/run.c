@@ -6,6 +6,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "core/context.h"
+#include "core/thread.h"
 #include "data/dataset.h"
 #include <fcntl.h>
 #include <math.h>
@@ -283,7 +284,7 @@ hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
         if (!is_stage(r, in)) continue;
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:f}", "name", in->name, "section", r->sections[in->section].name, "kind", hpt__kinds[r->sections[in->section].kind].word, "state",
+        json_array_append_new(list, json_pack("{s:o,s:s,s:s,s:s,s:I,s:I,s:f}", "name", hpt__json_text(in->name), "section", r->sections[in->section].name, "kind", hpt__kinds[r->sections[in->section].kind].word, "state",
                                               words[in->state], "steps", (json_int_t)in->steps, "images", (json_int_t)in->images, "seconds", in->estimate));
         all++;
         steps += (double)in->steps;
@@ -300,7 +301,7 @@ hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
     json_object_set_new(out, "seconds_left", json_real(seconds / r->jobs));
     json_object_set_new(out, "jobs", json_integer(r->jobs));
     json_object_set_new(out, "backend", json_string(r->backend));
-    json_object_set_new(out, "out", json_string(r->out));
+    json_object_set_new(out, "out", hpt__json_text(r->out));
     return HPT_OK;
 }
 
@@ -434,7 +435,7 @@ static hpt_status run_workers(hpt_recipe *r) {
     if (!st && r->jobs == 1) work(&w[0]);
     else
         for (; started < r->jobs && !st; started++)
-            if (pthread_create(&w[started].thread, NULL, work, &w[started])) {
+            if (hpt__thread_start(&w[started].thread, work, &w[started])) {
                 if (started) break;
                 st = hpt__fail(HPT_ERR_MEMORY, "cannot start a thread for stages");
             }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * One instance: its model from the stage before, its data, the call of hpt.h that does the work, and its files: model.safetensors, result.json
  * (written last: there means done), and while it trains checkpoint.pth.tar. */
+#define _GNU_SOURCE
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "core/json.h"
 #include "core/number.h"
+#include "core/result.h"
 #include "data/dataset.h"
 #include "io/file.h"
 #include "nn/facts.h"
@@ -17,13 +18,13 @@
 #include <sys/stat.h>
 
 hpt_status hpt__make_dir(const char *path) {
-    char part[4096];
+    char part[4096], why[128];
     snprintf(part, sizeof part, "%s", path);
     for (char *p = part + 1;; p++) {
         if (*p && *p != '/') continue;
         char was = *p;
         *p = 0;
-        if (mkdir(part, 0777) && errno != EEXIST) return hpt__fail(HPT_ERR_IO, "%.800s: cannot make the folder (%s)", part, strerror(errno));
+        if (mkdir(part, 0777) && errno != EEXIST) return hpt__fail(HPT_ERR_IO, "%.800s: cannot make the folder (%s)", part, strerror_r(errno, why, sizeof why));
         *p = was;
         if (!was) return HPT_OK;
     }
@@ -495,6 +496,7 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     hpt_config *c = NULL;
     char path[4200], key[24];
     json_t *out = json_object();
+    uint64_t losses = hpt__json_losses();
     double t0 = hpt__now_ms();
     hpt_status st = hpt__make_dir(in->dir);
     if (!st) st = hpt__instance_config(r, in, &c);
@@ -515,17 +517,19 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     if (!st) {
         json_t *vars = json_object(), *config = NULL;
         size_t n = 0;
-        for (int i = 0; i < in->n_vars; i++) json_object_set_new(vars, in->vars[i].id, json_string(in->vars[i].value));
+        for (int i = 0; i < in->n_vars; i++) json_object_set_new(vars, in->vars[i].id, hpt__json_text(in->vars[i].value));
         snprintf(key, sizeof key, "%016llx", (unsigned long long)in->key);
         hpt_config_json(c, NULL, NULL, 0, &n);
+        const char *stage = hpt__kinds[kind].stage;
         char *text = hpt__alloc(n + 1);
-        if (text && hpt__kinds[r->sections[in->section].kind].stage && !hpt_config_json(c, hpt__kinds[r->sections[in->section].kind].stage, text, n + 1, NULL)) config = json_loads(text, 0, NULL);
+        if (text && stage && !hpt_config_json(c, stage, text, n + 1, NULL)) config = json_loads(text, 0, NULL);
         hpt__free(text);
+        if (!out || (stage && !config)) losses++;
         json_t *all = json_pack("{s:s,s:s,s:s,s:I,s:o,s:f,s:I,s:s,s:o?}", "stage", r->sections[in->section].name, "kind", hpt__kinds[r->sections[in->section].kind].word, "key", key, "seed",
                                 (json_int_t)in->seed, "vars", vars, "seconds", (hpt__now_ms() - t0) / 1000, "images", (json_int_t)in->images, "libhpt", hpt_version_string(), "config", config);
         json_object_update(all, out);
         file_in(in, "result.json", path);
-        st = hpt__json_write(path, all);
+        st = all && hpt__json_losses() == losses ? hpt__json_write(path, all) : hpt__fail_memory(4096);
         in->result = all;
     }
     json_decref(out);

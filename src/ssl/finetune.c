@@ -2,7 +2,7 @@
  * One update is step(), in order. Gradients of ft_batch/ft_micro parts are averaged before it, so the schedule counts updates. */
 #include "ssl/finetune.h"
 #include "core/alloc.h"
-#include "core/json.h"
+#include "core/result.h"
 #include "core/number.h"
 #include "core/rng.h"
 #include "eval/linear.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ssl/labelled.h"
 #include "core/alloc.h"
-#include "core/json.h"
+#include "core/result.h"
 #include <math.h>
 #include <string.h>
 

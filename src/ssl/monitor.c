@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ssl/monitor.h"
 #include "core/alloc.h"
-#include "core/json.h"
+#include "core/result.h"
 #include "core/number.h"
 #include "ssl/probe.h"
 #include <math.h>

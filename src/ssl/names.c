@@ -4,6 +4,7 @@
  * is refused, as a missing tensor is. */
 #include "ssl/names.h"
 #include "core/alloc.h"
+#include "core/result.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,7 @@ void hpt__names_map(const hpt__networks *r, const hpt__candidate *c, const hpt__
 
 static void note(json_t *report, const char *list, const char *name) {
     json_t *l = json_object_get(report, list);
-    if (json_array_size(l) < LISTED) json_array_append_new(l, json_string(name));
+    if (json_array_size(l) < LISTED) json_array_append_new(l, hpt__json_text(name));
 }
 static json_t *prefix_text(const hpt__candidate *c) { return json_stringn(c->prefix, (size_t)c->prefix_len); }
 
@@ -99,7 +100,7 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
     json_object_set_new(report, "tensor_count", json_integer(f->n));
     json_object_set_new(report, "prefix", c ? prefix_text(c) : json_string(""));
     json_object_set_new(report, "backbone_prefix", c ? prefix_text(c) : json_null());
-    json_object_set_new(report, "producer", producer ? json_string(producer) : json_null());
+    json_object_set_new(report, "producer", hpt__json_text(producer));
     json_object_set_new(report, "not_used", json_object());
     json_object_set_new(report, "unreadable", json_array());
     json_object_set_new(report, "candidates", json_array());
@@ -122,7 +123,7 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
     for (uint32_t i = 0; i < f->n; i++)
         if (f->t[i].unreadable && json_array_size(json_object_get(report, "unreadable")) < LISTED)
             json_array_append_new(json_object_get(report, "unreadable"),
-                                  json_pack("{s:s, s:s}", "name", f->t[i].name, "why", f->t[i].unreadable));
+                                  json_pack("{s:o, s:s}", "name", hpt__json_text(f->t[i].name), "why", f->t[i].unreadable));
     count_unused(r, c, report);
 }
 
@@ -239,7 +240,7 @@ hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, cons
 }
 hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path,
                            hpt_model *m, json_t *report) {
-    json_object_set_new(report, "file", json_string(path));
+    json_object_set_new(report, "file", hpt__json_text(path));
     hpt__names_describe(r, c, report);
     hpt_status st =
         c ? hpt__names_read(r, c, o, &m->net, (int)OPT_I(o, carry_head), m->params, m->stats, report)
@@ -272,7 +273,7 @@ hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, jso
         hpt__net_fini(&net);
     }
     if (st && st != HPT_ERR_MISMATCH && st != HPT_ERR_UNSUPPORTED) return st;
-    if (st) json_object_set_new(report, "refused", json_string(hpt__error_text()));
+    if (st) json_object_set_new(report, "refused", hpt__json_text(hpt__error_text()));
     json_object_set_new(report, "loads", json_boolean(c && !st));
     return HPT_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ssl/probe.h"
 #include "core/alloc.h"
+#include "core/result.h"
 #include "eval/knn.h"
 #include "nn/facts.h"
 #include "ssl/labelled.h"

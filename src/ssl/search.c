@@ -5,7 +5,7 @@
 #include "ssl/search.h"
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "core/json.h"
+#include "core/result.h"
 #include "eval/knn.h"
 #include "io/file.h"
 #include "nn/facts.h"

@@ -2,7 +2,7 @@
 #include "ssl/session.h"
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "core/json.h"
+#include "core/result.h"
 #include "nn/facts.h"
 #include <math.h>
 #include <string.h>

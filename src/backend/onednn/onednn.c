@@ -6,6 +6,7 @@
  * Ohwi16o / Ohwi8o): what the forward primitives ask for; a primitive that wants another order or bfloat16 gets it converted in its
  * scratch. Where a shape has only oneDNN's slow reference in these layouts, the nchw (gemm) kernels serve. Winograd F(4x4,3x3) serves 3x3 stride 1 convolutions of 32 channels and 4x4 maps or more in float32 (oneDNN 2.x on AVX-512 only; with 16
  * channels or 2x2 maps the direct kernel measured faster). The choice depends on the shape alone, never on timing: results must repeat. */
+#define _POSIX_C_SOURCE 200809L
 #include "backend/backend.h"
 #include "backend/onednn/team.h"
 #include "kernels/cpu_kernels.h"
@@ -15,6 +16,7 @@
 #include <dnnl.h>
 #include <math.h>
 #include <stdio.h>
+#include <signal.h>
 #include <string.h>
 
 extern const hpt__backend hpt_backend_onednn __attribute__((visibility("default")));
@@ -102,9 +104,22 @@ static int no_low(hpt__device *dev, hpt__dtype t) { (void)dev; (void)t; return 0
 /* The OpenMP thread count belongs to the calling thread: lend it for the call and put it back. */
 /* How many threads the OpenMP program of the host wants is a matter of each of its threads; calls may be nested. */
 static _Thread_local int outer_threads, entered;
+static void nothing(void *arg, int t, int nt) { (void)arg; (void)t; (void)nt; }
+/* OpenMP makes the threads of a team when it is first used on a thread of the host: with all signals blocked, they are the host's business. */
+static void make_team(const hpt__device *dev) {
+    static _Thread_local int made;
+    sigset_t all, old;
+    if (made >= dev->threads) return;
+    made = dev->threads;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    hpt__team_run(nothing, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
 static void enter(hpt__device *dev) {
     int before = hpt__team_set_threads(dev->threads);
     if (!entered++) outer_threads = before;
+    make_team(dev);
 }
 static void leave(hpt__device *dev) {
     (void)dev;
