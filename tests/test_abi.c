@@ -125,7 +125,7 @@ TEST_LIMIT(command_line, 240) {
     RUN("%s/hpt embed --data %s --init %s/run/checkpoints/last.pth.tar --out %s/x.npy --image_size 16", b, set_, dir, dir);
     RUN("stat -c %%s %s/x.npy", dir);
     CHECK(atoi(output) == 128 + 24 * 128 * 4);
-    RUN("%s/hpt info %s/run/checkpoints/last.pth.tar", b, dir);
+    RUN("%s/hpt info --json %s/run/checkpoints/last.pth.tar", b, dir);
     CHECK(strstr(output, "torch-zip") && strstr(output, "module.queue") && strstr(output, "\"hpt/step\": 12"));
     RUN("%s/hpt export %s/run/checkpoints/last.pth.tar %s/oss.pth --format openselfsup", b, dir, dir);
     CHECK(sh("%s/hpt info %s/x.csv", b, dir) == 1 && strstr(output, "neither a torch file"));

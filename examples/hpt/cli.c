@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,7 +18,47 @@ double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static volatile sig_atomic_t interrupted;
+/* Once: stop, having saved what is kept. Twice: at once. */
+static void on_signal(int sig) {
+    if (interrupted) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+    }
+    interrupted = 1;
+}
+int cli_interrupted(void) { return interrupted; }
+void cli_catch(void) {
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+}
+
+/* ---- the bar on a terminal ---- */
+
+static int bar_shown;
+static void clear_bar(void) {
+    if (bar_shown) fprintf(stderr, "\r\033[K");
+    bar_shown = 0;
+}
+/* About ten times a second, from whatever takes long. Pretraining and the search draw bars of their own, of steps. */
+static int32_t show(void *user, const hpt_progress *p) {
+    const cli *c = user;
+    char left[24] = "", bar[31];
+    if (!isatty(2) || p->phase == HPT_PHASE_TRAIN || (p->phase == HPT_PHASE_SEARCH && !p->total)) return interrupted;
+    if (p->total && isfinite(p->seconds_left)) cli_clock(p->seconds_left, left);
+    for (int i = 0; i < 30; i++) bar[i] = p->total && (double)i < 30.0 * (double)p->done / (double)p->total ? '=' : ' ';
+    bar[30] = 0;
+    fprintf(stderr, "\r\033[K");
+    if (p->total) fprintf(stderr, "[%s] %llu/%llu  %s  %s%s", bar, (unsigned long long)p->done, (unsigned long long)p->total, p->name, left, *left ? " left" : "");
+    else fprintf(stderr, "%s  %llu %s", c->command, (unsigned long long)p->done, p->name);
+    if (isfinite(p->score)) fprintf(stderr, "  best %.2f", p->score);
+    bar_shown = 1;
+    return interrupted;
+}
+
 int cli_fail(const char *what, hpt_status st) {
+    clear_bar();
+    if (st == HPT_ERR_CANCELLED && interrupted) return fprintf(stderr, "hpt: %s: stopped (%s)\n", what, hpt_last_error()), 130;
     fprintf(stderr, "hpt: %s: %s (%s)\n", what, hpt_last_error(), hpt_status_name(st));
     return 1;
 }
@@ -237,6 +278,7 @@ static void score_text(const json_t *j, const char *key, const char *metric, cha
     else snprintf(out, 64, v ? "no %s" : "not scored", metric);
 }
 void cli_scores(const cli *c, const hpt_result *r, const char *what) {
+    clear_bar();
     char *text = cli_json(r), test[64], val[64];
     json_t *j = text ? json_loads(text, 0, NULL) : NULL;
     const char *name = json_string_value(json_object_get(j, "metric")), *metric = name && !strcmp(name, "auroc") ? "AUROC" : "top-1";
@@ -271,6 +313,7 @@ void cli_clock(double s, char out[24]) {
 
 static void note(void *user, int32_t level, const char *text) {
     (void)user;
+    clear_bar();
     fprintf(stderr, "%s: %s\n", level ? "warning" : "note", text);
 }
 /* One of several processes of mpirun, and the user did not choose otherwise: train together, and share this machine's processors (threads that
@@ -292,9 +335,12 @@ int cli_open(cli *c) {
     hpt_status st = hpt_context_create(c->cfg, &c->ctx);
     if (st) return cli_fail(c->command, st);
     hpt_context_set_log(c->ctx, note, NULL);
+    hpt_context_set_progress(c->ctx, show, c);
+    cli_catch();
     return 0;
 }
 void cli_close(cli *c) {
+    clear_bar();
     hpt_context_destroy(c->ctx);
     hpt_config_destroy(c->cfg);
 }

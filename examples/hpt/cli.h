@@ -30,7 +30,9 @@ int cli_number(const cli *c, const char *name, unsigned long long *v);  /* uncha
 int cli_writable(const cli *c, const char *path);           /* before the work: 0, or 1 with the reason if a file cannot be made there; NULL is fine */
 int cli_open(cli *c);                                       /* the context; notes go to stderr */
 void cli_close(cli *c);
-int cli_fail(const char *what, hpt_status st);              /* prints the library's text; returns 1 */
+int cli_fail(const char *what, hpt_status st);              /* prints the library's text; returns 1, or 130 after Ctrl-C */
+int cli_interrupted(void);                                  /* Ctrl-C came once (a second one ends at once) */
+void cli_catch(void);                                       /* from here on it stops the call under way */
 int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL or "random" */
 int cli_trained(cli *c, hpt_model **m);                     /* the same for commands that need --init, "random" said in so many letters */
 /* The scores of an evaluation under the name of their metric, or with --json everything. */

@@ -3,19 +3,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
 #include "rundir.h"
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile sig_atomic_t interrupted;
-/* Once: stop after saving. Twice: at once; the last checkpoint counts. */
-static void on_signal(int sig) {
-    if (interrupted) {
-        signal(sig, SIG_DFL);
-        raise(sig);
-    }
-    interrupted = 1;
-}
 
 typedef struct run {
     hpt_session *s;
@@ -29,7 +18,7 @@ typedef struct run {
 static int32_t after_step(void *user, const hpt_step_info *i) {
     run *r = user;
     char text[160];
-    if (r->quiet) return interrupted;
+    if (r->quiet) return cli_interrupted();
     snprintf(text, sizeof text, "loss %.3f (chance %.2f)  acc1 %.1f  z_std %.2f  wait %.0f%%", i->loss, i->chance,
              i->acc1, i->z_std, i->step_ms > 0 ? 100 * i->wait_ms / i->step_ms : 0);
     progress_show(&r->bar, i->step, text);
@@ -38,7 +27,7 @@ static int32_t after_step(void *user, const hpt_step_info *i) {
         rundir_flush(&r->dir);
         if ((r->save_status = hpt_session_save(r->s, r->dir.checkpoint))) return 1;
     }
-    return interrupted;
+    return cli_interrupted();
 }
 
 /* ---- what was run: args.json ---- */
@@ -189,17 +178,16 @@ static int train(cli *c, run *r, hpt_model *m, int resume) {
     hpt_step_info info = {.struct_size = sizeof info};
     hpt_context_describe(c->ctx, machine, sizeof machine, NULL);
     if (begin(c, r, resume, machine)) return 1;
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
     double t0 = seconds();
     hpt_status st = hpt_session_run(r->s, after_step, r);
     if (!r->quiet) progress_end(&r->bar);
     if (r->save_status) st = r->save_status;
     snprintf(why, sizeof why, "%s", hpt_last_error());
     hpt_session_get_info(r->s, &info);
-    int stopped = st == HPT_ERR_CANCELLED && interrupted;
+    int stopped = st == HPT_ERR_CANCELLED && cli_interrupted();
     if (r->quiet) return stopped ? 130 : st ? cli_fail("pretrain", st) : 0;
     unsigned long long step = info.step;
+    rundir_score(&r->dir, &info);
     rundir_flush(&r->dir);
     /* Another rank is gone: what this one has is as after the last whole step, unless it lies on a GPU. */
     hpt_status saved =

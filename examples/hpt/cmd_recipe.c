@@ -2,20 +2,9 @@
  * hpt run: a recipe, its plan, its report. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static volatile sig_atomic_t interrupted;
-/* Once: stop after saving. Twice: at once; what was saved before counts. */
-static void on_signal(int sig) {
-    if (interrupted) {
-        signal(sig, SIG_DFL);
-        raise(sig);
-    }
-    interrupted = 1;
-}
 
 typedef struct screen { double begin, last; int tty, quiet; } screen;
 
@@ -25,7 +14,7 @@ static int32_t show(void *user, const hpt_recipe_progress *p) {
     double now = seconds();
     cli_clock(p->seconds_left, left);
     cli_clock(now - s->begin, took);
-    if (s->quiet) return interrupted;
+    if (s->quiet) return cli_interrupted();
     if (p->event == HPT_RECIPE_END) {
         fprintf(stderr, s->tty ? "\r\033[K%s  [%u/%u] done: %s\n" : "%s  [%u/%u] done: %s\n", took, p->done, p->stages, p->name);
         s->last = now;
@@ -35,7 +24,7 @@ static int32_t show(void *user, const hpt_recipe_progress *p) {
                 (unsigned long long)p->steps);
     }
     fflush(stderr);
-    return interrupted;
+    return cli_interrupted();
 }
 
 /* A warning that many stages share is shown once: told apart by how it begins. */
@@ -116,11 +105,7 @@ int cmd_run(int argc, char **argv) {
         if (!st) rc = print_plan(res, json);
     } else if (!st && !rc) {
         screen s = {seconds(), 0, isatty(2), cli_value(&c, "quiet") != NULL};
-        struct sigaction a;
-        memset(&a, 0, sizeof a);
-        a.sa_handler = on_signal;
-        sigaction(SIGINT, &a, NULL);
-        sigaction(SIGTERM, &a, NULL);
+        cli_catch();
         st = hpt_recipe_set_log(r, note, NULL);
         if (!st && !s.quiet && !cli_value(&c, "report") && !(st = hpt_recipe_plan(r, &res))) {
             print_sum(res, stderr);
@@ -134,7 +119,7 @@ int cmd_run(int argc, char **argv) {
             free(text);
         }
     }
-    if (st == HPT_ERR_CANCELLED && interrupted) {
+    if (st == HPT_ERR_CANCELLED && cli_interrupted()) {
         fprintf(stderr, "\nstopped; the same command goes on\n");
         rc = 130;
     } else if (st) rc = cli_fail("run", st);

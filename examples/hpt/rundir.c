@@ -181,6 +181,14 @@ static void count(rundir *r, const char *line) {
     r->epoch_steps++;
 }
 
+void rundir_score(rundir *r, const hpt_step_info *i) {
+    char line[200];
+    if (!i->monitor_step || i->monitor_step <= r->scored) return;
+    r->scored = i->monitor_step;
+    snprintf(line, sizeof line, "step %llu: kNN %.2f %%, best %.2f %% at %llu%s\n", (unsigned long long)i->monitor_step,
+             i->monitor, i->monitor_best, (unsigned long long)i->monitor_best_step, i->stopped ? "; stopped" : "");
+    put(r, r->log, line);
+}
 void rundir_step(rundir *r, const hpt_step_info *i) {
     char line[640], v[7][40];
     const struct {
@@ -198,10 +206,7 @@ void rundir_step(rundir *r, const hpt_step_info *i) {
         v[6]);
     put(r, r->metrics, line);
     count(r, line);
-    if (i->monitor_step != i->step || !i->step) return;
-    snprintf(line, sizeof line, "step %llu: kNN %.2f %%, best %.2f %% at %llu%s\n", (unsigned long long)i->step,
-             i->monitor, i->monitor_best, (unsigned long long)i->monitor_best_step, i->stopped ? "; stopped" : "");
-    put(r, r->log, line);
+    rundir_score(r, i);
 }
 
 void rundir_flush(rundir *r) {
@@ -244,6 +249,7 @@ static FILE *reopen(rundir *r, const char *name, unsigned long long step, const 
         n++;
         last = s;
         put(r, f, line);
+        if (is_log) sscanf(line, "step %llu: kNN", &r->scored);
         if (is_log)
             *same = !strncmp(line, "step ", 5) ? *same : same_machine(line, machine);
         else

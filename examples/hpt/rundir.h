@@ -18,6 +18,7 @@ typedef struct rundir {
     FILE *metrics, *log, *summary;
     unsigned long long epoch, epoch_steps; /* the epoch under way, and its steps that have a loss */
     double epoch_loss, epoch_acc;          /* their sums */
+    unsigned long long scored;              /* step of the last score of the monitor in train.log */
     double loss;                           /* of the last step written; NaN before */
     int failed;                            /* errno of the first write that failed */
 } rundir;
@@ -31,6 +32,7 @@ int rundir_args(rundir *r, const json_t *args); /* the run begins: writes args.j
 int rundir_open(rundir *r, unsigned long long step, const char *machine); /* opens the logs, cut back to this step */
 
 void rundir_step(rundir *r, const hpt_step_info *i);
+void rundir_score(rundir *r, const hpt_step_info *i);            /* a score that is not in the log yet, also of an earlier step */
 void rundir_flush(rundir *r);                         /* before a checkpoint */
 void rundir_end(rundir *r, const char *text);         /* the last line of train.log */
 void rundir_close_epoch(rundir *r);                   /* the run is over: the epoch under way counts */

@@ -24,6 +24,7 @@ hpt_status hpt_dataset_open(hpt_context *ctx, const hpt_config *cfg, const char 
     CHECK(ctx, CONTEXT);
     NOT_NULL(path);
     HPT_TRY(hpt__config_options(cfg, &o));
+    HPT__SPAN(&ctx->watch, HPT_PHASE_OPEN, "images found");
     HPT_TRY(hpt__source_open(o, path, &src));
     return wrap(ctx, src, out);
 }
@@ -77,6 +78,7 @@ hpt_status hpt_dataset_named(hpt_context *ctx, const hpt_config *cfg, const char
     NOT_NULL(split);
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__known_find(name, &k));
+    HPT__SPAN(&ctx->watch, HPT_PHASE_OPEN, "images found");
     HPT_TRY(hpt__known_open(&k, o, root, split, &src));
     return wrap(ctx, src, out);
 }
@@ -127,6 +129,7 @@ hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char
     HPT_TRY(hpt__config_options(cfg, &o));
     const char *at;
     HPT_TRY(hpt__known_find(name, &k));
+    HPT__SPAN(&ctx->watch, HPT_PHASE_CHECK, "checking the data set");
     HPT_TRY(hpt__known_root(&k, root, &at));
     json_t *splits = json_array();
     findings problems = {.list = json_array()};
@@ -218,6 +221,7 @@ hpt_status hpt_dataset_disjoint(const hpt_dataset *a, const hpt_dataset *b, uint
     if (common) *common = 0;
     CHECK(a, DATASET);
     CHECK(b, DATASET);
+    HPT__SPAN(&a->ctx->watch, HPT_PHASE_CHECK, "comparing two sets");
     HPT_TRY(hpt__dataset_overlap(a, b, &n, first, NULL));
     if (common) *common = n;
     if (!n) return HPT_OK;

@@ -68,6 +68,12 @@ hpt_status hpt__watch_poll(const hpt__watch *w) {
     return s->stop ? hpt__fail(HPT_ERR_CANCELLED, "cancelled: %s", s->name) : HPT_OK;
 }
 
+hpt_status hpt__span_tick(uint64_t pieces) {
+    if (!innermost) return HPT_OK;
+    innermost->done += pieces;
+    return hpt__watch_poll(innermost->watch);
+}
+
 hpt_status hpt__span_at(hpt__span *s, uint64_t done) {
     s->done = done;
     if (s->watch->often) s->told = 0;

@@ -35,5 +35,7 @@ void hpt__span_end(hpt__span *s);                       /* every span that began
 #define HPT__SPAN(watch, phase, name) \
     __attribute__((cleanup(hpt__span_end), unused)) hpt__span hpt__whole; \
     hpt__span_begin(watch, &hpt__whole, phase, 0, 0, name)
+/* One more piece of whatever this thread is doing; for code that knows no context. HPT_OK outside of spans. */
+hpt_status hpt__span_tick(uint64_t pieces);
 hpt_status hpt__watch_poll(const hpt__watch *w);        /* w NULL, or no span under way on this thread: nobody watches */
 #endif

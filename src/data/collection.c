@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/collection.h"
 #include "core/alloc.h"
+#include "core/progress.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@ enum { MAX_IMAGES = 100000000 };
 
 hpt_status hpt__collect(hpt__collection *c, char *path, int32_t label, const uint8_t *multi, uint32_t line) {
     if (!path) return hpt__fail_memory(256);
-    hpt_status st = HPT_OK;
+    hpt_status st = hpt__span_tick(1);
     if (c->n == c->cap) {
         uint64_t cap = c->cap ? c->cap * 2 : 1024;
         hpt__entry *f = cap <= 2ull * MAX_IMAGES ? hpt__realloc(c->f, sizeof *f * (size_t)cap) : NULL;

@@ -65,6 +65,7 @@ static hpt_status keys_of(const hpt_dataset *ds, key **out) {
     if (s->title && !stat(s->title, &st)) title = XXH3_64bits_withSeed(&st.st_ino, sizeof st.st_ino, (uint64_t)st.st_dev) | 1;
     for (uint64_t i = 0; i < ds->count; i++) {
         uint64_t at = ds->index[i];
+        HPT_TRY(hpt__span_tick(0));
         k[i].at = i;
         if (s->path) {
             int gone = stat(s->path[at], &st);

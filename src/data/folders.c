@@ -3,6 +3,7 @@
  * followed, and whatever is left out is counted and said in notes. Nothing is left out because a call failed. */
 #define _GNU_SOURCE
 #include "core/alloc.h"
+#include "core/progress.h"
 #include "data/collection.h"
 #include "io/file.h"
 #include "io/folder.h"
@@ -176,6 +177,7 @@ static hpt_status read_one(walk *w, const todo *t, int32_t label) {
         return HPT_OK;
     }
     if (++w->folders > MAX_FOLDERS) return hpt__fail(HPT_ERR_FORMAT, "%.800s: more than %d folders", w->root, MAX_FOLDERS);
+    HPT_TRY(hpt__span_tick(0));
     HPT_TRY(hpt__folder_read(t->path, &f));
     known = find(w, f.dev, f.ino);
     hpt_status st = HPT_OK;
