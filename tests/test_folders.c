@@ -808,7 +808,7 @@ TEST(arrays_of_every_order_and_type) {
                     bytes b = stored(types[t], orders[o], channels, 1);
                     pair_put("a.npz", deflated, b, labels_of("'|u1'", "(3,)", u1, 3));
                     images_are(ctx, "", "a.npz", channels, "2 0 1 ");
-                    if (o == 2) SAID("channels stand before height and width");
+                    if (o == 2) SAID("channels before height and width");
                     put("a.npy", b.p, b.n);
                     images_are(ctx, "", "a.npy", channels, "-1 -1 -1 ");
                     free(b.p);

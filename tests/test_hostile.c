@@ -330,6 +330,39 @@ TEST(costly_tensors) {
     checkpoint("30,000 tensors on one storage", &b, 600000);
     ended();
 }
+static void safetensors(const char *name, const char *before, const char *piece, size_t n, const char *behind) {
+    blob b = {0}, head = {0};
+    text(&head, before);
+    times(&head, piece, n);
+    text(&head, behind);
+    little(&b, head.n, 8);
+    put(&b, head.p, head.n);
+    free(head.p);
+    within("safetensors", name, &b);
+}
+TEST(costly_safetensors) {
+    safetensors("empty objects", "{\"a\":[{}", ",{}", 5500000, "]}");
+    safetensors("zeros", "{\"a\":[0", ",0", 8000000, "]}");
+    safetensors("deep", "{\"a\":", "[", 16000000, "");
+    safetensors("notes", "{\"__metadata__\":{\"a\":\"", "x", 16000000, "\"}}");
+    safetensors("a long name", "{\"", "x", 1000000, "\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,0]}}");
+    safetensors("a shape whose product passes 2^63",
+                "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,4611686018427387904,4611686018427387904],\"data_offsets\":[0,0]}}", "", 0, "");
+    blob b = {0}, head = {0};
+    text(&head, "{");
+    for (int i = 0; i < 16000; i++) {
+        char item[100];
+        snprintf(item, sizeof item, "%s\"%d\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "",
+                 i);
+        text(&head, item);
+    }
+    text(&head, "}");
+    little(&b, head.n, 8);
+    put(&b, head.p, head.n);
+    free(head.p);
+    within("safetensors", "16,000 tensors of nothing", &b);
+    ended();
+}
 
 /* ---- arrays ---- */
 

@@ -22,7 +22,7 @@ static hpt_status check_images(const char *path, hpt__array *a, char *note, size
     *note = 0;
     if (a->ndim == 4 && s[3] != 1 && s[3] != 3 && (s[1] == 1 || s[1] == 3)) {
         HPT_TRY(hpt__array_permute(a, channels_last));
-        snprintf(note, size, "channels stand before height and width");
+        snprintf(note, size, "stored with channels before height and width");
     }
     uint64_t ch = a->ndim == 4 ? s[3] : 1;
     if (a->ndim == 3 && s[2] >= 1 && s[2] <= 4)

@@ -34,6 +34,13 @@ static hpt_status take(char *to, size_t size, const char *value) {
     memcpy(to, value, n + 1);
     return HPT_OK;
 }
+/* Three numbers of a range, which no NaN is in. */
+static int three(const char *value, double lo, double hi, double v[3]) {
+    if (hpt__number_list(value, v, 3) != 3) return 0;
+    for (int i = 0; i < 3; i++)
+        if (!(v[i] >= lo && v[i] <= hi)) return 0;
+    return 1;
+}
 static hpt_status own_line(hpt__known *k, const char *key, const char *value) {
     double v[3];
     static const char *const files[] = {"train", "val", "test"};
@@ -45,11 +52,11 @@ static hpt_status own_line(hpt__known *k, const char *key, const char *value) {
     if (!strcmp(key, "label_map")) return take(k->label_map, sizeof k->label_map, value);
     if (!strcmp(key, "labels") && (!strcmp(value, "one") || !strcmp(value, "several"))) k->info.several = *value == 's';
     else if (!strcmp(key, "classes") && hpt__number_parse(value, v) && v[0] >= 1 && v[0] <= 1e6) k->info.classes = (uint32_t)v[0];
-    else if (!strcmp(key, "images") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.images[i] = (uint64_t)v[i];
-    else if (!strcmp(key, "mean") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.mean[i] = (float)v[i];
-    else if (!strcmp(key, "std") && hpt__number_list(value, v, 3) == 3) for (int i = 0; i < 3; i++) k->info.std[i] = (float)v[i];
+    else if (!strcmp(key, "images") && three(value, 0, 1e12, v)) for (int i = 0; i < 3; i++) k->info.images[i] = (uint64_t)v[i];
+    else if (!strcmp(key, "mean") && three(value, 0, 1, v)) for (int i = 0; i < 3; i++) k->info.mean[i] = (float)v[i];
+    else if (!strcmp(key, "std") && three(value, 1e-6, 1, v)) for (int i = 0; i < 3; i++) k->info.std[i] = (float)v[i];
     else
-        return hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, images, mean, std (three numbers)",
+        return hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, images (three numbers), mean, std (three numbers up to 1, std above 0)",
                          key, value);
     return HPT_OK;
 }
