@@ -438,6 +438,61 @@ TEST(costly_idx) {
 
 /* ---- text ---- */
 
+TEST(costly_recipe) {
+    blob b = {0};
+    text(&b, "[recipe]\nname = x\n");
+    for (int i = 0; i < 40000; i++) {
+        char line[40];
+        snprintf(line, sizeof line, "[data a%d]\npath = x\n", i);
+        text(&b, line);
+    }
+    within("recipe", "40,000 sections", &b);
+    text(&b, "[template t]\n");
+    for (int i = 0; i < 80000; i++) {
+        char line[40];
+        snprintf(line, sizeof line, "k%d = x\n", i);
+        text(&b, line);
+    }
+    within("recipe", "80,000 keys", &b);
+    text(&b, "[data d]\npath = x\n");
+    times(&b, " y\n", 330000);
+    within("recipe", "330,000 lines of one value", &b);
+    text(&b, "[data d]\npath = x\nsweep.per_class = 1");
+    times(&b, ",\n 1", 240000);
+    within("recipe", "a sweep over 240,000 values", &b);
+    text(&b, "[recipe]\nseeds = 1\n[data d0]\npath = x\n");
+    for (int i = 0; i < 12; i++) {
+        char line[80];
+        snprintf(line, sizeof line, "[data d%d]\nfrom = d%d\nsweep.per_class = 1,2,3,4,5,6,7,8,9,10\n", i + 1, i);
+        text(&b, line);
+    }
+    within("recipe", "sweeps that multiply", &b);
+    times(&b, "[", 1000000);
+    within("recipe", "one long line", &b);
+    text(&b, "[recipe]\n");
+    times(&b, "include = recipe.ini\n", 20);
+    within("recipe", "a file that includes itself twenty times", &b);
+    text(&b, "[recipe]\nseeds = 1");
+    times(&b, ",\n 1", 240000);
+    within("recipe", "240,000 seeds", &b);
+    for (int i = 0; i < 20000; i++) {
+        char line[60];
+        snprintf(line, sizeof line, "[template t%d]\nlike = t%d\n", i, i + 1);
+        text(&b, line);
+    }
+    within("recipe", "templates in a row", &b);
+    text(&b, "[template t]\npath = ");
+    times(&b, "x", 10000);
+    for (int i = 0; i < 1000; i++) {
+        char line[60];
+        snprintf(line, sizeof line, "\n[data d%d]\nlike = t", i);
+        text(&b, line);
+    }
+    within("recipe", "a long line that 1,000 sections share", &b);
+    text(&b, "[recipe]\n= x\n");
+    within("recipe", "a line without a key", &b);
+    ended();
+}
 TEST(costly_lists) {
     static const char *const readers[] = {"list", "csv"};
     for (int i = 0; i < 2; i++) {

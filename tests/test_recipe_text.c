@@ -147,13 +147,13 @@ TEST(recipe_paths_of_any_length) {
 /* A megabyte of each kind of excess: answered within a second or two, and without much memory. */
 TEST(recipe_text_without_end) {
     static const struct { const char *head, *line, *what; } all[] = {
-        {"", "[data a%d]\npath=x\n", NULL},
-        {"", "[data a%d]\n", NULL},
+        {"", "[data a%d]\npath=x\n", "the recipe is too large"},
+        {"", "[data a%d]\n", "the recipe is too large"},
         {"[template t]\n", "k%d=1\n", "more than 1000 lines in a section"},
         {"[recipe]\nabout = x\n", " x%.0d\n", "longer than 16384"},
         {"[recipe]\n", "include = more.ini\n#%d\n", "files are included"},
-        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[template a%d]\nlike=t\n", NULL},
-        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[data a%d]\nlike=t\n", "more than 200000 lines by 'like'"},
+        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[template a%d]\nlike=t\n", "the recipe is too large"},
+        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[data a%d]\nlike=t\n", "the recipe is too large"},
         {"[pretrain x]\ndata=d\nsweep.steps = ", "%d, ", "longer than 16384"},
         {"", "%d\n", "line 1: neither"},
     };
@@ -166,18 +166,17 @@ TEST(recipe_text_without_end) {
         double t0 = now();
         hpt_status st = open_text(text, &r);
         double took = now() - t0;
-        if (all[i].what ? st >= 0 || !strstr(hpt_last_error(), all[i].what) : st != HPT_OK) FAIL("case %zu: %s, '%s'", i, hpt_status_name(st), hpt_last_error());
+        if (st >= 0 || !strstr(hpt_last_error(), all[i].what)) FAIL("case %zu: %s, '%s'", i, hpt_status_name(st), hpt_last_error());
         if (took > (getenv("HPT_TEST_SLOW") ? 20 : 2)) FAIL("case %zu took %.1f s", i, took);
         hpt_recipe_destroy(r);
     }
     size_t at = 0;      /* a row of stages, each of the one before */
-    for (int k = 0; k < 5000; k++) at += (size_t)sprintf(text + at, k ? "[pretrain p%d]\ndata=d\ninit=p%d\n" : "[data d]\npath=/\n[pretrain p0]\ndata=d\n", 4999 - k, 5000 - k);
-    at += (size_t)sprintf(text + at, "[pretrain p5000]\ndata=d\n");
+    for (int k = 0; k < 1500; k++) at += (size_t)sprintf(text + at, k ? "[pretrain p%d]\ndata=d\ninit=p%d\n" : "[data d]\npath=/\n[pretrain p0]\ndata=d\n", 1500 - k, 1499 - k);
     hpt_recipe *r;
     hpt_result *res;
     hpt_status st = open_text(text, &r);
     if (!st) st = hpt_recipe_plan(r, &res);
-    CHECK(st == HPT_ERR_FORMAT);
+    if (st != HPT_ERR_FORMAT || !strstr(hpt_last_error(), "in a row")) FAIL("%s", hpt_last_error());
     hpt_recipe_destroy(r);
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { MAX_LINES = 1000, MAX_FILES = 64, MAX_ALL = 200000, MAX_KEY = 80, MAX_VALUE = 16384 };     /* MAX_ALL: lines, with those that 'like' adds */
+enum { MAX_LINES = 1000, MAX_FILES = 64, MAX_HELD = 900 << 10, MAX_KEY = 80, MAX_VALUE = 16384 };
 
 /* Every stage may have label (shown in tables and figures), strategy (to look up the paper's numbers), seeds, like, sweep.KEY, variant.NAME. */
 #define STAGE " label strategy colour seeds like "
@@ -103,7 +103,7 @@ hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value,
         hpt__free(copy);
         return hpt__line_fail(&(hpt__line){.line = line, .file = file}, "more than %d lines in a section", MAX_LINES);
     }
-    hpt__line *more = s->n % 16 ? s->lines : hpt__realloc(s->lines, sizeof *more * (size_t)(s->n + 16));
+    hpt__line *more = s->n % 4 ? s->lines : hpt__realloc(s->lines, sizeof *more * (size_t)(s->n + 4));
     char *name = hpt__strdup(key);
     if (more) s->lines = more;
     if (!more || !name) {
@@ -113,6 +113,16 @@ hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value,
     }
     s->lines[s->n++] = (hpt__line){name, copy, line, file};
     return HPT_OK;
+}
+
+/* A recipe of any size, with what 'like' adds, stays within a MiB. */
+static hpt_status hold(hpt_recipe *r, size_t bytes, const hpt__line *at) {
+    r->held += bytes;
+    if (r->held <= MAX_HELD) return HPT_OK;
+    return hpt__line_fail(at, "the recipe is too large: its sections and lines, with those that 'like' adds, take over %d KiB", MAX_HELD >> 10);
+}
+static hpt_status hold_line(hpt_recipe *r, const hpt__line *l, const hpt__line *at) {
+    return hold(r, sizeof *l + strlen(l->key) + strlen(l->value) + 32, at);
 }
 
 /* ---- one file ---- */
@@ -148,6 +158,7 @@ static hpt_status open_section(reader *rd, const char *text, int line) {
     }
     if (k > HPT__S_TEMPLATE && k <= HPT__S_SIMILARITY && hpt__section_find(r, name) >= 0)
         return hpt__line_fail(&at, "the name '%s' is taken by line %d", name, r->sections[hpt__section_find(r, name)].line);
+    HPT_TRY(hold(r, sizeof(hpt__section) + 4 * sizeof(hpt__line) + strlen(name) + 32, &at));
     hpt__section *more = r->n_sections % 32 ? r->sections : hpt__realloc(r->sections, sizeof *more * (size_t)(r->n_sections + 32));
     char *copy = hpt__strdup(name);
     if (more) r->sections = more;
@@ -187,6 +198,7 @@ static hpt_status take_line(void *user, const hpt__ini_line *in) {
     }
     const hpt__line *was = hpt__section_line(s, l.key);
     if (was && was->file == rd->file) return hpt__line_fail(&l, "'%.60s' is there already, in line %d", l.key, was->line);
+    HPT_TRY(hold_line(rd->r, &l, &l));
     return hpt__section_set(s, l.key, l.value, l.line, rd->file);
 }
 
@@ -224,7 +236,7 @@ static hpt_status apply_like(hpt_recipe *r, hpt__section *s, int depth) {
     HPT_TRY(apply_like(r, from, depth + 1));
     for (int i = 0; i < from->n; i++)
         if (!hpt__section_line(s, from->lines[i].key)) {
-            if (r->n_lines++ >= MAX_ALL) return hpt__line_fail(like, "more than %d lines by 'like'", MAX_ALL);
+            HPT_TRY(hold_line(r, &from->lines[i], like));
             HPT_TRY(hpt__section_set(s, from->lines[i].key, from->lines[i].value, from->lines[i].line, from->lines[i].file));
         }
     return HPT_OK;

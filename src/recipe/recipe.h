@@ -65,7 +65,8 @@ struct hpt_recipe {
     char **files;                   /* names that lines refer to */
     int n_files;
     hpt__section *sections;
-    int n_sections, n_lines, depth; /* n_lines: that 'like' added; depth: of stages that need each other */
+    int n_sections, depth;          /* depth: of stages that need each other */
+    size_t held;                    /* bytes of sections and lines */
     int by_name[HPT__BY_NAME];      /* newest section with this hash, -1 none */
     hpt__instance *instances;
     int n_instances, cap_instances;
