@@ -41,6 +41,8 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_config_json, "", h[0], "knn", NULL, 0, &need) \
     CALL(hpt_context_create, "cfg", h[0], OUT(hpt_context)) \
     CALL(hpt_context_set_log, "", h[0], NULL, NULL) \
+    CALL(hpt_context_set_progress, "", h[0], NULL, NULL) \
+    CALL(hpt_context_cancel, "", h[0]) \
     CALL(hpt_context_describe, "", h[0], buf, sizeof buf, &need) \
     CALL(hpt_context_ranks, "", h[0], &i32, &i32) \
     CALL(hpt_comm_id, "cfg", h[0], buf, sizeof buf, &need) \
