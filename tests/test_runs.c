@@ -120,6 +120,8 @@ TEST_LIMIT(outputs_are_tried_first, 120) {
     CHECK(strstr(output, "%"));
     REFUSED(1, "standard output: No space left", "%s knn --train %s --test %s --overlap allow %s > /dev/full", bin,
             set_, set_, init);
+    REFUSED(1, "nearest neighbours: top-1", "%s knn --train %s --test %s --overlap allow %s > /dev/full", bin,
+            set_, set_, init);
     REFUSED(1, "standard output: No space left", "%s options > /dev/full", bin);
     REFUSED(1, "standard output: No space left", "%s info %s/run/exported/backbone.pth > /dev/full", bin, dir);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
 #include <errno.h>
+#include <stdio_ext.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct { const char *name; int (*run)(int, char **); const char *doc; } commands[] = {
     {"pretrain", cmd_pretrain, "MoCo-v2 pretraining on a folder of images, from a file or from scratch; all weights or batch norm only"},
@@ -18,13 +20,19 @@ static const struct { const char *name; int (*run)(int, char **); const char *do
     {"export", cmd_export, "write a model in another layout"},
     {"options", cmd_options, "the table of all options"}};
 
-/* An answer that could not be written is a failure too. */
+/* An answer that could not be written is a failure too; what took hours to find is then shown as an error is. A terminal
+ * has its lines at once. */
+static char answer[1 << 16];
 static int said(int rc) {
-    if (fflush(stdout) || ferror(stdout)) return fprintf(stderr, "hpt: standard output: %s\n", strerror(errno)), rc ? rc : 1;
-    return rc;
+    size_t n = __fpending(stdout);
+    if (!fflush(stdout) && !ferror(stdout)) return rc;
+    fprintf(stderr, "hpt: standard output: %s\n", strerror(errno));
+    if (!isatty(1)) fwrite(answer, 1, n, stderr);
+    return rc ? rc : 1;
 }
 
 int main(int argc, char **argv) {
+    if (!isatty(1)) setvbuf(stdout, answer, _IOFBF, sizeof answer);
     if (argc > 1)
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
             if (!strcmp(argv[1], commands[i].name)) return said(commands[i].run(argc - 1, argv + 1));

@@ -75,7 +75,7 @@ static hpt_status parse(hpt__zip *z, int deflate) {
         at = a64;
         limit = r;
     }
-    if (count > 100000 || at > limit || size != limit - at)
+    if (count > 100000 || at > limit || size != limit - at || count > size / 46)
         return BAD("zip: directory of %llu entries at %llu", (unsigned long long)count, (unsigned long long)at);
     if (!(z->e = hpt__calloc((size_t)count, sizeof *z->e))) return hpt__fail_memory((size_t)count * sizeof *z->e);
     const uint8_t *h = p + at, *dir_end = p + limit;
