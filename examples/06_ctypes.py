@@ -7,10 +7,27 @@ here = os.path.dirname(os.path.abspath(__file__))
 lib = C.CDLL(sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, '..', 'lib', 'libhpt.so'))
 lib.hpt_last_error.restype = lib.hpt_status_name.restype = lib.hpt_version_string.restype = C.c_char_p
 
-class StepInfo(C.Structure):
-    _fields_ = [('struct_size', C.c_uint32), ('queue_fill', C.c_uint32), ('step', C.c_uint64), ('steps', C.c_uint64), ('epoch', C.c_uint64)] + \
-               [(n, C.c_double) for n in ('loss', 'chance', 'acc1', 'acc5', 'z_std', 'lr', 'wait_ms', 'step_ms')] + \
-               [('skipped', C.c_uint32), ('reserved', C.c_uint32)]
+class StepInfo(C.Structure):         # hpt_step_info of hpt.h; a test compares
+    _fields_ = [
+        ('struct_size', C.c_uint32),
+        ('queue_fill', C.c_uint32),
+        ('step', C.c_uint64),
+        ('steps', C.c_uint64),
+        ('epoch', C.c_uint64),
+        ('loss', C.c_double),
+        ('chance', C.c_double),
+        ('acc1', C.c_double),
+        ('acc5', C.c_double),
+        ('z_std', C.c_double),
+        ('lr', C.c_double),
+        ('wait_ms', C.c_double),
+        ('step_ms', C.c_double),
+        ('skipped', C.c_uint32),
+        ('stopped', C.c_int32),
+        ('monitor', C.c_double),
+        ('monitor_best', C.c_double),
+        ('monitor_step', C.c_uint64),
+        ('monitor_best_step', C.c_uint64)]
 
 def ok(status):
     if status < 0:

@@ -92,6 +92,24 @@ TEST(examples_run) {
     CHECK(strstr(output, "fine"));
 }
 
+/* examples/06_ctypes.py writes hpt_step_info in Python's words: every member of hpt.h, in its order, with its type. */
+TEST(struct_of_the_python_example) {
+    char *header = read_text("include/hpt.h"), *python = read_text("examples/06_ctypes.py"), want[4000] = "    _fields_ = [\n", *line = NULL;
+    char *p = strstr(header, "typedef struct hpt_step_info {\n");
+    CHECK(p);
+    for (p = strchr(p, '\n') + 1; *p != '}'; p = strchr(p, '\n') + 1) {
+        char type[20], names[100], word[120], *save = NULL;
+        CHECK(sscanf(p, " %19s %99[^;];", type, names) == 2);
+        type[strlen(type) - (strstr(type, "_t") ? 2 : 0)] = 0;
+        for (line = strtok_r(names, ", ", &save); line; line = strtok_r(NULL, ", ", &save)) {
+            snprintf(word, sizeof word, "        ('%s', C.c_%s),\n", line, type);
+            strcat(want, word);
+        }
+    }
+    strcpy(strrchr(want, ','), "]\n");
+    if (!strstr(python, want)) FAIL("examples/06_ctypes.py has another struct than hpt.h:\n%s", want);
+}
+
 /* ---- the command line, as a user types it ---- */
 
 #define NET "--arch resnet10 --width 16 --stem small --image_size 16 --batch_size 8 --bn_group 4 --moco_k 16"
