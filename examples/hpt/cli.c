@@ -115,6 +115,13 @@ static void help(const cli *c, int all) {
     printf("%s\n\n", c->about);
     for (const cli_arg *a = c->args; a->name; a++) entry(a->name, a->flag == 1 ? "" : a->value_name, a->doc);
     entry("help", "", c->stage ? "this; --help-all shows every option" : "this");
+    for (const cli_arg *a = c->args; a->name; a++)
+        if (!strncmp(a->value_name, "PATH", 4)) {
+            printf("\nPATH is a folder, a list (.txt .tsv .csv), IDX, npz, npy or an image, or SET:SPLIT:FOLDER - SET a known set (`hpt dataset\n"
+                   "list`) with the FOLDER of its download, or a descriptor file (FOLDER is in it); SPLIT train, val, test or train+val:\n"
+                   "shop.ini:test, resisc:train:/data/NWPU (docs/datasets.md). A file or folder of that very name goes first.\n");
+            break;
+        }
     if (!c->stage) return;
     for (int pass = 0; pass < 4; pass++) {
         /* an option stands in the first group that it belongs to, the command's own last */
@@ -387,6 +394,42 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
     }
     hpt_result_destroy(report);
     return st ? cli_fail(c->command, st) : 0;
+}
+
+/* "SET:SPLIT:FOLDER" in its parts: SET a known set or a descriptor file, the others may be missing. 0: path is no such name. */
+static int set_name(const char *path, const char *otherwise, char **set, char **split, const char **root) {
+    static const char *const splits[] = {"train", "val", "test", "train+val"};
+    hpt_set_info known = {.struct_size = sizeof known};
+    struct stat s;
+    const char *colon = strchr(path, ':'), *ini = strstr(path, ".ini:");
+    size_t n = strlen(path);
+    int there = !stat(path, &s), is = n > 4 && !strcmp(path + n - 4, ".ini");
+    if (there && !(is && S_ISREG(s.st_mode))) return 0;
+    if (is && (there || !ini)) colon = NULL;
+    else if (ini) is = (colon = ini + 4) != NULL;
+    n = colon ? (size_t)(colon - path) : n;
+    for (uint32_t i = 0; !is && hpt_set_describe(i, &known) == HPT_OK; i++) is = strlen(known.name) == n && !memcmp(known.name, path, n);
+    const char *part = colon ? colon + 1 : "";
+    size_t len = strcspn(part, ":");
+    for (int i = 0; i < 4 && !memchr(path, '/', n); i++) is |= strlen(splits[i]) == len && !memcmp(splits[i], part, len);
+    if (!is) return 0;
+    *root = part[len] ? part + len + 1 : NULL;
+    *set = strndup(path, n);
+    *split = len ? strndup(part, len) : strdup(otherwise);
+    if (!len) fprintf(stderr, "note: %s: its split %s is taken\n", path, otherwise);
+    return *set && *split ? 1 : -1;
+}
+hpt_status cli_dataset(cli *c, const char *option, const char *path, hpt_dataset **ds) {
+    const char *part = strstr(option, "test") ? "test" : strstr(option, "val") ? "val" : "train", *root = NULL;
+    char *set = NULL, *split = NULL;
+    *ds = NULL;
+    int is = set_name(path, part, &set, &split, &root);
+    hpt_status st = is < 0 ? HPT_ERR_MEMORY : is ? hpt_dataset_named(c->ctx, c->cfg, set, root, split, ds) : hpt_dataset_open(c->ctx, c->cfg, path, ds);
+    if (st && is > 0 && strstr(hpt_last_error(), "(root) is needed"))
+        fprintf(stderr, "hpt %s: --%s %s: say where its download lies: %s:%s:FOLDER\n", c->command, option, path, set, split);
+    free(set);
+    free(split);
+    return st;
 }
 
 int cli_trained(cli *c, hpt_model **m) {

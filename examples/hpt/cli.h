@@ -34,6 +34,9 @@ int cli_fail(const char *what, hpt_status st);              /* prints the librar
 int cli_interrupted(void);                                  /* Ctrl-C came once (a second one ends at once) */
 void cli_catch(void);                                       /* from here on it stops the call under way */
 int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL or "random" */
+/* The images that option names: a path, or SET:SPLIT:FOLDER (known set or descriptor file; without SPLIT the one that the option is called
+ * like, else train). */
+hpt_status cli_dataset(cli *c, const char *option, const char *path, hpt_dataset **ds);
 int cli_trained(cli *c, hpt_model **m);                     /* the same for commands that need --init, "random" said in so many letters */
 /* The scores of an evaluation under the name of their metric, or with --json everything. */
 void cli_scores(const cli *c, const hpt_result *r, const char *what);

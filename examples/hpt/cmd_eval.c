@@ -8,7 +8,7 @@
 static hpt_status open_sets(cli *c, const char *const *names, int n, hpt_dataset **set) {
     hpt_status st = HPT_OK;
     for (int i = 0; i < n && !st; i++)
-        if (cli_value(c, names[i])) st = hpt_dataset_open(c->ctx, c->cfg, cli_value(c, names[i]), &set[i]);
+        if (cli_value(c, names[i])) st = cli_dataset(c, names[i], cli_value(c, names[i]), &set[i]);
     return st;
 }
 
@@ -118,7 +118,7 @@ int cmd_search(int argc, char **argv) {
     copy = strdup(cli_value(&c, "sources"));
     for (char *p = copy ? strtok(copy, ",") : NULL; p && n < 64 && !st; p = strtok(NULL, ",")) {
         name[n] = p;
-        st = hpt_dataset_open(c.ctx, c.cfg, p, &source[n]);
+        st = cli_dataset(&c, "sources", p, &source[n]);
         n += !st;
     }
     char steps[32] = "0";
@@ -191,7 +191,7 @@ int cmd_similarity(int argc, char **argv) {
         hpt_config_get(c.cfg, "image_size", size, sizeof size, NULL);
         for (uint32_t i = 0; hpt_model_layer_info(m[0], i, (uint32_t)atoi(size), &l) == HPT_OK; i++) printf("%-24s %u x %u x %u\n", l.name, l.channels, l.height, l.width);
     } else {
-        st = hpt_dataset_open(c.ctx, c.cfg, cli_value(&c, "data"), &ds);
+        st = cli_dataset(&c, "data", cli_value(&c, "data"), &ds);
         if (!st) st = hpt_dataset_get_info(ds, &info);
         for (int i = 0; i < 2 && !st; i++) st = layer_values(&c, m[i], ds, layer, info.count, &x[i], &width[i]);
         uint64_t n = st ? 0 : readable_rows(ds, info.count, x, width);

@@ -19,7 +19,7 @@ int cmd_refresh_bn(int argc, char **argv) {
     const char *data = cli_value(&c, "data"), *init = cli_value(&c, "init"), *out = cli_value(&c, "out");
     if (!data || !init || !out) return fprintf(stderr, "hpt refresh-bn: --data, --init and --out are needed\n"), 2;
     if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_model(&c, init, &m))) return rc;
-    if ((st = hpt_dataset_open(c.ctx, c.cfg, data, &ds)) || (st = hpt_model_refresh_bn(m, ds, c.cfg, &r)) || (st = hpt_model_save(m, out, NULL)))
+    if ((st = cli_dataset(&c, "data", data, &ds)) || (st = hpt_model_refresh_bn(m, ds, c.cfg, &r)) || (st = hpt_model_save(m, out, NULL)))
         rc = cli_fail("refresh-bn", st);
     else {
         char *text = cli_json(r);
@@ -53,7 +53,7 @@ int cmd_linear(int argc, char **argv) {
     if (cli_number(&c, "per-class", &per_class)) return 2;
     if ((rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
     for (int i = 0; i < 3 && !st; i++)
-        if (cli_value(&c, names[i])) st = hpt_dataset_open(c.ctx, c.cfg, cli_value(&c, names[i]), &set[i]);
+        if (cli_value(&c, names[i])) st = cli_dataset(&c, names[i], cli_value(&c, names[i]), &set[i]);
     if (!st && cli_value(&c, "per-class")) {
         char seed[32] = "0";
         hpt_config_get(c.cfg, "seed", seed, sizeof seed, NULL);
@@ -123,7 +123,7 @@ int cmd_embed(int argc, char **argv) {
     int npy = length > 4 && !strcmp(out + length - 4, ".npy");
     if (!npy && !(length > 4 && !strcmp(out + length - 4, ".csv"))) return fprintf(stderr, "hpt embed: %s: the name must end in .csv or .npy\n", out), 2;
     if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
-    if (!(st = hpt_dataset_open(c.ctx, c.cfg, data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) && !(st = hpt_model_get_info(m, &mi))) {
+    if (!(st = cli_dataset(&c, "data", data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) && !(st = hpt_model_get_info(m, &mi))) {
         x = malloc((size_t)(di.count * mi.feature_dim * 4));
         st = x ? hpt_model_features(m, ds, c.cfg, x, di.count * mi.feature_dim) : HPT_ERR_MEMORY;
     }

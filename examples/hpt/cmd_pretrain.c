@@ -102,8 +102,8 @@ static hpt_status open_monitor(cli *c, hpt_session *s) {
     hpt_dataset *vote = NULL, *scored = NULL;
     const char *train = cli_value(c, "monitor-train"), *val = cli_value(c, "monitor-val");
     if (!train) return HPT_OK;
-    hpt_status st = hpt_dataset_open(c->ctx, c->cfg, train, &vote);
-    if (!st) st = hpt_dataset_open(c->ctx, c->cfg, val, &scored);
+    hpt_status st = cli_dataset(c, "monitor-train", train, &vote);
+    if (!st) st = cli_dataset(c, "monitor-val", val, &scored);
     if (!st) st = hpt_session_monitor(s, vote, scored);
     hpt_dataset_destroy(vote);
     hpt_dataset_destroy(scored);
@@ -255,7 +255,7 @@ int cmd_pretrain(int argc, char **argv) {
     int32_t rank = 0, ranks = 1;
     hpt_context_ranks(c.ctx, &rank, &ranks);
     r.quiet = rank != 0;
-    hpt_status st = hpt_dataset_open(c.ctx, c.cfg, cli_value(&c, "data"), &ds);
+    hpt_status st = cli_dataset(&c, "data", cli_value(&c, "data"), &ds);
     rc = st ? cli_fail("pretrain", st) : cli_model(&c, resume ? r.dir.checkpoint : cli_value(&c, "init"), &m);
     if (!rc && (st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s))) rc = cli_fail("pretrain", st);
     if (!rc && !resume && !r.quiet) rc = rundir_new(&r.dir, out, overwrite);
