@@ -355,7 +355,7 @@ HPT_API hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt
  * executed. The architecture is the one that cfg names; if cfg leaves arch at "auto", the one recorded in a libhpt file or
  * derived from the tensors. The backbone is loaded; the head too with option carry_head=1, else it starts fresh.
  *
- * report [out] NULL allowed. What was loaded, missing, unexpected, of the wrong shape; also set when HPT_ERR_MISMATCH is returned.
+ * report [out] NULL allowed. What was loaded, missing, unexpected, of the wrong shape, not used, not finite; also set when HPT_ERR_MISMATCH is returned.
  * HPT_ERR_IO, HPT_ERR_FORMAT, HPT_ERR_VERSION   see there
  * HPT_ERR_MISMATCH  nothing matched, or a backbone tensor is missing or of another shape
  * Since 0.1. */

@@ -172,6 +172,154 @@ TEST(backbone_under_any_prefix_and_container) {
         }
 }
 
+/* The tensors of src under prefix in the open dictionary, with these parts (one for each kind of name) put into their names. */
+typedef struct wrap_ {
+    const char *prefix, *stem, *stage, *block, *conv, *norm; /* conv1.X  layer1.X  layer1.0.X  layer1.0.conv1.X ... */
+} wrap_;
+static void put_wrapped(hpt__torch_out *t, hpt_model *m, const wrap_ *w, float first) {
+    char name[400];
+    static const int64_t one;
+    for (int i = 0; i < m->net.n_tensors; i++) {
+        const hpt__tensor *x = &m->net.tensors[i];
+        const char *local = x->name + (strncmp(x->name, "layer", 5) ? 0 : 9), *dot = strrchr(local, '.');
+        if (x->head) continue;
+        if (local == x->name)
+            snprintf(name, sizeof name, "%s%.*s.%s%s", w->prefix, (int)(dot - local), local, w->stem, dot + 1);
+        else
+            snprintf(name, sizeof name, "%s%.7s%s%.2s%s%.*s.%s%s", w->prefix, x->name, w->stage, x->name + 7, w->block,
+                     (int)(dot - local), local, strstr(local, "bn") ? w->norm : w->conv, dot + 1);
+        float *v = hpt__model_tensor(m, i), was = v[0];
+        if (i == 3 && first != 0) v[0] = first;
+        hpt__tw_str(t, name);
+        float *copy = malloc(x->count * 4); /* the writer reads it at the end */
+        memcpy(copy, v, x->count * 4);
+        v[0] = was;
+        hpt__tw_tensor_f32(t, copy, x->count, x->ndim, x->shape, NULL);
+        if (!strstr(name, "running_var")) continue;
+        snprintf(strstr(name, "running_var"), 30, "num_batches_tracked");
+        hpt__tw_str(t, name);
+        hpt__tw_tensor_i64(t, &one, 1, 0, (int64_t[]){1});
+    }
+}
+static void write_wrapped(const char *path, hpt_model *m, const wrap_ *w, const wrap_ *second, float first) {
+    static const float values[128 * 128];
+    hpt__torch_out t;
+    hpt__tw_begin(&t);
+    hpt__tw_dict(&t, 1);
+    hpt__tw_str(&t, "state_dict");
+    hpt__tw_dict(&t, 1);
+    put_wrapped(&t, m, w, first);
+    if (second) {
+        put_wrapped(&t, m, second, 0);
+        hpt__tw_str(&t, "head.weight");
+        hpt__tw_tensor_f32(&t, values, 8, 1, (int64_t[]){8}, NULL);
+    }
+    if (strstr(w->prefix, "backbone.")) { /* lightly's head, wrapped too */
+        hpt__tw_str(&t, "projection_head._orig_mod.layers.0.module.weight");
+        hpt__tw_tensor_f32(&t, values, 128 * 128, 2, (int64_t[]){128, 128}, NULL);
+        hpt__tw_str(&t, "projection_head._orig_mod.layers.0.module.bias");
+        hpt__tw_tensor_f32(&t, values, 128, 1, (int64_t[]){128}, NULL);
+        hpt__tw_str(&t, "projection_head._orig_mod.layers.2.weight");
+        hpt__tw_tensor_f32(&t, values, 24 * 128, 2, (int64_t[]){24, 128}, NULL);
+        hpt__tw_str(&t, "projection_head._orig_mod.layers.2.bias");
+        hpt__tw_tensor_f32(&t, values, 24, 1, (int64_t[]){24}, NULL);
+    }
+    hpt__tw_end_dict(&t);
+    hpt__tw_end_dict(&t);
+    OK(hpt__tw_finish(&t, path));
+}
+/* Wrappers inside a name: activation checkpointing, FSDP, torch.compile and DDP of parts. */
+TEST(wrappers_are_seen_through_wherever_they_stand) {
+    static const wrap_ ways[] = {{"", "", "_checkpoint_wrapped_module.", "", "", ""},
+                                 {"module.", "", "", "_checkpoint_wrapped_module.", "", ""},
+                                 {"", "", "", "_fsdp_wrapped_module.", "", ""},
+                                 {"_fsdp_wrapped_module.", "", "_fsdp_wrapped_module._checkpoint_wrapped_module.", "_orig_mod.", "", ""},
+                                 {"_fsdp_wrapped_module._fpw_module.", "", "_fsdp_wrapped_module._fpw_module.", "", "", ""},
+                                 {"encoder_q.", "_orig_mod.", "_orig_mod.", "module.", "_orig_mod.", "module."},
+                                 {"_forward_module.net._orig_mod.", "module.", "", "", "module.", "module."},
+                                 {"model._module.", "", "", "", "_checkpoint_wrapped_module.module.", ""},
+                                 {"backbone._orig_mod.", "", "module.", "", "", ""}};
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, TINY " moco_dim=24", 5), *got;
+    char path[200];
+    hpt_result *r;
+    snprintf(path, sizeof path, "%s/f.pth", temp_dir());
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        double n;
+        write_wrapped(path, m, &ways[i], NULL, 0);
+        if (hpt_model_load(ctx, config("seed=3"), path, &got, &r)) FAIL("%zu: %s", i, hpt_last_error());
+        if (!same_weights(m, got)) FAIL("%zu: other weights", i);
+        OK(hpt_result_number(r, "unexpected_count", &n));
+        CHECK(n == 0);
+        OK(hpt_result_number(r, "not_used_count", &n));
+        CHECK(n == (strstr(ways[i].prefix, "backbone") ? 4 : 0));
+        char *text = json_of(r), want[100]; /* what is shown is the file's own */
+        snprintf(want, sizeof want, "\"prefix\": \"state_dict/%s\"", ways[i].prefix);
+        if (!strstr(text, want)) FAIL("%zu: %s", i, text);
+        hpt_model_destroy(got);
+        hpt_config *c = config("seed=3");
+        OK(hpt_config_set(c, "backbone_prefix", ways[i].prefix[0] ? ways[i].prefix : "."));
+        OK(hpt_model_load(ctx, c, path, &got, NULL));
+        if (strstr(ways[i].prefix, "backbone")) OK(hpt_model_load(ctx, config("carry_head=1"), path, &got, NULL));
+    }
+    /* one network in two wrappings, of which one has none: both are there under their own names */
+    hpt_model *other = model_of(ctx, TINY, 6);
+    for (int ask = 0; ask < 2; ask++) {
+        hpt__torch_out t;
+        hpt__tw_begin(&t);
+        hpt__tw_dict(&t, 1);
+        put(&t, m, "net.", NULL, NULL, NULL);
+        put(&t, other, "net.module.", NULL, NULL, NULL);
+        hpt__tw_end_dict(&t);
+        OK(hpt__tw_finish(&t, path));
+        OK(hpt_model_load(ctx, config(ask ? "backbone_prefix=net.module" : "seed=3"), path, &got, NULL));
+        CHECK(same_weights(ask ? other : m, got));
+    }
+}
+static char warned[2000];
+static void keep_log(void *user, int32_t level, const char *line) {
+    (void)user;
+    if (level) snprintf(warned, sizeof warned, "%s", line);
+}
+/* What is not used is counted; a weight that is no number is told, and features that are none. */
+TEST(what_a_load_leaves_and_what_is_no_number_is_told) {
+    static const wrap_ teacher = {"teacher.", "", "", "", "", ""}, student = {"student.module.", "", "", "", "", ""};
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, TINY, 5), *got;
+    hpt_dataset *ds = toy_set(ctx, "", 4, 16, 2);
+    hpt_result *r;
+    char path[200];
+    double n, loaded;
+    snprintf(path, sizeof path, "%s/f.pth", temp_dir());
+    write_wrapped(path, m, &teacher, &student, 0);
+    hpt_context_set_log(ctx, keep_log, NULL);
+    OK(hpt_model_load(ctx, config("seed=3"), path, &got, &r));
+    OK(hpt_result_number(r, "not_used_count", &n));
+    OK(hpt_result_number(r, "loaded", &loaded));
+    CHECK(n == loaded + loaded / 5 + 1 && !*warned && !strstr(json_of(r), "not_finite"));
+    float v[4 * 128];
+    for (int k = 0; k < 3; k++) {
+        write_wrapped(path, m, &teacher, NULL, k == 0 ? NAN : k == 1 ? INFINITY : -INFINITY);
+        OK(hpt_model_load(ctx, config("seed=3"), path, &got, &r));
+        CHECK(strstr(warned, "1 tensors hold values that are not finite") && strstr(warned, "teacher.bn1.running_mean"));
+        OK(hpt_result_number(r, "not_finite_count", &n));
+        CHECK(n == 1);
+        OK(hpt_model_features(got, ds, config("image_size=16 batch_size=4"), v, 4 * 128));
+        if (k == 0) CHECK(strstr(warned, "features of 4 of 4 images are not finite"));
+        *warned = 0;
+    }
+    /* other networks than ours by what stands in the names */
+    static const char *const marks[][2] = {{"layer1.0.conv1.parametrizations.weight.original0", "parametrization"},
+                                           {"layer1.0.conv1.weight_orig", "spectral norm"},
+                                           {"layer1.0.conv1.weight_g", "weight norm"},
+                                           {"_fsdp_wrapped_module._flat_param", "FSDP has flattened"}};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        write_file(path, m, "", NULL, marks[i][0], "layer1.0.conv1.");
+        FAILS(HPT_ERR_MISMATCH, marks[i][1], hpt_model_load(ctx, config("seed=3"), path, &got, NULL));
+    }
+    FAILS(HPT_ERR_NUMERIC, "not finite", (write_wrapped(path, m, &teacher, NULL, NAN), hpt_model_load(ctx, config("seed=3"), path, &got, NULL)) ? HPT_OK : hpt_model_knn(got, ds, ds, config("image_size=16 batch_size=4 overlap=allow"), &r));
+}
+
 /* The documented order, and the option that names another. */
 TEST(one_of_several_networks) {
     static const struct {
@@ -460,7 +608,8 @@ TEST(runs_of_the_original_moco_are_resumed) {
                                       {"_orig_mod.module.", "", 0, 1, 1, 0, 0, 1, NULL},
                                       {"module._orig_mod.", "", 94000000000000, 1048576, 0, 1, 0, 1, NULL},
                                       {"", "_orig_mod.", 0, 1, 0, 0, 0, 1, NULL},
-                                      {"module.", "module.", 0, 1, 0, 0, 0, 1, NULL}};
+                                      {"module.", "module.", 0, 1, 0, 0, 0, 1, NULL},
+                                      {"_fsdp_wrapped_module.", "_fsdp_wrapped_module._checkpoint_wrapped_module.", 0, 1, 0, 0, 0, 1, NULL}};
     static const char *const tensors[] = {"queue",
                                           "q.conv1.weight",
                                           "q.layer4.0.bn2.running_var",

@@ -385,12 +385,20 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
     }
     hpt_status st = hpt_model_load(c->ctx, c->cfg, path, m, &report);
     if (!st) {
-        double loaded = 0, unexpected = 0;
+        double loaded = 0, beside = 0, foreign = 0;
+        char *text = report ? cli_json(report) : NULL;
+        json_t *j = text ? json_loads(text, 0, NULL) : NULL;
+        const char *prefix = json_string_value(json_object_get(j, "prefix"));
         hpt_model_info info = {.struct_size = sizeof info};
         hpt_result_number(report, "loaded", &loaded);
-        hpt_result_number(report, "unexpected_count", &unexpected);
+        hpt_result_number(report, "not_used_count", &beside);
+        hpt_result_number(report, "foreign_count", &foreign);
         hpt_model_get_info(*m, &info);
-        fprintf(stderr, "%s: %s of width %u, stem %s, %g tensors loaded, %g beside them not used\n", path, info.arch, info.width, info.stem, loaded, unexpected);
+        fprintf(stderr, "%s: %s of width %u, stem %s, %g tensors loaded", path, info.arch, info.width, info.stem, loaded);
+        if (prefix && *prefix) fprintf(stderr, " from '%.300s'", prefix);
+        fprintf(stderr, ", %g beside them not used\n", beside + foreign);
+        json_decref(j);
+        free(text);
     }
     hpt_result_destroy(report);
     return st ? cli_fail(c->command, st) : 0;

@@ -49,12 +49,19 @@ static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path
     if (json_integer_value(json_object_get(report, "foreign_count")))
         hpt__log(ctx, 1, "%.400s: %d tensors inside the backbone are not used, as unused=allow asks", path,
                  (int)json_integer_value(json_object_get(report, "foreign_count")));
+    const json_t *bad = json_object_get(report, "not_finite");
+    if (bad)
+        hpt__log(ctx, 1,
+                 "%.400s: %d tensors hold values that are not finite (NaN or infinity), first %.200s: features of this "
+                 "model will not be numbers",
+                 path, (int)json_integer_value(json_object_get(report, "not_finite_count")),
+                 json_string_value(json_array_get(bad, 0)));
     for (int i = 0; i < r->n; i++)
         if (&r->c[i] != c && !r->c[i].same && r->c[i].stem) {
             hpt__log(
                 ctx, 0,
                 "%.400s: the network under '%.*s' was taken, not the one under '%.*s'%s (backbone_prefix takes another)",
-                path, c->prefix_len, c->prefix, r->c[i].prefix_len, r->c[i].prefix, r->n > 2 ? " or another" : "");
+                path, c->shown_len, c->shown, r->c[i].shown_len, r->c[i].shown, r->n > 2 ? " or another" : "");
             break;
         }
     return HPT_OK;

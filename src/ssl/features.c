@@ -89,6 +89,16 @@ static uint64_t blank_rows(const hpt__batch *x, int n, size_t width, float *out)
     }
     return holes;
 }
+/* Weights that are not finite give features that are not. */
+static uint64_t bad_rows(const hpt__batch *x, int n, size_t width, const float *out) {
+    uint64_t bad = 0;
+    for (int i = 0; i < n; i++) {
+        size_t j = 0;
+        while (j < width && isfinite(out[(size_t)i * width + j])) j++;
+        bad += j < width && !x->hole[i];
+    }
+    return bad;
+}
 static hpt_status tell_holes(const hpt_dataset *ds, uint64_t holes) {
     char name[400];
     uint64_t i = 0;
@@ -110,7 +120,7 @@ hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o
     size_t width = hpt__plan_width(e.plan);
     hpt_status st = count == ds->count * width ? HPT_OK
                     : hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
-    uint64_t holes = 0;
+    uint64_t holes = 0, wrong = 0;
     hpt__span span;
     hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, ds->count, "features of %llu images", (unsigned long long)ds->count);
     if (!st) st = hpt__plain_loader(ds, o, &m->pixels, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
@@ -120,12 +130,17 @@ hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o
         if ((st = hpt__between(m->ctx, &span, done))) break;
         st = hpt__loader_next(l, &x, NULL);
         if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * width);
-        if (!st) holes += blank_rows(&x, n, width, out + done * width);
+        if (st) break;
+        holes += blank_rows(&x, n, width, out + done * width);
+        wrong += bad_rows(&x, n, width, out + done * width);
     }
     if (!st) span.done = ds->count;
     hpt__span_end(&span);
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
+    if (!st && wrong)
+        hpt__log(m->ctx, 1, "features of %llu of %llu images are not finite: weights of the model are not, or overflow", (unsigned long long)wrong,
+                 (unsigned long long)ds->count);
     return st ? st : tell_holes(ds, holes);
 }
 hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out) {

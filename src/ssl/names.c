@@ -5,6 +5,7 @@
 #include "ssl/names.h"
 #include "core/alloc.h"
 #include "core/result.h"
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +19,9 @@ static int is_counter(const char *name) {
 }
 
 static hpt_status not_ours(const hpt__candidate *c) {
-    if (!c->prefix_len) return hpt__fail(HPT_ERR_MISMATCH, "its network cannot be read: %s", c->why);
+    if (!c->shown_len) return hpt__fail(HPT_ERR_MISMATCH, "its network cannot be read: %s", c->why);
     return hpt__fail(HPT_ERR_MISMATCH, "the network under '%.*s' cannot be read: %s",
-                     c->prefix_len < 300 ? c->prefix_len : 300, c->prefix, c->why);
+                     c->shown_len < 300 ? c->shown_len : 300, c->shown, c->why);
 }
 
 hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__arch *a) {
@@ -59,7 +60,7 @@ static void note(json_t *report, const char *list, const char *name) {
     json_t *l = json_object_get(report, list);
     if (json_array_size(l) < LISTED) json_array_append_new(l, hpt__json_text(name));
 }
-static json_t *prefix_text(const hpt__candidate *c) { return json_stringn(c->prefix, (size_t)c->prefix_len); }
+static json_t *prefix_text(const hpt__candidate *c) { return json_stringn(c->shown, (size_t)c->shown_len); }
 
 /* Under what name the tensors that a load does not ask for are counted: another candidate, or what comes next to the
  * backbone's own module. */
@@ -80,17 +81,21 @@ static size_t group_of(const hpt__networks *r, const hpt__candidate *c, const ch
 }
 static void count_unused(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
     char canonical[400], key[400];
+    json_int_t all = 0;
     json_t *groups = json_object_get(report, "not_used");
     for (uint32_t k = 0; k < r->f->n; k++) {
         const char *name = r->order[k]->name;
         if (c && k >= c->at && k < c->end &&
             hpt__candidate_inside(c, name + c->prefix_len, canonical, sizeof canonical))
             continue;
-        snprintf(key, sizeof key, "%.*s", (int)group_of(r, c, name), name);
+        snprintf(key, sizeof key, "%.*s", (int)hpt__networks_shown(r, r->order[k], group_of(r, c, name)),
+                 hpt__networks_name(r, r->order[k]));
+        all++;
         json_int_t n = json_integer_value(json_object_get(groups, key));
         if (!n && json_object_size(groups) >= LISTED) snprintf(key, sizeof key, "...");
         json_object_set_new(groups, key, json_integer(json_integer_value(json_object_get(groups, key)) + 1));
     }
+    json_object_set_new(report, "not_used_count", json_integer(all));
 }
 
 void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
@@ -170,9 +175,9 @@ static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__
             i = hpt__net_find(net, inside ? canonical : name);
         if (is_counter(name) || (i >= 0 && (net->tensors[i].head || of[i] == r->order[k]))) continue;
         if (!inside && !c->prefix_len && (strchr(name, '/') || !strchr(name, '.'))) continue;
-        if (inside) count[2]++, note(report, "foreign", r->order[k]->name);
+        if (inside) count[2]++, note(report, "foreign", hpt__networks_name(r, r->order[k]));
         if (inside && !looks) looks = hpt__looks_like(canonical);
-        count[3]++, note(report, "unexpected", r->order[k]->name);
+        count[3]++, note(report, "unexpected", hpt__networks_name(r, r->order[k]));
     }
     if (looks) json_object_set_new(report, "looks_like", json_string(looks));
     json_object_set_new(report, "loaded", json_integer(loaded));
@@ -223,6 +228,18 @@ static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hp
     return HPT_OK;
 }
 
+/* {not_finite[], not_finite_count}: tensors with a NaN or an infinity, absent if there are none. */
+static void look_for_nan(json_t *report, const char *name, const float *x, size_t n) {
+    size_t i = 0;
+    while (i < n && isfinite(x[i]))
+        i++;
+    if (i == n) return;
+    if (!json_object_get(report, "not_finite")) json_object_set_new(report, "not_finite", json_array());
+    note(report, "not_finite", name);
+    json_object_set_new(report, "not_finite_count",
+                        json_integer(json_integer_value(json_object_get(report, "not_finite_count")) + 1));
+}
+
 hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const hpt__net *net,
                            int head, float *params, float *stats, json_t *report) {
     if (!*c->arch.name) return not_ours(c);
@@ -233,13 +250,17 @@ hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, cons
     hpt_status st = judge(c, o, &net->arch, report);
     for (int i = 0; i < net->n_tensors && !st; i++) {
         const hpt__tensor *t = &net->tensors[i];
-        if (of[i] && (head || !t->head)) st = hpt__ftensor_read(of[i], (hpt__is_stat(t) ? stats : params) + t->offset);
+        float *to = (hpt__is_stat(t) ? stats : params) + t->offset;
+        if (!of[i] || (!head && t->head)) continue;
+        st = hpt__ftensor_read(of[i], to);
+        if (!st) look_for_nan(report, hpt__networks_name(r, of[i]), to, t->count);
     }
     hpt__free(of);
     return st;
 }
 hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path,
                            hpt_model *m, json_t *report) {
+    const char *looks = c ? NULL : hpt__no_network(r);
     json_object_set_new(report, "file", hpt__json_text(path));
     hpt__names_describe(r, c, report);
     hpt_status st =
@@ -247,8 +268,9 @@ hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, cons
           : hpt__fail(
                 HPT_ERR_MISMATCH,
                 "no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a "
-                 "stem beside it",
-                m->net.arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "");
+                 "stem beside it%s%s",
+                m->net.arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "",
+                looks ? "; looks like " : "", looks ? looks : "");
     return st ? hpt__fail_context(st, "%.500s", path) : HPT_OK;
 }
 
@@ -315,17 +337,19 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
     json_t *v, *groups = json_object_get(report, "not_used"), *unreadable = json_object_get(report, "unreadable");
     const char *key, *producer = json_string_value(json_object_get(report, "producer"));
     const char *refused = json_string_value(json_object_get(report, "refused"));
+    const char *looks = c ? NULL : hpt__no_network(r);
     size_t i;
     int n;
     *out = 0;
     say(&t, "container   %s, %u tensors\n", r->f->container, r->f->n);
     if (producer) say(&t, "made by     %s, as its names and values say\n", producer);
     if (!c)
-        say(&t, "backbone    none: no layer1.0.conv1.weight with a stem beside it\n");
+        say(&t, "backbone    none: no layer1.0.conv1.weight with a stem beside it%s%s\n", looks ? "; looks like " : "",
+            looks ? looks : "");
     else {
         say(&t, "backbone    %s", *c->arch.name ? c->arch.name : "not one that libhpt knows");
         if (*c->arch.name) say(&t, " of width %d, stem %s", c->arch.width, stem_name(&c->arch));
-        say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->prefix_len < 400 ? c->prefix_len : 400, c->prefix,
+        say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->shown_len < 400 ? c->shown_len : 400, c->shown,
             c->naming);
         if (c->head)
             say(&t, "head        %s to %d values (loaded with carry_head=1)\n",
@@ -335,7 +359,7 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
     for (n = 0; n < r->n; n++)
         if (&r->c[n] != c)
             say(&t, "%s'%.*s' (%s%s)\n", n == 0 || (n == 1 && c == &r->c[0]) ? "others      " : "            ",
-                r->c[n].prefix_len < 200 ? r->c[n].prefix_len : 200, r->c[n].prefix,
+                r->c[n].shown_len < 200 ? r->c[n].shown_len : 200, r->c[n].shown,
                 *r->c[n].arch.name ? r->c[n].arch.name : r->c[n].why, r->c[n].same ? ", the same tensors" : "");
     if (r->n > 1) say(&t, "            (option backbone_prefix takes another)\n");
     n = 0;

@@ -15,12 +15,12 @@ void hpt__names_map(const hpt__networks *r, const hpt__candidate *c, const hpt__
 hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const hpt__net *net,
                            int head, float *params, float *stats, json_t *report);
 /* Loads the backbone (and, with option carry_head, the head). The report gets what hpt__names_describe() says and
- * {file, loaded, missing[], wrong_shape[], foreign[] (inside the backbone), unexpected[]} with their counts. c NULL: an
- * error. */
+ * {file, loaded, missing[], wrong_shape[], foreign[] (inside the backbone), unexpected[], not_finite[] (if there are any)}
+ * with their counts. c NULL: an error. */
 hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path,
                            hpt_model *m, json_t *report);
 /* What the file was recognised as: {container, tensor_count, backbone_prefix, naming, producer, arch, width, stem,
- * head, candidates[], not_used{}, unreadable[]}. */
+ * head, candidates[], not_used{}, not_used_count, unreadable[]}. */
 void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t *report);
 /* That, and the same lists as a load with all options at their defaults: {loads, refused (why not)}. */
 hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, json_t *report);

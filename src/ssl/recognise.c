@@ -8,6 +8,54 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int is_word(const char *p, size_t n, const char *words) {
+    for (const char *w = words; *w; w += strcspn(w, " ") + (w[strcspn(w, " ")] != 0))
+        if (strcspn(w, " ") == n && !memcmp(w, p, n)) return 1;
+    return 0;
+}
+
+/* ---- wrappers ---- */
+
+/* DataParallel, DDP, AveragedModel; torch.compile; activation checkpointing and offloading; FSDP old and new; Lightning
+ * and Opacus: modules around a module, of which only a part of a name is left. They may stand around any module. */
+static const char wrappers[] = "module _orig_mod _checkpoint_wrapped_module _fsdp_wrapped_module _fpw_module "
+                               "_dp_wrapped_module _wrapped_module _forward_module _module";
+/* How many bytes from here on are such parts. */
+static size_t wrapping(const char *name) {
+    size_t n = 0;
+    for (;;) {
+        size_t k = strcspn(name + n, "./");
+        if (name[n + k] != '.' || !is_word(name + n, k, wrappers)) return n;
+        n += k + 1;
+    }
+}
+/* The name without them, and its length; out NULL: the length alone. */
+static size_t unwrapped(const char *name, char *out) {
+    size_t used = 0;
+    while (*name) {
+        name += wrapping(name);
+        size_t k = strcspn(name, "./");
+        k += name[k] != 0;
+        if (out) memcpy(out + used, name, k);
+        used += k;
+        name += k;
+    }
+    if (out) out[used] = 0;
+    return used;
+}
+const char *hpt__networks_name(const hpt__networks *r, const hpt__ftensor *t) { return r->f->t[t - r->t].name; }
+size_t hpt__networks_shown(const hpt__networks *r, const hpt__ftensor *t, size_t len) {
+    const char *start = hpt__networks_name(r, t), *name = start;
+    for (size_t used = 0;;) {
+        if (r->text) name += wrapping(name);
+        if (used >= len) return (size_t)(name - start);
+        size_t k = strcspn(name, "./");
+        k += name[k] != 0;
+        used += k;
+        name += k;
+    }
+}
+
 /* ---- names in order ---- */
 
 static int by_name(const void *a, const void *b) {
@@ -170,19 +218,14 @@ static void find_head(const hpt__networks *r, hpt__candidate *c) {
 
 /* ---- which one ---- */
 
-static int is_word(const char *p, size_t n, const char *words) {
-    for (const char *w = words; *w; w += strcspn(w, " ") + (w[strcspn(w, " ")] != 0))
-        if (strcspn(w, " ") == n && !memcmp(w, p, n)) return 1;
-    return 0;
-}
 /* Smaller is better. The order follows what the projects themselves hand on: the query or online network, not its
  * momentum copy (MoCo, BYOL, solo-learn, lightly); the teacher, not the student (DINO, iBOT); averaged weights (timm's
  * load_checkpoint takes them) - but mmengine swaps before it saves, so that "ema_state_dict" holds the plain ones.
  * Depth and, last, the place in the file decide among equals. */
 static int preference(const hpt__candidate *c) {
     int p = 0, depth = 0;
-    const char *end = c->prefix + c->prefix_len;
-    for (const char *a = c->prefix; a < end; a++) {
+    const char *end = c->shown + c->shown_len;
+    for (const char *a = c->shown; a < end; a++) {
         const char *b = a;
         while (b < end && *b != '.' && *b != '/')
             b++;
@@ -254,16 +297,60 @@ static int begins_network(const hpt__networks *r, const hpt__ftensor *t, hpt__ca
     return 1;
 }
 
-hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r) {
-    *r = (hpt__networks){.f = f};
+/* Sorts; 1 if two names are the same. */
+static int sort_names(hpt__networks *r) {
+    int twice = 0;
+    for (uint32_t i = 0; i < r->f->n; i++)
+        r->order[i] = &r->t[i];
+    qsort(r->order, r->f->n, sizeof *r->order, by_name);
+    for (uint32_t i = 1; i < r->f->n && !twice; i++)
+        twice = !strcmp(r->order[i - 1]->name, r->order[i]->name);
+    return twice;
+}
+/* Fills order. Names without wrappers, unless two tensors then had the same. */
+static hpt_status put_in_order(hpt__networks *r) {
+    const hpt__tensorfile *f = r->f;
+    size_t bytes = 0, used = 0;
+    int wrapped = 0;
     if (!(r->order = hpt__alloc(sizeof(const hpt__ftensor *) * ((size_t)f->n + 1))))
         return hpt__fail_memory(sizeof *r->order * f->n);
-    for (uint32_t i = 0; i < f->n; i++)
-        r->order[i] = &f->t[i];
-    qsort(r->order, f->n, sizeof *r->order, by_name);
+    r->t = f->t;
+    for (uint32_t i = 0; i < f->n; i++) {
+        size_t n = unwrapped(f->t[i].name, NULL);
+        wrapped |= n < strlen(f->t[i].name);
+        bytes += n + 1;
+    }
+    if (wrapped) {
+        r->text = hpt__alloc(bytes);
+        hpt__ftensor *t = hpt__alloc(sizeof *t * ((size_t)f->n + 1));
+        if (!r->text || !t) {
+            hpt__free(t);
+            return hpt__fail_memory(bytes + sizeof *t * f->n);
+        }
+        r->t = t;
+        for (uint32_t i = 0; i < f->n; i++) {
+            r->t[i] = f->t[i];
+            r->t[i].name = r->text + used;
+            used += unwrapped(f->t[i].name, r->t[i].name) + 1;
+        }
+    }
+    if (sort_names(r) && wrapped) {
+        hpt__free(r->t);
+        hpt__free(r->text);
+        r->t = f->t;
+        r->text = NULL;
+        sort_names(r);
+    }
+    return HPT_OK;
+}
+hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r) {
+    *r = (hpt__networks){.f = f};
+    HPT_TRY(put_in_order(r));
     for (uint32_t i = 0; i < f->n && r->n < HPT__CANDIDATES; i++) {
         hpt__candidate *c = &r->c[r->n];
-        if (!begins_network(r, &f->t[i], c)) continue;
+        if (!begins_network(r, &r->t[i], c)) continue;
+        c->shown = hpt__networks_name(r, &r->t[i]);
+        c->shown_len = (int)hpt__networks_shown(r, &r->t[i], (size_t)c->prefix_len);
         c->file_order = r->n++;
         c->at = c->end = lower(r, c->prefix, c->prefix_len, "");
         while (c->end < f->n && !strncmp(r->order[c->end]->name, c->prefix, (size_t)c->prefix_len))
@@ -281,14 +368,16 @@ hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r) {
     return HPT_OK;
 }
 void hpt__networks_fini(hpt__networks *r) {
+    if (r->text) hpt__free(r->t);
+    hpt__free(r->text);
     hpt__free(r->order);
     *r = (hpt__networks){0};
 }
 
 /* Is wanted this prefix, with or without its last separator and its dictionaries? "." is the network whose names
  * nothing precedes. */
-static int names_prefix(const hpt__candidate *c, const char *wanted, int with_containers) {
-    const char *p = c->prefix, *end = p + c->prefix_len;
+static int names_prefix(const hpt__candidate *c, const char *wanted, int with_containers, int with_wrappers) {
+    const char *p = with_wrappers ? c->shown : c->prefix, *end = p + (with_wrappers ? c->shown_len : c->prefix_len);
     size_t w = strlen(wanted);
     for (const char *q = p; !with_containers && q < end; q++)
         if (*q == '/') p = q + 1;
@@ -301,17 +390,17 @@ hpt_status hpt__networks_choose(const hpt__networks *r, const char *wanted, cons
     size_t used = 0;
     *c = r->n ? &r->c[0] : NULL;
     if (!*wanted) return HPT_OK;
-    for (int with = 1; with >= 0; with--)
+    for (int with = 3; with >= 0; with--)
         for (int i = 0; i < r->n; i++)
-            if (names_prefix(&r->c[i], wanted, with)) {
+            if (names_prefix(&r->c[i], wanted, with & 1, with & 2)) {
                 *c = &r->c[i];
                 return HPT_OK;
             }
     *list = 0;
     for (int i = 0; i < r->n && used < sizeof list - 200; i++)
         used += (size_t)snprintf(list + used, sizeof list - used, "%s'%.*s'", i ? ", " : "",
-                                 r->c[i].prefix_len ? (r->c[i].prefix_len < 150 ? r->c[i].prefix_len : 150) : 1,
-                                 r->c[i].prefix_len ? r->c[i].prefix : ".");
+                                 r->c[i].shown_len ? (r->c[i].shown_len < 150 ? r->c[i].shown_len : 150) : 1,
+                                 r->c[i].shown_len ? r->c[i].shown : ".");
     return hpt__fail(HPT_ERR_MISMATCH, "no backbone lies under backbone_prefix '%.200s'; the file has %s", wanted,
                      r->n ? list : "none");
 }
@@ -386,8 +475,13 @@ const char *hpt__looks_like(const char *canonical) {
                  {"filt", "an antialiased ResNet (blur pools)"},
                  {"conv_offset offset", "a ResNet with deformable convolutions"},
                  {"convs bns", "a Res2Net"},
-                 {"weight_orig weight_mask", "a pruned network: torch.nn.utils.prune.remove() makes it plain"},
-                 {"weight_g weight_v parametrizations", "a network with weight norm or other parametrizations"},
+                 {"weight_mask", "a pruned network: torch.nn.utils.prune.remove() makes it plain"},
+                 {"weight_orig weight_u",
+                  "a network with spectral norm (or pruned): remove_spectral_norm() makes it plain"},
+                 {"weight_g weight_v", "a network with weight norm: remove_weight_norm() makes it plain"},
+                 {"parametrizations",
+                  "a network with weight norm, spectral norm or another parametrization: remove_parametrizations() "
+                  "makes it plain"},
                  {"lora_A lora_B lora_a lora_b adapter adapters", "a network with adapters"},
                  {"conv4 bn4", "a network with blocks of other convolutions"}};
     const char *last = strrchr(canonical, '.');
@@ -402,6 +496,20 @@ const char *hpt__looks_like(const char *canonical) {
         return "a ResNet with a deep stem (ResNet-C, -D, CLIP)";
     if (is_word(canonical, first, "maxpool")) return "an antialiased ResNet (blur pools)";
     if (strstr(canonical, ".downsample.")) return "a ResNet-D (pooling in the shortcuts)";
+    return NULL;
+}
+
+const char *hpt__no_network(const hpt__networks *r) {
+    static const struct {
+        const char *word, *network;
+    } whole[] = {{"flat_param", "weights that FSDP has flattened: save its full state dict"},
+                 {"_packed_params", "a quantized network"}};
+    for (uint32_t i = 0; i < r->f->n; i++) {
+        const char *at = strstr(r->order[i]->name, "layer1.0."), *looks = at ? hpt__looks_like(at) : NULL;
+        if (looks) return looks;
+        for (size_t k = 0; k < sizeof whole / sizeof *whole; k++)
+            if (strstr(r->order[i]->name, whole[k].word)) return whole[k].network;
+    }
     return NULL;
 }
 
@@ -430,7 +538,7 @@ static int has_meta(const hpt__networks *r, const char *key) { return json_objec
 /* Does any tensor's name hold the word? */
 static int in_names(const hpt__networks *r, const char *word) {
     for (uint32_t i = 0; i < r->f->n; i++)
-        if (strstr(r->f->t[i].name, word)) return 1;
+        if (strstr(r->t[i].name, word)) return 1;
     return 0;
 }
 const char *hpt__producer(const hpt__networks *r, const hpt__candidate *c) {

@@ -12,6 +12,8 @@ enum { HPT__CANDIDATES = 32 };
 typedef struct hpt__candidate {
     const char *prefix; /* not terminated: the start of a tensor's name, "state_dict/module.encoder_q." */
     int prefix_len;
+    const char *shown; /* the prefix as the file has it, wrappers and all: for people, and for option backbone_prefix */
+    int shown_len;
     uint32_t at, end; /* tensors under the prefix, in hpt__networks.order */
     const char *naming; /* how the network's own names are built, for reports */
     int numbered; /* Sequential: number of the first stage, else 0 */
@@ -26,7 +28,9 @@ typedef struct hpt__candidate {
 
 typedef struct hpt__networks {
     const hpt__tensorfile *f;
-    const hpt__ftensor **order; /* all tensors by name */
+    hpt__ftensor *t; /* the tensors of f, in its order, without the wrappers in their names; f->t where there are none */
+    char *text;      /* those names; NULL: t is f->t */
+    const hpt__ftensor **order; /* all of t by name */
     hpt__candidate c[HPT__CANDIDATES]; /* best first */
     int n;
 } hpt__networks;
@@ -36,6 +40,9 @@ void hpt__networks_fini(hpt__networks *r);
 /* The candidate that option backbone_prefix names, the best one if that is empty; *c NULL if the file has none at all.
  */
 hpt_status hpt__networks_choose(const hpt__networks *r, const char *wanted, const hpt__candidate **c);
+/* What the file calls a tensor of t, and how much of that is its first len bytes without wrappers and what wraps the rest. */
+const char *hpt__networks_name(const hpt__networks *r, const hpt__ftensor *t);
+size_t hpt__networks_shown(const hpt__networks *r, const hpt__ftensor *t, size_t len);
 /* Tensor called prefix + name, NULL if none; prefix of len bytes. */
 const hpt__ftensor *hpt__networks_find(const hpt__networks *r, const char *prefix, int len, const char *name);
 /* 1: a tensor of this name under the candidate's prefix belongs to stem or stages; canonical is then its name as
@@ -43,6 +50,8 @@ const hpt__ftensor *hpt__networks_find(const hpt__networks *r, const char *prefi
 int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canonical, size_t size);
 /* The tensor of the projection head that libhpt calls name ("fc.0.weight"), where its producer keeps it. */
 const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candidate *c, const char *name);
+/* What a file without any network tells of the one in it, NULL if nothing. */
+const char *hpt__no_network(const hpt__networks *r);
 /* What an unknown tensor inside a backbone tells of the network, NULL if nothing. */
 const char *hpt__looks_like(const char *canonical);
 /* Who wrote the file, as far as names and values tell; NULL if they do not. */
