@@ -16,14 +16,14 @@
 typedef struct blob { uint8_t *p; size_t n, cap; } blob;
 static void put(blob *b, const void *p, size_t n) {
     if (b->n + n > b->cap) b->p = realloc(b->p, b->cap = (b->cap + n) * 2);
-    CHECK(b->p);
-    memcpy(b->p + b->n, p, n);
+    CHECK(b->p || !n);
+    if (n) memcpy(b->p + b->n, p, n);
     b->n += n;
 }
 static void text(blob *b, const char *s) { put(b, s, strlen(s)); }
 static void times(blob *b, const char *s, size_t n) { for (size_t i = 0; i < n; i++) text(b, s); }
 static void little(blob *b, uint64_t v, int bytes) {
-    for (int i = 0; i < bytes; i++) put(b, &(uint8_t){(uint8_t)(v >> 8 * i)}, 1);
+    for (int i = 0; i < bytes; i++) put(b, &(uint8_t){(uint8_t)(i < 8 ? v >> 8 * i : 0)}, 1);
 }
 static void big(blob *b, uint32_t v) { for (int i = 3; i >= 0; i--) put(b, &(uint8_t){(uint8_t)(v >> 8 * i)}, 1); }
 
@@ -397,6 +397,11 @@ TEST(costly_npz) {
     const member two[] = {{"images.npy", &honest, NULL}, {"labels.npy", &lie, NULL}};
     b = zip(two, 2);
     within("npz", "headers without data", &b);
+    free(lie.p);
+    free(none.p);
+    free(objects.p);
+    free(honest.p);
+    free(far.p);
     ended();
 }
 TEST(costly_mat) {
@@ -412,12 +417,14 @@ TEST(costly_mat) {
         put(&b, element.p, element.n < 85 ? element.n : 85);
     }
     free(element.p);
+    element = (blob){0};
     within("mat", "12,000 packed elements", &b);
     put(&b, head, sizeof head);
     zlib_stream(&element, small, sizeof small, 60);
     little(&b, 15, 4);
     little(&b, element.n, 4);
     put(&b, element.p, element.n);
+    free(element.p);
     within("mat", "one packed element of 60 MiB", &b);
     ended();
 }
