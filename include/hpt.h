@@ -234,6 +234,10 @@ HPT_API hpt_status hpt_context_cancel(hpt_context *ctx);
 /* hpt_context_describe - one line: backend, its version, instruction set, threads, and whether it is a fall-back. "Text out" rules. Since 0.1. */
 HPT_API hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed);
 
+/* hpt_context_facts - what a result of this context and these options will rest on, before anything is computed. result [out] JSON:
+ * backend, precision (as option precision comes out here), threads. HPT_ERR_UNSUPPORTED: a precision that the backend lacks. Since 0.1. */
+HPT_API hpt_status hpt_context_facts(hpt_context *ctx, const hpt_config *cfg, hpt_result **result);
+
 /* hpt_context_ranks - this process's number and how many train together (option comm; 0 and 1 alone). Since 0.1. */
 HPT_API hpt_status hpt_context_ranks(const hpt_context *ctx, int32_t *rank, int32_t *ranks);
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,8 +57,77 @@ static int32_t show(void *user, const hpt_progress *p) {
     return interrupted;
 }
 
-int cli_fail(const char *what, hpt_status st) {
+/* ---- the first line, and notes ---- */
+
+/* Until the first line is said, which may take as long as opening a large folder, notes wait for it. */
+static struct { int warning; char *text; } held[64];
+static int n_held, said;
+static void release(int warnings_only) {
     clear_bar();
+    for (int i = 0; i < n_held; i++) {
+        if (held[i].warning || !warnings_only) fprintf(stderr, "%s\n", held[i].text);
+        free(held[i].text);
+    }
+    n_held = 0;
+    said = 1;
+}
+void cli_note(int warning, const char *fmt, ...) {
+    char *text = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    if (vasprintf(&text, fmt, ap) < 0) text = NULL;
+    va_end(ap);
+    if (!text) return;
+    if (!said && n_held == sizeof held / sizeof *held) release(0);
+    if (!said) {
+        held[n_held].warning = warning;
+        held[n_held++].text = text;
+        return;
+    }
+    clear_bar();
+    fprintf(stderr, "%s\n", text);
+    free(text);
+}
+void cli_say(const char *line) {
+    clear_bar();
+    if (line) fprintf(stderr, "%s\n", line);
+    release(0);
+}
+char *cli_line(const cli *c, const char *const *names, hpt_dataset *const *sets, int n) {
+    char machine[512] = "", *text = NULL, *all = NULL;
+    size_t size = 0;
+    hpt_result *r = NULL;
+    hpt_status st = hpt_context_describe(c->ctx, machine, sizeof machine, NULL);
+    if (!st) st = hpt_context_facts(c->ctx, c->cfg, &r);
+    if (st) return cli_fail(c->command, st), NULL;
+    text = cli_json(r);
+    hpt_result_destroy(r);
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL;
+    FILE *f = open_memstream(&all, &size);
+    const char *precision = json_string_value(json_object_get(j, "precision"));
+    if (f) fprintf(f, "%s, %s", machine, precision ? precision : "");
+    for (int i = 0; i < n && f; i++) {
+        hpt_dataset_info d = {.struct_size = sizeof d};
+        if (!sets[i] || hpt_dataset_get_info(sets[i], &d)) continue;
+        fprintf(f, "; %s %llu image%s", names[i], (unsigned long long)d.count, d.count == 1 ? "" : "s");
+        if (d.labelled) fprintf(f, ", %u %s", d.classes, d.labelled == 2 ? "labels an image" : d.classes == 1 ? "class" : "classes");
+    }
+    if (f && fclose(f)) free(all), all = NULL;
+    json_decref(j);
+    free(text);
+    if (!all) fprintf(stderr, "hpt: %s: out of memory\n", c->command);
+    return all;
+}
+int cli_begin(const cli *c, const char *const *names, hpt_dataset *const *sets, int n) {
+    char *line = cli_line(c, names, sets, n);
+    if (!line) return 1;
+    cli_say(line);
+    free(line);
+    return 0;
+}
+
+int cli_fail(const char *what, hpt_status st) {
+    release(1);
     if (st == HPT_ERR_CANCELLED && interrupted) return fprintf(stderr, "hpt: %s: stopped (%s)\n", what, hpt_last_error()), 130;
     fprintf(stderr, "hpt: %s: %s (%s)\n", what, hpt_last_error(), hpt_status_name(st));
     return 1;
@@ -244,13 +314,14 @@ void cli_give(cli *c, const char *name, const char *value) {
     for (cli_arg *a = c->args; a->name; a++)
         if (!strcmp(a->name, name)) a->value = value;
 }
-int cli_number(const cli *c, const char *name, unsigned long long *v) {
+int cli_number(const cli *c, const char *name, unsigned long long least, unsigned long long most, unsigned long long *v) {
     const char *text = cli_value(c, name);
     char *end;
     if (!text) return 0;
     errno = 0;
     unsigned long long x = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno) return fprintf(stderr, "hpt %s: --%s: '%s' is not a number from 0 on\n", c->command, name, text), 1;
+    if (*text < '0' || *text > '9' || *end || errno || x < least || x > most)
+        return fprintf(stderr, "hpt %s: --%s: '%s' is not a number from %llu to %llu\n", c->command, name, text, least, most), 1;
     *v = x;
     return 0;
 }
@@ -268,6 +339,12 @@ int cli_writable(const cli *c, const char *path) {
     return bad;
 }
 
+void cli_print(json_t *object) {
+    char *text = json_dumps(object, JSON_REAL_PRECISION(8));
+    printf("%s\n", text ? text : "");
+    free(text);
+    json_decref(object);
+}
 void cli_json_number(json_t *object, const char *key, double v) { json_object_set_new(object, key, isfinite(v) ? json_real(v) : json_null()); }
 void cli_json_text(json_t *object, const char *key, const char *text) {
     json_t *v = json_string(text);
@@ -320,8 +397,7 @@ void cli_clock(double s, char out[24]) {
 
 static void note(void *user, int32_t level, const char *text) {
     (void)user;
-    clear_bar();
-    fprintf(stderr, "%s: %s\n", level ? "warning" : "note", text);
+    cli_note(level > 0, "%s: %s", level ? "warning" : "note", text);
 }
 /* One of several processes of mpirun, and the user did not choose otherwise: train together, and share this machine's processors (threads that
  * spin for a processor which another rank holds cost a factor of ten). */
@@ -347,7 +423,7 @@ int cli_open(cli *c) {
     return 0;
 }
 void cli_close(cli *c) {
-    clear_bar();
+    release(0);
     hpt_context_destroy(c->ctx);
     hpt_config_destroy(c->cfg);
 }
@@ -394,9 +470,8 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
         hpt_result_number(report, "not_used_count", &beside);
         hpt_result_number(report, "foreign_count", &foreign);
         hpt_model_get_info(*m, &info);
-        fprintf(stderr, "%s: %s of width %u, stem %s, %g tensors loaded", path, info.arch, info.width, info.stem, loaded);
-        if (prefix && *prefix) fprintf(stderr, " from '%.300s'", prefix);
-        fprintf(stderr, ", %g beside them not used\n", beside + foreign);
+        cli_note(0, "%s: %s of width %u, stem %s, %g tensors loaded%s%.300s%s, %g beside them not used", path, info.arch, info.width, info.stem, loaded,
+                 prefix && *prefix ? " from '" : "", prefix ? prefix : "", prefix && *prefix ? "'" : "", beside + foreign);
         json_decref(j);
         free(text);
     }
@@ -424,7 +499,7 @@ static int set_name(const char *path, const char *otherwise, char **set, char **
     *root = part[len] ? part + len + 1 : NULL;
     *set = strndup(path, n);
     *split = len ? strndup(part, len) : strdup(otherwise);
-    if (!len) fprintf(stderr, "note: %s: its split %s is taken\n", path, otherwise);
+    if (!len) cli_note(0, "note: %s: its split %s is taken", path, otherwise);
     return *set && *split ? 1 : -1;
 }
 hpt_status cli_dataset(cli *c, const char *option, const char *path, hpt_dataset **ds) {
@@ -440,9 +515,8 @@ hpt_status cli_dataset(cli *c, const char *option, const char *path, hpt_dataset
     return st;
 }
 
-int cli_trained(cli *c, hpt_model **m) {
-    const char *init = cli_value(c, "init");
-    if (init) return cli_model(c, init, m);
+int cli_needs_init(const cli *c) {
+    if (cli_value(c, "init")) return 0;
     fprintf(stderr, "hpt %s: --init FILE is needed: the model (--init random for random weights)\n", c->command);
     return 2;
 }

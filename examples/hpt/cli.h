@@ -26,24 +26,32 @@ const char *cli_value(const cli *c, const char *name);     /* NULL if not given;
 int cli_distance(const char *a, const char *b);              /* slips between two words, 0 if equal */
 int cli_typed(const cli *c, const char *key);               /* 1 if the user gave this option of the library */
 void cli_give(cli *c, const char *name, const char *value); /* an argument that was not typed gets a value, kept by the caller */
-int cli_number(const cli *c, const char *name, unsigned long long *v);  /* unchanged if not given; 1 with a text if it is no number */
+/* unchanged if not given; 1 with a text if it is no number from least to most */
+int cli_number(const cli *c, const char *name, unsigned long long least, unsigned long long most, unsigned long long *v);
 int cli_writable(const cli *c, const char *path);           /* before the work: 0, or 1 with the reason if a file cannot be made there; NULL is fine */
-int cli_open(cli *c);                                       /* the context; notes go to stderr */
+int cli_open(cli *c);                                       /* the context; notes wait for the first line */
+/* "onednn 2.7.3 (avx512_bf16, 2 threads), bf16; train 360 images, 6 classes; test 60 images, 6 classes": what the command computes on,
+ * with which precision, and the sets that are there. free() it; NULL after a text on stderr. */
+char *cli_line(const cli *c, const char *const *names, hpt_dataset *const *sets, int n);
+void cli_say(const char *line);                             /* the first line, and what waited for it; NULL: only that */
+int cli_begin(const cli *c, const char *const *names, hpt_dataset *const *sets, int n);    /* both */
+void cli_note(int warning, const char *fmt, ...) __attribute__((format(printf, 2, 3)));    /* a line on stderr, after the first line */
 void cli_close(cli *c);
 int cli_fail(const char *what, hpt_status st);              /* prints the library's text; returns 1, or 130 after Ctrl-C */
 int cli_interrupted(void);                                  /* Ctrl-C came once (a second one ends at once) */
 void cli_catch(void);                                       /* from here on it stops the call under way */
+int cli_needs_init(const cli *c);                            /* 2 with a text if --init was not given */
 int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL or "random" */
 /* The images that option names: a path, or SET:SPLIT:FOLDER (known set or descriptor file; without SPLIT the one that the option is called
  * like, else train). */
 hpt_status cli_dataset(cli *c, const char *option, const char *path, hpt_dataset **ds);
-int cli_trained(cli *c, hpt_model **m);                     /* the same for commands that need --init, "random" said in so many letters */
 /* The scores of an evaluation under the name of their metric, or with --json everything. */
 void cli_scores(const cli *c, const hpt_result *r, const char *what);
 void cli_json_text(json_t *object, const char *key, const char *text);      /* bytes that are not UTF-8 become '?' */
 char *cli_json(const hpt_result *r);                        /* free() it */
 /* "test: 2 images, 1 unreadable (left out): a/00.png", if some are; to stderr where stdout is JSON. ds may be NULL */
 void cli_unreadable(const cli *c, const char *set, const hpt_dataset *ds, const char *became);
+void cli_print(json_t *object);                              /* on standard output; the object is gone then */
 void cli_json_number(json_t *object, const char *key, double v);    /* null for what is no number */
 void cli_clock(double s, char out[24]);                     /* 1:02:03 or 02:03 */
 

@@ -23,12 +23,13 @@ int cmd_knn(int argc, char **argv) {
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "train") || !cli_value(&c, "test")) return fprintf(stderr, "hpt knn: --train and --test are needed\n"), 2;
-    if ((rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
+    if (cli_needs_init(&c)) return 2;
+    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
     hpt_status st = open_sets(&c, names, 2, set);
-    if (!st) st = hpt_model_knn(m, set[0], set[1], c.cfg, &r);
     if (st) rc = cli_fail("knn", st);
-    else cli_scores(&c, r, "nearest neighbours");
-    for (int i = 0; i < 2 && !st; i++) cli_unreadable(&c, names[i], set[i], "left out");
+    else if (!(rc = cli_begin(&c, names, set, 2)) && (st = hpt_model_knn(m, set[0], set[1], c.cfg, &r))) rc = cli_fail("knn", st);
+    if (!rc) cli_scores(&c, r, "nearest neighbours");
+    for (int i = 0; i < 2 && !rc; i++) cli_unreadable(&c, names[i], set[i], "left out");
     hpt_result_destroy(r);
     for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
     hpt_model_destroy(m);
@@ -38,7 +39,7 @@ int cmd_knn(int argc, char **argv) {
 
 int cmd_finetune(int argc, char **argv) {
     cli_arg args[] = {{"train", "PATH", "labelled images to learn from", NULL, 0}, {"val", "PATH", "to choose on (else a fifth of train)", NULL, 0}, {"test", "PATH", "scored once at the end", NULL, 0},
-                      {"init", "FILE", "model, or the word random", NULL, 0}, {"out", "FILE", "write the tuned backbone", NULL, 0},
+                      {"init", "FILE", "model, or the word random", NULL, 0}, {"out", "FILE", "write the tuned backbone (not the classifier on it)", NULL, 0},
                       {"labels", "N", "use only N images, every class among them", NULL, 0}, {"per-class", "K", "use only K images of each class", NULL, 0},
                       {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     static const char *const names[3] = {"train", "val", "test"};
@@ -51,18 +52,20 @@ int cmd_finetune(int argc, char **argv) {
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "train")) return fprintf(stderr, "hpt finetune: --train is needed\n"), 2;
-    if (cli_number(&c, "labels", &labels) || cli_number(&c, "per-class", &per_class)) return 2;
+    if (cli_number(&c, "labels", 1, UINT32_MAX, &labels) || cli_number(&c, "per-class", 1, UINT32_MAX, &per_class)) return 2;
     if (labels && per_class) return fprintf(stderr, "hpt finetune: --labels and --per-class contradict each other\n"), 2;
-    if ((rc = cli_writable(&c, cli_value(&c, "out"))) || (rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
+    if (cli_needs_init(&c)) return 2;
+    if ((rc = cli_writable(&c, cli_value(&c, "out"))) || (rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
     hpt_status st = open_sets(&c, names, 3, set);
     hpt_config_get(c.cfg, "seed", seed, sizeof seed, NULL);
     if (!st && labels) st = hpt_dataset_few(set[0], labels, strtoull(seed, NULL, 10), &few, NULL);
     else if (!st && per_class) st = hpt_dataset_per_class(set[0], (uint32_t)per_class, strtoull(seed, NULL, 10), &few, NULL);
-    if (!st) st = hpt_model_finetune(m, few ? few : set[0], set[1], set[2], c.cfg, &tuned, &r);
+    hpt_dataset *const shown[3] = {few ? few : set[0], set[1], set[2]};
     if (st) rc = cli_fail("finetune", st);
-    else cli_scores(&c, r, "finetuned");
-    for (int i = 0; i < 3 && !st; i++) cli_unreadable(&c, names[i], i || !few ? set[i] : few, "left out");
-    if (!st && cli_value(&c, "out") && (st = hpt_model_save(tuned, cli_value(&c, "out"), NULL))) rc = cli_fail("finetune", st);
+    else if (!(rc = cli_begin(&c, names, shown, 3)) && (st = hpt_model_finetune(m, shown[0], set[1], set[2], c.cfg, &tuned, &r))) rc = cli_fail("finetune", st);
+    if (!rc) cli_scores(&c, r, "finetuned");
+    for (int i = 0; i < 3 && !rc; i++) cli_unreadable(&c, names[i], shown[i], "left out");
+    if (!rc && cli_value(&c, "out") && (st = hpt_model_save(tuned, cli_value(&c, "out"), NULL))) rc = cli_fail("finetune", st);
     hpt_result_destroy(r);
     hpt_dataset_destroy(few);
     for (int i = 0; i < 3; i++) hpt_dataset_destroy(set[i]);
@@ -105,35 +108,44 @@ int cmd_search(int argc, char **argv) {
     static const char *const names[2] = {"train", "val"};
     cli c = {.command = "search", .stage = "search", .args = args, .about = "hpt search --sources A,B,C --train PATH --val PATH --init BASE [--out FILE]\nPretrain on each source on top of the base, probe on the target, take the best."};
     hpt_model *m = NULL, *winner = NULL;
-    hpt_dataset *set[2] = {NULL, NULL}, *source[64] = {NULL};
-    const char *name[64];
+    enum { MOST = 64 };
+    hpt_dataset *set[2] = {NULL, NULL}, *source[MOST] = {NULL}, *all[MOST + 2];
+    const char *name[MOST], *names_all[MOST + 2] = {"train", "val"};
     char *copy = NULL;
     hpt_result *r = NULL;
     uint32_t n = 0;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "sources") || !cli_value(&c, "train") || !cli_value(&c, "val")) return fprintf(stderr, "hpt search: --sources, --train and --val are needed\n"), 2;
-    if ((rc = cli_writable(&c, cli_value(&c, "out"))) || (rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
-    hpt_status st = open_sets(&c, names, 2, set);
+    if (cli_needs_init(&c)) return 2;
     copy = strdup(cli_value(&c, "sources"));
-    for (char *p = copy ? strtok(copy, ",") : NULL; p && n < 64 && !st; p = strtok(NULL, ",")) {
-        name[n] = p;
-        st = cli_dataset(&c, "sources", p, &source[n]);
-        n += !st;
+    for (char *p = copy ? strtok(copy, ",") : NULL; p; p = strtok(NULL, ",")) {
+        if (n == MOST) return fprintf(stderr, "hpt search: --sources: more than %d\n", MOST), 2;
+        name[n++] = p;
     }
+    if (!n) return fprintf(stderr, "hpt search: --sources: none is named\n"), 2;
+    if ((rc = cli_writable(&c, cli_value(&c, "out"))) || (rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    hpt_status st = open_sets(&c, names, 2, set);
+    for (uint32_t i = 0; i < n && !st; i++) st = cli_dataset(&c, "sources", name[i], &source[i]);
     char steps[32] = "0";
     hpt_config_get(c.cfg, "steps", steps, sizeof steps, NULL);
     counted p = {.n = 0};
-    progress_begin(&p.bar, 0, strtoull(steps, NULL, 10) * n);
-    if (!st) st = hpt_source_search(c.ctx, c.cfg, m, source, name, n, set[0], set[1], search_step, &p, &winner, &r);
-    progress_end(&p.bar);
-    if (st) rc = cli_fail("search", st);
-    else {
-        print_ranking(&c, r, name);
+    for (uint32_t i = 0; i < n; i++) {       /* the first line: target, then sources */
+        names_all[i + 2] = name[i];
+        all[i + 2] = source[i];
     }
-    if (!st && cli_value(&c, "out") && (st = hpt_model_save(winner, cli_value(&c, "out"), NULL))) rc = cli_fail("search", st);
-    for (uint32_t i = 0; i < n && !st; i++) cli_unreadable(&c, name[i], source[i], "others stood in");
-    for (int i = 0; i < 2 && !st; i++) cli_unreadable(&c, names[i], set[i], "left out");
+    memcpy(all, set, sizeof set);
+    if (st) rc = cli_fail("search", st);
+    else if (!(rc = cli_begin(&c, names_all, all, (int)n + 2))) {
+        progress_begin(&p.bar, 0, strtoull(steps, NULL, 10) * n);
+        st = hpt_source_search(c.ctx, c.cfg, m, source, name, n, set[0], set[1], search_step, &p, &winner, &r);
+        progress_end(&p.bar);
+        if (st) rc = cli_fail("search", st);
+        else print_ranking(&c, r, name);
+    }
+    if (!rc && cli_value(&c, "out") && (st = hpt_model_save(winner, cli_value(&c, "out"), NULL))) rc = cli_fail("search", st);
+    for (uint32_t i = 0; i < n && !rc; i++) cli_unreadable(&c, name[i], source[i], "others stood in");
+    for (int i = 0; i < 2 && !rc; i++) cli_unreadable(&c, names[i], set[i], "left out");
     hpt_result_destroy(r);
     for (uint32_t i = 0; i < n; i++) hpt_dataset_destroy(source[i]);
     for (int i = 0; i < 2; i++) hpt_dataset_destroy(set[i]);
@@ -167,13 +179,26 @@ static uint64_t readable_rows(const hpt_dataset *ds, uint64_t images, float *x[2
     }
     return kept;
 }
+static void print_layers(const cli *c, const hpt_model *m) {
+    hpt_layer_info l = {.struct_size = sizeof l};
+    char size[16] = "224";
+    json_t *list = json_array();
+    hpt_config_get(c->cfg, "image_size", size, sizeof size, NULL);
+    cli_say(NULL);
+    for (uint32_t i = 0; hpt_model_layer_info(m, i, (uint32_t)atoi(size), &l) == HPT_OK; i++)
+        if (!cli_value(c, "json")) printf("%-24s %u x %u x %u\n", l.name, l.channels, l.height, l.width);
+        else json_array_append_new(list, json_pack("{s:s, s:[I,I,I]}", "name", l.name, "shape", (json_int_t)l.channels, (json_int_t)l.height, (json_int_t)l.width));
+    if (cli_value(c, "json")) cli_print(list);
+    else json_decref(list);
+}
 int cmd_similarity(int argc, char **argv) {
-    cli_arg args[] = {{"data", "PATH", "images to compare on", NULL, 0}, {"layer", "NAME", "layer (avgpool); `--layers` lists them", NULL, 0}, {"layers", "", "list the layers of the first model", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    cli_arg args[] = {{"data", "PATH", "images to compare on", NULL, 0}, {"layer", "NAME", "layer (avgpool); `--layers` lists them", NULL, 0}, {"layers", "", "list the layers of one model", NULL, 1},
+                      {"json", "", "print the result as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+    static const char *const names[1] = {"data"};
     cli c = {.command = "similarity", .takes = 2, .stage = "embed", .args = args, .about = "hpt similarity FILE FILE --data PATH [--layer layer4 --act_pool average]\nRV2 of two models' activations on the same images: 1 alike, 0 unrelated."};
     hpt_model *m[2] = {NULL, NULL};
     hpt_dataset *ds = NULL;
     hpt_dataset_info info = {.struct_size = sizeof info};
-    hpt_layer_info l = {.struct_size = sizeof l};
     float *x[2] = {NULL, NULL};
     uint64_t width[2] = {0, 0};
     double rv2 = 0;
@@ -181,24 +206,28 @@ int cmd_similarity(int argc, char **argv) {
     int rc = cli_parse(&c, argc, argv), list;
     if (rc) return rc - 1;
     list = cli_value(&c, "layers") != NULL;
-    if (c.n_positional < (list ? 1 : 2) || (!list && !cli_value(&c, "data"))) return fprintf(stderr, "hpt similarity: two models and --data are needed\n"), 2;
+    if (list && (c.n_positional != 1 || cli_value(&c, "data") || cli_value(&c, "layer"))) return fprintf(stderr, "hpt similarity: --layers goes with one model and nothing else\n"), 2;
+    if (!list && (c.n_positional < 2 || !cli_value(&c, "data"))) return fprintf(stderr, "hpt similarity: two models and --data are needed\n"), 2;
     const char *layer = cli_value(&c, "layer") ? cli_value(&c, "layer") : "avgpool";
     if ((rc = cli_open(&c))) return rc;
     for (int i = 0; i < (list ? 1 : 2); i++)
         if ((rc = cli_model(&c, c.positional[i], &m[i]))) return rc;
-    if (list) {
-        char size[16] = "224";
-        hpt_config_get(c.cfg, "image_size", size, sizeof size, NULL);
-        for (uint32_t i = 0; hpt_model_layer_info(m[0], i, (uint32_t)atoi(size), &l) == HPT_OK; i++) printf("%-24s %u x %u x %u\n", l.name, l.channels, l.height, l.width);
-    } else {
+    if (list) print_layers(&c, m[0]);
+    else {
         st = cli_dataset(&c, "data", cli_value(&c, "data"), &ds);
         if (!st) st = hpt_dataset_get_info(ds, &info);
-        for (int i = 0; i < 2 && !st; i++) st = layer_values(&c, m[i], ds, layer, info.count, &x[i], &width[i]);
-        uint64_t n = st ? 0 : readable_rows(ds, info.count, x, width);
-        if (!st) st = hpt_rv2(x[0], width[0], x[1], width[1], n, &rv2);
+        if (!st) rc = cli_begin(&c, names, &ds, 1);
+        for (int i = 0; i < 2 && !st && !rc; i++) st = layer_values(&c, m[i], ds, layer, info.count, &x[i], &width[i]);
+        uint64_t n = st || rc ? 0 : readable_rows(ds, info.count, x, width);
+        if (!st && !rc) st = hpt_rv2(x[0], width[0], x[1], width[1], n, &rv2);
         if (st) rc = cli_fail("similarity", st);
-        else printf("RV2 of %s over %llu images: %.4f\n", layer, (unsigned long long)n, rv2);
-        if (!st) cli_unreadable(&c, "data", ds, "left out");
+        else if (!rc && cli_value(&c, "json")) {
+            json_t *j = json_pack("{s:f, s:s, s:I}", "rv2", rv2, "layer", layer, "images", (json_int_t)n);
+            cli_json_text(j, "a", c.positional[0]);
+            cli_json_text(j, "b", c.positional[1]);
+            cli_print(j);
+        } else if (!rc) printf("RV2 of %s over %llu images: %.4f\n", layer, (unsigned long long)n, rv2);
+        if (!rc) cli_unreadable(&c, "data", ds, "left out");
     }
     for (int i = 0; i < 2; i++) {
         free(x[i]);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * hpt refresh-bn, linear, embed. */
+#define _GNU_SOURCE
 #include "cli.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int cmd_refresh_bn(int argc, char **argv) {
     cli_arg args[] = {{"data", "PATH", "images whose statistics to take", NULL, 0}, {"init", "FILE", "model", NULL, 0}, {"out", "FILE", "where to write it", NULL, 0},
@@ -18,8 +20,11 @@ int cmd_refresh_bn(int argc, char **argv) {
     if (rc) return rc - 1;
     const char *data = cli_value(&c, "data"), *init = cli_value(&c, "init"), *out = cli_value(&c, "out");
     if (!data || !init || !out) return fprintf(stderr, "hpt refresh-bn: --data, --init and --out are needed\n"), 2;
+    static const char *const names[1] = {"data"};
     if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_model(&c, init, &m))) return rc;
-    if ((st = cli_dataset(&c, "data", data, &ds)) || (st = hpt_model_refresh_bn(m, ds, c.cfg, &r)) || (st = hpt_model_save(m, out, NULL)))
+    if ((st = cli_dataset(&c, "data", data, &ds))) rc = cli_fail("refresh-bn", st);
+    else if ((rc = cli_begin(&c, names, &ds, 1))) (void)rc;
+    else if ((st = hpt_model_refresh_bn(m, ds, c.cfg, &r)) || (st = hpt_model_save(m, out, NULL)))
         rc = cli_fail("refresh-bn", st);
     else {
         char *text = cli_json(r);
@@ -50,8 +55,8 @@ int cmd_linear(int argc, char **argv) {
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (!cli_value(&c, "train")) return fprintf(stderr, "hpt linear: --train is needed\n"), 2;
-    if (cli_number(&c, "per-class", &per_class)) return 2;
-    if ((rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
+    if (cli_number(&c, "per-class", 1, UINT32_MAX, &per_class) || cli_needs_init(&c)) return 2;
+    if ((rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
     for (int i = 0; i < 3 && !st; i++)
         if (cli_value(&c, names[i])) st = cli_dataset(&c, names[i], cli_value(&c, names[i]), &set[i]);
     if (!st && cli_value(&c, "per-class")) {
@@ -59,10 +64,11 @@ int cmd_linear(int argc, char **argv) {
         hpt_config_get(c.cfg, "seed", seed, sizeof seed, NULL);
         st = hpt_dataset_per_class(set[0], (uint32_t)per_class, strtoull(seed, NULL, 10), &few, NULL);
     }
-    if (!st) st = hpt_model_linear(m, few ? few : set[0], set[1], set[2], c.cfg, &r);
+    hpt_dataset *const shown[3] = {few ? few : set[0], set[1], set[2]};
     if (st) rc = cli_fail("linear", st);
-    else cli_scores(&c, r, "linear probe");
-    for (int i = 0; i < 3 && !st; i++) cli_unreadable(&c, names[i], i || !few ? set[i] : few, "left out");
+    else if (!(rc = cli_begin(&c, names, shown, 3)) && (st = hpt_model_linear(m, shown[0], set[1], set[2], c.cfg, &r))) rc = cli_fail("linear", st);
+    if (!rc) cli_scores(&c, r, "linear probe");
+    for (int i = 0; i < 3 && !rc; i++) cli_unreadable(&c, names[i], shown[i], "left out");
     hpt_result_destroy(r);
     hpt_dataset_destroy(few);
     for (int i = 0; i < 3; i++) hpt_dataset_destroy(set[i]);
@@ -77,20 +83,42 @@ static int has_row(const hpt_dataset *ds, unsigned long long i) {
     hpt_dataset_readable(ds, i, &readable);
     return readable != 0;
 }
+static void csv_text(FILE *f, const char *text) {
+    for (const char *p = text; *p; p++) fprintf(f, *p == '"' ? "\"\"" : "%c", *p);
+}
+/* Names of the classes that image i has, those of several labels with ';' between. */
+static void csv_classes(FILE *f, const hpt_dataset *ds, const hpt_dataset_info *di, unsigned long long i, int32_t label) {
+    char name[1024];
+    uint8_t *several = di->labelled == 2 ? calloc(di->classes, 1) : NULL;
+    int n = 0;
+    if (several) hpt_dataset_targets(ds, i, several, di->classes);
+    fprintf(f, ",\"");
+    for (uint32_t k = 0; k < di->classes; k++) {
+        if (several ? !several[k] : (int32_t)k != label) continue;
+        hpt_dataset_class_name(ds, k, name, sizeof name, NULL);
+        if (n++) fprintf(f, ";");
+        csv_text(f, name);
+    }
+    fprintf(f, "\"");
+    free(several);
+}
 static int write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned d) {
     char name[4200];
+    hpt_dataset_info di = {.struct_size = sizeof di};
+    hpt_dataset_get_info(ds, &di);
     fprintf(f, "filename,label");
     for (unsigned j = 0; j < d; j++) fprintf(f, ",embedding_%u", j);
-    fprintf(f, "\n");
+    fprintf(f, di.labelled ? ",class\n" : "\n");
     for (unsigned long long i = 0; i < n; i++) {
         int32_t label = -1;
         if (!has_row(ds, i)) continue;
         hpt_dataset_label(ds, i, &label);
         hpt_dataset_name(ds, i, name, sizeof name, NULL);
         fprintf(f, "\"");
-        for (const char *p = name; *p; p++) fprintf(f, *p == '"' ? "\"\"" : "%c", *p);
+        csv_text(f, name);
         fprintf(f, "\",%d", label);
         for (unsigned j = 0; j < d; j++) fprintf(f, ",%.8g", (double)x[i * d + j]);
+        if (di.labelled) csv_classes(f, ds, &di, i, label);
         fprintf(f, "\n");
     }
     return ferror(f);
@@ -105,10 +133,27 @@ static int write_npy(FILE *f, hpt_dataset *ds, const float *x, unsigned long lon
         if (has_row(ds, i)) fwrite(x + i * d, 4, d, f);
     return ferror(f);
 }
+/* The file is there whole, or as it was before. */
+static int write_features(const char *out, int npy, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
+    char *temp = NULL;
+    if (asprintf(&temp, "%s.tmp%d", out, (int)getpid()) < 0) return fprintf(stderr, "hpt embed: out of memory\n"), 1;
+    FILE *f = fopen(temp, "wb");
+    int bad = !f || (npy ? write_npy(f, ds, x, n, rows, d) : write_csv(f, ds, x, n, d)) || fflush(f) || fsync(fileno(f)), why = errno;
+    if (f && fclose(f) && !bad) bad = 1, why = errno;
+    if (!bad && rename(temp, out)) bad = 1, why = errno;
+    if (bad) {
+        unlink(temp);
+        fprintf(stderr, "hpt embed: %s: %s\n", out, strerror(why));
+    }
+    free(temp);
+    return bad;
+}
 
 int cmd_embed(int argc, char **argv) {
-    cli_arg args[] = {{"data", "PATH", "images", NULL, 0}, {"init", "FILE", "model", NULL, 0}, {"out", "FILE", "*.csv or *.npy", NULL, 0}, {NULL, NULL, NULL, NULL, 0}};
+    cli_arg args[] = {{"data", "PATH", "images", NULL, 0}, {"init", "FILE", "model, or the word random", NULL, 0}, {"out", "FILE", "*.csv or *.npy", NULL, 0},
+                      {"json", "", "print what was written as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "embed", .stage = "embed", .args = args, .about = "hpt embed --data PATH --init FILE --out FEATURES.csv|.npy\nPooled backbone features of every image."};
+    static const char *const names[1] = {"data"};
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
     hpt_dataset_info di = {.struct_size = sizeof di};
@@ -122,23 +167,23 @@ int cmd_embed(int argc, char **argv) {
     size_t length = strlen(out);
     int npy = length > 4 && !strcmp(out + length - 4, ".npy");
     if (!npy && !(length > 4 && !strcmp(out + length - 4, ".csv"))) return fprintf(stderr, "hpt embed: %s: the name must end in .csv or .npy\n", out), 2;
-    if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_trained(&c, &m))) return rc;
-    if (!(st = cli_dataset(&c, "data", data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) && !(st = hpt_model_get_info(m, &mi))) {
+    if (cli_needs_init(&c)) return 2;
+    if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
+    if (!(st = cli_dataset(&c, "data", data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) && !(st = hpt_model_get_info(m, &mi)) &&
+        !(rc = cli_begin(&c, names, &ds, 1))) {
         x = malloc((size_t)(di.count * mi.feature_dim * 4));
         st = x ? hpt_model_features(m, ds, c.cfg, x, di.count * mi.feature_dim) : HPT_ERR_MEMORY;
     }
     if (st) rc = cli_fail("embed", st);
-    else {
-        FILE *f = fopen(out, "wb");
-        hpt_dataset_get_info(ds, &di);
-        unsigned long long rows = di.count - di.bad_images;
-        int bad = !f || (npy ? write_npy(f, ds, x, di.count, rows, mi.feature_dim) : write_csv(f, ds, x, di.count, mi.feature_dim));
-        if (f) bad |= fclose(f);
-        if (bad) rc = (fprintf(stderr, "hpt embed: %s: %s\n", out, strerror(errno)), 1);
-        else {
-            printf("%llu x %u features in %s\n", rows, mi.feature_dim, out);
-            cli_unreadable(&c, "data", ds, "left out");
-        }
+    if (!rc) hpt_dataset_get_info(ds, &di);
+    unsigned long long rows = di.count - di.bad_images;
+    if (!rc && !(rc = write_features(out, npy, ds, x, di.count, rows, mi.feature_dim))) {
+        if (cli_value(&c, "json")) {
+            json_t *j = json_pack("{s:I, s:I, s:I}", "images", (json_int_t)rows, "features", (json_int_t)mi.feature_dim, "unreadable_images", (json_int_t)di.bad_images);
+            cli_json_text(j, "file", out);
+            cli_print(j);
+        } else printf("%llu x %u features in %s\n", rows, mi.feature_dim, out);
+        cli_unreadable(&c, "data", ds, "left out");
     }
     free(x);
     hpt_dataset_destroy(ds);

@@ -48,15 +48,43 @@ static json_t *session_json(const run *r) {
 static const char *const facts[] = {"backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from"};
 enum { FACTS = sizeof facts / sizeof *facts };
 
+/* A text of the command line, whatever its bytes: those that are no UTF-8 stand in KEY-bytes too. */
+static void keep_text(json_t *to, const char *key, const char *text) {
+    char name[40];
+    json_t *valid = json_string(text), *bytes = valid ? NULL : json_array();
+    json_decref(valid);
+    cli_json_text(to, key, text);
+    for (const char *p = text; bytes && *p; p++) json_array_append_new(bytes, json_integer((unsigned char)*p));
+    snprintf(name, sizeof name, "%s-bytes", key);
+    if (bytes) json_object_set_new(to, name, bytes);
+}
+/* free() it; NULL if it is not there. */
+static char *kept_text(const json_t *from, const char *key) {
+    char name[40];
+    const char *text = json_string_value(json_object_get(from, key));
+    snprintf(name, sizeof name, "%s-bytes", key);
+    json_t *bytes = json_object_get(from, name), *one;
+    if (!bytes) return text ? strdup(text) : NULL;
+    char *raw = calloc(json_array_size(bytes) + 1, 1);
+    size_t i;
+    if (raw) json_array_foreach(bytes, i, one) raw[i] = (char)json_integer_value(one);
+    return raw;
+}
+
 /* {"run": {"data": ..., "init": ..., "machine": ..., "precision": ...}, and every option as it was given} */
-static json_t *describe_run(const cli *c, const char *machine, const json_t *session) {
+static json_t *describe_run(const cli *c, const hpt_dataset *ds, const char *machine, const json_t *session) {
     static const char *const stages[] = {"context", "dataset", "model", "pretrain"};
     json_t *all = json_object(), *r = json_object();
     json_object_set_new(r, "libhpt", json_string(hpt_version_string()));
     json_object_set_new(r, "machine", json_string(machine));
     for (int i = 0; i < FACTS; i++) json_object_set(r, facts[i], json_object_get(session, facts[i]));
+    hpt_dataset_info d = {.struct_size = sizeof d};
+    if (!hpt_dataset_get_info(ds, &d)) {
+        json_object_set_new(r, "images", json_integer((json_int_t)d.count));
+        json_object_set_new(r, "classes", json_integer((json_int_t)d.classes));
+    }
     for (int i = 0; i < OWN; i++)
-        if (cli_value(c, own[i])) json_object_set_new(r, own[i], json_string(cli_value(c, own[i])));
+        if (cli_value(c, own[i])) keep_text(r, own[i], cli_value(c, own[i]));
     json_object_set_new(all, "run", r);
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         size_t n = 0;
@@ -88,10 +116,14 @@ static int restore_run(cli *c, const json_t *args) {
     }
     const json_t *r = json_object_get(args, "run");
     for (int i = 0; i < OWN; i++) {
-        const char *was = json_string_value(json_object_get(r, own[i])), *now = cli_value(c, own[i]);
+        char *was = kept_text(r, own[i]);
+        const char *now = cli_value(c, own[i]);
         if (was && now && !strcmp(own[i], "init") && strcmp(was, now))
             return fprintf(stderr, "hpt pretrain: --init was %s in the run and is %s now\n", was, now), 1;
-        if (was && !now) cli_give(c, own[i], was);
+        if (was && !now)
+            cli_give(c, own[i], was);
+        else
+            free(was);
     }
     return 0;
 }
@@ -111,8 +143,8 @@ static hpt_status open_monitor(cli *c, hpt_session *s) {
 }
 
 /* The session exists and everything can be written: the run begins, with a checkpoint of step 0, or goes on. */
-static int begin(cli *c, run *r, int resume, const char *machine) {
-    char line[512];
+static int begin(cli *c, run *r, hpt_dataset *ds, int resume, const char *machine) {
+    static const char *const names[] = {"data"};
     hpt_step_info info = {.struct_size = sizeof info};
     hpt_status st = open_monitor(c, r->s);
     if (!st && resume) st = hpt_session_resume(r->s, r->dir.checkpoint);
@@ -120,19 +152,20 @@ static int begin(cli *c, run *r, int resume, const char *machine) {
     if (st) return cli_fail("pretrain", st);
     hpt_session_get_info(r->s, &info);
     if (!r->quiet) {
-        json_t *j = session_json(r), *args = resume ? NULL : describe_run(c, machine, j);
-        int rc = resume ? 0 : rundir_args(&r->dir, args);
-        const char *precision = json_string_value(json_object_get(j, "precision"));
-        snprintf(line, sizeof line, "%s, %s", machine, precision ? precision : "");
+        json_t *j = session_json(r), *args = resume ? NULL : describe_run(c, ds, machine, j);
+        char *line = cli_line(c, names, &ds, 1);
+        int rc = !line || (!resume && rundir_args(&r->dir, args)) || rundir_open(&r->dir, info.step, line);
         json_decref(args);
         json_decref(j);
-        if (rc || rundir_open(&r->dir, info.step, line)) return 1;
-        fprintf(stderr, "on %s\n", line);
+        if (!rc) cli_say(line);
+        free(line);
+        if (rc) return 1;
         if (resume)
             fprintf(stderr, "resumed after step %llu of %llu\n", (unsigned long long)info.step,
                     (unsigned long long)info.steps);
         progress_begin(&r->bar, info.step, info.steps);
-    }
+    } else
+        cli_say(NULL);
     return 0;
 }
 
@@ -173,11 +206,11 @@ static void print_end(const cli *c, const run *r, const hpt_step_info *i, double
     free(path);
 }
 
-static int train(cli *c, run *r, hpt_model *m, int resume) {
+static int train(cli *c, run *r, hpt_model *m, hpt_dataset *ds, int resume) {
     char machine[256] = "", why[1024];
     hpt_step_info info = {.struct_size = sizeof info};
     hpt_context_describe(c->ctx, machine, sizeof machine, NULL);
-    if (begin(c, r, resume, machine)) return 1;
+    if (begin(c, r, ds, resume, machine)) return 1;
     double t0 = seconds();
     hpt_status st = hpt_session_run(r->s, after_step, r);
     if (!r->quiet) progress_end(&r->bar);
@@ -250,7 +283,11 @@ int cmd_pretrain(int argc, char **argv) {
         return fprintf(stderr, "hpt pretrain: the run does not say which images it had: --data is needed\n"), 2;
     if (!cli_value(&c, "monitor-train") != !cli_value(&c, "monitor-val"))
         return fprintf(stderr, "hpt pretrain: --monitor-train and --monitor-val go together\n"), 2;
-    if (cli_number(&c, "save-every", &r.save_every)) return 2;
+    static const char *const watched[] = {"monitor_every", "monitor_patience", "monitor_restore"};
+    for (int i = 0; i < 3; i++)
+        if (cli_typed(&c, watched[i]) && !cli_value(&c, "monitor-train"))
+            return fprintf(stderr, "hpt pretrain: --%s needs --monitor-train and --monitor-val\n", watched[i]), 2;
+    if (cli_number(&c, "save-every", 0, 1ull << 53, &r.save_every)) return 2;
     if ((rc = cli_open(&c))) return rc;
     int32_t rank = 0, ranks = 1;
     hpt_context_ranks(c.ctx, &rank, &ranks);
@@ -259,7 +296,7 @@ int cmd_pretrain(int argc, char **argv) {
     rc = st ? cli_fail("pretrain", st) : cli_model(&c, resume ? r.dir.checkpoint : cli_value(&c, "init"), &m);
     if (!rc && (st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s))) rc = cli_fail("pretrain", st);
     if (!rc && !resume && !r.quiet) rc = rundir_new(&r.dir, out, overwrite);
-    if (!rc) rc = train(&c, &r, m, resume);
+    if (!rc) rc = train(&c, &r, m, ds, resume);
     if (r.dir.dir && rundir_close(&r.dir) && !rc) rc = 1;
     hpt_session_destroy(r.s);
     hpt_dataset_info di = {.struct_size = sizeof di};

@@ -2,6 +2,7 @@
 #include "api/api.h"
 #include "backend/backend.h"
 #include "core/alloc.h"
+#include "nn/facts.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +51,8 @@ hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out) {
     }
     hpt__turn_init(&c->turn);
     pthread_mutex_init(&c->log_lock, NULL);
-    hpt__open open = {.device = (int)OPT_I(o, device), .threads = (int)OPT_I(o, threads), .cache_dir = OPT_S(o, plan_cache)};
+    c->asked = (int)OPT_I(o, threads);
+    hpt__open open = {.device = (int)OPT_I(o, device), .threads = c->asked, .cache_dir = OPT_S(o, plan_cache)};
     hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module, c->fallback);
     c->threads = open.threads;
     if (!st) st = open_comm(c, o);
@@ -69,10 +71,13 @@ hpt_status hpt_context_set_log(hpt_context *ctx, hpt_log_fn fn, void *user) {
     pthread_mutex_lock(&ctx->log_lock);
     ctx->log = fn;
     ctx->log_user = user;
-    int tell = fn && *ctx->fallback && !ctx->told;      /* there was no log yet when the context was made */
+    int tell = fn && !ctx->told;        /* there was no log yet when the context was made */
     ctx->told |= tell;
     pthread_mutex_unlock(&ctx->log_lock);
-    if (tell) hpt__log(ctx, 1, "%s", ctx->fallback);
+    if (tell && *ctx->fallback) hpt__log(ctx, 1, "%s", ctx->fallback);
+    if (tell && ctx->asked > ctx->threads)
+        hpt__log(ctx, 0, "threads=%d: this process may use %d processor%s, and takes no more threads than those", ctx->asked,
+                 ctx->threads, ctx->threads == 1 ? "" : "s");
     return HPT_OK;
 }
 hpt_status hpt_context_set_progress(hpt_context *ctx, hpt_progress_fn fn, void *user) {
@@ -93,6 +98,18 @@ hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, 
     int at = snprintf(text, sizeof text, "%s%s", device, *ctx->fallback ? ", falls back: the onednn module did not load" : "");
     if (ctx->comm->size > 1) snprintf(text + at, sizeof text - (size_t)at, ", rank %d of %d over %s", ctx->comm->rank, ctx->comm->size, ctx->comm->name);
     return hpt__text_out(text, buf, size, needed);
+}
+hpt_status hpt_context_facts(hpt_context *ctx, const hpt_config *cfg, hpt_result **result) {
+    const hpt__options *o;
+    OUT(result);
+    HOLD(ctx, CONTEXT);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    json_t *j = hpt__json_begin();
+    if (!j) return hpt__fail_memory(64);
+    hpt_status st = hpt__facts_of(j, ctx, o, NULL);
+    if (!st) return hpt__result_new(j, result);
+    json_decref(j);
+    return st;
 }
 hpt_status hpt_context_ranks(const hpt_context *ctx, int32_t *rank, int32_t *ranks) {
     CHECK(ctx, CONTEXT);

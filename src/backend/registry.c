@@ -114,10 +114,16 @@ static hpt_status load(const char *name, const char *dir, const hpt__backend **b
     return HPT_OK;
 }
 
+/* That this process may run on. More than a cpu_set_t holds: all that there are. */
 static int processors(void) {
     cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return n < 1 ? 1 : n > 256 ? 256 : n;
+    long n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
+}
+/* Threads that wait for each other must all have a processor: with more of them a step takes a thousand times as long. */
+static int threads(int asked) {
+    int most = processors();
+    return asked >= 1 && asked < most ? asked : asked < 1 && most > 256 ? 256 : most;
 }
 
 static hpt_status load_and_open(const char *name, const char *dir, const hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module) {
@@ -142,7 +148,7 @@ static int driver_here(void) {
 hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module, char fallback[HPT__FALLBACK]) {
     int any = !strcmp(name, "auto"), cpu = any || !strcmp(name, "cpu");
     *module = NULL;
-    if (o->threads < 1) o->threads = processors();
+    o->threads = threads(o->threads);
     *fallback = 0;
     if ((any && driver_here()) || !strcmp(name, "cuda")) {
         hpt_status st = load_and_open("cuda", dir, o, backend, dev, module);

@@ -17,7 +17,7 @@ struct hpt_context {
     struct hpt__device *dev;
     void *module, *comm_module;
     struct hpt__comm *comm;
-    int threads;
+    int threads, asked;     /* compute threads; as option threads says, 0: as many as there are processors */
     char fallback[HPT__FALLBACK];   /* why the reference backend stands in for another; "" if it does not */
     int told;               /* the log has it */
     pthread_mutex_t log_lock;
