@@ -187,9 +187,10 @@ static void help(const cli *c, int all) {
     entry("help", "", c->stage ? "this; --help-all shows every option" : "this");
     for (const cli_arg *a = c->args; a->name; a++)
         if (!strncmp(a->value_name, "PATH", 4)) {
-            printf("\nPATH is a folder, a list (.txt .tsv .csv), IDX, npz, npy or an image, or SET:SPLIT:FOLDER - SET a known set (`hpt dataset\n"
-                   "list`) with the FOLDER of its download, or a descriptor file (FOLDER is in it); SPLIT train, val, test or train+val:\n"
-                   "shop.ini:test, resisc:train:/data/NWPU (docs/datasets.md). A file or folder of that very name goes first.\n");
+            printf("\nPATH is a folder, a list (.txt .tsv .csv), IDX, npz, npy or an image, or SET:SPLIT:FOLDER:\n"
+                   "SET a known set (`hpt dataset list`) with the FOLDER of its download, or a descriptor file\n"
+                   "(FOLDER is in it); SPLIT train, val, test or train+val: shop.ini:test, resisc:train:/data/NWPU\n"
+                   "(docs/datasets.md). A file or folder of that very name goes first.\n");
             break;
         }
     if (!c->stage) return;
