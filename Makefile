@@ -61,13 +61,13 @@ TEST_PACKAGES := python3 g++ binutils openmpi-bin libopenmpi-dev
 
 # ---- flags ----
 comma    := ,
-WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi
+WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi $(if $(filter 1,$(WERROR)),-Werror)
 OPT      := $(if $(filter 1,$(DEBUG)),-O0,-O2)
 SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
             $(if $(filter 1,$(TSAN)),-fsanitize=thread)
 DEPS     := $(if $(TIFF),libtiff-4) $(if $(WEBP),libwebp) $(if $(PNG),libpng) $(if $(JPEG),libjpeg) jansson libxxhash zlib
 HAVE     := $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) $(if $(TIFF),-DHPT_HAVE_TIFF) $(if $(WEBP),-DHPT_HAVE_WEBP)
-FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
+FLAGS    := -std=c11 $(OPT) -g $(WARN) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
             -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
             $(HAVE) \
             $(shell $(PKG) --cflags $(DEPS) 2>/dev/null)
@@ -244,14 +244,14 @@ $(BIN)/%: examples/%.c $(SO) include/hpt.h
 $(BIN)/%: examples/%.cpp $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CXX,$@)
-	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(SAN) -Iinclude $< -o $@.new -L$(L) -lhpt $(RPATH)
+	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -Iinclude $< -o $@.new -L$(L) -lhpt $(RPATH)
 	$(DONE)
 
 # ---- the cuda backend on the host: the same .cu and .c files against stand-ins for CUDA, cuDNN, cuBLASLt and NCCL (tests/emu) ----
-EMU      := $(if $(CUDA_HEADERS),$(B)/emu/libhpt-cuda.so)
+EMU      := $(if $(and $(CUDA_HEADERS),$(CXX_HERE)),$(B)/emu/libhpt-cuda.so)
 EMU_OBJ  := $(CUDA_KERNELS:%.cu=$(B)/emu/%.o) $(CUDA_SRC:%.c=$(B)/emu/%.o) $(B)/src/dist/watch.o $(patsubst %.cpp,$(B)/emu/%.o,$(wildcard tests/emu/*.cpp))
 EMU_REF  := $(addprefix $(B)/src/kernels/,conv_ref.f32.o gemm_ref.f32.o)
-EMU_CXX  := -std=c++17 -g $(SAN) -O2 -Wall -Wextra -Wno-unknown-pragmas -Wno-dangling-pointer -ffp-contract=off -fPIC -pthread -Iinclude -Isrc -Itests/emu -MMD -MP $(CUDA_INC) $(COVER)
+EMU_CXX  := -std=c++17 -g $(SAN) -O2 -Wall -Wextra -Wno-unknown-pragmas -Wno-unknown-warning-option -Wno-dangling-pointer -ffp-contract=off -fPIC -pthread -Iinclude -Isrc -Itests/emu -MMD -MP $(CUDA_INC) $(COVER)
 $(B)/emu/%.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,EMU,$<)
@@ -269,7 +269,7 @@ $(B)/emu/libhpt-cuda.so: $(EMU_OBJ) $(EMU_REF)
 	$(Q)$(CXX) -shared $(SAN) $(COVER) -o $@ $^ -pthread -lm
 
 # ---- tests ----
-TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(CUDA_HEADERS),$(wildcard tests/gpu/*.c tests/emu/*.c))
+TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(EMU),$(wildcard tests/gpu/*.c tests/emu/*.c))
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
 $(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Itests/gpu -Itests/emu $(CUDA_INC) $(if $(EMU),-DHPT_TEST_EMU='"$(B)/emu"') -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
 $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
