@@ -264,8 +264,8 @@ HPT_API hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, si
  * Only names and sizes are read here for folders and lists; pixels when they are needed. Formats: JPEG, PNG, BMP, PNM, TIFF,
  * WebP (docs/datasets.md has the details; hpt_has("libtiff"), hpt_has("libwebp")).
  * What is taken for classes, and what is left out (links that lead up, files of kinds that are not read), goes to the log.
- * Options: list_root, list_check, label_map, classes, labels_file, npz_images, npz_labels, alpha, invert, pad, bad_image, cache, cache_side, cache_mb,
- * max_pixels, max_file_mb, orient, truncated.
+ * Options: list_root, list_check, label_map, label_column, classes, labels_file, npz_images, npz_labels, alpha, invert, pad,
+ * bad_image, cache, cache_side, cache_mb, max_pixels, max_file_mb, orient, truncated, stats_images, stats_file.
  *
  * HPT_ERR_IO      not found or unreadable; a file that a list names is missing (the line is named)
  * HPT_ERR_FORMAT  an empty folder; a list line that is wrong, or its label out of range (its number is named); a corrupt IDX or npz file
@@ -335,7 +335,8 @@ HPT_API hpt_status hpt_dataset_readable(const hpt_dataset *ds, uint64_t i, int32
 
 /* hpt_dataset_stats - per-channel mean and standard deviation over all images at their own sizes, in units of 0..1:
  * mean of the images' means; std = sqrt(mean of the images' mean squares - mean^2). Computed once and kept. An image set of
- * mixed sizes is fine. With bad_image=skip over the images that can be read. Since 0.1. */
+ * mixed sizes is fine. With bad_image=skip over the images that can be read. Options of the set: stats_images (a sample),
+ * stats_file (kept between processes; what cannot be written there is a warning). Since 0.1. */
 HPT_API hpt_status hpt_dataset_stats(hpt_dataset *ds, float mean[3], float std[3]);
 
 /* hpt_dataset_image - image i as evaluation sees it, (size,size,3) uint8: short edge resized to size/0.875 (or to size, option

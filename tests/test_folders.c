@@ -552,6 +552,78 @@ TEST(lists_as_people_write_them) {
     end();
 }
 
+/* Option label_column, and the same in a descriptor file. */
+TEST(lists_whose_column_of_labels_is_named) {
+    static const char table[] = "path,label,Species name,3,split\na.png,0,zebra,7,x\nb.png,1,altai,8,y\n";
+    hpt_context *ctx = listening();
+    hpt_dataset *ds;
+    char name[20];
+    begin();
+    text("a.png", "");
+    text("b.png", "");
+    list_is(ctx, "", "l.csv", table, "a.png=0 b.png=1");
+    static const char *const asked[][2] = {{"Species name", "a.png=zebra b.png=altai"}, {"species_name", "a.png=zebra b.png=altai"},
+                                           {"3", "a.png=7 b.png=8"}, {"5", "a.png=x b.png=y"}, {"2", "a.png=0 b.png=1"}, {"split", "a.png=x b.png=y"}};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        hpt_config *c = config("list_check=1");
+        OK(hpt_config_set(c, "label_column", asked[i][0]));
+        text("l.csv", table);
+        OK(hpt_dataset_open(ctx, c, at("l.csv"), &ds));
+        OK(hpt_dataset_class_name(ds, (uint32_t)hpt__dataset_label(ds, 0), name, sizeof name, NULL));
+        if (strncmp(asked[i][1] + 6, name, strlen(name))) FAIL("%s: %s", asked[i][0], name);
+        hpt_dataset_destroy(ds);
+        hpt_config_destroy(c);
+    }
+    list_is(ctx, "label_column=b", "l.csv", "file,a,b,c\na.png,0,1,0\nb.png,1,1,0\n", "a.png=1 b.png=1"); /* else three labels */
+    list_is(ctx, "label_column=kind", "l.csv", "which,kind\na.png,x\nb.png,y\n", "a.png=x b.png=y"); /* the other one holds the paths */
+    list_is(ctx, "label_column=kind", "l.tsv", "kind\tid\tpath\nx\t1\ta.png\ny\t2\tb.png\n", "a.png=x b.png=y");
+    text("l.csv", table);
+    FAILS(HPT_ERR_OPTION, "has no such column: path,label", hpt_dataset_open(ctx, config("label_column=zebra"), at("l.csv"), &ds));
+    FAILS(HPT_ERR_OPTION, "has no such column", hpt_dataset_open(ctx, config("label_column=6"), at("l.csv"), &ds));
+    FAILS(HPT_ERR_OPTION, "has the images there", hpt_dataset_open(ctx, config("label_column=path"), at("l.csv"), &ds));
+    FAILS(HPT_ERR_OPTION, "has the images there", hpt_dataset_open(ctx, config("label_column=1"), at("l.csv"), &ds));
+    text("l.csv", "a.png,0,zebra\nb.png,1,altai\n");
+    FAILS(HPT_ERR_OPTION, "is no heading with a column of paths", hpt_dataset_open(ctx, config("label_column=3"), at("l.csv"), &ds));
+    text("l.csv", table);
+    text("d.ini", "[dataset]\nname = d\ntrain = l.csv\nlabel_column = Species name\n");
+    OK(hpt_dataset_named(ctx, NULL, at("d.ini"), NULL, "train+val", &ds));
+    OK(hpt_dataset_class_name(ds, 0, name, sizeof name, NULL));
+    CHECK(!strcmp(name, "altai") || !strcmp(name, "zebra"));
+    hpt_dataset_destroy(ds);
+    end();
+}
+/* A field in quotes may hold line breaks; errors name the line of the file. */
+TEST(fields_with_line_breaks) {
+    static char far[3 << 20];
+    hpt_context *ctx = listening();
+    hpt_dataset *ds;
+    begin();
+    text("a.png", "");
+    text("b.png", "");
+    text("new\nline.png", "");
+    list_is(ctx, "", "l.csv", "path,note,label\na.png,\"two\nlines, \"\"said\"\" he\",x\nb.png,\"\",y\n", "a.png=x b.png=y");
+    list_is(ctx, "", "l.csv", "path,note,label\r\na.png,\"two\r\n\r\nlines\",x\r\nb.png,one,y\r\n", "a.png=x b.png=y");
+    list_is(ctx, "", "l.csv", "path;\"a\nnote\";label\na.png; \"x\ny\" ;1\nb.png;\"5\"\" \";0\n", "a.png=1 b.png=0");
+    list_is(ctx, "", "l.tsv", "path\tnote\tlabel\na.png\t\"x\ny\"\t1\nb.png\tz\t0\n", "a.png=1 b.png=0");
+    list_is(ctx, "", "l.csv", "path,label,note\na.png,\"x\ny\",\nb.png,y,\"\n\n\"\n", "a.png=x\ny b.png=y");
+    list_is(ctx, "", "l.csv", "\"new\nline.png\",1\na.png,0\n", "new\nline.png=1 a.png=0");
+    list_is(ctx, "", "l.csv", "a.png,\"x\ny\"\nb.png,y\n", "a.png=x\ny b.png=y");
+    list_is(ctx, "", "l.txt", "# it's \"open\na.png 0\n# \"\nb.png 1\n", "a.png=0 b.png=1"); /* no field */
+    list_is(ctx, "", "l.txt", "a.png 5\" pipe\nb.png 7\" pipe\n", "a.png=5\" pipe b.png=7\" pipe");
+    list_is(ctx, "", "l.csv", "path,note,label\na.png,5\" pipe,0\nb.png,7\" pipe,1\n", "a.png=0 b.png=1");
+    text("l.csv", "path,note,label\na.png,\"two\nlines\",x\nb.png,\"a\nb\nc\",y\nc.png,z,y\n");
+    FAILS(HPT_ERR_IO, "l.csv, line 7: ", hpt_dataset_open(ctx, NULL, at("l.csv"), &ds));
+    text("l.csv", "path,note,label\na.png,\"never closed,x\nb.png,z,y\n");
+    FAILS(HPT_ERR_FORMAT, "l.csv, line 2: a quote that is not closed", hpt_dataset_open(ctx, NULL, at("l.csv"), &ds));
+    memset(far, 'x', sizeof far - 1);
+    far[100] = '\n';
+    memcpy(far, "path,note,label\na.png,\"", 23);
+    memcpy(far + sizeof far - 10, "\",x\n", 5);
+    text("l.csv", far);
+    FAILS(HPT_ERR_FORMAT, "line 2: a quote that is not closed", hpt_dataset_open(ctx, NULL, at("l.csv"), &ds));
+    end();
+}
+
 TEST(lists_that_are_not_understood_say_how) {
     hpt_context *ctx = listening();
     hpt_dataset *ds;

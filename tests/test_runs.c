@@ -15,7 +15,7 @@ static const char *const bin = HPT_TEST_BIN "/hpt";
 
 /* metrics.jsonl, summary.csv and train.log of two runs are equal, times apart; args.json too. */
 static void same_story(const char *dir, const char *a, const char *b) {
-    static const char *const files[] = {"metrics.jsonl", "summary.csv", "train.log", "args.json"};
+    static const char *const files[] = {"metrics.jsonl", "summary.csv", "train.log", "args.json", "stats.json"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         RUN("for r in %s %s; do sed -e 's/\"time_ms\": .*//' -e 's/, [0-9.]* s, loss/, loss/' %s/$r/%s > %s/$r.text || "
             "exit 1; done; diff %s/%s.text %s/%s.text",

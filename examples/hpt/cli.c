@@ -168,7 +168,7 @@ static int matters(const char *stage, const char *key) {
         {"knn", " image_size knn_k knn_t batch_size pixel_mean pixel_std bad_image backend threads "},
         {"search", " image_size steps batch_size moco_k search_mode search_prerank search_dir probe_steps precision backend threads "},
         {"embed", " image_size eval_crop batch_size pixel_mean pixel_std precision bad_image backend threads "},
-        {"dataset", " list_root label_map list_check bad_image max_pixels max_file_mb "},
+        {"dataset", " list_root label_map label_column list_check bad_image max_pixels max_file_mb stats_images "},
         {"model", " arch width stem init_method carry_head "},
         {"context", " backend threads "}};
     char word[128];

@@ -45,7 +45,7 @@ static json_t *session_json(const run *r) {
     return j;
 }
 
-static const char *const facts[] = {"backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from"};
+static const char *const facts[] = {"backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from", "pixel_statistics"};
 enum { FACTS = sizeof facts / sizeof *facts };
 
 /* A text of the command line, whatever its bytes: those that are no UTF-8 stand in KEY-bytes too. */
@@ -247,6 +247,17 @@ static int train(cli *c, run *r, hpt_model *m, hpt_dataset *ds, int resume) {
     return 0;
 }
 
+/* Their statistics stand in the folder of the run, unless the user wants them elsewhere. */
+static hpt_status open_images(cli *c, const char *out, hpt_dataset **ds) {
+    char given[4200] = "", path[4200];
+    hpt_config_get(c->cfg, "stats_file", given, sizeof given, NULL);
+    int ours = out && !*given && (size_t)snprintf(path, sizeof path, "%s/stats.json", out) < sizeof path;
+    hpt_status st = ours ? hpt_config_set(c->cfg, "stats_file", path) : HPT_OK;
+    if (!st) st = cli_dataset(c, "data", cli_value(c, "data"), ds);
+    if (ours) hpt_config_set(c->cfg, "stats_file", ""); /* args.json tells of options, not of folders */
+    return st;
+}
+
 int cmd_pretrain(int argc, char **argv) {
     cli_arg args[] = {
         {"data", "PATH", "images: folder, list, IDX, npz", NULL, 0},
@@ -292,10 +303,12 @@ int cmd_pretrain(int argc, char **argv) {
     int32_t rank = 0, ranks = 1;
     hpt_context_ranks(c.ctx, &rank, &ranks);
     r.quiet = rank != 0;
-    hpt_status st = cli_dataset(&c, "data", cli_value(&c, "data"), &ds);
+    if (!resume && !r.quiet && (rc = rundir_new(&r.dir, out, overwrite))) return rc;
+    hpt_status st = open_images(&c, !resume && r.quiet ? NULL : out, &ds);
     rc = st ? cli_fail("pretrain", st) : cli_model(&c, resume ? r.dir.checkpoint : cli_value(&c, "init"), &m);
     if (!rc && (st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s))) rc = cli_fail("pretrain", st);
-    if (!rc && !resume && !r.quiet) rc = rundir_new(&r.dir, out, overwrite);
+    if (rc && !resume && !r.quiet) rundir_undo(&r.dir);
+    if (!rc && !resume && !r.quiet) rc = rundir_clear(&r.dir);
     if (!rc) rc = train(&c, &r, m, ds, resume);
     if (r.dir.dir && rundir_close(&r.dir) && !rc) rc = 1;
     hpt_session_destroy(r.s);

@@ -60,6 +60,16 @@ static int make_folders(const rundir *r) {
     return rc;
 }
 
+/* A place that cannot be written is found now, not when hours of work are to be saved. */
+static int try_place(const rundir *r, const char *name) {
+    char *full = rundir_path(r, name);
+    FILE *f = full ? fopen(full, "w") : NULL;
+    int rc = !f || fputs("try", f) < 0 || fclose(f) ? refuse(full ? full : r->dir, strerror(errno)) : 0;
+    if (full) unlink(full);
+    free(full);
+    return rc;
+}
+
 int rundir_new(rundir *r, const char *dir, int overwrite) {
     if (init(r, dir)) return 1;
     char *args = rundir_path(r, "args.json");
@@ -69,6 +79,16 @@ int rundir_new(rundir *r, const char *dir, int overwrite) {
         return 1;
     }
     free(args);
+    r->made = access(dir, F_OK) != 0;
+    return make_dirs(dir) || try_place(r, ".try");
+}
+void rundir_undo(rundir *r) {
+    char *stats = r->made ? rundir_path(r, "stats.json") : NULL;
+    if (stats) unlink(stats);
+    if (r->made) rmdir(r->dir);
+    free(stats);
+}
+int rundir_clear(rundir *r) {
     int rc = make_folders(r);
     for (size_t i = 0; i < sizeof files / sizeof *files && !rc; i++) {
         char *p = rundir_path(r, files[i]);
@@ -78,13 +98,9 @@ int rundir_new(rundir *r, const char *dir, int overwrite) {
             rc = refuse(p, strerror(errno));
         free(p);
     }
-    /* a place that cannot be written is found now, not when hours of work are to be saved */
-    for (int i = -1; i < 2 && !rc; i++) {
-        char *p = join(i < 0 ? "" : folders[i], ".try"), *full = p ? rundir_path(r, i < 0 ? ".try" : p) : NULL;
-        FILE *f = full ? fopen(full, "w") : NULL;
-        if (!f || fputs("try", f) < 0 || fclose(f)) rc = refuse(full ? full : dir, strerror(errno));
-        if (full) unlink(full);
-        free(full);
+    for (int i = 0; i < 2 && !rc; i++) {
+        char *p = join(folders[i], ".try");
+        rc = p ? try_place(r, p) : 1;
         free(p);
     }
     return rc;

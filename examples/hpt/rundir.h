@@ -6,7 +6,8 @@
  *   summary.csv    a line an epoch that is over, averaged from the numbers in metrics.jsonl
  *   train.log      a line for the machine, for each score of the monitor, and at the end
  *   checkpoints/   last.pth.tar, from step 0 on
- *   exported/      the trained model, at the end */
+ *   exported/      the trained model, at the end
+ *   stats.json     mean and std of the images, so that a run that goes on need not read them all again */
 #ifndef RUNDIR_H
 #define RUNDIR_H
 #include <hpt.h>
@@ -20,12 +21,14 @@ typedef struct rundir {
     double epoch_loss, epoch_acc;          /* their sums */
     unsigned long long scored;              /* step of the last score of the monitor in train.log */
     double loss;                           /* of the last step written; NaN before */
+    int made;                              /* the folder was not there before */
     int failed;                            /* errno of the first write that failed */
 } rundir;
 
 /* Each returns 0, or 1 with the reason on stderr. */
-int rundir_new(rundir *r, const char *dir,
-               int overwrite); /* refuses a folder that holds a run; clears it with overwrite; tries every place */
+int rundir_new(rundir *r, const char *dir, int overwrite); /* refuses a folder that holds a run; makes one that is not there */
+int rundir_clear(rundir *r);                               /* all is ready: what an old run left goes, every place is tried */
+void rundir_undo(rundir *r);                               /* before rundir_clear: what rundir_new made goes again */
 int rundir_old(rundir *r, const char *dir,
                json_t **args);                  /* a run to resume, and its args.json (free with json_decref) */
 int rundir_args(rundir *r, const json_t *args); /* the run begins: writes args.json */

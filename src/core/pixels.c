@@ -3,7 +3,7 @@
 #include "core/number.h"
 #include <string.h>
 
-const hpt__pixels hpt__pixels_imagenet = {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}, {"imagenet", "imagenet"}};
+const hpt__pixels hpt__pixels_imagenet = {.mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}, .from = {"imagenet", "imagenet"}};
 
 /* Three numbers in 0..1, deviations above 0. */
 static int triple(const char *text, int std, float out[3]) {

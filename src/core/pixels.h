@@ -7,6 +7,7 @@
 typedef struct hpt__pixels {
     float mean[3], std[3];              /* of levels in 0..1 */
     const char *from[2];                /* of mean and std: "imagenet", "model" (its file, or its training), "data", "given"; static text */
+    uint64_t images, of;                /* data: of a sample of so many of so many images; 0: of all */
 } hpt__pixels;
 
 extern const hpt__pixels hpt__pixels_imagenet;      /* what torchvision and the released MoCo models were trained with */

@@ -23,9 +23,12 @@ hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **o
     s->cache_left = (uint64_t)OPT_I(o, cache_mb) << 20;
     s->invert = (int)OPT_I(o, invert);
     s->pad = (int)OPT_I(o, pad);
+    s->sample[0] = (uint64_t)OPT_I(o, stats_images);
+    s->sample[1] = s->sample[0] ? (uint64_t)OPT_I(o, data_seed) : 0;
+    s->stats_file = hpt__strdup(OPT_S(o, stats_file));
     s->state = hpt__calloc((size_t)n + 1, sizeof *s->state);
     if (OPT_IS(o, cache, "memory")) s->cache = hpt__calloc((size_t)n + 1, sizeof *s->cache);
-    if (!s->state || (OPT_IS(o, cache, "memory") && !s->cache)) {
+    if (!s->state || !s->stats_file || (OPT_IS(o, cache, "memory") && !s->cache)) {
         hpt__source_release(s);
         return hpt__fail_memory((size_t)n);
     }
@@ -45,6 +48,7 @@ void hpt__source_release(hpt__source *s) {
     hpt__free(s->class_name);
     hpt__free(s->pixels);
     hpt__free(s->title);
+    hpt__free(s->stats_file);
     hpt__free(s->label);
     hpt__free(s->multi);
     hpt__free(s->list);
@@ -208,7 +212,7 @@ uint64_t hpt__dataset_cut_count(const hpt_dataset *ds) {
     return n;
 }
 
-static hpt_status none_readable(const hpt_dataset *ds) {
+hpt_status hpt__dataset_none_readable(const hpt_dataset *ds) {
     char name[600];
     hpt__dataset_name(ds, 0, name, sizeof name);
     return hpt__fail(HPT_ERR_DATA, "no readable image among %llu, first %s", (unsigned long long)ds->count, name);
@@ -221,13 +225,14 @@ hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__w
         *i = at;
         return st;
     }
-    return none_readable(ds);
+    return hpt__dataset_none_readable(ds);
 }
 
 /* ---- a pass over many images: in parallel; what it finds does not depend on the workers ---- */
 
 typedef struct scan_job {
     hpt_dataset *ds;
+    const uint64_t *pick;           /* the images, NULL: all */
     double (*sum)[6];               /* for statistics, by image; NAN where it cannot be read. NULL: only look whether it can */
     uint64_t to;
     _Atomic uint64_t next;
@@ -243,9 +248,10 @@ static void scan_images(scan_job *j, hpt__span *span) {
     hpt__image hold = {0}, im;
     uint64_t i;
     while (!j->failed && (i = atomic_fetch_add(&j->next, 1)) < j->to) {
-        if (!j->sum && j->ds->src->state[j->ds->index[i]] != HPT__IMAGE_UNKNOWN) continue;
+        uint64_t k = j->pick ? j->pick[i] : i;
+        if (!j->sum && j->ds->src->state[j->ds->index[k]] != HPT__IMAGE_UNKNOWN) continue;
         hpt_status st = span ? hpt__span_at(span, i) : HPT_OK;
-        if (!st) st = hpt__dataset_image(j->ds, i, &work, &hold, &im);
+        if (!st) st = hpt__dataset_image(j->ds, k, &work, &hold, &im);
         if (hpt__dataset_skips(j->ds, st)) {
             if (j->sum) j->sum[i][0] = NAN;
             continue;
@@ -279,9 +285,8 @@ static void *scan_worker(void *arg) {
     scan_images(arg, NULL);
     return NULL;
 }
-/* Images from..to-1. */
-static hpt_status scan(hpt_dataset *ds, uint64_t from, uint64_t to, double (*sum)[6]) {
-    scan_job j = {.ds = ds, .sum = sum, .next = from, .to = to};
+hpt_status hpt__dataset_scan(hpt_dataset *ds, const uint64_t *pick, uint64_t from, uint64_t to, double (*sum)[6]) {
+    scan_job j = {.ds = ds, .pick = pick, .sum = sum, .next = from, .to = to};
     pthread_t t[64];
     int n = ds->ctx->threads < 64 ? ds->ctx->threads : 64, started = 0;
     pthread_mutex_init(&j.lock, NULL);
@@ -303,73 +308,15 @@ hpt_status hpt__dataset_readable(hpt_dataset *ds, uint64_t most, hpt_dataset **o
     *out = NULL;
     while (!st && n < most && seen < ds->count) {
         uint64_t to = ds->count - seen < most - n ? ds->count : seen + most - n;
-        if (look) st = scan(ds, seen, to, NULL);
+        if (look) st = hpt__dataset_scan(ds, NULL, seen, to, NULL);
         for (; seen < to && !st; seen++)
             if (!hpt__dataset_is_bad(ds, seen)) index[n++] = ds->index[seen];
     }
-    if (!st && !n) st = none_readable(ds);
+    if (!st && !n) st = hpt__dataset_none_readable(ds);
     if (!st) st = hpt__dataset_new(ds->ctx, ds->src, index, n, out);
     if (!st && ds->has_stats) {         /* of the whole set, as far as it can be read */
-        (*out)->has_stats = 1;
-        memcpy((*out)->mean, ds->mean, sizeof ds->mean);
-        memcpy((*out)->std, ds->std, sizeof ds->std);
+        hpt__dataset_take_stats(*out, ds);
     }
     hpt__free(index);
     return st;
-}
-
-/* Sums in index order. */
-static hpt_status take_stats(hpt_dataset *ds) {
-    double total[6] = {0}, (*sum)[6];
-    uint64_t n = 0;
-    if (ds->src->given_stats) {
-        memcpy(ds->mean, ds->src->mean, sizeof ds->mean);
-        memcpy(ds->std, ds->src->std, sizeof ds->std);
-        ds->has_stats = 1;
-        return HPT_OK;
-    }
-    if (!(sum = hpt__calloc((size_t)ds->count, sizeof *sum))) return hpt__fail_memory((size_t)ds->count * 48);
-    hpt_status st = scan(ds, 0, ds->count, sum);
-    for (uint64_t i = 0; i < ds->count && !st; i++) {
-        if (isnan(sum[i][0])) continue;
-        n++;
-        for (int c = 0; c < 6; c++) total[c] += sum[i][c];
-    }
-    hpt__free(sum);
-    if (!st && !n) st = none_readable(ds);
-    if (st) return st;
-    for (int c = 0; c < 3; c++) {
-        double mean = total[c] / (double)n, var = total[3 + c] / (double)n - mean * mean;
-        ds->mean[c] = (float)mean;
-        ds->std[c] = (float)sqrt(var > 1e-6 ? var : 1e-6);      /* a set of one colour must not divide by 0 */
-    }
-    ds->has_stats = 1;
-    return HPT_OK;
-}
-
-hpt_status hpt__dataset_stats(hpt_dataset *ds) {
-    hpt_dataset *from = ds->origin;
-    pthread_mutex_lock(&ds->stats_lock);
-    hpt_status st = ds->has_stats ? HPT_OK : from ? hpt__dataset_stats(from) : take_stats(ds);
-    if (!st && from) {
-        memcpy(ds->mean, from->mean, sizeof ds->mean);
-        memcpy(ds->std, from->std, sizeof ds->std);
-        ds->has_stats = 1;
-    }
-    pthread_mutex_unlock(&ds->stats_lock);
-    return st;
-}
-
-hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh, hpt__pixels *out) {
-    *out = *model;
-    for (int i = 0; i < 2; i++) {
-        const char *v = i ? OPT_S(o, pixel_std) : OPT_S(o, pixel_mean);
-        int asked = !strcmp(v, "data");
-        if (!ds && asked) return hpt__fail(HPT_ERR_OPTION, "option '%s': data needs a data set", i ? "pixel_std" : "pixel_mean");
-        if (!ds || (!asked && !(fresh && !strcmp(v, "auto")))) continue;
-        HPT_TRY(hpt__dataset_stats(ds));
-        memcpy(i ? out->std : out->mean, i ? ds->std : ds->mean, sizeof out->mean);
-        out->from[i] = "data";
-    }
-    return hpt__pixels_given(o, out);
 }

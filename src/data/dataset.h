@@ -33,6 +33,8 @@ typedef struct hpt__source {
     int skip_bad, cache_side;
     int given_stats;                    /* mean and std of a known set, for every part of it */
     float mean[3], std[3];
+    uint64_t sample[2];                 /* statistics of so many images, drawn with this seed; 0: of all */
+    char *stats_file;                   /* where they are kept; empty: nowhere */
     _Atomic(uint8_t *) *cache;          /* n entries: int32 w, h, then pixels; NULL without cache=memory */
     _Atomic uint64_t cache_left;
     _Atomic uint8_t *state;             /* one an image: HPT__IMAGE_*; BAD only with bad_image=skip, else it is tried again */
@@ -50,6 +52,7 @@ struct hpt_dataset {
     pthread_mutex_t stats_lock;         /* of the following: handles on this one may ask from several threads */
     int has_stats;
     float mean[3], std[3];
+    uint64_t stats_images, stats_of;    /* of a sample: how many of how many images these are of; else 0 */
 };
 
 /* Makes an empty source; takes over nothing. */
@@ -76,10 +79,17 @@ int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i);
 const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i);        /* multi-label: classes values; else NULL */
 int hpt__dataset_labelled(const hpt_dataset *ds);                               /* 0 no, 1 one label an image, 2 multi-label */
 void hpt__dataset_name(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
-hpt_status hpt__dataset_stats(hpt_dataset *ds);
+hpt_status hpt__dataset_stats(hpt_dataset *ds);         /* statistics.c */
+void hpt__dataset_take_stats(hpt_dataset *to, const hpt_dataset *from);
+/* Decodes images from..to-1 of pick (NULL: of all), in parallel. sum: what statistics are made of, by place; NAN where an image cannot be read.
+ * NULL: only those of which it is not known whether they can. */
+hpt_status hpt__dataset_scan(hpt_dataset *ds, const uint64_t *pick, uint64_t from, uint64_t to, double (*sum)[6]);
+hpt_status hpt__dataset_none_readable(const hpt_dataset *ds);
 uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds);
 /* The same with labels and, for files, their sizes and times: what a result that is kept depends on. */
 hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash);
+/* Names, sizes and times of the files, and whatever else decides which pixels are read, but no labels: what statistics depend on. */
+hpt_status hpt__dataset_content(const hpt_dataset *ds, uint64_t *hash);
 /* Images of a that b holds too: the same file (through links too), or the same record. first: index in a and b of one of them. in_b: a flag for
  * each image of a, or NULL. */
 hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2], uint8_t *in_b);

@@ -25,7 +25,31 @@ uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {
     const uint64_t how[] = {(uint64_t)s->pad, (uint64_t)s->invert, (uint64_t)s->cache_side, (uint64_t)s->limits.alpha, (uint64_t)s->limits.orient, (uint64_t)s->limits.accept_cut};
     int any = 0;
     for (size_t i = 0; i < sizeof how / sizeof *how; i++) any |= how[i] != 0;
-    return any ? XXH3_64bits_withSeed(how, sizeof how, h) : h;
+    if (any) h = XXH3_64bits_withSeed(how, sizeof how, h);
+    return s->sample[0] ? XXH3_64bits_withSeed(s->sample, sizeof s->sample, h) : h;
+}
+
+/* A file that is gone is an error, or with bad_image=skip (*gone) one of the unreadable. */
+static hpt_status look(const hpt__source *s, uint64_t k, struct stat *st, int *gone) {
+    HPT_TRY(hpt__span_tick(0));
+    *gone = stat(s->path[k], st) != 0;
+    return *gone && !s->skip_bad ? hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[k]) : HPT_OK;
+}
+hpt_status hpt__dataset_content(const hpt_dataset *ds, uint64_t *hash) {
+    const hpt__source *s = ds->src;
+    const uint64_t readers[] = {(uint64_t)s->skip_bad, s->limits.max_pixels, s->limits.max_bytes,
+                                HPT_VERSION_MAJOR * 1000000 + HPT_VERSION_MINOR * 1000 + HPT_VERSION_PATCH};
+    uint64_t h = XXH3_64bits_withSeed(readers, sizeof readers, hpt__dataset_fingerprint(ds));
+    struct stat st;
+    int gone;
+    for (uint64_t i = 0; s->path && i < ds->count; i++) {
+        HPT_TRY(look(s, ds->index[i], &st, &gone));
+        int64_t about[3] = {-1, 0, 0};
+        if (!gone) about[0] = (int64_t)st.st_size, about[1] = (int64_t)st.st_mtim.tv_sec, about[2] = (int64_t)st.st_mtim.tv_nsec;
+        h = XXH3_64bits_withSeed(about, sizeof about, h);
+    }
+    *hash = h;
+    return HPT_OK;
 }
 
 hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
@@ -36,9 +60,9 @@ hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
         if (s->label) h = XXH3_64bits_withSeed(&s->label[k], sizeof *s->label, h);
         if (s->multi) h = XXH3_64bits_withSeed(s->multi + k * s->classes, s->classes, h);
         struct stat st;
+        int gone;
         if (!s->path) continue;
-        int gone = stat(s->path[k], &st);
-        if (gone && !s->skip_bad) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[k]);
+        HPT_TRY(look(s, k, &st, &gone));
         int64_t about[2] = {gone ? -1 : (int64_t)st.st_size, gone ? 0 : (int64_t)st.st_mtime};
         h = XXH3_64bits_withSeed(about, sizeof about, h);
     }
@@ -65,17 +89,17 @@ static hpt_status keys_of(const hpt_dataset *ds, key **out) {
     if (s->title && !stat(s->title, &st)) title = XXH3_64bits_withSeed(&st.st_ino, sizeof st.st_ino, (uint64_t)st.st_dev) | 1;
     for (uint64_t i = 0; i < ds->count; i++) {
         uint64_t at = ds->index[i];
-        HPT_TRY(hpt__span_tick(0));
         k[i].at = i;
         if (s->path) {
-            int gone = stat(s->path[at], &st);
-            if (gone && !s->skip_bad) return hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[at]);
+            int gone;
+            HPT_TRY(look(s, at, &st, &gone));
             k[i].a = gone ? XXH3_64bits(s->path[at], strlen(s->path[at])) : (uint64_t)st.st_ino;
             k[i].b = gone ? UINT64_MAX : (uint64_t)st.st_dev;
         } else if (title) {
             k[i].a = title;
             k[i].b = at;
         } else {
+            HPT_TRY(hpt__span_tick(0));
             size_t bytes = (size_t)s->w * (size_t)s->h * (size_t)s->channels;
             k[i].a = XXH3_64bits(s->pixels + at * bytes, bytes);
             k[i].b = XXH3_64bits_withSeed(s->pixels + at * bytes, bytes, 1);

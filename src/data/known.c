@@ -50,13 +50,14 @@ static hpt_status own_line(hpt__known *k, const char *key, const char *value) {
     if (!strcmp(key, "title")) return take(k->info.title, sizeof k->info.title, value);
     if (!strcmp(key, "root")) return take(k->root, sizeof k->root, value);
     if (!strcmp(key, "label_map")) return take(k->label_map, sizeof k->label_map, value);
+    if (!strcmp(key, "label_column")) return take(k->label_column, sizeof k->label_column, value);
     if (!strcmp(key, "labels") && (!strcmp(value, "one") || !strcmp(value, "several"))) k->info.several = *value == 's';
     else if (!strcmp(key, "classes") && hpt__number_parse(value, v) && v[0] >= 1 && v[0] <= 1e6) k->info.classes = (uint32_t)v[0];
     else if (!strcmp(key, "images") && three(value, 0, 1e12, v)) for (int i = 0; i < 3; i++) k->info.images[i] = (uint64_t)v[i];
     else if (!strcmp(key, "mean") && three(value, 0, 1, v)) for (int i = 0; i < 3; i++) k->info.mean[i] = (float)v[i];
     else if (!strcmp(key, "std") && three(value, 1e-6, 1, v)) for (int i = 0; i < 3; i++) k->info.std[i] = (float)v[i];
     else
-        return hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, images (three numbers), mean, std (three numbers up to 1, std above 0)",
+        return hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, label_column, images (three numbers), mean, std (three numbers up to 1, std above 0)",
                          key, value);
     return HPT_OK;
 }
@@ -137,6 +138,7 @@ static hpt_status own_part(const hpt__known *k, const hpt__options *o, const cha
     if (S_ISDIR(s.st_mode)) return hpt__collect_folder(c, path);
     HPT_TRY(hpt__options_copy(&opt, o));
     hpt_status st = *k->label_map ? hpt__options_set(&opt, "label_map", k->label_map) : HPT_OK;
+    if (!st && *k->label_column) st = hpt__options_set(&opt, "label_column", k->label_column);
     if (!st) st = hpt__options_set(&opt, "list_root", root);
     if (!st) st = hpt__collect_list(c, &opt, path);
     hpt__options_fini(&opt);

@@ -11,7 +11,7 @@ typedef struct hpt__known {
     hpt_set_info info;
     hpt__reader reader;
     int exact;
-    char root[4096], file[3][4096], label_map[1024];    /* READ_OWN: a descriptor file */
+    char root[4096], file[3][4096], label_map[1024], label_column[256];    /* READ_OWN: a descriptor file */
 } hpt__known;
 
 hpt_status hpt__known_find(const char *name, hpt__known *out);      /* a name of the table, or the path of a descriptor file */

@@ -20,7 +20,7 @@ static const char *const how_table = "; below a heading one column is called lab
 
 typedef struct list {
     hpt__collection *c;
-    const char *path, *map, *root;
+    const char *path, *map, *root, *label_name;     /* label_name: option label_column; empty: none */
     uint32_t line;
     int64_t limit;
     int check;
@@ -306,6 +306,23 @@ static const char *const no_label_names[] = {"", "index", "unnamed:_0", "id", "i
 
 static char separator_of(const char *s) { return strchr(s, '\t') ? '\t' : strchr(s, ',') ? ',' : strchr(s, ';') ? ';' : ' '; }
 
+/* Which column option label_column means: the one of that name, byte by byte, else in other letters, else that number. -1: none. */
+static int asked_column(const char *asked, const char *line, char separator, int *found) {
+    char plain[64], wanted[64];
+    int best = -1, rank = 3, k = 0;
+    char *copy = hpt__strdup(line), *rest = copy, *v;
+    double number;
+    plain_name(asked, wanted, sizeof wanted);
+    for (; rest && (v = hpt__csv_field(&rest, separator)); k++) {
+        plain_name(v, plain, sizeof plain);
+        int r = !strcmp(v, asked) ? 0 : !strcmp(plain, wanted) ? 1 : 3;
+        if (r < rank) rank = r, best = k;
+    }
+    if (best < 0 && hpt__number_parse(asked, &number) && number >= 1 && number <= k && number == floor(number)) best = (int)number - 1;
+    *found = copy && rank < 3;
+    hpt__free(copy);
+    return best;
+}
 /* The first line of a table names its columns: one of them is called like the path of a file, and none is one. *is: it is a heading. */
 static hpt_status heading(list *l, const char *line, int *is) {
     char separator = separator_of(line), *copy = hpt__strdup(line), *rest = copy, *v;
@@ -321,6 +338,15 @@ static hpt_status heading(list *l, const char *line, int *is) {
         plain = !hpt__image_name(v) && !hpt__image_unread(v);
         if (p >= 0 && (best_path < 0 || p < best_path)) best_path = p, l->path_column = (int)l->columns, snprintf(path_name, sizeof path_name, "%.40s", v);
         if (y >= 0 && (best_label < 0 || y < best_label)) best_label = y, l->label_column = (int)l->columns, snprintf(label_name, sizeof label_name, "%.40s", v);
+    }
+    if (!st && *l->label_name) {
+        int named, k = asked_column(l->label_name, line, separator, &named);
+        if (named && plain && best_path < 0 && l->columns == 2) best_path = l->path_column = !k, snprintf(path_name, sizeof path_name, "number %d", !k + 1);
+        if (k < 0 || k == l->path_column || best_path < 0 || !plain)
+            st = hpt__fail(HPT_ERR_OPTION, "%.400s: option label_column is %.60s, and line %u %s: %.300s", l->path, l->label_name, l->line,
+                           k >= 0 && k == l->path_column ? "has the images there" : !plain || best_path < 0 ? "is no heading with a column of paths" : "has no such column", line);
+        l->label_column = k;
+        snprintf(label_name, sizeof label_name, "%.40s", l->label_name);
     }
     if (!st && plain && best_path >= 0 && !rest) {
         char *there = whole_path(l, path_name);
@@ -374,6 +400,32 @@ static hpt_status table_line(list *l, char *line) {
     return take(l, name, value, label);
 }
 
+/* The quote that closes the one before p, and how many lines end between; NULL: none within a MiB. */
+static char *closing(char *p, char *end, uint32_t *lines) {
+    enum { QUOTED = 1 << 20 };
+    char *last = end - p > QUOTED ? p + QUOTED : end;
+    *lines = 0;
+    for (; p < last; p++) {
+        if (*p == '"' && p[1] != '"') return p;
+        if (*p == '"') p++;
+        *lines += *p == '\n' || (*p == '\r' && p[1] != '\n');
+    }
+    return NULL;
+}
+/* Where the line at p ends; a field in quotes may hold line breaks, which *more counts. */
+static char *line_end(const list *l, char *p, char *end, uint32_t *more) {
+    const char table[2] = {l->separator, 0}, *stop = l->separator == ' ' ? "" : l->separator ? table : ",;\t";
+    int fresh = p[strspn(p, " \t")] != '#', comment = !fresh;       /* fresh: a field begins here */
+    uint32_t lines;
+    *more = 0;
+    for (; p < end && *p != '\n' && *p != '\r'; p++) {
+        char *q = fresh && *p == '"' ? closing(p + 1, end, &lines) : NULL;
+        if (q) *more += lines, p = q;
+        if (!comment && *p && strchr(stop, *p)) fresh = 1;
+        else if (*p != ' ' && *p != '\t') fresh = 0;
+    }
+    return p;
+}
 static hpt_status one_line(list *l, char *line, size_t n) {
     char *name = NULL, *label = NULL, *s = line + strspn(line, " \t");
     int is = 0, quoted = 0;
@@ -443,18 +495,20 @@ hpt_status hpt__collect_list(hpt__collection *c, const hpt__options *o, const ch
     char *root = *given ? hpt__strdup(given) : slash ? hpt__strndup(path, (size_t)(slash + 1 - path)) : hpt__strdup(".");
     c->list = hpt__strdup(path);
     hpt_status st = root && c->list ? HPT_OK : hpt__fail_memory(64);
-    list l = {.c = c, .path = path, .map = OPT_S(o, label_map), .root = root, .limit = OPT_I(o, classes), .check = (int)OPT_I(o, list_check)};
+    list l = {.c = c, .path = path, .map = OPT_S(o, label_map), .root = root, .limit = OPT_I(o, classes), .check = (int)OPT_I(o, list_check),
+              .label_name = OPT_S(o, label_column)};
     char *p = (char *)f.p, *end = p + f.n;
     *end = 0;
     if (!st && f.n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2))) st = hpt__fail(HPT_ERR_FORMAT, "%.800s: UTF-16 text; save the list as UTF-8", path);
     if (f.n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) p += 3;
     while (p < end && !st) {            /* lines end as Unix, Windows or old Macs end them */
-        char *eol = p;
-        while (eol < end && *eol != '\n' && *eol != '\r') eol++;
+        uint32_t more;
+        char *eol = line_end(&l, p, end, &more);
         char *next = eol + 1 < end && eol[0] == '\r' && eol[1] == '\n' ? eol + 2 : eol + 1;
         l.line++;
         *eol = 0;
         st = one_line(&l, p, (size_t)(eol - p));
+        l.line += more;
         p = next;
     }
     if (!st) st = finish(&l);

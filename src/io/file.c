@@ -105,8 +105,9 @@ hpt_status hpt__writer_open(hpt__writer *w, const char *path) {
         snprintf(w->temp, sizeof w->temp, "%s.tmp%d.%u", path, (int)getpid(), serial++);
         w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (w->fd < 0 && errno != EEXIST && errno != EINTR) break;
-        /* the lock tells remove_dead() of other writers that this one lives; one of them may have come before it */
-        if (w->fd >= 0 && !flock(w->fd, LOCK_EX | LOCK_NB) && (fstat(w->fd, &s) || !s.st_nlink)) {
+        /* the lock tells remove_dead() of other writers that this one lives; one of them may have come before it, and holds it for a moment */
+        while (w->fd >= 0 && flock(w->fd, LOCK_EX) && errno == EINTR) {}
+        if (w->fd >= 0 && (fstat(w->fd, &s) || !s.st_nlink)) {
             close(w->fd);
             w->fd = -1;
             errno = EEXIST;
@@ -157,9 +158,9 @@ hpt_status hpt__writer_commit(hpt__writer *w) {
     drain(w, w->buf, w->used);
     w->used = 0;
     if (!w->failed && fsync(w->fd)) w->failed = errno;
-    if (close(w->fd) && !w->failed) w->failed = errno;
-    w->fd = -1;
     if (!w->failed && rename(w->temp, w->path)) w->failed = errno;
+    close(w->fd);               /* last: with it the lock goes, and what another writer takes for left behind */
+    w->fd = -1;
     if (w->failed) {
         unlink(w->temp);
         errno = w->failed;

@@ -10,6 +10,9 @@ void hpt__facts_pixels(json_t *to, const hpt__pixels *p) {
     json_object_set_new(to, "pixel_mean", hpt__json_floats(p->mean, 3));
     json_object_set_new(to, "pixel_std", hpt__json_floats(p->std, 3));
     json_object_set_new(to, "pixels_from", json_string(from));
+    if (!p->of) return;
+    snprintf(from, sizeof from, "of %llu of %llu images", (unsigned long long)p->images, (unsigned long long)p->of);
+    json_object_set_new(to, "pixel_statistics", json_string(from));
 }
 
 void hpt__facts(json_t *to, const hpt_context *ctx, hpt__dtype precision, const hpt__pixels *p) {

@@ -37,6 +37,7 @@ hpt_status hpt__model_new(hpt_context *ctx, const hpt__arch *a, hpt_model **out)
 void hpt__model_learnt(hpt_model *m, const hpt__pixels *p) {
     m->pixels = *p;
     m->pixels.from[0] = m->pixels.from[1] = "model";
+    m->pixels.images = m->pixels.of = 0;
 }
 
 float *hpt__model_tensor(hpt_model *m, int i) {

@@ -70,8 +70,7 @@ static hpt_status uniques(hpt_dataset **ds) {
     hpt_dataset_info info = {.struct_size = sizeof info};
     uint8_t rgb[SIDE * SIDE * 3];
     hpt_config *c = NULL;
-    float mean[3], std[3];
-    HPT_TRY(hpt_dataset_stats(*ds, mean, std));     /* decodes everything once, on all processors */
+    HPT_TRY(hpt__dataset_scan(*ds, NULL, 0, (*ds)->count, NULL));       /* decodes everything once, on all processors */
     HPT_TRY(hpt_dataset_get_info(*ds, &info));
     if (info.bad_images) hpt__log((*ds)->ctx, 1, "unique: %u of %llu images cannot be read and are left out", info.bad_images, (unsigned long long)info.count);
     size_t slots = 64;
@@ -141,6 +140,14 @@ static hpt_status take_part(const hpt_recipe *r, const hpt__instance *in, hpt_da
     return HPT_OK;
 }
 
+/* In the recipe's folder, unless the recipe says where. */
+static hpt_status keep_statistics(const hpt_recipe *r, hpt_config *c) {
+    char path[4200];
+    size_t n = 0;
+    HPT_TRY(hpt_config_get(c, "stats_file", path, sizeof path, &n));
+    if (*path || !r->out || (size_t)snprintf(path, sizeof path, "%s/stats.json", r->out) >= sizeof path) return HPT_OK;
+    return hpt_config_set(c, "stats_file", path);
+}
 static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
     hpt_config *c = NULL;
     hpt_status st;
@@ -158,6 +165,7 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
     } else {
         char path[HPT__ITEM];
         st = hpt__instance_config(r, in, &c);
+        if (!st) st = keep_statistics(r, c);
         if (!st && v) {
             snprintf(path, sizeof path, "%s", v);
             st = hpt_dataset_open(r->ctx, c, path, &in->ds);

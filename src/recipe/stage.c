@@ -73,7 +73,7 @@ static void merge(json_t *out, hpt_result *res) {
 
 /* What a number rests on, from the result of a call. */
 static void take_facts(json_t *out, const hpt_result *res) {
-    static const char *const keys[] = {"metric", "backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from"};
+    static const char *const keys[] = {"metric", "backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from", "pixel_statistics"};
     for (size_t i = 0; res && i < sizeof keys / sizeof *keys; i++)
         if (json_object_get(res->json, keys[i])) json_object_set(out, keys[i], json_object_get(res->json, keys[i]));
 }
