@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The oneDNN backend (module libhpt-onednn.so): convolutions and matrix products by oneDNN 2.x, everything else by src/kernels/<family>_cpu.c
- * on the same OpenMP team (libgomp, which oneDNN brings along).
+ * on the same team of threads (team.h).
  *
  * Feature maps are nChw16c (AVX-512) or nChw8c, the 3-channel input nchw. Weights are kept as float OIhw16i16o / OIhw8i8o (stem:
  * Ohwi16o / Ohwi8o): what the forward primitives ask for; a primitive that wants another order or bfloat16 gets it converted in its
@@ -16,7 +16,6 @@
 #include <dnnl.h>
 #include <math.h>
 #include <stdio.h>
-#include <signal.h>
 #include <string.h>
 
 extern const hpt__backend hpt_backend_onednn __attribute__((visibility("default")));
@@ -26,6 +25,7 @@ struct hpt__device {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     int threads;
+    hpt__team *team;
     const hpt__cpu_kernels *cpu;
 };
 
@@ -57,6 +57,13 @@ static hpt_status fail_dnnl(hpt__device *dev, dnnl_status_t st, const char *what
 
 /* ---- device ---- */
 
+/* Do oneDNN's loops come to our team? A product of one by one asks how many threads there are. */
+static int serves_onednn(void) {
+    float one = 1, out;
+    hpt__team_asked();
+    return dnnl_sgemm('N', 'N', 1, 1, 1, 1, &one, 1, &one, 1, 0, &out, 1) == dnnl_success && hpt__team_asked();
+}
+
 static hpt_status open_device(const hpt__host *host, const hpt__open *o, hpt__device **out) {
     hpt_status st = HPT_OK;
     hpt__device *dev = host->alloc(sizeof *dev);
@@ -71,18 +78,24 @@ static hpt_status open_device(const hpt__host *host, const hpt__open *o, hpt__de
     if ((isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 && __builtin_cpu_supports("fma")) dev->cpu = &hpt__cpu_table_avx2;
     if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core) dev->cpu = &hpt__cpu_table_avx512;
 #endif
+    if (!(dev->team = hpt__team_create(host, dev->threads, serves_onednn()))) {
+        host->free(dev);
+        return host->fail(HPT_ERR_MEMORY, "out of memory opening oneDNN");
+    }
     DNNL(dev, dnnl_engine_create(&dev->engine, dnnl_cpu, 0));
     DNNL(dev, dnnl_stream_create(&dev->stream, dev->engine, dnnl_stream_default_flags));
     *out = dev;
     return HPT_OK;
 done:
     if (dev->engine) dnnl_engine_destroy(dev->engine);
+    hpt__team_destroy(dev->team);
     host->free(dev);
     return st;
 }
 static void close_device(hpt__device *dev) {
     dnnl_stream_destroy(dev->stream);
     dnnl_engine_destroy(dev->engine);
+    hpt__team_destroy(dev->team);
     dev->host->free(dev);
 }
 static void describe(hpt__device *dev, char *text, size_t size) {
@@ -101,29 +114,10 @@ static int supports(hpt__device *dev, hpt__dtype t) {
 #endif
 }
 static int no_low(hpt__device *dev, hpt__dtype t) { (void)dev; (void)t; return 0; }
-/* The OpenMP thread count belongs to the calling thread: lend it for the call and put it back. */
-/* How many threads the OpenMP program of the host wants is a matter of each of its threads; calls may be nested. */
-static _Thread_local int outer_threads, entered;
-static void nothing(void *arg, int t, int nt) { (void)arg; (void)t; (void)nt; }
-/* OpenMP makes the threads of a team when it is first used on a thread of the host: with all signals blocked, they are the host's business. */
-static void make_team(const hpt__device *dev) {
-    static _Thread_local int made;
-    sigset_t all, old;
-    if (made >= dev->threads) return;
-    made = dev->threads;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    hpt__team_run(nothing, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-static void enter(hpt__device *dev) {
-    int before = hpt__team_set_threads(dev->threads);
-    if (!entered++) outer_threads = before;
-    make_team(dev);
-}
-static void leave(hpt__device *dev) {
-    (void)dev;
-    if (!--entered) hpt__team_set_threads(outer_threads);
+static void enter(hpt__device *dev) { hpt__team_enter(dev->team); }
+static void leave(hpt__device *dev) { hpt__team_leave(dev->team); }
+static hpt_status whole(hpt__device *dev) {
+    return hpt__team_whole(dev->team) ? HPT_OK : dev->host->fail(HPT_ERR_MEMORY, "%d threads cannot be started (option threads)", dev->threads);
 }
 
 static void *mem_alloc(hpt__device *dev, size_t bytes) { return dev->host->alloc(bytes); }
@@ -350,23 +344,11 @@ typedef struct job {
     void (*part)(const hpt__cpu_pool *, int, int);
 } job;
 
-static void norm_forward_job(void *arg, int t, int nt) {
-    job *j = arg;
-    j->cpu->norm_stats(&j->norm, t, nt);
-    hpt__team_barrier();
-    if (t == 0) j->cpu->norm_finish(&j->norm);
-    hpt__team_barrier();
-    j->cpu->norm_apply(&j->norm, t, nt);
-}
+static void norm_stats_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_stats(&((job *)arg)->norm, t, nt); }
+static void norm_apply_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_apply(&((job *)arg)->norm, t, nt); }
 static void norm_eval_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_eval(&((job *)arg)->norm, t, nt); }
-static void norm_grad_job(void *arg, int t, int nt) {
-    job *j = arg;
-    j->cpu->norm_grad_sums(&j->norm, t, nt);
-    hpt__team_barrier();
-    if (t == 0) j->cpu->norm_grad_finish(&j->norm);
-    hpt__team_barrier();
-    j->cpu->norm_grad_apply(&j->norm, t, nt);
-}
+static void norm_sums_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_sums(&((job *)arg)->norm, t, nt); }
+static void norm_grad_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_apply(&((job *)arg)->norm, t, nt); }
 static void pool_job(void *arg, int t, int nt) { ((job *)arg)->part(&((job *)arg)->pool, t, nt); }
 
 static void op_destroy(hpt__op *op) {
@@ -376,9 +358,10 @@ static void op_destroy(hpt__op *op) {
     op->dev->host->free(op);
 }
 static hpt_status op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **out) {
-    hpt__op *op = dev->host->alloc(sizeof *op);
-    hpt_status st = HPT_OK;
     *out = NULL;
+    hpt_status st = whole(dev);
+    if (st) return st;
+    hpt__op *op = dev->host->alloc(sizeof *op);
     if (!op) return dev->host->fail(HPT_ERR_MEMORY, "out of memory for an operation");
     memset(op, 0, sizeof *op);
     op->d = *d;
@@ -401,8 +384,9 @@ static const char *op_name(const hpt__op *op) { return op->name; }
 
 static hpt_status gemm(hpt__device *dev, hpt__dtype t, int ta, int tb, int m, int n, int k, double alpha, const void *a, int lda,
                        const void *b, int ldb, double beta, void *c, int ldc) {
-    hpt_status st = HPT_OK;
+    hpt_status st = whole(dev);
     (void)t;
+    if (st) return st;
     DNNL(dev, dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc));
 done:
     return st;
@@ -441,6 +425,8 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
     int bf16 = op->d.dtype == HPT__BF16;
+    hpt_status st = whole(dev);
+    if (st) return st;
     job j = {.cpu = dev->cpu,
              .norm = {.g = g, .bf16 = bf16, .x = a->x, .y_in = a->y_in, .r = a->r, .dy2 = a->dy2, .y = a->y, .dy = a->dy, .dx = a->dx,
                       .w = a->w, .b = a->b, .mean = a->mean, .rstd = a->rstd, .run_mean = a->run_mean, .run_var = a->run_var,
@@ -453,15 +439,23 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
         return HPT_OK;
     case HPT__OP_OUTPUT: output(dev, g, bf16, a->x, a->y); return HPT_OK;
     case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: return run_conv(op, a);
-    case HPT__OP_NORM: hpt__team_run(norm_forward_job, &j); return HPT_OK;
+    case HPT__OP_NORM:
+        hpt__team_run(norm_stats_job, &j);
+        dev->cpu->norm_finish(&j.norm);
+        hpt__team_run(norm_apply_job, &j);
+        return HPT_OK;
     case HPT__OP_NORM_EVAL: hpt__team_run(norm_eval_job, &j); return HPT_OK;
-    case HPT__OP_NORM_GRAD: hpt__team_run(norm_grad_job, &j); return HPT_OK;
+    case HPT__OP_NORM_GRAD:
+        hpt__team_run(norm_sums_job, &j);
+        dev->cpu->norm_grad_finish(&j.norm);
+        hpt__team_run(norm_grad_job, &j);
+        return HPT_OK;
     case HPT__OP_MAXPOOL: j.part = dev->cpu->maxpool; break;
     case HPT__OP_MAXPOOL_GRAD: j.part = dev->cpu->maxpool_grad; break;
     case HPT__OP_AVERAGE: j.part = dev->cpu->average; break;
     case HPT__OP_AVERAGE_GRAD: j.part = dev->cpu->average_grad; break;
     case HPT__OP_LINEAR: {
-        hpt_status st = gemm(dev, HPT__F32, 0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k);
+        st = gemm(dev, HPT__F32, 0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k);
         if (!st) hpt__ref_add_bias_f32(g->n, g->k, a->b, g->relu, a->y);
         return st; }
     case HPT__OP_LINEAR_GRAD: return run_linear_grad(op, a);
