@@ -468,7 +468,9 @@ HPT_API hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const
  * result [out] numbers: val_score and test_score (percent: top-1, or 100 * mean AUROC), val_top1, test_top1, test_top5 or val_auroc, test_auroc,
  *              best_lr, best_step, classes, train_images, val_images, test_images, unreadable_images (left out, bad_image=skip); JSON
  *              of everything, with "unreadable" {set: {count, names}} and "classes_only_in_train" {set: [names]} where there are some;
- *              with probe_keep=1 the array test_logits (test images, classes), NaN for unreadable images.
+ *              arrays head_weight (classes, feature_dim), head_bias (classes): logits are weight times feature plus bias, for
+ *              features as hpt_model_features() gives them (with probe_scale=unit for features scaled to length 1); with
+ *              probe_keep=1 test_logits (test images, classes), NaN for unreadable images.
  * HPT_ERR_DATA      no image of a set can be read, or one cannot with bad_image=error
  * HPT_ERR_ARGUMENT  a set without labels, a class that train does not have, a class without a training image (option empty_classes),
  *                   images that two of the sets share (option overlap): list and line are named, nothing was trained
@@ -478,7 +480,7 @@ HPT_API hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_da
 
 /* hpt_linear_features - the same probe on features that the caller already has: train (n_train,dim) float32 with labels
  * 0..classes-1 (classes go by their numbers here), and so on; n_val may be 0 (a fifth of train is held out), n_test may be 0.
- * Nothing of test is looked at before the choice is made. HPT_ERR_NUMERIC: a row that is not finite. Since 0.1. */
+ * Nothing of test is looked at before the choice is made. Arrays as there. HPT_ERR_NUMERIC: a row that is not finite. Since 0.1. */
 HPT_API hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t dim, uint32_t classes,
                                        const float *train, const int32_t *train_labels, uint64_t n_train,
                                        const float *val, const int32_t *val_labels, uint64_t n_val,

@@ -349,8 +349,8 @@ int cli_writable(const cli *c, const char *path) {
     if (!stat(path, &s) && !S_ISREG(s.st_mode)) return fprintf(stderr, "hpt %s: %s: exists and is not a regular file\n", c->command, path), 1;
     if (asprintf(&temp, "%s.try%d", path, (int)getpid()) < 0) return 1;
     int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0 || write(fd, "try", 3) != 3 || close(fd)) bad = fprintf(stderr, "hpt %s: %s: %s\n", c->command, path, strerror(errno)) != 0;
     if (fd >= 0) unlink(temp);
+    if (fd < 0 || write(fd, "try", 3) != 3 || close(fd)) bad = fprintf(stderr, "hpt %s: %s: %s\n", c->command, path, strerror(errno)) != 0;
     free(temp);
     return bad;
 }

@@ -39,8 +39,9 @@ static void check_text(const char *text) {
 int cmd_dataset(int argc, char **argv) {
     cli_arg args[] = {{"json", "", "print the check as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "dataset", .takes = 2, .stage = "dataset", .args = args, .about = "hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT] [--json]\nThe paper's data sets as their original downloads (ROOT is the folder of the download), or a descriptor file of your own."};
-    if (argc < 2 || !strcmp(argv[1], "list")) return list_sets(NULL);
-    if (!strcmp(argv[1], "show") && argc == 3) return list_sets(argv[2]);
+    if (argc < 2 || (!strcmp(argv[1], "list") && argc == 2)) return list_sets(NULL);
+    if (!strcmp(argv[1], "list") && strncmp(argv[2], "-", 1)) return fprintf(stderr, "hpt dataset list: '%s' is not understood\n", argv[2]), 2;
+    if (!strcmp(argv[1], "show") && argc == 3 && strncmp(argv[2], "-", 1)) return list_sets(argv[2]);
     int help = !strncmp(argv[1], "--help", 6) || !strcmp(argv[1], "-h");
     if (strcmp(argv[1], "check") && !help) return fprintf(stderr, "usage: hpt dataset list | show NAME | check NAME-OR-FILE.ini [ROOT] [--json]\n"), 2;
     hpt_result *r = NULL;

@@ -26,10 +26,18 @@ static hpt_status begin(hpt_dataset *train, hpt_dataset *test, const hpt_config 
     hpt__free(*logits);
     return hpt__fail_memory(64);
 }
-static hpt_status end(hpt_status st, json_t *j, float *logits, uint64_t count, hpt_result **result) {
+static hpt_status end(hpt_status st, json_t *j, float *logits, uint64_t count, hpt__head *head, uint64_t dim, hpt_result **result) {
     st = finish(st, j, result);
     if (!st && logits) hpt__result_add(*result, "test_logits", logits, count);
     else hpt__free(logits);
+    if (!st) {
+        hpt__result_add(*result, "head_weight", head->w, (uint64_t)head->classes * dim);
+        hpt__result_add(*result, "head_bias", head->b, (uint64_t)head->classes);
+    } else {
+        hpt__free(head->w);
+        hpt__free(head->b);
+    }
+    *head = (hpt__head){NULL, NULL, 0};
     return st;
 }
 
@@ -44,7 +52,9 @@ hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *v
     HOLD_IF(val, DATASET);
     HOLD_IF(test, DATASET);
     HPT_TRY(begin(train, test, cfg, &o, &j, &logits, &n));
-    return end(hpt__model_linear(model, train, val, test, o, j, logits), j, logits, n, result);
+    hpt__head head = {NULL, NULL, 0};
+    hpt_status st = hpt__model_linear(model, train, val, test, o, j, logits, &head);
+    return end(st, j, logits, n, &head, (uint64_t)model->net.feature_dim, result);
 }
 
 hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, hpt_result **result) {
@@ -78,12 +88,10 @@ hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset 
         memcpy((*tuned)->stats, t.stats, model->net.n_stats * 4);
         hpt__model_learnt(*tuned, &t.pixels);
     }
-    st = end(st, j, logits, n, result);
-    if (!st) {
-        hpt__result_add(*result, "head_weight", t.w, (uint64_t)t.classes * (uint64_t)model->net.feature_dim);
-        hpt__result_add(*result, "head_bias", t.b, (uint64_t)t.classes);
-        t.w = t.b = NULL;
-    } else if (tuned && *tuned) {
+    hpt__head head = {t.w, t.b, t.classes};
+    t.w = t.b = NULL;
+    st = end(st, j, logits, n, &head, (uint64_t)model->net.feature_dim, result);
+    if (st && tuned && *tuned) {
         hpt_model_destroy(*tuned);
         *tuned = NULL;
     }
@@ -104,10 +112,11 @@ hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t
     json_t *j = hpt__json_begin();
     uint64_t kept = OPT_I(o, probe_keep) ? n_test * classes : 0;
     float *logits = kept ? hpt__alloc((size_t)kept * 4) : NULL;
+    hpt__head head = {NULL, NULL, 0};
     hpt_status st = j && (logits || !kept) ? HPT_OK : hpt__fail_memory((size_t)kept * 4);
     if (!st) st = hpt__features_linear(ctx, o, (int)dim, (int)classes, (hpt__labelled){train, train_labels, n_train, NULL}, (hpt__labelled){val, val_labels, n_val, NULL},
-                                       (hpt__labelled){test, test_labels, n_test, NULL}, j, logits);
-    return end(st, j, logits, kept, result);
+                                       (hpt__labelled){test, test_labels, n_test, NULL}, j, logits, &head);
+    return end(st, j, logits, kept, &head, dim, result);
 }
 
 hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model *base, hpt_dataset *const *sources, const char *const *names, uint32_t count, hpt_dataset *train,

@@ -289,6 +289,25 @@ static hpt_status take_score(state *s, const char *scale_name, int zero, uint64_
     return HPT_OK;
 }
 
+/* The chosen head, with the scaling of the features in it. */
+static hpt_status give_head(const state *s, int kept, hpt__head *out) {
+    size_t c = (size_t)s->classes, d = (size_t)s->dim;
+    hpt__free(out->w);
+    hpt__free(out->b);
+    *out = (hpt__head){hpt__alloc(c * d * 4), hpt__alloc(c * 4), s->classes};
+    if (!out->w || !out->b) return hpt__fail_memory(c * d * 4);
+    for (size_t k = 0; k < c; k++) {
+        const float *w = s->best_w + ((size_t)kept * c + k) * d;
+        double b = s->best_b[(size_t)kept * c + k];
+        for (size_t j = 0; j < d; j++) {
+            out->w[k * d + j] = w[j] * s->scale[j];
+            b -= (double)w[j] * s->scale[j] * s->shift[j];
+        }
+        out->b[k] = (float)b;
+    }
+    return HPT_OK;
+}
+
 static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     const hpt__probe *p = s->p;
     const char *how = OPT_S(o, probe_scale);
@@ -359,6 +378,7 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     json_object_set_new(result, "lr", rates);
     json_object_set_new(result, "curve", c.curve);
     if (*OPT_S(o, work_file)) remove(OPT_S(o, work_file));
+    if (p->head) HPT_TRY(give_head(s, c.head, p->head));
     if (p->test.n) {        /* once, with the choice made */
         s->be->upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
         s->be->upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);

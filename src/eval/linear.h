@@ -16,6 +16,9 @@ typedef hpt_status (*hpt__probe_batch)(void *ctx, uint64_t step, float *x, uint6
 /* Training batches go on at this step (work_file); NULL with next NULL. */
 typedef hpt_status (*hpt__probe_seek)(void *ctx, uint64_t step);
 
+/* The classifier that was chosen, for features as they come: (classes,dim) and (classes). hpt__free() both. */
+typedef struct hpt__head { float *w, *b; int classes; } hpt__head;
+
 typedef struct hpt__probe {
     hpt_context *ctx;
     int dim, classes;
@@ -25,6 +28,7 @@ typedef struct hpt__probe {
     void *next_ctx;
     int batch;                          /* with next */
     float *test_logits;                 /* (test.n,classes) of the head that was chosen, or NULL */
+    hpt__head *head;                    /* or NULL. With probe_scale=unit for features of length 1 */
     uint64_t images;                    /* which images train is made of; 0 unknown. Work under way goes on for the same ones only */
 } hpt__probe;
 

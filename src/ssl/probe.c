@@ -64,8 +64,8 @@ static hpt_status probe(const hpt__probe *in, const hpt__options *o, json_t *res
 }
 
 hpt_status hpt__features_linear(hpt_context *ctx, const hpt__options *o, int dim, int classes, hpt__labelled train, hpt__labelled val, hpt__labelled test,
-                                json_t *result, float *test_logits) {
-    hpt__probe p = {.ctx = ctx, .dim = dim, .classes = classes, .train = train, .val = val, .test = test, .test_logits = test_logits};
+                                json_t *result, float *test_logits, hpt__head *head) {
+    hpt__probe p = {.ctx = ctx, .dim = dim, .classes = classes, .train = train, .val = val, .test = test, .test_logits = test_logits, .head = head};
     hpt__facts(result, ctx, HPT__F32, NULL);
     return probe(&p, o, result);
 }
@@ -112,7 +112,8 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
     return HPT_OK;
 }
 
-static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, json_t *result, float *test_logits) {
+static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, json_t *result, float *test_logits,
+                         hpt__head *head) {
     HPT__TURN(m->ctx);
     HPT__SPAN(&m->ctx->watch, HPT_PHASE_PROBE, "linear probe");
     hpt__sets s;
@@ -130,7 +131,7 @@ static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
         data[i] = (hpt__labelled){x[i], s.y[i], s.ds[i]->count, s.multi[i]};
     }
     if (!st) {
-        hpt__probe p = {.ctx = m->ctx, .dim = m->net.feature_dim, .classes = s.classes, .train = data[0], .val = data[1], .test = data[2], .test_logits = test_logits};
+        hpt__probe p = {.ctx = m->ctx, .dim = m->net.feature_dim, .classes = s.classes, .train = data[0], .val = data[1], .test = data[2], .test_logits = test_logits, .head = head};
         augmented a = {0};
         hpt__sets_report(&s, result);
         p.images = hpt__dataset_fingerprint(s.ds[0]);
@@ -148,11 +149,12 @@ static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
     return st;
 }
 
-hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, float *test_logits) {
+hpt_status hpt__model_linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, float *test_logits,
+                             hpt__head *head) {
     uint64_t known = 0;
     hpt__sets_again(HPT_OK, train, val, test, &known);
     for (;;) {
-        hpt_status st = linear(m, train, val, test, o, result, test_logits);
+        hpt_status st = linear(m, train, val, test, o, result, test_logits, head);
         if (!hpt__sets_again(st, train, val, test, &known)) return st;
         json_object_clear(result);
     }

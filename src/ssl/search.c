@@ -126,7 +126,7 @@ static hpt_status probe_at(search *s, int i, int r) {
     json_t *j = json_object();
     double t0 = hpt__now_ms();
     hpt_status st = hpt__session_sync(c->session);
-    if (!st) st = hpt__model_linear(c->model, s->in->train, s->in->val, NULL, s->in->o, j, NULL);
+    if (!st) st = hpt__model_linear(c->model, s->in->train, s->in->val, NULL, s->in->o, j, NULL, NULL);
     if (!st) c->score[r] = json_number_value(json_object_get(j, "val_score"));
     s->probe_seconds += (hpt__now_ms() - t0) / 1000;
     json_decref(j);
