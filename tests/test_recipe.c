@@ -286,7 +286,7 @@ TEST_LIMIT(recipe_runs_every_kind_once, 300) {
     ends = 0;
     r = open_recipe(whole);
     OK(hpt_recipe_set(r, "t.sweep.steps", "3, 7"));
-    FAILS(HPT_ERR_FORMAT, "[knn k] matches nothing", hpt_recipe_plan(r, &plan));
+    FAILS(HPT_ERR_FORMAT, "nothing matches 't[steps=6]'; 'steps' is 3, 7 there", hpt_recipe_plan(r, &plan));
     hpt_recipe_destroy(r);
     /* an image that changed: its set, and what comes from it */
     snprintf(path, sizeof path, "%s/other/c0/0.ppm", work);
@@ -527,7 +527,7 @@ TEST_LIMIT(memory_runs_out_in_evaluations, 600) {
     make_sets();
     if (chdir(work)) FAIL("chdir");
     write_text("r.ini", "[recipe]\nbackend = reference\nthreads = 1\n" COMMON "[data t]\npath = target\n[data x]\nfrom = t\nper_class = 5\n[data y]\nfrom = t\nper_class = 5\npart = rest\n[pretrain b]\ndata = t\nsweep.steps = 1, 2\nbatch_size = 2\nbn_group = 2\n"
-                        "[linear p]\nmodel = b\ntrain = x\nval = y\n[choose q]\nof = p\nover = steps\n[plot z]\nkind = lines\n");
+                        "[linear p]\nmodel = b\ntrain = x\nval = y\n[choose q]\nof = p\nover = steps\n[plot z]\nkind = lines\nstages = p\nvalue = val_score\n[table y]\nstages = p\ncolumns = steps\nvalue = val_score\n[finding w]\nclaim = x\nleft = p[steps=1]\nright = p\nvalue = val_score\n");
     snprintf(path, sizeof path, "%s/r.ini", work);
     for (int which = 0; which < 7; which++) {
         int64_t before = hpt__alloc_test_count();

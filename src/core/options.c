@@ -2,6 +2,7 @@
 #include "core/options.h"
 #include "core/alloc.h"
 #include "core/number.h"
+#include "core/text.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,25 +65,6 @@ hpt_status hpt__options_copy(hpt__options *dst, const hpt__options *src) {
     return HPT_OK;
 }
 
-/* Levenshtein distance of two short words, for "did you mean". */
-static int distance(const char *a, const char *b) {
-    int d[64], n = (int)strlen(b);
-    if (n > 62 || strlen(a) > 62) return 99;
-    for (int j = 0; j <= n; j++) d[j] = j;
-    for (int i = 1; *a; a++, i++) {
-        int diag = d[0];
-        d[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int up = d[j], best = diag + (*a != b[j - 1]);
-            if (up + 1 < best) best = up + 1;
-            if (d[j - 1] + 1 < best) best = d[j - 1] + 1;
-            d[j] = best;
-            diag = up;
-        }
-    }
-    return d[n];
-}
-
 static hpt_status find(const char *key, int *opt) {
     int best = -1, score = 99;
     for (int i = 0; i < HPT__OPT_COUNT; i++) {
@@ -90,8 +72,7 @@ static hpt_status find(const char *key, int *opt) {
             *opt = i;
             return HPT_OK;
         }
-        size_t n = strlen(key);
-        int d = n > 2 && !strncmp(key, table[i].key, n) ? 0 : distance(key, table[i].key);     /* a beginning is nearest */
+        int d = hpt__word_slips(key, table[i].key);
         if (d < score) best = i, score = d;
     }
     if (best >= 0 && score <= 3)

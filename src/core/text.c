@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/text.h"
+#include <string.h>
 
 int hpt__utf8_at(const char *s) {
     const unsigned char *u = (const unsigned char *)s;
@@ -19,4 +20,24 @@ int hpt__utf8(const char *s) {
     for (int n; *s; s += n)
         if (!(n = hpt__utf8_at(s))) return 0;
     return 1;
+}
+
+int hpt__word_slips(const char *a, const char *b) {
+    int d[64], n = (int)strlen(b);
+    size_t typed = strlen(a);
+    if (typed > 2 && !strncmp(a, b, typed)) return 0;
+    if (n > 62 || typed > 62) return 99;
+    for (int j = 0; j <= n; j++) d[j] = j;
+    for (int i = 1; *a; a++, i++) {
+        int diag = d[0];
+        d[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int up = d[j], best = diag + (*a != b[j - 1]);
+            if (up + 1 < best) best = up + 1;
+            if (d[j - 1] + 1 < best) best = d[j - 1] + 1;
+            d[j] = best;
+            diag = up;
+        }
+    }
+    return d[n];
 }

@@ -6,13 +6,27 @@
 #include "core/number.h"
 #include "ssl/labelled.h"
 #include <fnmatch.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
+
+hpt_status hpt__relative(hpt_status st, const char *path) {
+    char said[600], here[PATH_MAX];
+    if (st != HPT_ERR_IO || *path == '/' || !getcwd(here, sizeof here)) return st;
+    snprintf(said, sizeof said, "%s", hpt__error_text());
+    return hpt__fail(st, "%s; paths of a recipe are relative to the current folder, %.300s", said, here);
+}
 
 static hpt_status at_line(const hpt_recipe *r, const hpt__instance *in, const char *key, hpt_status st) {
     const hpt__section *s = &r->sections[in->section];
     const hpt__line *l = hpt__section_line(s, key);
+    if (l && strstr(l->value, " #")) {
+        char said[700];
+        snprintf(said, sizeof said, "%s", hpt__error_text());
+        st = hpt__fail(st, "%s (a comment behind a value begins with ';', not '#')", said);
+    }
     return hpt__fail_context(st, "%.300s, line %d: [%s %s]", l ? l->file : s->file, l ? l->line : s->line, hpt__kinds[s->kind].word, s->name);
 }
 static hpt_status bad(const hpt_recipe *r, const hpt__instance *in, const char *key, const char *text) {
@@ -121,8 +135,10 @@ static hpt_status take_part(const hpt_recipe *r, const hpt__instance *in, hpt_da
     if (!way) return part ? bad(r, in, "part", "part belongs to per_class, few, fraction or images") : HPT_OK;
     const char *s = hpt__instance_value(r, in, "split_seed");
     if (s && !strcmp(s, "run")) seed = (double)in->seed;
-    else if (s && (!hpt__number_parse(s, &seed) || seed < 0)) return bad(r, in, "split_seed", "split_seed is neither a number nor run");
-    if (!hpt__number_parse(text, &v) || v <= 0) return bad(r, in, way, "not a positive number");
+    else if (s && !hpt__whole_number(s, 0, 1e15, &seed)) return bad(r, in, "split_seed", "split_seed is neither a number nor run");
+    int share = !strcmp(way, "fraction");
+    if (share ? !hpt__number_parse(text, &v) || v <= 0 : !hpt__whole_number(text, 1, 4294967295.0, &v))
+        return bad(r, in, way, share ? "not a positive number" : "not a whole number from 1 on");
     HPT_TRY(hpt_dataset_get_info(*ds, &info));
     hpt_dataset *taken = NULL, *rest = NULL;
     int want_rest = part && !strcmp(part, "rest");
@@ -163,28 +179,36 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
         st = hpt__dataset_new(r->ctx, p->ds->src, p->ds->index, p->ds->count, &in->ds);
         if (!st && p->set && !(in->set = hpt__strdup(p->set))) st = hpt__fail_memory(64);
     } else {
-        char path[HPT__ITEM];
-        st = hpt__instance_config(r, in, &c);
+        char *path = v ? hpt__strdup(v) : NULL;         /* v lives until the next value is asked for */
+        st = v && !path ? hpt__fail_memory(strlen(v)) : hpt__instance_config(r, in, &c);
         if (!st) st = keep_statistics(r, c);
         if (!st && v) {
-            snprintf(path, sizeof path, "%s", v);
             st = hpt_dataset_open(r->ctx, c, path, &in->ds);
+            if (st) st = hpt__relative(st, path);
         } else if (!st && (beside >= 0 || (v = hpt__instance_value(r, in, "set")))) {
             const hpt__instance *of = beside >= 0 ? &r->instances[in->input[beside].instance] : in;      /* another split of the set that it names */
             key = beside >= 0 ? "set_of" : "set";
             char set[HPT__ITEM], root[HPT__ITEM], split[64];
-            if (beside >= 0 && !(v = hpt__instance_value(r, of, "set"))) return bad(r, in, "set_of", "names no section with a set");
+            if (beside >= 0 && !(v = hpt__instance_value(r, of, "set"))) {
+                hpt_config_destroy(c);
+                return bad(r, in, "set_of", "names no section with a set");
+            }
             snprintf(set, sizeof set, "%s", v);
             v = hpt__instance_value(r, of, "root");
             const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
             if (v) snprintf(root, sizeof root, "%s", v);
-            else if ((size_t)snprintf(root, sizeof root, "%s/%s", hpt__section_value(top, "data_root", "data"), set) >= sizeof root) return bad(r, in, key, "data_root and the set's name are too long together");
+            else if ((size_t)snprintf(root, sizeof root, "%s/%s", hpt__section_value(top, "data_root", "data"), set) >= sizeof root) {
+                hpt_config_destroy(c);
+                return bad(r, in, key, "data_root and the set's name are too long together");
+            }
             v = hpt__instance_value(r, in, "split");
             snprintf(split, sizeof split, "%s", v ? v : "train+val");
             st = hpt_dataset_named(r->ctx, c, set, root, split, &in->ds);
+            if (st) st = hpt__relative(st, root);
             if (!st && !(in->set = hpt__strdup(set))) st = hpt__fail_memory(64);
         } else if (!st) st = hpt__fail(HPT_ERR_FORMAT, "needs path, set or from");
         hpt_config_destroy(c);
+        hpt__free(path);
     }
     if (st) return at_line(r, in, key, st);
     char keep[HPT__ITEM] = "", drop[HPT__ITEM] = "";

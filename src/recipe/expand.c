@@ -53,7 +53,8 @@ int hpt__instance_input(const hpt__instance *in, const char *key, int from) {
 }
 
 static void ref_name(const char *ref, char name[128]) {
-    size_t n = strcspn(ref, "[ ");
+    size_t n = strcspn(ref, "[");
+    while (n && (ref[n - 1] == ' ' || ref[n - 1] == '\t')) n--;
     snprintf(name, 128, "%.*s", (int)(n < 127 ? n : 127), ref);
 }
 int hpt__ref_section(const hpt_recipe *r, const char *ref) {
@@ -61,21 +62,28 @@ int hpt__ref_section(const hpt_recipe *r, const char *ref) {
     ref_name(ref, name);
     return hpt__section_find(r, name);
 }
+int hpt__ref_filter(const char *ref, int i, char key[HPT__ITEM], char **value) {
+    char filter[HPT__ITEM];
+    const char *open = strchr(ref, '['), *close = open ? strchr(open, ']') : NULL;
+    if (!close) return 0;
+    snprintf(filter, sizeof filter, "%.*s", (int)(close - open - 1), open + 1);
+    if (!hpt__list_item(filter, i, ',', key, HPT__ITEM)) return 0;
+    char *eq = strchr(key, '=');
+    if (!eq) return -1;
+    *value = eq + 1 + strspn(eq + 1, " \t");
+    do *eq = 0;
+    while (eq-- > key && (*eq == ' ' || *eq == '\t'));
+    return 1;
+}
 int hpt__ref_matches(const hpt_recipe *r, const char *ref, const hpt__instance *in) {
-    char name[128], item[HPT__ITEM], filter[HPT__ITEM];
+    char name[128], item[HPT__ITEM], *value;
     ref_name(ref, name);
     if (strcmp(r->sections[in->section].name, name)) return 0;
-    const char *open = strchr(ref, '['), *close = open ? strchr(open, ']') : NULL;
-    if (!open || !close) return 1;
-    snprintf(filter, sizeof filter, "%.*s", (int)(close - open - 1), open + 1);
-    for (int i = 0; hpt__list_item(filter, i, ',', item, sizeof item); i++) {
-        char *eq = strchr(item, '=');
-        if (!eq) continue;
-        *eq = 0;
+    for (int i = 0; hpt__ref_filter(ref, i, item, &value) > 0; i++) {
         const char *v = hpt__instance_var(in, item);
         double a, b;
         if (!v) return 0;
-        if (strcmp(v, eq + 1) && !(hpt__number_parse(v, &a) && hpt__number_parse(eq + 1, &b) && a == b)) return 0;
+        if (strcmp(v, value) && !(hpt__number_parse(v, &a) && hpt__number_parse(value, &b) && a == b)) return 0;
     }
     return 1;
 }
@@ -186,10 +194,12 @@ static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hp
     hpt_recipe *r = b->r;
     const char *over = hpt__section_value(&r->sections[b->section], "over", "");
     int target = hpt__ref_section(r, text);
-    if (target < 0) return hpt__line_fail(l, "there is no section called '%.60s'", text);
+    if (target < 0) return hpt__no_section(r, l, text);
     hpt__section_kind kind = r->sections[target].kind;
     if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE) return hpt__line_fail(l, "'of' wants an evaluation, '%.60s' is [%s]", text, hpt__kinds[kind].word);
     HPT_TRY(expand_section(r, target, l));
+    HPT_TRY(hpt__ref_check(r, l, text));
+    if (!hpt__section_varies(r, target, over)) return hpt__no_variable(r, hpt__section_line(&r->sections[b->section], "over"), target, over);
     int first = r->sections[target].first, end = first + r->sections[target].count;
     for (int i = first; i < end; i++) {
         const hpt__section *t = &r->sections[target];
@@ -232,8 +242,8 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
         int target = hpt__ref_section(r, text);
         hpt_status st = HPT_OK;
         if (target < 0) {           /* a file with weights */
-            if (strcmp(key, "init") && strcmp(key, "model")) return hpt__line_fail(l, "there is no section called '%.60s'", text);
-            if (!strchr(text, '.') && !strchr(text, '/')) return hpt__line_fail(l, "'%.60s' is neither a section nor a file", text);
+            int file = !strcmp(key, "init") || !strcmp(key, "model");
+            if (!file || (!strchr(text, '.') && !strchr(text, '/'))) return hpt__no_section(r, l, text);
             if (!(in->file = hpt__strdup(text))) return hpt__fail_memory(64);
             return expand_refs(b, in, ref + 1);
         }
@@ -242,6 +252,7 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
         if (wants_data != (t->kind == HPT__S_DATA)) return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, wants_data ? "a [data] section" : "a stage with a model", text, hpt__kinds[t->kind].word);
         if (!wants_data && t->kind != HPT__S_PRETRAIN && t->kind != HPT__S_REFRESH && t->kind != HPT__S_SEARCH && t->kind != HPT__S_CHOOSE && t->kind != HPT__S_FINETUNE) return hpt__line_fail(l, "[%s %s] makes no model", hpt__kinds[t->kind].word, t->name);
         HPT_TRY(expand_section(r, target, l));
+        HPT_TRY(hpt__ref_check(r, l, text));
         t = &r->sections[target];
         for (int i = t->first, n = t->first + t->count; i < n && !st; i++) {
             hpt__instance next;
@@ -259,10 +270,11 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
     if (s->kind == HPT__S_CHOOSE) return expand_choice(b, in, ref, l, text);
     for (int k = 0; hpt__list_item(text, k, ',', item, sizeof item); k++) {
         int target = hpt__ref_section(r, item), found = 0;
-        if (target < 0) return hpt__line_fail(l, "there is no section called '%.60s'", item);
+        if (target < 0) return hpt__no_section(r, l, item);
         int data = !strcmp(key, "sources");
         if (data != (r->sections[target].kind == HPT__S_DATA)) return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, data ? "[data] sections" : "stages", item, hpt__kinds[r->sections[target].kind].word);
         HPT_TRY(expand_section(r, target, l));
+        HPT_TRY(hpt__ref_check(r, l, item));
         const hpt__section *t = &r->sections[target];
         for (int i = t->first; i < t->first + t->count; i++)
             if (hpt__ref_matches(r, item, &r->instances[i]) && (!data || seed_fits(r, t, &r->instances[i], in->seed))) {
@@ -350,13 +362,16 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
         int per_seed = s->kind == HPT__S_DATA ? own && !strcmp(own->value, "run") : s->kind != HPT__S_SIMILARITY;
         before = r->n_instances;
         hpt_status st = HPT_OK;
+        char spare[32];
+        if (own && s->kind != HPT__S_DATA && hpt__list_item(own->value, r->n_seeds, ',', spare, sizeof spare))
+            return hpt__line_fail(own, "more seeds than the recipe's %d: add them to 'seeds' of [recipe]", r->n_seeds);
         for (int i = 0; i < (per_seed ? r->n_seeds : 1) && !st; i++) {
             char item[32];
             double v;
             hpt__instance in = {.section = at, .seed = per_seed ? r->seeds[i] : -1};
             if (own && s->kind != HPT__S_DATA) {
                 if (!hpt__list_item(own->value, i, ',', item, sizeof item)) break;
-                if (!hpt__number_parse(item, &v) || v < 0) return hpt__line_fail(own, "'%.40s' is not a seed", item);
+                if (!hpt__whole_number(item, 0, 1e15, &v)) return hpt__line_fail(own, "'%.40s' is not a seed", item);
                 in.seed = (int64_t)v;
             }
             st = expand_variants(&b, &in, 0, 0);
@@ -391,7 +406,10 @@ hpt_status hpt__recipe_expand(hpt_recipe *r) {
         int64_t *more = hpt__realloc(r->seeds, sizeof *more * (size_t)(i + 1));
         if (!more) return hpt__fail_memory(64);
         r->seeds = more;
-        if (!hpt__number_parse(item, &v) || v < 0 || v > 1e15) return hpt__line_fail(hpt__section_line(top, "seeds"), "'%.40s' is not a seed", item);
+        if (!hpt__whole_number(item, 0, 1e15, &v)) return hpt__line_fail(hpt__section_line(top, "seeds"), "'%.40s' is not a seed", item);
+        if (r->n_seeds == HPT__SEEDS) return hpt__line_fail(hpt__section_line(top, "seeds"), "more than %d seeds", HPT__SEEDS);
+        for (int k = 0; k < r->n_seeds; k++)
+            if (r->seeds[k] == (int64_t)v) return hpt__line_fail(hpt__section_line(top, "seeds"), "seed %s is there twice", item);
         r->seeds[r->n_seeds++] = (int64_t)v;
     }
     hpt__line here = {.line = 1, .file = r->path};

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { W = 760, H = 360, LEFT = 62, BOTTOM = 48, TOP = 16, RIGHT = 250, MAX_SERIES = 24, MAX_POINTS = 64, MAX_GROUPS = 2048 };
+enum { W = 760, H = 360, LEFT = 62, BOTTOM = 48, TOP = 16, RIGHT = 250, MAX_SERIES = HPT__MAX_SERIES, MAX_POINTS = HPT__MAX_POINTS, MAX_GROUPS = HPT__MAX_GROUPS };
 static const char *const colours[] = {"#d62728", "#1f77b4", "#2ca02c", "#8c564b", "#9467bd", "#ff7f0e", "#17becf", "#7f7f7f", "#bcbd22", "#e377c2"};
 
 typedef struct point { int x; double mean, sd; } point;         /* x: index of the category */
@@ -49,7 +49,7 @@ static void add_point(chart *c, series *s, int x, double mean, double sd) {
 }
 static void gather(const hpt_recipe *r, const hpt__section *sec, chart *c) {
     int group[MAX_GROUPS];
-    char name[160], item[256], minus[256];
+    char name[160], item[HPT__ITEM], minus[HPT__ITEM];
     const char *stages = hpt__section_value(sec, "stages", ""), *x = hpt__section_value(sec, "x", "steps");
     hpt__value v = {hpt__section_value(sec, "value", "test_score"), NULL, hpt__section_value(sec, "relative", NULL), x};
     for (int k = 0; hpt__list_item(stages, k, ',', item, sizeof item); k++) {

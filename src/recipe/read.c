@@ -30,7 +30,7 @@ const hpt__kind hpt__kinds[HPT__S_KINDS] = {
     [HPT__S_FINETUNE] = {"finetune", "finetune", STAGE "model train val test save_every ", " model train val test ", "", " model train "},
     [HPT__S_SIMILARITY] = {"similarity", "embed", STAGE "of data metric layer group ", " of data ", " of ", " of metric "},
     [HPT__S_TABLE] = {"table", NULL, " title stages columns value about ", "", "", " stages "},
-    [HPT__S_PLOT] = {"plot", NULL, " title kind stages x value log minus relative of about paper ", "", "", " kind "},
+    [HPT__S_PLOT] = {"plot", NULL, " title kind stages x value log minus relative of about ", "", "", " kind "},
     [HPT__S_FINDING] = {"finding", NULL, " claim left right value expect margin paper ", "", "", " claim left right "},
 };
 
@@ -47,7 +47,9 @@ hpt_status hpt__line_fail(const hpt__line *l, const char *fmt, ...) {
     va_start(args, fmt);
     hpt__vformat(text, sizeof text, fmt, args);
     va_end(args);
-    return hpt__fail(HPT_ERR_FORMAT, "%.300s, line %d: %s", l->file, l->line, text);
+    int comment = l->value && (strstr(l->value, " #") || strstr(l->value, "\t#"));
+    return hpt__fail(HPT_ERR_FORMAT, "%.300s, line %d: %s%s", l->file, l->line, text,
+                     comment ? " (a comment behind a value begins with ';', not '#')" : "");
 }
 int hpt__list_item(const char *list, int i, char separator, char *out, size_t size) {
     const char *p = list, *end;
@@ -242,6 +244,19 @@ static hpt_status apply_like(hpt_recipe *r, hpt__section *s, int depth) {
     return HPT_OK;
 }
 
+/* The own key of a kind that is two slips away at most from what was written, or NULL. */
+static const char *near_key(const hpt__kind *k, const char *key, char *word, size_t size) {
+    char one[64];
+    int best = 3;
+    for (int i = 0; hpt__list_item(k->own, i, ' ', one, sizeof one); i++) {
+        int slips = *one ? hpt__word_slips(key, one) : 99;
+        if (slips >= best) continue;
+        best = slips;
+        snprintf(word, size, "%s", one);
+    }
+    return best < 3 ? word : NULL;
+}
+
 /* An option of the kind's stage with a value in range; a swept key: each of its values. */
 static hpt_status check_option(const hpt__section *s, const hpt__line *l, const char *key, const char *value) {
     const hpt__kind *k = &hpt__kinds[s->kind];
@@ -249,19 +264,21 @@ static hpt_status check_option(const hpt__section *s, const hpt__line *l, const 
     HPT_TRY(hpt_config_create(k->stage, &c));
     hpt_status st = hpt_config_set(c, key, value);
     if (st) {
-        char text[600];
+        char text[600], word[64];
         snprintf(text, sizeof text, "%.500s", hpt_last_error());
-        st = hpt__line_fail(l, "%s%s%s%s", text, strstr(text, "does not belong") ? " ([" : "", strstr(text, "does not belong") ? k->word : "", strstr(text, "does not belong") ? "])" : "");
+        const char *near = strstr(text, "unknown option") ? near_key(k, key, word, sizeof word) : NULL;
+        if (near) st = hpt__line_fail(l, "[%s] has no key '%.60s'; did you mean '%s'?", k->word, key, near);
+        else st = hpt__line_fail(l, "%s%s%s%s", text, strstr(text, "does not belong") ? " ([" : "", strstr(text, "does not belong") ? k->word : "", strstr(text, "does not belong") ? "])" : "");
     }
     hpt_config_destroy(c);
     return st;
 }
 static hpt_status check_line(const hpt__section *s, const hpt__line *l) {
     const hpt__kind *k = &hpt__kinds[s->kind];
-    char item[HPT__ITEM], key[128];
+    char item[HPT__ITEM], key[128], word[64];
     if (s->kind == HPT__S_TEMPLATE) return HPT_OK;      /* checked where it is used */
     int stage = s->kind >= HPT__S_DATA && s->kind <= HPT__S_SIMILARITY, sweep = stage && !strncmp(l->key, "sweep.", 6);
-    if ((stage || s->kind == HPT__S_RECIPE) && !sweep && !hpt__word_in(" title label about ", l->key) && strlen(l->value) >= HPT__ITEM)
+    if (s->kind != HPT__S_OPTIONS && !sweep && !hpt__word_in(" title label about claim ", l->key) && strlen(l->value) >= HPT__ITEM)
         return hpt__line_fail(l, "the value of '%s' is longer than %d characters", l->key, HPT__ITEM - 1);
     if (sweep) {
         if (!strcmp(l->key + 6, "seed") || !strcmp(l->key + 6, "like") || !strcmp(l->key + 6, "seeds")) return hpt__line_fail(l, "'%s' cannot be swept", l->key + 6);
@@ -269,6 +286,7 @@ static hpt_status check_line(const hpt__section *s, const hpt__line *l) {
             if (!*item) return hpt__line_fail(l, "an empty value in the list");
             if (strlen(item) == sizeof item - 1) return hpt__line_fail(l, "a value in the list is longer than %d characters", HPT__ITEM - 2);
             if (!hpt__word_in(k->own, l->key + 6)) HPT_TRY(check_option(s, l, l->key + 6, item));
+            HPT_TRY(hpt__line_check(s, &(hpt__line){l->key + 6, item, l->line, l->file}));
         }
         return HPT_OK;
     }
@@ -276,15 +294,19 @@ static hpt_status check_line(const hpt__section *s, const hpt__line *l) {
         for (int i = 0; hpt__list_item(l->value, i, ' ', item, sizeof item); i++) {
             char *eq = strchr(item, '=');
             if (!*item) continue;
+            if (strlen(item) == sizeof item - 1) return hpt__line_fail(l, "a value in the list is longer than %d characters", HPT__ITEM - 2);
             if (!eq) return hpt__line_fail(l, "'%.60s' is not key=value", item);
             *eq = 0;
             snprintf(key, sizeof key, "%.120s", item);
             if (!hpt__word_in(k->own, key)) HPT_TRY(check_option(s, l, key, eq + 1));
+            HPT_TRY(hpt__line_check(s, &(hpt__line){key, eq + 1, l->line, l->file}));
         }
         return HPT_OK;
     }
-    if (hpt__word_in(k->own, l->key)) return HPT_OK;
+    if (hpt__word_in(k->own, l->key)) return hpt__line_check(s, l);
     if (s->kind == HPT__S_OPTIONS || k->stage) return check_option(s, l, l->key, l->value);
+    const char *near = near_key(k, l->key, word, sizeof word);
+    if (near) return hpt__line_fail(l, "[%s] has no key '%.60s'; did you mean '%s'?", k->word, l->key, near);
     return hpt__line_fail(l, "[%s] has no key '%.60s'; it has%s", k->word, l->key, k->own);
 }
 

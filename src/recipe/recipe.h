@@ -3,6 +3,7 @@
  * combination of the values that it and what it refers to sweep over. Instances form a graph. This folder works through hpt.h like any host
  * program, so that everything a recipe does can be done by calls.
  *   read.c    file -> sections, with their lines          expand.c  sections -> instances; cycles and unknown names
+ *   check.c   what names, tables, figures and sentences ask for exists
  *   data.c    opens data instances and checks them         stage.c   runs one instance
  *   run.c     the graph: what is done, workers, plan       report.c  tables, sentences, results.*; plot.c its figures; select.c their numbers */
 #ifndef HPT__RECIPE_H
@@ -56,6 +57,8 @@ typedef struct hpt__instance {
 } hpt__instance;
 enum { HPT__BY_NAME = 4096 };
 enum { HPT__ITEM = 4096 };          /* room for one value, part of a list or path, with its 0 */
+enum { HPT__SEEDS = 64 };           /* of a recipe at most; and the most that a table or figure shows */
+enum { HPT__MAX_GROUPS = 2048, HPT__MAX_COLUMNS = 24, HPT__MAX_POINTS = 64, HPT__MAX_SERIES = 24 };
 enum { HPT__I_NEW, HPT__I_PART, HPT__I_RUNNING, HPT__I_DONE };
 
 struct hpt_recipe {
@@ -110,15 +113,31 @@ const char *hpt__instance_var(const hpt__instance *in, const char *key);        
 int hpt__instance_input(const hpt__instance *in, const char *key, int from);    /* index of an input with this key at or after from, or -1 */
 /* "name", "name[key=value,key=value]" -> section and whether an instance matches */
 int hpt__ref_section(const hpt_recipe *r, const char *ref);
+/* The i-th "key=value" in the brackets: key and value without blanks around them. 0: there is none; -1: it has no '='. */
+int hpt__ref_filter(const char *ref, int i, char key[HPT__ITEM], char **value);
 int hpt__ref_matches(const hpt_recipe *r, const char *ref, const hpt__instance *in);
 hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hpt_config **out);
 
+/* check.c */
+int hpt__whole_number(const char *text, double lo, double hi, double *v);      /* 1 if the whole text is an integer from lo to hi */
+/* The refusals of a name that there is not, with the nearest that there is. */
+hpt_status hpt__no_section(const hpt_recipe *r, const hpt__line *l, const char *ref);
+hpt_status hpt__no_variable(const hpt_recipe *r, const hpt__line *l, int section, const char *key);
+int hpt__section_varies(const hpt_recipe *r, int section, const char *key);    /* has an expanded section this variable? */
+hpt_status hpt__ref_check(const hpt_recipe *r, const hpt__line *l, const char *ref);   /* of an expanded section: variables and values */
+hpt_status hpt__line_check(const hpt__section *s, const hpt__line *l);         /* values of a section's own keys */
+hpt_status hpt__recipe_check_reports(const hpt_recipe *r);                     /* after expanding */
+
 /* data.c */
+hpt_status hpt__relative(hpt_status st, const char *path);     /* st; a file that was not found by a relative path: from where */
 hpt_status hpt__recipe_data(hpt_recipe *r);         /* opens every data instance in use, and checks them against each other */
 
 /* stage.c */
 typedef hpt_status (*hpt__stage_step)(void *user, uint64_t step, uint64_t steps);      /* HPT_ERR_CANCELLED to stop */
 hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt__stage_step fn, void *user);
+/* The network that an instance works on, without what training gives it: from the file that its row of stages begins with, or fresh. */
+hpt_status hpt__stage_network(const hpt_recipe *r, hpt_context *ctx, const hpt__instance *in, hpt_model **out);
+const hpt__instance *hpt__stage_root(const hpt_recipe *r, const hpt__instance *in);    /* where that row begins */
 hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in);       /* steps and images */
 hpt_status hpt__json_write(const char *path, json_t *j);
 hpt_status hpt__make_dir(const char *path);         /* with its parents */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_GROUPS = 2048, MAX_COLUMNS = 24 };
+enum { MAX_GROUPS = HPT__MAX_GROUPS, MAX_COLUMNS = HPT__MAX_COLUMNS };
 
 void hpt__put(hpt__text *t, const char *fmt, ...) {
     va_list args, again;

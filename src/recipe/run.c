@@ -8,6 +8,7 @@
 #include "core/context.h"
 #include "core/thread.h"
 #include "data/dataset.h"
+#include "io/file.h"
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -23,17 +24,24 @@ static int is_stage(const hpt_recipe *r, const hpt__instance *in) {
 
 /* ---- keys: everything that a result depends on ---- */
 
+/* Counted up whenever the same options come to mean something else: what an older build kept is then not taken.
+ * 2: images are normalised with the mean and deviation of the first set that a model was trained on, not ImageNet's. */
+enum { RESULTS = 2 };
+
 static hpt_status file_hash(const char *path, uint64_t *h) {
-    FILE *f = fopen(path, "rb");
-    uint8_t *buf = hpt__alloc(1 << 20);
+    enum { PIECE = 1 << 20 };
+    int fd = -1;
+    size_t n = PIECE;
+    uint8_t *buf = hpt__alloc(PIECE);
     XXH3_state_t *s = XXH3_createState();
-    size_t n;
-    hpt_status st = !f ? hpt__fail(HPT_ERR_IO, "%.800s: no such file", path) : !buf || !s ? hpt__fail_memory(1 << 20) : HPT_OK;
+    hpt_status st = buf && s ? hpt__file_open(path, &fd, NULL) : hpt__fail_memory(PIECE);
     if (!st) XXH3_64bits_reset(s);
-    while (!st && (n = fread(buf, 1, 1 << 20, f)) > 0) XXH3_64bits_update(s, buf, n);
-    if (!st && ferror(f)) st = hpt__fail(HPT_ERR_IO, "%.800s: cannot be read", path);
+    while (!st && n == PIECE && !(st = hpt__file_take(fd, path, buf, PIECE, &n))) {
+        XXH3_64bits_update(s, buf, n);
+        st = hpt__span_tick(0);
+    }
     if (!st) *h = XXH3_64bits_digest(s);
-    if (f) fclose(f);
+    if (fd >= 0) close(fd);
     XXH3_freeState(s);
     hpt__free(buf);
     return st;
@@ -47,6 +55,7 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     HPT_TRY(hpt__instance_config(r, in, &c));
     hpt_status st = HPT_OK;
     mix(&h, hpt_version_string());
+    h = XXH3_64bits_withSeed(&(int32_t){RESULTS}, sizeof(int32_t), h);
     mix(&h, r->ctx->be->name);
     mix(&h, hpt__kinds[s->kind].word);
     if (hpt__kinds[s->kind].stage) h = hpt__options_hash(&c->o, hpt__options_stage(hpt__kinds[s->kind].stage), h);
@@ -63,6 +72,7 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     if (in->file) {
         st = file_hash(in->file, &f);
         if (st) {
+            st = hpt__relative(st, in->file);
             const hpt__line *l = hpt__section_line(s, hpt__section_line(s, "init") ? "init" : "model");
             st = hpt__fail_context(st, "%.300s, line %d", s->file, l ? l->line : s->line);
         }
@@ -87,20 +97,26 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     return st;
 }
 
-static void look(hpt__instance *in) {
+static hpt_status look(hpt__instance *in) {
+    enum { MOST = 1 << 28 };
     char path[4200];
     struct stat sb;
+    json_error_t why;
+    hpt__bytes b;
     snprintf(path, sizeof path, "%s/result.json", in->dir);
-    json_t *j = json_load_file(path, 0, NULL);
-    if (j) {
-        in->result = j;
-        in->state = HPT__I_DONE;
-        return;
-    }
+    hpt_status st = stat(path, &sb) ? HPT_END : hpt__file_read(path, MOST, &b);
+    if (!st) {
+        in->result = json_loadb((const char *)b.p, b.n, 0, &why);
+        hpt__free(b.p);
+        if (!in->result && json_error_code(&why) == json_error_out_of_memory) return hpt__fail_memory(b.n);
+        if (in->result) in->state = HPT__I_DONE;
+        if (in->result) return HPT_OK;
+    } else if (st != HPT_END) return st;
     snprintf(path, sizeof path, "%s/checkpoint.pth.tar", in->dir);
     in->state = !stat(path, &sb) ? HPT__I_PART : HPT__I_NEW;
     snprintf(path, sizeof path, "%s/search/search.json", in->dir);
     if (!stat(path, &sb)) in->state = HPT__I_PART;
+    return HPT_OK;
 }
 
 /* Options of stage context: the recipe's, then the caller's. threads 0: as they say. */
@@ -145,6 +161,30 @@ static hpt_status try_weights(hpt_recipe *r, hpt__instance *in, char *last, size
     return st ? hpt__fail_context(st, "%.300s, line %d", s->file, l ? l->line : s->line) : HPT_OK;
 }
 
+/* The layer that a similarity compares: have the networks it is to be done? One of each section that it names. */
+static hpt_status try_layer(hpt_recipe *r, int at) {
+    const hpt__instance *in = &r->instances[at];
+    const hpt__section *s = &r->sections[in->section];
+    const hpt__line *l = hpt__section_line(s, "layer");
+    int last = -1;
+    if (s->kind != HPT__S_SIMILARITY || !l || in->state == HPT__I_DONE || strcmp(hpt__instance_value(r, in, "metric"), "rv2")) return HPT_OK;
+    for (int i = 0; i < in->n_input; i++) {
+        const hpt__instance *of = &r->instances[in->input[i].instance];
+        hpt_layer_info info = {.struct_size = sizeof info};
+        hpt_config *c = NULL;
+        hpt_model *m = NULL;
+        if (strcmp(in->input[i].key, "of") || of->section == last) continue;
+        last = of->section;
+        hpt_status st = hpt__instance_config(r, in, &c);
+        if (!st) st = hpt__stage_network(r, r->ctx, of, &m);
+        if (!st) st = hpt_model_layer(m, hpt__instance_value(r, in, "layer"), (uint32_t)OPT_I(&c->o, image_size), &info);
+        hpt_model_destroy(m);
+        hpt_config_destroy(c);
+        if (st) return hpt__fail_context(st, "%.300s, line %d", l->file, l->line);
+    }
+    return HPT_OK;
+}
+
 static hpt_status prepare(hpt_recipe *r) {
     const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
     hpt_config *c = NULL;
@@ -152,8 +192,8 @@ static hpt_status prepare(hpt_recipe *r) {
     HPT_TRY(hpt__recipe_check(r));
     if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
     HPT_TRY(hpt__recipe_expand(r));
-    r->jobs = atoi(hpt__section_value(top, "jobs", "1"));
-    if (r->jobs < 1 || r->jobs > 64) return hpt__line_fail(hpt__section_line(top, "jobs"), "jobs is outside 1..64");
+    HPT_TRY(hpt__recipe_check_reports(r));
+    r->jobs = atoi(hpt__section_value(top, "jobs", "1"));       /* a whole number: hpt__recipe_check */
     HPT_TRY(context_config(r, 0, &c));
     hpt_status st = OPT_IS(&c->o, comm, "self") ? HPT_OK : hpt__fail(HPT_ERR_UNSUPPORTED, "a recipe runs in one process: comm=%s is for hpt pretrain", OPT_S(&c->o, comm));
     if (!st) st = hpt_context_create(c, &r->ctx);
@@ -165,7 +205,8 @@ static hpt_status prepare(hpt_recipe *r) {
         if (!is_stage(r, &r->instances[i])) continue;
         st = hpt__stage_cost(r, &r->instances[i]);
         if (!st) st = make_key(r, &r->instances[i]);
-        if (!st) look(&r->instances[i]);
+        if (!st) st = look(&r->instances[i]);
+        if (!st) st = try_layer(r, i);
         if (!st && r->instances[i].file && r->instances[i].state == HPT__I_NEW) st = try_weights(r, &r->instances[i], weights, sizeof weights);
     }
     if (!st && r->jobs > r->ctx->threads) r->jobs = r->ctx->threads;
@@ -188,14 +229,19 @@ typedef struct speed { char what[200]; double images, seconds; } speed;
 enum { MAX_SPEEDS = 64 };
 
 static hpt_status network(const hpt_recipe *r, const hpt__instance *in, char *what, size_t size) {
-    hpt_config *c;
+    const hpt__instance *root = hpt__stage_root(r, in);
+    hpt_config *c, *first;
     HPT_TRY(hpt__instance_config(r, in, &c));
-    const hpt__options *o = &c->o;
-    snprintf(what, size, "%s/%lld/%s/%lld/%s", OPT_S(o, arch), (long long)OPT_I(o, width), OPT_S(o, stem), (long long)OPT_I(o, image_size), OPT_S(o, precision));
+    hpt_status st = hpt__instance_config(r, root, &first);
+    const hpt__options *o = &c->o, *f = st ? NULL : &first->o;
+    if (!st)
+        snprintf(what, size, "%016llx/%s/%lld/%s/%lld/%s", root->file ? (unsigned long long)XXH3_64bits(root->file, strlen(root->file)) : 0,
+                 OPT_S(f, arch), (long long)OPT_I(f, width), OPT_S(f, stem), (long long)OPT_I(o, image_size), OPT_S(o, precision));
     hpt_config_destroy(c);
-    return HPT_OK;
+    if (!st) hpt_config_destroy(first);
+    return st;
 }
-/* A fresh network, at most 32 images, three steps of which the last two count. */
+/* The stage's network before any training, at most 32 images, three steps of which the last two count. */
 static hpt_status measure(hpt_recipe *r, const hpt__instance *in, hpt_context *ctx, speed *s) {
     hpt_config *c = NULL;
     hpt_model *m = NULL;
@@ -210,7 +256,7 @@ static hpt_status measure(hpt_recipe *r, const hpt__instance *in, hpt_context *c
     if (!st) st = hpt_config_set(c, "carry_queue", "0");
     if (!st) st = hpt_config_set_int(c, "steps", 3);
     if (!st) st = hpt__dataset_readable(ds, 64, &part);
-    if (!st) st = hpt_model_create(ctx, c, &m);
+    if (!st) st = hpt__stage_network(r, ctx, in, &m);
     if (!st) st = hpt_session_create(ctx, c, m, part, &session);
     if (!st) st = hpt_session_step(session, NULL);
     double t0 = hpt__now_ms();
@@ -456,9 +502,10 @@ hpt_status hpt__recipe_run(hpt_recipe *r) {
         close(fd);
         return hpt__fail(HPT_ERR_STATE, "%.800s: another process runs a recipe there", r->out);
     }
-    for (int i = 0; i < r->n_instances; i++)        /* another process may have gone on meanwhile */
-        if (is_stage(r, &r->instances[i]) && r->instances[i].state != HPT__I_DONE) look(&r->instances[i]);
-    hpt_status st = estimate(r);
+    hpt_status st = HPT_OK;
+    for (int i = 0; i < r->n_instances && !st; i++)        /* another process may have gone on meanwhile */
+        if (is_stage(r, &r->instances[i]) && r->instances[i].state != HPT__I_DONE) st = look(&r->instances[i]);
+    if (!st) st = estimate(r);
     r->stop = 0;
     r->status = HPT_OK;
     r->started = hpt__now_ms();

@@ -91,7 +91,7 @@ hpt__mean hpt__over_seeds(const hpt_recipe *r, const hpt__instance *in, const hp
 }
 
 int hpt__groups(const hpt_recipe *r, const char *stages, int *out, int max) {
-    char item[256];
+    char item[HPT__ITEM];
     int n = 0;
     for (int k = 0; hpt__list_item(stages, k, ',', item, sizeof item); k++) {
         int at = hpt__ref_section(r, item);
@@ -110,14 +110,14 @@ int hpt__groups(const hpt_recipe *r, const char *stages, int *out, int max) {
 
 /* Mean of a side's instances of one seed. */
 static double side(const hpt_recipe *r, const char *text, const char *value, int64_t seed) {
-    char part[2][256];
+    char part[2][HPT__ITEM];
     double total = 0, constant;
     if (hpt__number_parse(text, &constant)) return constant;
     const char *minus = strstr(text, " - ");
-    snprintf(part[0], sizeof part[0], "%.*s", minus ? (int)(minus - text) : 250, text);
+    snprintf(part[0], sizeof part[0], "%.*s", minus ? (int)(minus - text) : HPT__ITEM - 1, text);
     snprintf(part[1], sizeof part[1], "%s", minus ? minus + 3 : "");
     for (int p = 0; p < 2 && *part[p]; p++) {
-        char ref[256];
+        char ref[HPT__ITEM];
         double sum = 0;
         int n = 0;
         hpt__list_item(part[p], 0, '\n', ref, sizeof ref);
@@ -135,10 +135,10 @@ static double side(const hpt_recipe *r, const char *text, const char *value, int
 }
 
 void hpt__compare(const hpt_recipe *r, const char *left, const char *right, const char *value, hpt__comparison *c) {
-    double d[64], sl = 0, sr = 0;
+    double d[HPT__SEEDS], sl = 0, sr = 0;
     memset(c, 0, sizeof *c);
     c->left = c->right = c->difference = c->sd = c->p = NAN;
-    for (int i = 0; i < r->n_seeds && c->n < 64; i++) {
+    for (int i = 0; i < r->n_seeds && c->n < HPT__SEEDS; i++) {
         double a = side(r, left, value, r->seeds[i]), b = side(r, right, value, r->seeds[i]);
         if (a != a || b != b) continue;
         sl += a;

@@ -31,7 +31,7 @@ hpt_status hpt__make_dir(const char *path) {
 }
 hpt_status hpt__json_write(const char *path, json_t *j) {
     hpt__writer w;
-    char *text = json_dumps(j, JSON_INDENT(1));
+    char *text = hpt__json_dumps(j, JSON_INDENT(1));
     if (!text) return hpt__fail_memory(4096);
     hpt_status st = hpt__writer_open(&w, path);
     if (!st) {
@@ -39,7 +39,7 @@ hpt_status hpt__json_write(const char *path, json_t *j) {
         hpt__writer_put(&w, "\n", 1);
         st = hpt__writer_commit(&w);
     }
-    free(text);
+    hpt__free(text);
     return st;
 }
 static void file_in(const hpt__instance *in, const char *name, char path[4200]) { snprintf(path, 4200, "%s/%s", in->dir, name); }
@@ -63,6 +63,25 @@ static hpt_status model(const hpt_recipe *r, hpt_context *ctx, const hpt_config 
         return hpt_model_load(ctx, c, path, out, NULL);
     }
     return in->file ? hpt_model_load(ctx, c, in->file, out, NULL) : hpt_model_create(ctx, c, out);
+}
+
+const hpt__instance *hpt__stage_root(const hpt_recipe *r, const hpt__instance *in) {
+    static const char *const keys[] = {"init", "model", "of"};
+    const hpt__instance *from;
+    do {
+        from = NULL;
+        for (size_t i = 0; i < sizeof keys / sizeof *keys && !from; i++) from = input(r, in, keys[i]);
+        if (from) in = from;
+    } while (from);
+    return in;
+}
+hpt_status hpt__stage_network(const hpt_recipe *r, hpt_context *ctx, const hpt__instance *in, hpt_model **out) {
+    const hpt__instance *root = hpt__stage_root(r, in);
+    hpt_config *c;
+    HPT_TRY(hpt__instance_config(r, root, &c));
+    hpt_status st = root->file ? hpt_model_load(ctx, c, root->file, out, NULL) : hpt_model_create(ctx, c, out);
+    hpt_config_destroy(c);
+    return st;
 }
 
 /* JSON of a result into out. */
