@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Recipes: everything that they name is checked before anything runs, with file and line; what a plan measures; what can
- * be stopped, and that it goes on to the same results. */
+ * Recipes: everything that they name is checked before anything runs, with file and line; what a plan
+ * measures; what a run says at its end. */
 #define _GNU_SOURCE
 #include "shell.h"
-#include <pthread.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static char work[200];
@@ -184,4 +182,52 @@ TEST_LIMIT(what_recipes_may_say, 120) {
         snprintf(text, sizeof text, HEAD "jobs = 2 ; two\n" STAGES "%s", good[i]);
         if (plan_of(text)) FAIL("%s\n%s", good[i], hpt_last_error());
     }
+}
+
+/* The last lines of hpt run: what came out, and where the report is. */
+TEST_LIMIT(run_ends_with_its_numbers, 120) {
+    static const char text[] = "[recipe]\nbackend = reference\nthreads = 1\nseeds = 0, 1\n" SMALL "[data target]\npath = target\n[data held]\npath = held\n"
+        "[knn near]\nlabel = nearest\nmodel = random\ntrain = target\ntest = held\n";
+    char hpt[4096], command[9000];
+    CHECK(realpath(HPT_TEST_BIN "/hpt", hpt));
+    begin();
+    write_text("r.ini", text);
+    snprintf(command, sizeof command, "%s run r.ini --out out 2>err", hpt);
+    RUN("%s", command);
+    if (!strstr(output, "nearest: top-1 ") || !strstr(output, " over 2 seeds on test\n") || !strstr(output, "report: out/report.html\n")) FAIL("%s", output);
+    write_text("r.ini", "[recipe]\ninclude = s.ini\n[finding f]\nclaim = it sees\nleft = near\nright = 200\n");
+    write_text("s.ini", text);
+    RUN("%s", command);
+    if (!strstr(output, "it sees: does not appear") || !strstr(output, "\nreport: out/report.html\n")) FAIL("%s", output);
+    RUN("%s run r.ini --out out --json 2>err", hpt);
+    json_t *j = json_loads(output, 0, NULL);
+    CHECK(j && json_array_size(json_object_get(j, "scores")) == 1 && json_array_size(json_object_get(j, "findings")) == 1);
+    CHECK(!strcmp(json_string_value(json_object_get(j, "report")), "out/report.html"));
+}
+
+/* A stage that begins with a file is timed with the file's network: resnet50 of width 64 would take hundreds of times as long. */
+TEST_LIMIT(plan_times_the_network_of_the_file, 120) {
+    double seconds[2];
+    hpt_context *ctx = context("reference", 1);
+    hpt_config *c = config("arch=resnet10 width=16 stem=small moco_dim=16");
+    hpt_model *m;
+    begin();
+    OK(hpt_model_create(ctx, c, &m));
+    OK(hpt_model_save(m, "base.safetensors", NULL));
+    for (int i = 0; i < 2; i++) {
+        char text[1200];
+        hpt_recipe *r;
+        hpt_result *res;
+        snprintf(text, sizeof text, "[recipe]\nbackend = reference\nthreads = 1\n[options]\nimage_size = 16\nbatch_size = 8\nbn_group = 8\nmoco_k = 16\nmoco_dim = 16\nprecision = fp32\n%s"
+                 "[data target]\npath = target\n[refresh-bn f]\ninit = base.safetensors\ndata = target\n[pretrain a]\ninit = %s\ndata = target\nsteps = 100\n",
+                 i ? "" : "arch = resnet10\nwidth = 16\nstem = small\n", i ? "f" : "base.safetensors");
+        write_text("r.ini", text);
+        OK(hpt_recipe_open(NULL, "r.ini", "out", &r));
+        OK(hpt_recipe_plan(r, &res));
+        OK(hpt_result_number(res, "seconds_left", &seconds[i]));
+        hpt_result_destroy(res);
+        hpt_recipe_destroy(r);
+    }
+    printf("  %.2f s with the network written, %.2f s from the file alone\n", seconds[0], seconds[1]);
+    CHECK(seconds[1] < 20 * seconds[0] + 1);
 }

@@ -6,12 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct screen { double begin, last; int tty, quiet; } screen;
+typedef struct screen { double begin, last; int tty, quiet; uint32_t done, stages; } screen;
 
 static int32_t show(void *user, const hpt_recipe_progress *p) {
     screen *s = user;
     char left[24], took[24];
     double now = seconds();
+    s->done = p->done;
+    s->stages = p->stages;
     cli_clock(p->seconds_left, left);
     cli_clock(now - s->begin, took);
     if (s->quiet) return cli_interrupted();
@@ -76,6 +78,32 @@ static int print_plan(const hpt_result *res, int json) {
     return 0;
 }
 
+/* The main numbers, in a screen: a line for each sentence, or for each evaluation where there is none; then where all stands. */
+static void print_end(const char *text) {
+    enum { LINES = 10 };
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL, *one;
+    json_t *findings = json_object_get(j, "findings"), *scores = json_object_get(j, "scores");
+    size_t at, n = json_array_size(findings) ? json_array_size(findings) : json_array_size(scores);
+    if (json_array_size(findings)) {
+        json_array_foreach(findings, at, one) {
+            const char *claim = json_string_value(json_object_get(one, "claim")), *verdict = json_string_value(json_object_get(one, "verdict"));
+            if (at < LINES) printf("%s: %s\n", claim ? claim : "", verdict ? verdict : "");
+        }
+    } else json_array_foreach(scores, at, one) {
+        const char *metric = json_string_value(json_object_get(one, "metric")), *value = json_string_value(json_object_get(one, "value"));
+        const char *name = json_string_value(json_object_get(one, "name"));
+        json_t *sd = json_object_get(one, "sd");
+        if (at >= LINES) break;
+        printf("%s: %s %.2f %%", name ? name : "", metric && !strcmp(metric, "auroc") ? "AUROC" : "top-1", json_number_value(json_object_get(one, "mean")));
+        if (json_is_number(sd)) printf(" +- %.2f over %d seeds", json_number_value(sd), (int)json_integer_value(json_object_get(one, "seeds")));
+        printf(" on %s\n", value && !strcmp(value, "test_score") ? "test" : "validation");
+    }
+    if (n > LINES) printf("... and %zu more in the report\n", n - LINES);
+    const char *report = json_string_value(json_object_get(j, "report"));
+    printf("report: %s\n", report ? report : "?");
+    json_decref(j);
+}
+
 int cmd_run(int argc, char **argv) {
     cli_arg args[] = {{"out", "DIR", "where results go (else the recipe's own \"out\")", NULL, 0},
                       {"plan", "", "show stages, steps and estimated time; train nothing", NULL, 1},
@@ -100,11 +128,12 @@ int cmd_run(int argc, char **argv) {
         }
     }
     int json = cli_value(&c, "json") != NULL;
+    screen s = {0};
     if (!st && !rc && cli_value(&c, "plan")) {
         st = hpt_recipe_plan(r, &res);
         if (!st) rc = print_plan(res, json);
     } else if (!st && !rc) {
-        screen s = {seconds(), 0, isatty(2), cli_value(&c, "quiet") != NULL};
+        s = (screen){seconds(), 0, isatty(2), cli_value(&c, "quiet") != NULL, 0, 0};
         cli_catch();
         st = hpt_recipe_set_log(r, note, NULL);
         if (!st && !s.quiet && !cli_value(&c, "report") && !(st = hpt_recipe_plan(r, &res))) {
@@ -113,14 +142,14 @@ int cmd_run(int argc, char **argv) {
             res = NULL;
         }
         if (!st) st = cli_value(&c, "report") ? hpt_recipe_report(r, &res) : hpt_recipe_run(r, show, &s, &res);
-        if (!st && json) {
-            char *text = cli_json(res);
-            printf("%s\n", text ? text : "");
-            free(text);
-        }
+        char *text = st ? NULL : cli_json(res);
+        if (!st && json) printf("%s\n", text ? text : "");
+        else if (!st) print_end(text);
+        free(text);
     }
     if (st == HPT_ERR_CANCELLED && cli_interrupted()) {
-        fprintf(stderr, "\nstopped; the same command goes on\n");
+        if (s.stages) fprintf(stderr, "%sstopped with %u of %u stages done; the same command goes on\n", s.tty ? "\n" : "", s.done, s.stages);
+        else fprintf(stderr, "%sstopped before the first stage; the same command begins again\n", s.tty ? "\n" : "");
         rc = 130;
     } else if (st) rc = cli_fail("run", st);
     hpt_result_destroy(res);

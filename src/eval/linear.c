@@ -240,10 +240,10 @@ static hpt_status save_work(state *s, const hpt__options *o, uint64_t step, cons
     work_parts(s, part);
     for (int i = 0; i < 4; i++) pull(s, part[i].p, device[i], part[i].bytes);
     json_t *j = json_pack("{s:I,s:b,s:f,s:I,s:i,s:O}", "step", (json_int_t)step, "due", c->due, "best", c->best, "best_step", (json_int_t)c->step, "best_head", c->head, "curve", c->curve);
-    char *text = json_dumps(j, JSON_COMPACT);
+    char *text = j ? hpt__json_dumps(j, JSON_COMPACT) : NULL;
     hpt_status st = text ? hpt__state_save(OPT_S(o, work_file), work_key(s, o), text, part, WORK_PARTS) : hpt__fail_memory(4096);
     json_decref(j);
-    free(text);
+    hpt__free(text);
     return st;
 }
 /* The step to go on at: 0 where nothing is kept. */

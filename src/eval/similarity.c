@@ -6,17 +6,28 @@
 #define _GNU_SOURCE
 #include "eval/similarity.h"
 #include "core/alloc.h"
+#include "core/progress.h"
 #include <math.h>
 #include <string.h>
 
-static double *centred(const float *x, uint64_t n, uint64_t p) {
-    double *c = p && n <= SIZE_MAX / 8 / p ? hpt__alloc_aligned((size_t)(n * p) * 8) : NULL;
-    for (uint64_t j = 0; c && j < p; j++) {
+/* Asks whether to go on after every few milliseconds of work; done: products since it was asked last. */
+static hpt_status worked(uint64_t *done, uint64_t products) {
+    enum { OFTEN = 1 << 21 };
+    if ((*done += products) < OFTEN) return HPT_OK;
+    *done = 0;
+    return hpt__span_tick(0);
+}
+static hpt_status centred(const float *x, uint64_t n, uint64_t p, double **out) {
+    uint64_t done = 0;
+    double *c = *out = p && n <= SIZE_MAX / 8 / p ? hpt__alloc_aligned((size_t)(n * p) * 8) : NULL;
+    if (!c) return hpt__fail_memory((size_t)(n * p) * 8);
+    for (uint64_t j = 0; j < p; j++) {
         double sum = 0;
         for (uint64_t i = 0; i < n; i++) sum += x[i * p + j];
         for (uint64_t i = 0; i < n; i++) c[i * p + j] = x[i * p + j] - sum / (double)n;
+        HPT_TRY(worked(&done, 8 * n));      /* a column is read with long strides */
     }
-    return c;
+    return HPT_OK;
 }
 static double dot(const double *a, const double *b, uint64_t n) {
     double s[4] = {0, 0, 0, 0};
@@ -27,7 +38,8 @@ static double dot(const double *a, const double *b, uint64_t n) {
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-static void wide(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double out[3]) {
+static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double out[3]) {
+    uint64_t done = 0;
     for (uint64_t i = 1; i < n; i++) {
         double xy = 0, xx = 0, yy = 0;
         for (uint64_t k = 0; k < i; k++) {
@@ -35,11 +47,13 @@ static void wide(const double *x, uint64_t p, const double *y, uint64_t q, uint6
             xy += a * b;
             xx += a * a;
             yy += b * b;
+            HPT_TRY(worked(&done, p + q));
         }
         out[0] += 2 * xy;
         out[1] += 2 * xx;
         out[2] += 2 * yy;
     }
+    return HPT_OK;
 }
 
 /* ||X^T Y||_F^2 - sum_i |x_i|^2 |y_i|^2: X^T Y in strips of columns of X. */
@@ -47,28 +61,33 @@ static hpt_status tall(const double *x, uint64_t p, const double *y, uint64_t q,
     enum { STRIP = 8 };
     double *acc = hpt__alloc_aligned(sizeof *acc * STRIP * (size_t)q), sum = 0;
     if (!acc) return hpt__fail_memory(sizeof *acc * STRIP * (size_t)q);
-    for (uint64_t j = 0; j < p; j += STRIP) {
+    uint64_t done = 0;
+    hpt_status st = HPT_OK;
+    for (uint64_t j = 0; j < p && !st; j += STRIP) {
         uint64_t w = p - j < STRIP ? p - j : STRIP;
         memset(acc, 0, sizeof *acc * STRIP * (size_t)q);
-        for (uint64_t i = 0; i < n; i++)
+        for (uint64_t i = 0; i < n && !st; i++) {
             for (uint64_t a = 0; a < w; a++) {
                 double v = x[i * p + j + a];
                 for (uint64_t b = 0; b < q; b++) acc[a * q + b] += v * y[i * q + b];
             }
+            st = worked(&done, w * q);
+        }
         sum += dot(acc, acc, w * q);
     }
     for (uint64_t i = 0; i < n; i++) sum -= dot(x + i * p, x + i * p, p) * dot(y + i * q, y + i * q, q);
     hpt__free(acc);
     *out = sum;
-    return HPT_OK;
+    return st;
 }
 
 hpt_status hpt__rv2(const float *xf, uint64_t p, const float *yf, uint64_t q, uint64_t n, double *out) {
     if (n < 3 || !p || !q) return hpt__fail(HPT_ERR_ARGUMENT, "RV2 needs at least 3 images and 1 value each");
-    double *x = centred(xf, n, p), *y = centred(yf, n, q), s[3] = {0, 0, 0};
-    hpt_status st = x && y ? HPT_OK : hpt__fail_memory((size_t)(n * (p + q)) * 8);
+    double *x = NULL, *y = NULL, s[3] = {0, 0, 0};
+    hpt_status st = centred(xf, n, p, &x);
+    if (!st) st = centred(yf, n, q, &y);
     double cost_wide = (double)n * (double)n / 2 * (double)(p + q), cost_tall = (double)n * ((double)p * (double)q + (double)p * (double)p + (double)q * (double)q);
-    if (!st && cost_wide <= cost_tall) wide(x, p, y, q, n, s);
+    if (!st && cost_wide <= cost_tall) st = wide(x, p, y, q, n, s);
     else if (!st) {
         st = tall(x, p, y, q, n, &s[0]);
         if (!st) st = tall(x, p, x, p, n, &s[1]);

@@ -190,6 +190,38 @@ static void table(const hpt_recipe *r, const hpt__section *s, const char *stages
     hpt__put(html, "</table>\n");
 }
 
+/* For whoever wants the main numbers without the report: each evaluation, its score on test images (else validation) over seeds. */
+static json_t *scores(const hpt_recipe *r) {
+    json_t *list = json_array();
+    char name[256];
+    for (int i = 0; i < r->n_instances; i++) {
+        const hpt__instance *in = &r->instances[i];
+        hpt__section_kind kind = in->section < 0 ? HPT__S_RECIPE : r->sections[in->section].kind;
+        if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE) continue;
+        int first = 1;
+        for (int k = r->sections[in->section].first; k < i && first; k++) first = !hpt__same_vars(in, &r->instances[k]);
+        if (!first) continue;
+        hpt__value v = {"test_score", NULL, NULL, NULL};
+        hpt__mean m = hpt__over_seeds(r, in, &v);
+        if (!m.n) {
+            v.name = "val_score";
+            m = hpt__over_seeds(r, in, &v);
+        }
+        if (!m.n) continue;
+        hpt__instance_label(r, in, NULL, name, sizeof name);
+        json_t *metric = json_object_get(in->result, "metric"), *one = json_object();
+        json_object_set_new(one, "name", hpt__json_text(name));
+        json_object_set_new(one, "section", hpt__json_text(r->sections[in->section].name));
+        json_object_set_new(one, "value", json_string(v.name));
+        json_object_set_new(one, "metric", metric ? json_incref(metric) : json_null());
+        json_object_set_new(one, "mean", hpt__json_number(m.mean));
+        json_object_set_new(one, "sd", m.n > 1 ? hpt__json_number(m.sd) : json_null());
+        json_object_set_new(one, "seeds", json_integer(m.n));
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
 /* ---- searches and similarities ---- */
 
 static long long integer_in(const json_t *o, const char *key) { return (long long)json_integer_value(json_object_get(o, key)); }
@@ -380,7 +412,9 @@ static void all_stages(const hpt_recipe *r, hpt__text *html) {
 hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
     hpt__text html = {0}, say = {0};
-    char path[4200], stages[4096] = "";
+    char path[4200];
+    hpt__text stages = {0};
+    uint64_t losses = hpt__json_losses();
     HPT_TRY(hpt__make_dir(r->out));
     const char *title = hpt__section_value(top, "title", hpt__section_value(top, "name", r->path));
     json_t *all = json_object(), *list = json_array(), *found = findings(r, &say);
@@ -389,6 +423,9 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     json_object_set_new(all, "libhpt", json_string(hpt_version_string()));
     json_object_set_new(all, "backend", hpt__json_text(r->backend));
     json_object_set_new(all, "findings", found);
+    json_object_set_new(all, "scores", scores(r));
+    snprintf(path, sizeof path, "%s/report.html", r->out);
+    json_object_set_new(all, "report", hpt__json_text(path));
     for (int i = 0; i < r->n_instances; i++)
         if (r->instances[i].result) json_array_append(list, r->instances[i].result);
     json_object_set_new(all, "stages", list);
@@ -413,9 +450,9 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
         const hpt__section *s = &r->sections[i];
         if (s->kind == HPT__S_TABLE) table(r, s, hpt__section_value(s, "stages", ""), &html), tables++;
         if (s->kind == HPT__S_LINEAR || s->kind == HPT__S_KNN || s->kind == HPT__S_FINETUNE)
-            snprintf(stages + strlen(stages), sizeof stages - strlen(stages), "%s%s", *stages ? ", " : "", s->name);
+            hpt__put(&stages, "%s%s", stages.n ? ", " : "", s->name);
     }
-    if (!tables && *stages) table(r, NULL, stages, &html);
+    if (!tables && stages.n && !stages.failed) table(r, NULL, stages.p, &html);
     searches(r, &html);
     choices(r, &html);
     int plots = 0;
@@ -439,7 +476,10 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     hpt__put(&html, "</body></html>\n");
 
     snprintf(path, sizeof path, "%s/report.html", r->out);
-    hpt_status st = write_text(path, &html);
+    html.failed |= stages.failed | say.failed;
+    hpt__free(stages.p);
+    hpt_status st = hpt__json_losses() == losses ? HPT_OK : hpt__fail_memory(4096);
+    if (!st) st = write_text(path, &html);
     snprintf(path, sizeof path, "%s/results.json", r->out);
     if (!st) st = hpt__json_write(path, all);
     if (!st) st = write_csv(r);

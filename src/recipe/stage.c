@@ -467,7 +467,9 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
         json_array_append_new(names, hpt__json_text(o->name));
         if (!st) st = fn(user, (uint64_t)i + 1, (uint64_t)n);
     }
-    uint64_t n_same = 0, n_other = 0, all = images;
+    uint64_t n_same = 0, n_other = 0, all = images, pairs = 0;
+    HPT__SPAN(&ctx->watch, HPT_PHASE_COMPARE, "similarity");
+    hpt__whole.total = (uint64_t)n * (uint64_t)(n - 1) / 2;
     if (!st) images = common_rows(x, p, width, n, images);
     if (!st && iou && !(right = hpt__calloc((size_t)images + 1, sizeof *right))) st = hpt__fail_memory((size_t)images * 4);
     for (int i = 0; i < n && !st; i++) {
@@ -477,6 +479,7 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
             if (j < i) s = json_number_value(json_array_get(json_array_get(matrix, (size_t)j), (size_t)i));
             else if (iou) st = hpt_error_iou(p[i], p[j], right, images, &s);
             else if (i != j) st = hpt_rv2(x[i], width[i], x[j], width[j], images, &s);
+            if (!st && j > i) st = hpt__span_at(&hpt__whole, ++pairs);
             json_array_append_new(row, hpt__json_number(s));
             if (j <= i || !*group || st) continue;
             const char *a = hpt__instance_var(&r->instances[of[i]], group), *b = hpt__instance_var(&r->instances[of[j]], group);
@@ -544,7 +547,7 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
         if (text && stage && !hpt_config_json(c, stage, text, n + 1, NULL)) config = json_loads(text, 0, NULL);
         hpt__free(text);
         if (!out || (stage && !config)) losses++;
-        json_t *all = json_pack("{s:s,s:s,s:s,s:I,s:o,s:f,s:I,s:s,s:o?}", "stage", r->sections[in->section].name, "kind", hpt__kinds[r->sections[in->section].kind].word, "key", key, "seed",
+        json_t *all = json_pack("{s:o,s:s,s:s,s:I,s:o,s:f,s:I,s:s,s:o?}", "stage", hpt__json_text(r->sections[in->section].name), "kind", hpt__kinds[r->sections[in->section].kind].word, "key", key, "seed",
                                 (json_int_t)in->seed, "vars", vars, "seconds", (hpt__now_ms() - t0) / 1000, "images", (json_int_t)in->images, "libhpt", hpt_version_string(), "config", config);
         json_object_update(all, out);
         file_in(in, "result.json", path);

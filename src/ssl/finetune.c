@@ -241,10 +241,10 @@ static hpt_status work_save(tuner *t, work *w, const progress *g) {
     json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", hpt__json_number(g->best_score), "own",
                           hpt__json_number(g->own), "due", hpt__json_number(g->due), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
                           (json_int_t)g->step, "point", g->point);
-    char *text = json_dumps(j, JSON_COMPACT);
+    char *text = j ? hpt__json_dumps(j, JSON_COMPACT) : NULL;
     st = text ? hpt__state_save(OPT_S(t->o, work_file), w->key, text, w->part, WORK_PARTS) : hpt__fail_memory(4096);
     json_decref(j);
-    free(text);
+    hpt__free(text);
     return st;
 }
 static hpt_status work_load(tuner *t, work *w, progress *g) {

@@ -50,6 +50,19 @@ hpt_status hpt__model_clone(const hpt_model *m, hpt_model **out) {
 static void file_of(const search *s, int i, const char *end, char *path, size_t size) {
     snprintf(path, size, "%s/candidate-%d%s", OPT_S(s->in->o, search_dir), i, end);
 }
+
+/* What an earlier search left: NULL where there is nothing, or nothing that can be read. */
+static hpt_status read_kept(search *s, const char *path) {
+    enum { MOST = 1 << 24 };
+    struct stat sb;
+    json_error_t why;
+    hpt__bytes b;
+    if (stat(path, &sb)) return HPT_OK;
+    HPT_TRY(hpt__file_read(path, MOST, &b));
+    s->kept = json_loadb((const char *)b.p, b.n, 0, &why);
+    hpt__free(b.p);
+    return !s->kept && json_error_code(&why) == json_error_out_of_memory ? hpt__fail_memory(b.n) : HPT_OK;
+}
 static hpt_status load_kept(search *s, const hpt__sets *sets) {
     char path[4200], key[24];
     const char *dir = OPT_S(s->in->o, search_dir);
@@ -70,7 +83,7 @@ static hpt_status load_kept(search *s, const hpt__sets *sets) {
     if (!*dir) return HPT_OK;
     if (mkdir(dir, 0777)) { /* it may be there; a missing parent shows when the first file is written */ }
     snprintf(path, sizeof path, "%s/search.json", dir);
-    s->kept = json_load_file(path, 0, NULL);
+    HPT_TRY(read_kept(s, path));
     const char *was = json_string_value(json_object_get(s->kept, "key"));
     if (!was || strcmp(was, key)) {
         json_decref(s->kept);
@@ -89,14 +102,14 @@ static hpt_status save_kept(search *s) {
     hpt__writer w;
     if (!s->kept || s->in->ctx->comm->rank) return HPT_OK;
     snprintf(path, sizeof path, "%s/search.json", OPT_S(s->in->o, search_dir));
-    char *text = json_dumps(s->kept, JSON_INDENT(1));
+    char *text = hpt__json_dumps(s->kept, JSON_INDENT(1));
     if (!text) return hpt__fail_memory(4096);
     hpt_status st = hpt__writer_open(&w, path);
     if (!st) {
         hpt__writer_put(&w, text, strlen(text));
         st = hpt__writer_commit(&w);
     }
-    free(text);
+    hpt__free(text);
     return st;
 }
 
