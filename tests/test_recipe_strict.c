@@ -231,3 +231,39 @@ TEST_LIMIT(plan_times_the_network_of_the_file, 120) {
     printf("  %.2f s with the network written, %.2f s from the file alone\n", seconds[0], seconds[1]);
     CHECK(seconds[1] < 20 * seconds[0] + 1);
 }
+
+/* Stopped at many instants - between steps, after the last one, in evaluations and comparisons - a recipe ends in the same results. */
+typedef struct host { hpt_recipe *r; int calls, stop_at; } host;
+static int32_t told(void *user, const hpt_recipe_progress *p) {
+    host *h = user;
+    (void)p;
+    return ++h->calls == h->stop_at;
+}
+TEST_LIMIT(stopped_recipes_go_on, 240) {
+    char *want = NULL;
+    int stops = 0;
+    begin();
+    write_text("r.ini", HEAD STAGES);
+    for (int stop_at = 0; stop_at < 100000;) {
+        hpt_recipe *r;
+        hpt_result *res = NULL;
+        host h = {.stop_at = stop_at};
+        OK(hpt_recipe_open(NULL, "r.ini", "out", &r));
+        hpt_status st = hpt_recipe_run(r, told, &h, &res);
+        hpt_recipe_destroy(r);
+        if (st && st != HPT_ERR_CANCELLED) FAIL("%s", hpt_last_error());
+        if (st) {
+            stops++;
+            stop_at += 1 + stop_at / 2;
+            continue;
+        }
+        hpt_result_destroy(res);
+        RUN("sed -E 's/\"seconds\": [^,]*/\"seconds\": 0/' out/results.json > %s && rm -r out", want ? "again" : "whole");
+        if (want) break;
+        want = "whole";
+        stop_at = 2;
+    }
+    printf("  %d stops\n", stops);
+    CHECK(stops >= 3);
+    RUN("cmp whole again");
+}

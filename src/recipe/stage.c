@@ -128,8 +128,42 @@ static int32_t tell(void *user, const hpt_step_info *i) {
     return t->st != HPT_OK;
 }
 
+/* A checkpoint, and beside it (first, so that it is never behind) what the result will say of the steps before. */
+static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const char *story, json_t *curve) {
+    hpt_result *res = NULL;
+    json_t *j = json_object();
+    uint64_t losses = hpt__json_losses();
+    hpt_status st = j ? hpt_session_result(s, &res) : hpt__fail_memory(64);
+    if (!st) {
+        json_object_set(j, "curve", curve);
+        json_object_set(j, "result", res->json);
+        st = hpt__json_losses() == losses ? hpt__json_write(story, j) : hpt__fail_memory(4096);
+    }
+    hpt_result_destroy(res);
+    json_decref(j);
+    return st ? st : hpt_session_save(s, checkpoint);
+}
+/* The curve up to a step, and the result then (NULL: nothing is kept). */
+static hpt_status read_story(const char *story, uint64_t step, json_t *curve, json_t **result) {
+    enum { MOST = 1 << 24 };
+    struct stat sb;
+    hpt__bytes b;
+    size_t at;
+    json_t *point;
+    *result = NULL;
+    if (stat(story, &sb)) return HPT_OK;
+    HPT_TRY(hpt__file_read(story, MOST, &b));
+    json_t *j = json_loadb((const char *)b.p, b.n, 0, NULL);
+    hpt__free(b.p);
+    json_array_foreach(json_object_get(j, "curve"), at, point)
+        if ((uint64_t)json_integer_value(json_array_get(point, 0)) <= step) json_array_append(curve, point);
+    *result = json_incref(json_object_get(j, "result"));
+    json_decref(j);
+    return HPT_OK;
+}
+
 static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
-    char checkpoint[4200], path[4200];
+    char checkpoint[4200], story[4200], path[4200];
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL, *train = NULL, *val = NULL;
     hpt_session *s = NULL;
@@ -138,6 +172,7 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     hpt_step_info info = {.struct_size = sizeof info};
     uint64_t every = save_every(r, in);
     file_in(in, "checkpoint.pth.tar", checkpoint);
+    file_in(in, "story.json", story);
     const hpt__instance *before = input(r, in, "init");
     hpt_status st = HPT_OK;
     if (before && (OPT_I(&c->o, carry_key) || OPT_I(&c->o, carry_queue))) {
@@ -150,9 +185,12 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     if (!st) st = data(r, in, "monitor_val", &val);
     if (!st) st = hpt_session_create(ctx, c, m, ds, &s);
     if (!st && train && val) st = hpt_session_monitor(s, train, val);
-    if (!st && !stat(checkpoint, &sb)) st = hpt_session_resume(s, checkpoint);
+    int resumed = !st && !stat(checkpoint, &sb);
+    if (resumed) st = hpt_session_resume(s, checkpoint);
     if (!st) st = hpt_session_get_info(s, &info);
-    json_t *curve = json_array();
+    json_t *curve = json_array(), *kept = NULL;
+    if (!st && resumed) st = read_story(story, info.step, curve, &kept);
+    uint64_t first = info.step;
     uint64_t stride = in->steps / 60 + 1;
     while (!st && info.step < in->steps && !info.stopped) {
         st = hpt_session_step(s, &info);
@@ -162,12 +200,12 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         }
         if (!st && (info.step % stride == 0 || info.step == in->steps))
             json_array_append_new(curve, json_pack("[I,o]", (json_int_t)info.step, hpt__json_number(info.loss)));
-        if (!st && info.step % every == 0 && info.step < in->steps) st = hpt_session_save(s, checkpoint);
+        if (!st && info.step % every == 0 && info.step < in->steps) st = save_pretraining(s, checkpoint, story, curve);
         if (!st) st = fn(user, info.step, in->steps);
         if (st == HPT_ERR_CANCELLED) {      /* stopped, perhaps in the middle of a step: nothing is lost */
             char why[512];
             snprintf(why, sizeof why, "%.500s", hpt_last_error());
-            hpt_status saved = hpt_session_save(s, checkpoint);
+            hpt_status saved = save_pretraining(s, checkpoint, story, curve);
             st = saved ? saved : hpt__fail(st, "%s", why);
         }
     }
@@ -179,7 +217,11 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     if (!st) {
         json_object_set(out, "curve", curve);
         merge(out, res);
+        if (kept && info.step == first) json_object_update(out, kept);      /* no step was left to make */
+        else if (kept && json_object_get(kept, "pixels_from")) json_object_set(out, "pixels_from", json_object_get(kept, "pixels_from"));
+        remove(story);
     }
+    json_decref(kept);
     json_decref(curve);
     hpt_session_destroy(s);
     hpt_model_destroy(m);
