@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What a recipe names must exist: sections, variables and their values, numbers that stages give, kinds of figures. All
- * of it is found here, with file and line, before anything is opened or trained; a table that stays empty after hours of
- * work helps nobody. */
+ * of it is found here, with file and line, before anything is opened or trained; a table that stays empty after hours
+ * of work helps nobody. */
 #include "recipe/select.h"
 #include "core/number.h"
 #include "core/text.h"
@@ -14,12 +14,15 @@ int hpt__whole_number(const char *text, double lo, double hi, double *v) {
 
 /* ---- names ---- */
 
-typedef struct guess { const char *word; int slips; } guess;
+typedef struct guess {
+    const char *word;
+    int slips;
+} guess;
 static void consider(guess *g, const char *typed, const char *word) {
     int slips = hpt__word_slips(typed, word);
-    if (slips < g->slips) *g = (guess){word, slips};
+    if (slips < g->slips && slips <= (int)strlen(typed) / 2) *g = (guess){word, slips};
 }
-enum { NEAR = 4 };          /* slips that are no longer near */
+enum { NEAR = 4 }; /* slips that are no longer near */
 
 static int is_evaluation(hpt__section_kind k) { return k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE; }
 
@@ -105,23 +108,33 @@ hpt_status hpt__ref_check(const hpt_recipe *r, const hpt__line *l, const char *r
 
 /* What results of a kind of stage hold, besides seed, seconds and images. test: with a test set alone; val: with a
  * validation set alone. */
-typedef struct numbers { const char *all, *val, *test; } numbers;
+typedef struct numbers {
+    const char *all, *val, *test;
+} numbers;
 static numbers numbers_of(hpt__section_kind kind) {
     static const char scores[] = " test_score test_top1 test_top5 test_auroc test_images ";
-    static const char tuned[] = " val_score val_top1 val_auroc best_lr best_step classes train_images val_images unreadable_images "
-                                "truncated_images threads ";
+    static const char tuned[] =
+        " val_score val_top1 val_auroc best_lr best_step classes train_images val_images unreadable_images "
+        "truncated_images threads ";
     switch (kind) {
     case HPT__S_PRETRAIN:
-        return (numbers){" loss contrast_acc1 contrast_acc5 chance z_std lr steps total_steps skipped monitor monitor_best "
-                         "monitor_best_step unreadable_images truncated_images threads ", "", ""};
-    case HPT__S_REFRESH: return (numbers){" unreadable_images truncated_images threads ", "", ""};
+        return (numbers){
+            " loss contrast_acc1 contrast_acc5 chance z_std lr steps total_steps skipped monitor monitor_best "
+            "monitor_best_step unreadable_images truncated_images threads ",
+            "", ""};
+    case HPT__S_REFRESH:
+        return (numbers){" unreadable_images truncated_images threads ", "", ""};
     case HPT__S_SEARCH:
         return (numbers){" val_score cost_steps winner_index probe_seconds unreadable_images threads ", "", ""};
-    case HPT__S_CHOOSE: return (numbers){" val_score ", "", ""};
+    case HPT__S_CHOOSE:
+        return (numbers){" val_score ", "", ""};
     case HPT__S_KNN:
-        return (numbers){" train_images unreadable_images threads ", " val_score val_images ", " test_score test_images "};
-    case HPT__S_SIMILARITY: return (numbers){" images_compared unreadable_images threads ", "", ""};
-    default: return (numbers){tuned, "", scores};
+        return (numbers){" train_images unreadable_images threads ", " val_score val_images ",
+                         " test_score test_images "};
+    case HPT__S_SIMILARITY:
+        return (numbers){" images_compared unreadable_images threads ", "", ""};
+    default:
+        return (numbers){tuned, "", scores};
     }
 }
 static int has_input(const hpt_recipe *r, int section, const char *key) {
@@ -137,19 +150,21 @@ static hpt_status gives(const hpt_recipe *r, const hpt__line *l, int section, co
     int val = has_input(r, section, "val"), test = has_input(r, section, "test");
     if (hpt__word_in(" seed seconds images ", value) || hpt__word_in(n.all, value)) return HPT_OK;
     if ((val && hpt__word_in(n.val, value)) || (test && hpt__word_in(n.test, value))) return HPT_OK;
-    const char *lacks = hpt__word_in(n.val, value) ? "val" : hpt__word_in(n.test, value) ? "test" : NULL, *say = written ? "" : ", which is shown where no 'value' is written";
-    if (lacks) return hpt__line_fail(l, "[%s %s] has no '%s' set and gives no '%.40s'%s", hpt__kinds[s->kind].word, s->name, lacks, value, say);
-    return hpt__line_fail(l, "[%s %s] gives no number '%.40s'%s; it gives%s%s%sseconds", hpt__kinds[s->kind].word, s->name, value, say, n.all, val ? n.val + 1 : "", test ? n.test + 1 : "");
+    const char *lacks = hpt__word_in(n.val, value)    ? "val"
+                        : hpt__word_in(n.test, value) ? "test"
+                                                      : NULL,
+               *say = written ? "" : ", which is shown where no 'value' is written";
+    if (lacks)
+        return hpt__line_fail(l, "[%s %s] has no '%s' set and gives no '%.40s'%s", hpt__kinds[s->kind].word, s->name,
+                              lacks, value, say);
+    return hpt__line_fail(l, "[%s %s] gives no number '%.40s'%s; it gives%s%s%sseconds", hpt__kinds[s->kind].word,
+                          s->name, value, say, n.all, val ? n.val + 1 : "", test ? n.test + 1 : "");
 }
 
 /* ---- values of the own keys of sections, read before anything is expanded ---- */
 
 static hpt_status one_of(const hpt__line *l, const char *words) {
-    guess g = {NULL, NEAR};
-    char word[32];
     if (hpt__word_in(words, l->value)) return HPT_OK;
-    for (int i = 0; hpt__list_item(words, i, ' ', word, sizeof word); i++)
-        if (*word && hpt__word_slips(l->value, word) < g.slips) g.slips = hpt__word_slips(l->value, word);
     return hpt__line_fail(l, "%s is '%.60s', which is none of%.*s", l->key, l->value, (int)strlen(words) - 1, words);
 }
 static hpt_status whole(const hpt__line *l, double lo, double hi) {
@@ -190,13 +205,14 @@ hpt_status hpt__line_check(const hpt__section *s, const hpt__line *l) {
     case HPT__S_PLOT: {
         const char *kind = hpt__section_value(s, "kind", "lines");
         if (!strcmp(l->key, "kind")) return one_of(l, " lines bars heat closeness ");
-        if (!hpt__word_in(" lines bars heat closeness ", kind)) break;     /* said where it stands */
+        if (!hpt__word_in(" lines bars heat closeness ", kind)) break; /* said where it stands */
         if (!hpt__word_in(plot_keys(kind), l->key))
             return hpt__line_fail(l, "a figure of kind %s has no '%s'; it has%s", kind, l->key, plot_keys(kind));
         if (!strcmp(l->key, "log")) return one_of(l, " 0 1 ");
         break;
     }
-    default: break;
+    default:
+        break;
     }
     if (!strcmp(l->key, "save_every")) return whole(l, 1, 1e9);
     if (!strcmp(l->key, "colour") && !is_colour(l->value))
@@ -213,7 +229,8 @@ static hpt_status ref_at(const hpt_recipe *r, const hpt__line *l, int i, char re
     if (!*ref) return hpt__line_fail(l, "an empty name in '%s'", l->key);
     HPT_TRY(hpt__ref_check(r, l, ref));
     *section = hpt__ref_section(r, ref);
-    if (r->sections[*section].kind == HPT__S_DATA) return hpt__line_fail(l, "'%.60s' is [data]; '%s' wants stages", ref, l->key);
+    if (r->sections[*section].kind == HPT__S_DATA)
+        return hpt__line_fail(l, "'%.60s' is [data]; '%s' wants stages", ref, l->key);
     return HPT_OK;
 }
 /* Every stage of a list gives the number. */
@@ -227,7 +244,8 @@ static hpt_status stages_give(const hpt_recipe *r, const hpt__section *s, const 
     }
 }
 /* At least one stage of a list has the variable that a line names, and no more values than fit. */
-static hpt_status varies(const hpt_recipe *r, const hpt__line *by, const char *variable_name, const hpt__line *l, int most) {
+static hpt_status varies(const hpt_recipe *r, const hpt__line *by, const char *variable_name, const hpt__line *l,
+                         int most) {
     char ref[HPT__ITEM], list[300] = "";
     int group[HPT__MAX_GROUPS], any = 0, n = hpt__groups(r, l->value, group, HPT__MAX_GROUPS), values = 0;
     for (int i = 0; i < n; i++) {
@@ -240,10 +258,12 @@ static hpt_status varies(const hpt_recipe *r, const hpt__line *by, const char *v
         }
         values += fresh;
     }
-    if (values > most) return hpt__line_fail(by, "'%.60s' has %d values; at most %d can be shown", variable_name, values, most);
+    if (values > most)
+        return hpt__line_fail(by, "'%.60s' has %d values; at most %d can be shown", variable_name, values, most);
     if (any) return HPT_OK;
     for (int i = 0, at; !ref_at(r, l, i, ref, &at) && at >= 0; i++) variables_of(r, at, list, sizeof list);
-    return hpt__line_fail(by, "no stage of '%.60s' has a variable '%.60s'; %s%s", l->value, variable_name, *list ? "they have " : "nothing is swept there (sweep.KEY = a, b)", list);
+    return hpt__line_fail(by, "no stage of '%.60s' has a variable '%.60s'; %s%s", l->value, variable_name,
+                          *list ? "they have " : "nothing is swept there (sweep.KEY = a, b)", list);
 }
 
 static hpt_status check_table(const hpt_recipe *r, const hpt__section *s) {
@@ -253,13 +273,15 @@ static hpt_status check_table(const hpt_recipe *r, const hpt__section *s) {
 }
 
 static hpt_status check_similarity_plot(const hpt_recipe *r, const hpt__section *s, const char *kind) {
-    const hpt__line *of = hpt__section_line(s, "of"), *stages = hpt__section_line(s, "stages"), *x = hpt__section_line(s, "x");
+    const hpt__line *of = hpt__section_line(s, "of"), *stages = hpt__section_line(s, "stages"),
+                    *x = hpt__section_line(s, "x");
     const hpt__line here = {.line = s->line, .file = s->file}, *v = hpt__section_line(s, "value");
     if (!of) return hpt__line_fail(&here, "[plot %s] of kind %s needs a line 'of = ...': a similarity", s->name, kind);
     HPT_TRY(hpt__ref_check(r, of, of->value));
     int at = hpt__ref_section(r, of->value);
     if (r->sections[at].kind != HPT__S_SIMILARITY)
-        return hpt__line_fail(of, "'of' wants a [similarity], '%.60s' is [%s]", of->value, hpt__kinds[r->sections[at].kind].word);
+        return hpt__line_fail(of, "'of' wants a [similarity], '%.60s' is [%s]", of->value,
+                              hpt__kinds[r->sections[at].kind].word);
     if (!strcmp(kind, "heat")) return HPT_OK;
     const hpt__line *compared = hpt__section_line(&r->sections[at], "of");
     char ref[HPT__ITEM];
@@ -269,15 +291,19 @@ static hpt_status check_similarity_plot(const hpt_recipe *r, const hpt__section 
         HPT_TRY(ref_at(r, compared, i, ref, &k));
         if (k < 0) break;
         if (!is_evaluation(r->sections[k].kind))
-            return hpt__line_fail(&here, "[plot %s]: '%.60s' compares models; a line 'stages = ...' must say by which evaluation "
-                                  "one is the best", s->name, of->value);
+            return hpt__line_fail(
+                &here,
+                "[plot %s]: '%.60s' compares models; a line 'stages = ...' must say by which evaluation "
+                "one is the best",
+                s->name, of->value);
         HPT_TRY(gives(r, v ? v : of, k, v ? v->value : "val_score", v != NULL));
     }
     return HPT_OK;
 }
 static hpt_status check_plot(const hpt_recipe *r, const hpt__section *s) {
     const char *kind = hpt__section_value(s, "kind", "lines");
-    const hpt__line *stages = hpt__section_line(s, "stages"), *x = hpt__section_line(s, "x"), *minus = hpt__section_line(s, "minus");
+    const hpt__line *stages = hpt__section_line(s, "stages"), *x = hpt__section_line(s, "x"),
+                    *minus = hpt__section_line(s, "minus");
     const hpt__line *relative = hpt__section_line(s, "relative"), here = {.line = s->line, .file = s->file};
     char ref[HPT__ITEM], list[300] = "";
     int n = 0, others = 0, bars = !strcmp(kind, "bars");
@@ -293,7 +319,8 @@ static hpt_status check_plot(const hpt_recipe *r, const hpt__section *s) {
         const hpt__line *v = hpt__section_line(s, "value");
         HPT_TRY(gives(r, v ? v : minus, at, v ? v->value : "test_score", v != NULL));
     }
-    if (minus && others != 1 && others != n) return hpt__line_fail(minus, "'minus' names %d stages; one, or one for each of the %d of 'stages'", others, n);
+    if (minus && others != 1 && others != n)
+        return hpt__line_fail(minus, "'minus' names %d stages; one, or one for each of the %d of 'stages'", others, n);
     if (!relative) return HPT_OK;
     for (int i = 0, at; !ref_at(r, stages, i, ref, &at) && at >= 0; i++) {
         const hpt__section *t = &r->sections[at];
@@ -315,15 +342,20 @@ static hpt_status check_side(const hpt_recipe *r, const hpt__section *s, const h
     if (hpt__number_parse(l->value, &number)) return HPT_OK;
     for (int i = 0; i < 2; i++) {
         if (i && !minus) break;
-        if (i) snprintf(part, sizeof part, "%s", minus + 3);
-        else snprintf(part, sizeof part, "%.*s", minus ? (int)(minus - l->value) : (int)strlen(l->value), l->value);
+        if (i)
+            snprintf(part, sizeof part, "%s", minus + 3);
+        else
+            snprintf(part, sizeof part, "%.*s", minus ? (int)(minus - l->value) : (int)strlen(l->value), l->value);
         hpt__line one = *l;
         char ref[HPT__ITEM];
         hpt__list_item(part, 0, '\n', ref, sizeof ref);
-        if (!*ref) return hpt__line_fail(l, "'%.100s' is neither a stage, stage[key=value], stage - stage, nor a number", l->value);
+        if (!*ref)
+            return hpt__line_fail(l, "'%.100s' is neither a stage, stage[key=value], stage - stage, nor a number",
+                                  l->value);
         HPT_TRY(hpt__ref_check(r, &one, ref));
         int at = hpt__ref_section(r, ref);
-        if (r->sections[at].kind == HPT__S_DATA) return hpt__line_fail(l, "'%.60s' is [data]; '%s' wants a stage", ref, l->key);
+        if (r->sections[at].kind == HPT__S_DATA)
+            return hpt__line_fail(l, "'%.60s' is [data]; '%s' wants a stage", ref, l->key);
         HPT_TRY(gives(r, v ? v : l, at, v ? v->value : "test_score", v != NULL));
     }
     return HPT_OK;
@@ -332,28 +364,36 @@ static hpt_status check_side(const hpt_recipe *r, const hpt__section *s, const h
 /* ---- similarities and choices ---- */
 
 static hpt_status check_similarity(const hpt_recipe *r, const hpt__section *s) {
-    const hpt__line *metric = hpt__section_line(s, "metric"), *of = hpt__section_line(s, "of"), *group = hpt__section_line(s, "group");
+    const hpt__line *metric = hpt__section_line(s, "metric"), *of = hpt__section_line(s, "of"),
+                    *group = hpt__section_line(s, "group");
     const hpt__line here = {.line = s->line, .file = s->file};
     char ref[HPT__ITEM];
-    if (!metric || !of) return HPT_OK;      /* swept */
+    if (!metric || !of) return HPT_OK; /* swept */
     int models = !strcmp(metric->value, "rv2");
-    if (models && !has_input(r, (int)(s - r->sections), "data")) return hpt__line_fail(&here, "[similarity %s]: metric rv2 needs a line 'data = ...'", s->name);
+    if (models && !has_input(r, (int)(s - r->sections), "data"))
+        return hpt__line_fail(&here, "[similarity %s]: metric rv2 needs a line 'data = ...'", s->name);
     for (int i = 0, at;; i++) {
         HPT_TRY(ref_at(r, of, i, ref, &at));
         if (at < 0) break;
         const hpt__section *t = &r->sections[at];
         if (models && (t->kind == HPT__S_LINEAR || t->kind == HPT__S_KNN || t->kind == HPT__S_SIMILARITY))
-            return hpt__line_fail(of, "metric rv2 compares models; [%s %s] makes none", hpt__kinds[t->kind].word, t->name);
+            return hpt__line_fail(of, "metric rv2 compares models; [%s %s] makes none", hpt__kinds[t->kind].word,
+                                  t->name);
         if (models) continue;
         if (t->kind != HPT__S_LINEAR && t->kind != HPT__S_FINETUNE)
-            return hpt__line_fail(of, "metric %s compares predictions of [linear] or [finetune] stages; '%s' is [%s]", metric->value, t->name, hpt__kinds[t->kind].word);
-        if (!has_input(r, at, "test")) return hpt__line_fail(of, "metric %s compares predictions on test images; [%s %s] has no 'test'", metric->value, hpt__kinds[t->kind].word, t->name);
+            return hpt__line_fail(of, "metric %s compares predictions of [linear] or [finetune] stages; '%s' is [%s]",
+                                  metric->value, t->name, hpt__kinds[t->kind].word);
+        if (!has_input(r, at, "test"))
+            return hpt__line_fail(of, "metric %s compares predictions on test images; [%s %s] has no 'test'",
+                                  metric->value, hpt__kinds[t->kind].word, t->name);
         for (int k = t->first; k < t->first + t->count; k++) {
             hpt_config *c;
             HPT_TRY(hpt__instance_config(r, &r->instances[k], &c));
             int kept = OPT_I(&c->o, probe_keep) != 0;
             hpt_config_destroy(c);
-            if (!kept) return hpt__line_fail(of, "metric %s needs 'probe_keep = 1' in [%s %s]", metric->value, hpt__kinds[t->kind].word, t->name);
+            if (!kept)
+                return hpt__line_fail(of, "metric %s needs 'probe_keep = 1' in [%s %s]", metric->value,
+                                      hpt__kinds[t->kind].word, t->name);
         }
     }
     return group ? varies(r, group, group->value, of, HPT__MAX_GROUPS) : HPT_OK;
@@ -369,24 +409,36 @@ hpt_status hpt__recipe_check_reports(const hpt_recipe *r) {
         const hpt__section *s = &r->sections[i];
         hpt_status st = HPT_OK;
         switch (s->kind) {
-        case HPT__S_TABLE: st = check_table(r, s); break;
-        case HPT__S_PLOT: st = check_plot(r, s); break;
-        case HPT__S_SIMILARITY: st = check_similarity(r, s); break;
-        case HPT__S_CHOOSE: st = check_choice(r, s); break;
+        case HPT__S_TABLE:
+            st = check_table(r, s);
+            break;
+        case HPT__S_PLOT:
+            st = check_plot(r, s);
+            break;
+        case HPT__S_SIMILARITY:
+            st = check_similarity(r, s);
+            break;
+        case HPT__S_CHOOSE:
+            st = check_choice(r, s);
+            break;
         case HPT__S_KNN:
             if (!has_input(r, i, "val") && !has_input(r, i, "test"))
-                st = hpt__line_fail(&(hpt__line){.line = s->line, .file = s->file}, "[knn %s] needs a line 'test = ...' or 'val = ...': it has nothing to score", s->name);
+                st = hpt__line_fail(&(hpt__line){.line = s->line, .file = s->file},
+                                    "[knn %s] needs a line 'test = ...' or 'val = ...': it has nothing to score",
+                                    s->name);
             break;
         case HPT__S_FINDING:
             st = check_side(r, s, hpt__section_line(s, "left"));
             if (!st) st = check_side(r, s, hpt__section_line(s, "right"));
             break;
-        case HPT__S_DATA:       /* one that nothing uses is not opened, but names what exists */
+        case HPT__S_DATA: /* one that nothing uses is not opened, but names what exists */
             for (int k = 0; k < s->n && !st && !s->expanded; k++)
-                if (hpt__word_in(hpt__kinds[s->kind].refs, s->lines[k].key) && hpt__ref_section(r, s->lines[k].value) < 0)
+                if (hpt__word_in(hpt__kinds[s->kind].refs, s->lines[k].key) &&
+                    hpt__ref_section(r, s->lines[k].value) < 0)
                     st = hpt__no_section(r, &s->lines[k], s->lines[k].value);
             break;
-        default: break;
+        default:
+            break;
         }
         HPT_TRY(st);
     }

@@ -199,7 +199,8 @@ static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hp
     if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE) return hpt__line_fail(l, "'of' wants an evaluation, '%.60s' is [%s]", text, hpt__kinds[kind].word);
     HPT_TRY(expand_section(r, target, l));
     HPT_TRY(hpt__ref_check(r, l, text));
-    if (!hpt__section_varies(r, target, over)) return hpt__no_variable(r, hpt__section_line(&r->sections[b->section], "over"), target, over);
+    const hpt__line *named = hpt__section_line(&r->sections[b->section], "over");
+    if (!hpt__section_varies(r, target, over)) return hpt__no_variable(r, named ? named : l, target, over);
     int first = r->sections[target].first, end = first + r->sections[target].count;
     for (int i = first; i < end; i++) {
         const hpt__section *t = &r->sections[target];
