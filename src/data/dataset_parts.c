@@ -31,7 +31,6 @@ uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {
 
 /* A file that is gone is an error, or with bad_image=skip (*gone) one of the unreadable. */
 static hpt_status look(const hpt__source *s, uint64_t k, struct stat *st, int *gone) {
-    HPT_TRY(hpt__span_tick(0));
     *gone = stat(s->path[k], st) != 0;
     return *gone && !s->skip_bad ? hpt__fail(HPT_ERR_IO, "%.800s: no such file", s->path[k]) : HPT_OK;
 }
@@ -42,7 +41,10 @@ hpt_status hpt__dataset_content(const hpt_dataset *ds, uint64_t *hash) {
     uint64_t h = XXH3_64bits_withSeed(readers, sizeof readers, hpt__dataset_fingerprint(ds));
     struct stat st;
     int gone;
+    __attribute__((cleanup(hpt__span_end))) hpt__span span;
+    hpt__span_begin(&ds->ctx->watch, &span, HPT_PHASE_STATS, 0, ds->count, "sizes and times of the files");
     for (uint64_t i = 0; s->path && i < ds->count; i++) {
+        HPT_TRY(hpt__span_at(&span, i));
         HPT_TRY(look(s, ds->index[i], &st, &gone));
         int64_t about[3] = {-1, 0, 0};
         if (!gone) about[0] = (int64_t)st.st_size, about[1] = (int64_t)st.st_mtim.tv_sec, about[2] = (int64_t)st.st_mtim.tv_nsec;
@@ -62,6 +64,7 @@ hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
         struct stat st;
         int gone;
         if (!s->path) continue;
+        HPT_TRY(hpt__span_tick(0));
         HPT_TRY(look(s, k, &st, &gone));
         int64_t about[2] = {gone ? -1 : (int64_t)st.st_size, gone ? 0 : (int64_t)st.st_mtime};
         h = XXH3_64bits_withSeed(about, sizeof about, h);
@@ -89,6 +92,7 @@ static hpt_status keys_of(const hpt_dataset *ds, key **out) {
     if (s->title && !stat(s->title, &st)) title = XXH3_64bits_withSeed(&st.st_ino, sizeof st.st_ino, (uint64_t)st.st_dev) | 1;
     for (uint64_t i = 0; i < ds->count; i++) {
         uint64_t at = ds->index[i];
+        HPT_TRY(hpt__span_tick(0));
         k[i].at = i;
         if (s->path) {
             int gone;
@@ -99,7 +103,6 @@ static hpt_status keys_of(const hpt_dataset *ds, key **out) {
             k[i].a = title;
             k[i].b = at;
         } else {
-            HPT_TRY(hpt__span_tick(0));
             size_t bytes = (size_t)s->w * (size_t)s->h * (size_t)s->channels;
             k[i].a = XXH3_64bits(s->pixels + at * bytes, bytes);
             k[i].b = XXH3_64bits_withSeed(s->pixels + at * bytes, bytes, 1);

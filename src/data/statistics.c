@@ -172,7 +172,6 @@ static hpt_status take_stats(hpt_dataset *ds) {
         return HPT_OK;
     }
     if (*s->stats_file) {
-        HPT__SPAN(&ds->ctx->watch, HPT_PHASE_STATS, "statistics of the images");
         HPT_TRY(hpt__dataset_content(ds, &hash));
         snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
         known = load(ds, key);
