@@ -24,7 +24,9 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 Q := $(if $(filter 1,$(V)),,@)
-say = $(if $(filter 1,$(V)),,@printf '  %-5s %s\n' $(1) $(2))
+# make -s says nothing of what it compiles
+SILENT := $(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
+say = $(if $(filter 1,$(V))$(SILENT),,@printf '  %-5s %s\n' $(1) $(2))
 
 # ---- version: from hpt.h, once ----
 ver      = $(shell sed -n 's/^\#define HPT_VERSION_$(1) //p' include/hpt.h)
@@ -59,13 +61,13 @@ TEST_PACKAGES := python3 g++ binutils openmpi-bin libopenmpi-dev
 
 # ---- flags ----
 comma    := ,
-WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi
+WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi $(if $(filter 1,$(WERROR)),-Werror)
 OPT      := $(if $(filter 1,$(DEBUG)),-O0,-O2)
 SAN      := $(if $(filter 1,$(ASAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
             $(if $(filter 1,$(TSAN)),-fsanitize=thread)
 DEPS     := $(if $(TIFF),libtiff-4) $(if $(WEBP),libwebp) $(if $(PNG),libpng) $(if $(JPEG),libjpeg) jansson libxxhash zlib
 HAVE     := $(if $(JPEG),-DHPT_HAVE_JPEG) $(if $(PNG),-DHPT_HAVE_PNG) $(if $(TIFF),-DHPT_HAVE_TIFF) $(if $(WEBP),-DHPT_HAVE_WEBP)
-FLAGS    := -std=c11 $(OPT) -g $(WARN) $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
+FLAGS    := -std=c11 $(OPT) -g $(WARN) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off \
             -fno-semantic-interposition -pthread -Iinclude -Isrc -MMD -MP \
             $(HAVE) \
             $(shell $(PKG) --cflags $(DEPS) 2>/dev/null)
@@ -119,11 +121,13 @@ FOUND := $(call found,$(JPEG),libjpeg-turbo,JPEG files are read by stb_image$(co
          $(call found,$(CUDA),CUDA$(comma) cuDNN$(comma) NCCL,no cuda module  (CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME) say where to look)) \
          $(call found,$(CXX_HERE),C++ compiler,no C++ example  (apt-get install g++))
 # Goals that compile nothing of the library, or see to its packages themselves.
-FREE := help clean uninstall demo demo-paper check check-all check-asan coverage-cuda check-layers packages-% %-gpu need-cuda
+FREE := help clean uninstall demo demo-paper check check-all check-asan check-bare coverage-cuda check-layers packages-% %-gpu need-cuda
 ifeq ($(BASE_OK),)
 ifneq ($(filter-out $(FREE),$(or $(MAKECMDGOALS),all)),)
 $(info Packages are missing. As root:)
 $(info $(SPACE)  apt-get update && apt-get install --no-install-recommends $(PACKAGES))
+$(info Or with what `make check` and `make demo` need besides:)
+$(info $(SPACE)  apt-get update && apt-get install --no-install-recommends $(PACKAGES) $(TEST_PACKAGES) $(DEMO_PACKAGES))
 $(error nothing was built)
 endif
 endif
@@ -157,31 +161,37 @@ $(B)/src/data/transform.o: private OPT := -O3
 $(foreach i,$(ISAS),$(foreach f,norm infonce pool,$(eval $(B)/src/kernels/$(f)_cpu.$(i).o: private ALLFLAGS := $(FLAGS) -ffp-contract=fast $(CFLAGS))))
 $(B)/src/data/transform.o: private ALLFLAGS := $(FLAGS) -O3 $(CFLAGS)
 
-# products are linked again when the flags (so the object folder) changed
+# Products are linked again when the flags (so the object folder) changed. A product is written beside its place and renamed, so that whoever
+# runs or loads the one that is there (a test beside a build) never meets half a file.
+DONE = @mv -f $@.new $@
 $(L)/.flags: FORCE
 	@mkdir -p $(@D); echo $(HASH) | cmp -s - $@ || echo $(HASH) > $@
 FORCE:
 $(SO): $(OBJ) lib/libhpt.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDSHARED) -Wl,-soname,libhpt.so.$(MAJOR) -Wl,--version-script=lib/libhpt.map -o $@ $(OBJ) $(LIBS) $(LDFLAGS)
+	$(Q)$(CC) $(LDSHARED) -Wl,-soname,libhpt.so.$(MAJOR) -Wl,--version-script=lib/libhpt.map -o $@.new $(OBJ) $(LIBS) $(LDFLAGS)
+	$(DONE)
 	@ln -sf $(@F) $(L)/libhpt.so.$(MAJOR); ln -sf libhpt.so.$(MAJOR) $(L)/libhpt.so
 $(L)/libhpt.a: $(OBJ) $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,AR,$@)
-	@rm -f $@
-	$(Q)$(AR) rcs $@ $(OBJ)
+	@rm -f $@.new
+	$(Q)$(AR) rcs $@.new $(OBJ)
+	$(DONE)
 # libgomp by its file: clang has no path to it
 GOMP := $(shell gcc -print-file-name=libgomp.so 2>/dev/null)
 $(L)/hpt/libhpt-onednn.so: $(MODULE_OBJ) lib/libhpt-module.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@ $(MODULE_OBJ) -ldnnl $(GOMP) -lm $(LDFLAGS)
+	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@.new $(MODULE_OBJ) -ldnnl $(GOMP) -lm $(LDFLAGS)
+	$(DONE)
 
 $(L)/hpt/libhpt-mpi.so: $(B)/src/dist/mpi/comm_mpi.o $(B)/src/dist/watch.o lib/libhpt-module.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@ $(filter %.o,$^) $(shell $(PKG) --libs ompi-c 2>/dev/null) -pthread $(LDFLAGS)
+	$(Q)$(CC) $(LDSHARED) -Wl,--version-script=lib/libhpt-module.map -o $@.new $(filter %.o,$^) $(shell $(PKG) --libs ompi-c 2>/dev/null) -pthread $(LDFLAGS)
+	$(DONE)
 $(B)/src/dist/mpi/%.o: private ALLFLAGS := $(FLAGS) $(subst -I,-isystem ,$(shell $(PKG) --cflags-only-I ompi-c 2>/dev/null)) $(CFLAGS)
 
 # ---- the cuda module: nvcc for the kernels, the C compiler for the rest ----
@@ -207,35 +217,41 @@ $(B)/cuda/%.o: %.c
 $(L)/hpt/libhpt-cuda.so: $(CUDA_OBJ) lib/libhpt-module.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CXX) $(filter-out -Wl$(comma)-z$(comma)nodelete,$(LDSHARED)) -static-libstdc++ -static-libgcc -Wl,--version-script=lib/libhpt-module.map -o $@ $(CUDA_OBJ) $(CUDA_LIBS) -ldl -lrt -pthread -lm $(LDFLAGS)
+	$(Q)$(CXX) $(filter-out -Wl$(comma)-z$(comma)nodelete,$(LDSHARED)) -static-libstdc++ -static-libgcc -Wl,--version-script=lib/libhpt-module.map -o $@.new $(CUDA_OBJ) $(CUDA_LIBS) -ldl -lrt -pthread -lm $(LDFLAGS)
+	$(DONE)
 
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/hpt: $(wildcard examples/hpt/*.c examples/hpt/*.h) $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@ -L$(L) -lhpt $(RPATH) -ljansson -lm -pthread
+	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@.new -L$(L) -lhpt $(RPATH) -ljansson -lm -pthread
+	$(DONE)
 $(BIN)/demo: $(wildcard examples/demo/*.c examples/demo/*.h) $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@ -L$(L) -lhpt $(RPATH) -lpng -ljansson -lm
+	$(Q)$(CC) -std=c11 $(OPT) -g $(WARN) $(SAN) -Iinclude $(filter %.c,$^) -o $@.new -L$(L) -lhpt $(RPATH) -lpng -ljansson -lm
+	$(DONE)
 $(BIN)/07_mpi_gpus: examples/07_mpi_gpus.c $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -std=c99 $(OPT) -g $(WARN) $(SAN) -Iinclude $(subst -I,-isystem ,$(shell $(PKG) --cflags-only-I ompi-c 2>/dev/null)) $< -o $@ -L$(L) -lhpt $(RPATH) $(shell $(PKG) --libs ompi-c 2>/dev/null)
+	$(Q)$(CC) -std=c99 $(OPT) -g $(WARN) $(SAN) -Iinclude $(subst -I,-isystem ,$(shell $(PKG) --cflags-only-I ompi-c 2>/dev/null)) $< -o $@.new -L$(L) -lhpt $(RPATH) $(shell $(PKG) --libs ompi-c 2>/dev/null)
+	$(DONE)
 $(BIN)/%: examples/%.c $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -std=c99 $(OPT) -g $(WARN) $(SAN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH)
+	$(Q)$(CC) -std=c99 $(OPT) -g $(WARN) $(SAN) -Iinclude $< -o $@.new -L$(L) -lhpt $(RPATH)
+	$(DONE)
 $(BIN)/%: examples/%.cpp $(SO) include/hpt.h
 	@mkdir -p $(@D)
 	$(call say,CXX,$@)
-	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(SAN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH)
+	$(Q)$(CXX) -std=c++17 $(OPT) -g -Wall -Wextra -Wpedantic $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -Iinclude $< -o $@.new -L$(L) -lhpt $(RPATH)
+	$(DONE)
 
 # ---- the cuda backend on the host: the same .cu and .c files against stand-ins for CUDA, cuDNN, cuBLASLt and NCCL (tests/emu) ----
-EMU      := $(if $(CUDA_HEADERS),$(B)/emu/libhpt-cuda.so)
+EMU      := $(if $(and $(CUDA_HEADERS),$(CXX_HERE)),$(B)/emu/libhpt-cuda.so)
 EMU_OBJ  := $(CUDA_KERNELS:%.cu=$(B)/emu/%.o) $(CUDA_SRC:%.c=$(B)/emu/%.o) $(B)/src/dist/watch.o $(patsubst %.cpp,$(B)/emu/%.o,$(wildcard tests/emu/*.cpp))
 EMU_REF  := $(addprefix $(B)/src/kernels/,conv_ref.f32.o gemm_ref.f32.o)
-EMU_CXX  := -std=c++17 -g $(SAN) -O2 -Wall -Wextra -Wno-unknown-pragmas -Wno-dangling-pointer -ffp-contract=off -fPIC -pthread -Iinclude -Isrc -Itests/emu -MMD -MP $(CUDA_INC) $(COVER)
+EMU_CXX  := -std=c++17 -g $(SAN) -O2 -Wall -Wextra -Wno-unknown-pragmas -Wno-unknown-warning-option -Wno-dangling-pointer -ffp-contract=off -fPIC -pthread -Iinclude -Isrc -Itests/emu -MMD -MP $(CUDA_INC) $(COVER)
 $(B)/emu/%.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,EMU,$<)
@@ -253,7 +269,7 @@ $(B)/emu/libhpt-cuda.so: $(EMU_OBJ) $(EMU_REF)
 	$(Q)$(CXX) -shared $(SAN) $(COVER) -o $@ $^ -pthread -lm
 
 # ---- tests ----
-TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(CUDA_HEADERS),$(wildcard tests/gpu/*.c tests/emu/*.c))
+TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(EMU),$(wildcard tests/gpu/*.c tests/emu/*.c))
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
 $(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Itests/gpu -Itests/emu $(CUDA_INC) $(if $(EMU),-DHPT_TEST_EMU='"$(B)/emu"') -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
 $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
@@ -263,14 +279,15 @@ $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
 $(BIN)/cudnn-plans: tests/cudnn/plans.c src/backend/cuda/conv.c src/backend/cuda/device.h src/backend/backend.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(ALLFLAGS) $(CUDA_INC) $(filter %.c,$^) -o $@ $(CUDA_LIBS) -ldl -lrt -pthread -lm
+	$(Q)$(CC) $(ALLFLAGS) $(CUDA_INC) $(filter %.c,$^) -o $@.new $(CUDA_LIBS) -ldl -lrt -pthread -lm
+	$(DONE)
 CHECK_BUILD = lib $(if $(CUDA),$(if $(OUT),,$(BIN)/cudnn-plans)) $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
-check: packages-test    ## build and run all tests (under 15 minutes on 2 cores)
+check: packages-test    ## build and run all tests (under 15 minutes on 2 cores); TESTS="folders names" those whose names hold one of these
 	$(Q)$(MAKE) --no-print-directory run-check
 # Tests run two at a time where there are two processors: JOBS=1 for one
 JOBS     ?= $(if $(filter 1,$(shell nproc 2>/dev/null || echo 1)),1,2)
 run-check: $(CHECK_BUILD)
-	$(Q)$(B)/check -j $(JOBS)
+	$(Q)$(B)/check -j $(JOBS) $(TESTS)
 check-all:              ## the same, then again under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) --no-print-directory check
 	$(Q)$(MAKE) --no-print-directory check-asan
@@ -281,14 +298,21 @@ coverage-cuda:          ## lines of src/backend/cuda that the tests without a GP
 measure-coverage: $(CHECK_BUILD)
 	$(Q)find $(B)/emu -name '*.gcda' -delete; $(B)/check -j $(JOBS) cuda
 	$(Q)tools/coverage-cuda $(B)
+check-bare:             ## README's lines on a bare Debian 12, as root and as an ordinary user (needs root, debootstrap, Debian's mirror)
+	$(Q)tools/check-bare
 check-layers:           ## no include points upward
 	$(Q)tools/check-layers
 ABIDW := --no-corpus-path --no-comp-dir-path --drop-private-types --headers-dir include --no-show-locs --no-parameter-names --exported-interfaces-only
-check-abi: lib          ## exported symbols against lib/libhpt.symbols, and the recorded ABI if abidiff is here
+ABI   := tests/abi/hpt-$(MAJOR).$(MINOR).abi
+check-abi: lib          ## exported symbols against lib/libhpt.symbols, and types against the recorded ABI if abidiff is here
 	$(Q)nm -D --defined-only $(SO) | awk '$$2 != "A" {print $$3}' | sed 's/@.*//' | sort | diff - <(cut -d' ' -f1 lib/libhpt.symbols | sort)
-	$(Q)if command -v abidw >/dev/null; then abidw $(ABIDW) $(SO) > $(B)/now.abi; \
-	  if [ -f tests/abi/hpt-$(MAJOR).$(MINOR).abi ]; then abidiff --no-added-syms tests/abi/hpt-$(MAJOR).$(MINOR).abi $(B)/now.abi || [ $$(( $$? & 8 )) -eq 0 ]; fi; \
+	$(Q)if command -v abidw >/dev/null; then abidw $(ABIDW) $(SO) > $(B)/now.abi; abidiff --no-added-syms $(ABI) $(B)/now.abi > $(B)/now.diff; rc=$$?; \
+	  if [ $$((rc & 11)) != 0 ] || grep -qE 'offset changed|deletion|enumerator.* (change|from value)|subrange' $(B)/now.diff; then \
+	    cat $(B)/now.diff; echo "not compatible with $(ABI)"; exit 1; fi; echo "compatible with $(ABI): what is new is appended"; \
 	  else echo "abidiff is not here (apt-get install abigail-tools): symbols compared, types not"; fi
+record-abi: lib         ## the ABI of now becomes the recorded one: at a release, or when something was appended that must stay where it is
+	$(Q)$(MAKE) --no-print-directory check-abi
+	$(Q)abidw $(ABIDW) $(SO) > $(ABI)
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
 GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
             src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,arch.c graph.c plan.c model.c schedule.c) src/ssl/moco.c
@@ -317,7 +341,8 @@ bench: lib $(BIN)/bench-step $(BIN)/bench-images   ## step and image benchmarks;
 $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -std=c11 -O2 -g $(WARN) -Iinclude $< -o $@ -L$(L) -lhpt $(RPATH) -lm
+	$(Q)$(CC) -std=c11 -O2 -g $(WARN) -Iinclude $< -o $@.new -L$(L) -lhpt $(RPATH) -lm
+	$(DONE)
 
 # ---- fuzzing: the whole library under libFuzzer, once; a target is a name of that program. New inputs stay in build/fuzz ----
 FUZZ_SECONDS ?= $(if $(FUZZ_RUNS),0,60)
@@ -346,7 +371,7 @@ fuzz: build/fuzz/hpt    ## libFuzzer on every parser (needs clang): FUZZ_SECONDS
 # ---- demo ----
 demo: packages-demo     ## hierarchical pretraining on real images, about 9 minutes on 2 cores; report in demo/out/report.html
 	$(Q)$(MAKE) --no-print-directory $(BIN)/demo $(BIN)/hpt lib
-	$(Q)$(BIN)/demo
+	$(Q)$(BIN)/demo $(DEMO_ARGS)
 	@echo "Your own images next, starting from weights of your choice (small images: --stem small --image_size 32):"
 	@echo "  bin/hpt pretrain --data FOLDER --init base.pth --out run --batch_size 64 --steps 200"
 
@@ -377,13 +402,15 @@ BELOW     = $(shell realpath -m --relative-to=$(PREFIX) $(1))
 FILL      = sed -e 's|@UP@|$(call UP_FROM,$(1))|' -e 's|@LIBDIR@|$(call BELOW,$(LIBDIR))|' -e 's|@INCLUDEDIR@|$(call BELOW,$(INCLUDEDIR))|' \
             -e 's|@VERSION@|$(VERSION)|' -e 's|@MAJOR@|$(MAJOR)|' -e 's|@MINOR@|$(MINOR)|' -e 's|@PRIVATE@|$(STATIC_LIBS)|'
 install: lib $(BIN)/hpt ## DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR, DOCDIR
+	$(Q)$(MAKE) --no-print-directory install-built
+install-built:          ## what lies in lib/ and bin/ as it is, whatever flags it was built with: builds nothing
 	$(Q)install -d $(addprefix $(DESTDIR),$(LIBDIR)/hpt $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/hpt $(INCLUDEDIR) $(BINDIR) $(DOCDIR)/examples/recipes)
 	$(Q)install -m 644 include/hpt.h $(DESTDIR)$(INCLUDEDIR)/
 	$(Q)install -m 755 $(SO) $(DESTDIR)$(LIBDIR)/
 	$(Q)ln -sf $(notdir $(SO)) $(DESTDIR)$(LIBDIR)/libhpt.so.$(MAJOR)
 	$(Q)ln -sf libhpt.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libhpt.so
 	$(Q)install -m 644 $(L)/libhpt.a $(DESTDIR)$(LIBDIR)/
-	$(Q)$(if $(MODULE)$(CUDA_SO),install -m 755 $(MODULE) $(CUDA_SO) $(DESTDIR)$(LIBDIR)/hpt/)
+	$(Q)for m in $(wildcard $(MODULE) $(CUDA_SO)); do install -m 755 $$m $(DESTDIR)$(LIBDIR)/hpt/ || exit 1; done
 	$(Q)install -m 755 $(BIN)/hpt $(DESTDIR)$(BINDIR)/
 	$(Q)install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(DOCDIR)/
 	$(Q)install -m 644 $(wildcard examples/0*) $(DESTDIR)$(DOCDIR)/examples/
@@ -401,6 +428,6 @@ help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), libtiff $(if $(TIFF),yes,no), libwebp $(if $(WEBP),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
-.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test install uninstall clean help
+.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
 
 -include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)

@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 int main(int argc, char **argv) {
-    hpt_config *cfg; hpt_context *ctx; hpt_dataset *data; hpt_model *model; hpt_session *run; hpt_status st;
+    hpt_config *cfg = NULL; hpt_context *ctx = NULL; hpt_dataset *data = NULL; hpt_model *model = NULL; hpt_session *run = NULL;
+    hpt_status st;
     char id[300] = "";
     int rank, ranks;
     MPI_Init(&argc, &argv);

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define ONEDNN (!access(HPT_TEST_MODULES "/libhpt-onednn.so", R_OK))
+
 TEST(header_compiles_alone) {
     const char *const modes[] = {"gcc -xc -std=c99", "gcc -xc -std=c11", "gcc -xc -std=c17", "g++ -xc++ -std=c++98", "g++ -xc++ -std=c++11", "g++ -xc++ -std=c++17", "g++ -xc++ -std=c++20"};
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
@@ -25,6 +27,7 @@ TEST(exports_are_the_header) {
     CHECK(!strcmp(exported, output));
     RUN("cut -d' ' -f1 lib/libhpt.symbols | sort");
     CHECK(!strcmp(exported, output));
+    if (!ONEDNN) SKIP("no oneDNN in this build: the symbols of its module are not looked at");
     /* the backend, and what oneDNN calls of OpenMP (src/backend/onednn/team.h) */
     RUN("nm -D --defined-only %s/hpt/libhpt-onednn.so | awk '$2 != \"A\" {print $3}' | LC_ALL=C sort", HPT_TEST_LIB);
     CHECK(!strcmp(output, "GOMP_barrier\nGOMP_parallel\nhpt_backend_onednn\nomp_get_max_threads\nomp_get_num_threads\nomp_get_thread_num\nomp_in_parallel\n"));
@@ -32,13 +35,15 @@ TEST(exports_are_the_header) {
 TEST(imports_nothing_that_stops_or_prints) {
     if (strstr(HPT_TEST_LIB, "build")) SKIP("a sanitized build imports its run time");
     static const char *const forbidden[] = {"exit", "_exit", "abort", "raise", "__assert_fail", "printf", "puts", "fprintf", "vfprintf", "stdout", "stderr", "perror", "signal", "sigaction", "setenv",
-                                            "getenv", "setlocale", "srand", "rand", "system", "fork", "chdir", "umask", "atexit", "__printf_chk", "__fprintf_chk", "fwrite", "putchar", "execve"};
+                                            "setlocale", "srand", "rand", "system", "fork", "chdir", "umask", "atexit", "__printf_chk", "__fprintf_chk", "fwrite", "putchar", "execve"};
     if (sh("command -v nm")) SKIP("no nm (package binutils)");
     RUN("nm -D -u %s/libhpt.so | awk '{print $2}' | sed 's/@.*//'", HPT_TEST_LIB);
     char *save = NULL;
     for (char *p = strtok_r(output, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
         for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
             if (!strcmp(p, forbidden[i])) FAIL("libhpt.so imports %s", p);
+    RUN("grep -rl getenv src --include='*.c' --include='*.h' --exclude-dir=mpi --exclude-dir=onednn --exclude-dir=cuda");     /* HOME, as the header says */
+    CHECK(!strcmp(output, "src/data/list.c\n"));
 }
 TEST(elf_is_clean) {
     if (strstr(HPT_TEST_LIB, "build")) SKIP("sanitized build");
@@ -59,7 +64,7 @@ TEST(every_function_links) {        /* a program that takes the address of each 
     for (char *p = strtok_r(output, "\n", &save); p; p = strtok_r(NULL, "\n", &save)) fprintf(f, "(fn)%s, ", p);
     fprintf(f, "0}; return f[0] == 0; }\n");
     fclose(f);
-    RUN("gcc -Iinclude %s/all.c -o %s/all -L%s -lhpt -Wl,-rpath,$PWD/%s %s && %s/all", dir, dir, HPT_TEST_LIB, HPT_TEST_LIB, strstr(HPT_TEST_LIB, "build") ? "-fsanitize=address,undefined" : "", dir);
+    RUN("gcc -Iinclude %s/all.c -o %s/all -L%s -lhpt -Wl,-rpath,\"$PWD/%s\" %s && %s/all", dir, dir, HPT_TEST_LIB, HPT_TEST_LIB, strstr(HPT_TEST_LIB, "build") ? "-fsanitize=address,undefined" : "", dir);
 }
 TEST(snippets_are_the_example) {    /* header and README show examples/03_pretrain.c, which the build compiles */
     char *code = read_text("examples/03_pretrain.c"), *header = read_text("include/hpt.h"), *readme = read_text("README.md"), *save = NULL;
@@ -75,7 +80,7 @@ TEST(options_page_is_current) {
     char *page = read_text("docs/options.md");
     if (strcmp(page, output)) FAIL("docs/options.md is old: run bin/hpt options --markdown > docs/options.md");
 }
-TEST(examples_run) {
+TEST_LIMIT(examples_run, 240) {
     RUN("%s/01_version", HPT_TEST_BIN);
     CHECK(strstr(output, "libhpt 0."));
     RUN("%s/02_features tests/fixtures/files", HPT_TEST_BIN);
@@ -156,22 +161,24 @@ TEST_LIMIT(ctrl_c_saves_and_resume_equals_an_undisturbed_run, 240) {
     const char *b = HPT_TEST_BIN;
     RUN("%s/hpt pretrain --data %s --out %s/whole " NET " --steps 60 --threads 1", b, set_, dir);
     int stopped = sh("timeout -s INT --preserve-status 1.2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1", b, set_, dir);
-    for (int i = 0; i < 30 && stopped == 130; i++) stopped = sh("timeout -s INT --preserve-status 2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1 --resume", b, set_, dir);
+    for (int i = 0; i < 8 && stopped == 130; i++) stopped = sh("timeout -s INT --preserve-status 2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1 --resume", b, set_, dir);
+    if (stopped == 130) stopped = sh("%s/hpt pretrain --out %s/cut --resume", b, dir);      /* a slow machine: eight times is enough */
     if (stopped) FAIL("exit status %d: %s", stopped, output);
     RUN("cmp %s/whole/checkpoints/last.pth.tar %s/cut/checkpoints/last.pth.tar && cmp %s/whole/exported/backbone.pth %s/cut/exported/backbone.pth", dir, dir, dir, dir);
 }
 TEST(installs_and_is_found_by_pkg_config) {
     if (strstr(HPT_TEST_LIB, "build")) SKIP("sanitized build");
     char *dir = temp_dir();
-    RUN("make -s install DESTDIR=%s PREFIX=/usr", dir);
+    RUN("make -s install-built DESTDIR=%s PREFIX=/usr", dir);
     RUN("find %s -type f -o -type l | sed 's|%s||' | sort", dir, dir);
-    CHECK(strstr(output, "/usr/include/hpt.h") && strstr(output, "/usr/lib/libhpt.so.0") && strstr(output, "/usr/lib/hpt/libhpt-onednn.so") && strstr(output, "/usr/lib/pkgconfig/hpt.pc") &&
-          strstr(output, "/usr/bin/hpt"));
+    CHECK(strstr(output, "/usr/include/hpt.h") && strstr(output, "/usr/lib/libhpt.so.0") && strstr(output, "/usr/lib/pkgconfig/hpt.pc") && strstr(output, "/usr/bin/hpt"));
+    CHECK(!strstr(output, "/usr/lib/hpt/libhpt-onednn.so") == !ONEDNN);
+    const char *backend = ONEDNN ? "backend onednn" : "backend reference";
     /* the tree is moved: pkg-config and CMake find it all the same, also for static programs */
     RUN("mv %s/usr %s/moved", dir, dir);
     RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc examples/01_version.c $(pkg-config --cflags --libs hpt) -o %s/v && "
         "LD_LIBRARY_PATH=%s/moved/lib %s/v", dir, dir, dir, dir);
-    CHECK(strstr(output, "backend onednn"));
+    CHECK(strstr(output, backend));
     RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/01_version.c $(pkg-config --static --cflags --libs hpt) -o %s/s && %s/s", dir, dir, dir);
     CHECK(strstr(output, "backend reference"));
     CHECK(strstr(read_text("pkgconfig/hptConfig.cmake.in"), "hpt::hpt"));
@@ -179,7 +186,7 @@ TEST(installs_and_is_found_by_pkg_config) {
     RUN("mkdir %s/c && cp examples/01_version.c %s/c && printf 'cmake_minimum_required(VERSION 3.13)\\nproject(v C)\\nfind_package(hpt 0.1 REQUIRED)\\n"
         "add_executable(v 01_version.c)\\ntarget_link_libraries(v hpt::hpt)\\n' > %s/c/CMakeLists.txt && cmake -S %s/c -B %s/c/b -DCMAKE_PREFIX_PATH=%s/moved && "
         "cmake --build %s/c/b && %s/c/b/v", dir, dir, dir, dir, dir, dir, dir, dir);
-    CHECK(strstr(output, "backend onednn"));
+    CHECK(strstr(output, backend));
     RUN("make -s uninstall DESTDIR=%s PREFIX=/moved && find %s/moved ! -type d", dir, dir);
     CHECK(!*output);
 }
