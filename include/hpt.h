@@ -30,7 +30,7 @@
  *   Structs    Set struct_size = sizeof(the struct) before the call; the library fills at most that many bytes.
  *   Images     8-bit: (H,W,3) rows from the top, RGB. Float: (N,3,H,W) contiguous, already normalised.
  *   Options    Text keys on an hpt_config, all from one table: hpt_config_describe(), `hpt options`, docs/options.md.
- *   Silence    The library prints nothing, reads no environment but HOME (~/ in lists), installs no handler, never exits or aborts.
+ *   Silence    The library prints nothing, reads no environment, installs no handler, never exits or aborts.
  *
  * A complete program (examples/03_pretrain.c): continue pretraining base.pth on a folder of images, 1000 steps.
  *

@@ -167,8 +167,7 @@ static int is_file(const char *path) {
     return !stat(path, &s) && S_ISREG(s.st_mode);
 }
 static char *whole_path(const list *l, const char *name) {
-    const char *home = name[0] == '~' && name[1] == '/' ? getenv("HOME") : NULL;
-    return *name == '/' ? hpt__strdup(name) : home ? hpt__path_join(home, name + 2) : hpt__path_join(l->root, name);
+    return *name == '/' ? hpt__strdup(name) : hpt__path_join(l->root, name);
 }
 /* Where the path of a line ends whose name has no extension: before a tab; the longest part before a blank or comma that is a file; the first. */
 static hpt_status plain_end(const list *l, char *s, size_t *end) {
@@ -240,8 +239,9 @@ static hpt_status take(list *l, const char *name, int64_t value, char *word) {
             l->slashes = 1;
         } else {
             struct stat s;
+            const char *tilde = strncmp(name, "~/", 2) ? "" : " ('~' is not expanded here: write the folder out)";
             const char *what = stat(path, &s) ? "no such file" : "not a regular file";
-            hpt_status st = hpt__fail(HPT_ERR_IO, "%.300s, line %u: %.400s: %s%s", l->path, l->line, path, what,
+            hpt_status st = hpt__fail(HPT_ERR_IO, "%.300s, line %u: %.400s: %s%s%s", l->path, l->line, path, what, tilde,
                                       !c->n && !image_end(name) ? " (if this is a heading, call its columns path and label)" : image_end(name) ? "" : how);
             hpt__free(other);
             hpt__free(path);
