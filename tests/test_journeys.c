@@ -3,7 +3,6 @@
  * on again, and what is said when something is wrong. */
 #define _GNU_SOURCE
 #include "shell.h"
-#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -60,6 +59,34 @@ TEST(the_trained_classifier_can_be_had) {
         hpt_config_destroy(c);
     }
     hpt_context_destroy(ctx);
+}
+
+/* No more threads than processors, whatever is asked, and it is said; facts are those of results. */
+static void hear(void *user, int32_t level, const char *text) {
+    (void)level;
+    if (strstr(text, "threads=1000: this process may use")) ++*(int *)user;
+}
+TEST(threads_stay_below_the_processors) {
+    char text[300], nproc[100];
+    int told = 0;
+    double n = 0;
+    hpt_config *c = config("threads=1000 backend=reference precision=fp64");
+    hpt_context *ctx;
+    hpt_result *r;
+    OK(hpt_context_create(c, &ctx));
+    for (int i = 0; i < 2; i++) OK(hpt_context_set_log(ctx, hear, &told));
+    OK(hpt_context_facts(ctx, c, &r));
+    OK(hpt_result_number(r, "threads", &n));
+    OK(hpt_result_json(r, text, sizeof text, NULL));
+    RUN("env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc");
+    snprintf(nproc, sizeof nproc, "%.90s", output);
+    CHECK(told == (atoi(nproc) < 1000) && n <= atoi(nproc));
+    CHECK(strstr(text, "\"precision\": \"fp64\"") && strstr(text, "\"backend\": \"reference\""));
+    hpt_result_destroy(r);
+    OK(hpt_config_set(c, "precision", "tf32"));
+    FAILS(HPT_ERR_UNSUPPORTED, "precision=tf32", hpt_context_facts(ctx, c, &r));
+    hpt_context_destroy(ctx);
+    hpt_config_destroy(c);
 }
 
 /* ---- the commands ---- */

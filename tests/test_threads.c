@@ -129,6 +129,12 @@ TEST(callbacks_call_the_library) {
     OK(hpt_session_run(w.s, calls_back, &w));
     CHECK(w.calls == 3);
     CHECK(hpt_session_step(w.s, NULL) == HPT_END);      /* and no run is under way any more */
+    hpt_session_destroy(w.s);
+    hpt_session_destroy(w.other);
+    hpt_model_destroy(w.m);
+    hpt_dataset_destroy(w.ds);
+    hpt_config_destroy(w.c);
+    hpt_context_destroy(ctx);
 }
 
 static _Atomic int begun;
