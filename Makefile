@@ -302,6 +302,8 @@ check-bare:             ## README's lines on a bare Debian 12, as root and as an
 	$(Q)tools/check-bare
 check-layers:           ## no include points upward
 	$(Q)tools/check-layers
+check-docs: $(BIN)/hpt   ## documents name files, targets, commands and options that exist
+	$(Q)tools/check-docs $(BIN)/hpt
 ABIDW := --no-corpus-path --no-comp-dir-path --drop-private-types --headers-dir include --no-show-locs --no-parameter-names --exported-interfaces-only
 ABI   := tests/abi/hpt-$(MAJOR).$(MINOR).abi
 check-abi: lib          ## exported symbols against lib/libhpt.symbols, and types against the recorded ABI if abidiff is here
@@ -413,7 +415,7 @@ install-built:          ## what lies in lib/ and bin/ as it is, whatever flags i
 	$(Q)for m in $(wildcard $(MODULE) $(CUDA_SO)); do install -m 755 $$m $(DESTDIR)$(LIBDIR)/hpt/ || exit 1; done
 	$(Q)install -m 755 $(BIN)/hpt $(DESTDIR)$(BINDIR)/
 	$(Q)install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(DOCDIR)/
-	$(Q)install -m 644 $(wildcard examples/0*) $(DESTDIR)$(DOCDIR)/examples/
+	$(Q)install -m 644 $(wildcard examples/0*) examples/README.md $(DESTDIR)$(DOCDIR)/examples/
 	$(Q)install -m 644 examples/recipes/* $(DESTDIR)$(DOCDIR)/examples/recipes/
 	$(Q)$(call FILL,pkgconfig) pkgconfig/hpt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc
 	$(Q)for f in hptConfig hptConfigVersion; do $(call FILL,cmake/hpt) pkgconfig/$$f.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/hpt/$$f.cmake; done
@@ -428,6 +430,6 @@ help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), libtiff $(if $(TIFF),yes,no), libwebp $(if $(WEBP),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
-.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
+.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-docs check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
 
 -include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)
