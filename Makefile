@@ -76,7 +76,8 @@ HASH     := $(shell echo '$(CC) $(ALLFLAGS) $(COVER)' | cksum | cut -d' ' -f1)
 B        := build/$(HASH)
 LIBS     := $(shell $(PKG) --libs $(DEPS) 2>/dev/null) -lm -ldl -pthread
 # for programs that link libhpt.a: with what the libraries need in turn, in an order that a static linker accepts
-STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) -lm -ldl -pthread
+# (libtiff rests on Lerc, which is C++ and does not say so)
+STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) $(if $(TIFF),-lstdc++) -lm -ldl -pthread
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----

@@ -178,6 +178,8 @@ TEST(installs_and_is_found_by_pkg_config) {
     RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc examples/01_version.c $(pkg-config --cflags --libs hpt) -o %s/v && "
         "LD_LIBRARY_PATH=%s/moved/lib %s/v", dir, dir, dir, dir);
     CHECK(strstr(output, backend));
+    CHECK(sh("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/03_pretrain.c $(pkg-config --static --cflags --libs hpt) -o %s/p && %s/p", dir, dir, dir) == 1);
+    CHECK(strstr(output, "my-images: no such file"));         /* a program that takes the whole library, decoders too */
     RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/01_version.c $(pkg-config --static --cflags --libs hpt) -o %s/s && %s/s", dir, dir, dir);
     CHECK(strstr(output, "backend reference"));
     CHECK(strstr(read_text("pkgconfig/hptConfig.cmake.in"), "hpt::hpt"));
