@@ -470,7 +470,7 @@ HPT_API hpt_status hpt_model_refresh_bn(hpt_model *model, hpt_dataset *ds, const
  *              of everything, with "unreadable" {set: {count, names}} and "classes_only_in_train" {set: [names]} where there are some;
  *              arrays head_weight (classes, feature_dim), head_bias (classes): logits are weight times feature plus bias, for
  *              features as hpt_model_features() gives them (with probe_scale=unit for features scaled to length 1); with
- *              probe_keep=1 test_logits (test images, classes), NaN for unreadable images.
+ *              probe_keep=1 test_logits (test images, classes), NaN for unreadable images. There is no call that predicts yet.
  * HPT_ERR_DATA      no image of a set can be read, or one cannot with bad_image=error
  * HPT_ERR_ARGUMENT  a set without labels, a class that train does not have, a class without a training image (option empty_classes),
  *                   images that two of the sets share (option overlap): list and line are named, nothing was trained

@@ -190,6 +190,7 @@ TEST_LIMIT(own_photographs, 120) {
     j = json_loads(output, 0, NULL);
     CHECK(j && json_object_get(j, "splits"));
     json_decref(j);
+    free(set_);
 }
 
 /* What is wrong is said in one line, and the status says that something was. */
@@ -245,7 +246,7 @@ TEST_LIMIT(failures_are_one_line, 60) {
     }
     CHECK(!bad);
     RUN("test ! -e %s/run && test ! -e %s/x.csv && test ! -e %s/y.pth", dir, dir, dir); /* and nothing is left of it */
-    (void)set_;
+    free(set_);
 }
 
 /* ---- stopped at any instant ---- */
@@ -345,4 +346,5 @@ TEST_LIMIT(stopped_at_random_and_on_again, 240) {
         all_stops += stops;
     }
     CHECK(all_stops >= 5);
+    free(set_);
 }

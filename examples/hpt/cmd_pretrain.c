@@ -114,6 +114,7 @@ static int restore_run(cli *c, const json_t *args) {
             st = hpt_config_set(c->cfg, key, json_string_value(v));
         if (st) return fprintf(stderr, "hpt pretrain: args.json of the run: %s\n", hpt_last_error()), 1;
     }
+    static char *kept[OWN];         /* to the end of the program, as what was typed */
     const json_t *r = json_object_get(args, "run");
     for (int i = 0; i < OWN; i++) {
         char *was = kept_text(r, own[i]);
@@ -121,7 +122,7 @@ static int restore_run(cli *c, const json_t *args) {
         if (was && now && !strcmp(own[i], "init") && strcmp(was, now))
             return fprintf(stderr, "hpt pretrain: --init was %s in the run and is %s now\n", was, now), 1;
         if (was && !now)
-            cli_give(c, own[i], was);
+            cli_give(c, own[i], kept[i] = was);
         else
             free(was);
     }
