@@ -111,7 +111,7 @@ static const char recipe[] = "[recipe]\nname = numbers\nseeds = 0, 1\n[options]\
     "[pretrain a]\ndata = one\nsweep.lr = 0.03, 0.015\nsteps = 3\n[search s]\ninit = a[lr=0.03]\nsources = one, two\ntrain = train\nval = val\nsteps = 2\nsearch_rungs = 1\n"
     "[linear p]\nmodel = a\ntrain = train\nval = val\ntest = two\nprobe_keep = 1\n[similarity rv]\nof = a\nmetric = rv2\ndata = two\ngroup = lr\n[choose q]\nof = p\nover = lr\n"
     "[table one-table]\nstages = p\ncolumns = lr\n[plot l]\nkind = lines\nstages = p\nx = lr\n[plot b]\nkind = bars\nstages = p\nx = lr\n[plot h]\nkind = heat\nof = rv\n"
-    "[plot n]\nkind = closeness\nof = rv\nstages = p\nx = lr\n[finding f]\nclaim = above nothing\nleft = p\nright = 0.5\nmargin = 0.25\n[finding g]\nclaim = not there\nleft = p\nright = p\nvalue = nothing\n";
+    "[plot n]\nkind = closeness\nof = rv\nstages = p\nx = lr\n[finding f]\nclaim = above nothing\nleft = p\nright = 0.5\nmargin = 0.25\n[finding g]\nclaim = not there\nleft = p\nright = p\nvalue = val_auroc\n";
 
 TEST_LIMIT(report_without_the_hosts_locale, 240) {
     static const char *const names[] = {"report.html", "results.csv", "results.json"};
@@ -177,7 +177,9 @@ static int run(const char *fmt, ...) {
     output[fread(output, 1, sizeof output - 1, p)] = 0;
     return pclose(p);
 }
-#define SMALL_RUN "--arch resnet10 --width 16 --stem small --image_size 16 --precision fp32 --backend reference --threads 1 --overlap allow --probe_steps 6 --probe_eval_every 3 --ft_length 2 --ft_micro 8 --ft_batch 8 --ft_lr 0.01 --ft_eval_every 1 --init random"
+#define SMALL_RUN "--arch resnet10 --width 16 --stem small --image_size 16 --precision fp32 --backend reference --threads 1 --overlap allow --init random"
+#define PROBE_RUN "--probe_steps 6 --probe_eval_every 3 " SMALL_RUN
+#define TUNE_RUN "--ft_length 2 --ft_micro 8 --ft_batch 8 --ft_lr 0.01 --ft_eval_every 1 " SMALL_RUN
 static int wrong(const char *has, const char *lacks) { return !strstr(output, has) || (lacks && strstr(output, lacks)) || strstr(output, "nan") || strstr(output, " 0.00 %"); }
 
 TEST_LIMIT(commands_name_their_metric, 240) {
@@ -194,22 +196,22 @@ TEST_LIMIT(commands_name_their_metric, 240) {
     }
     const char *m = "multi.txt";
     /* one label */
-    CHECK(!run("%s linear --train %s/one --test %s/one " SMALL_RUN " 2>&1", hpt, dir, dir));
+    CHECK(!run("%s linear --train %s/one --test %s/one " PROBE_RUN " 2>&1", hpt, dir, dir));
     if (wrong("linear probe: top-1 ", "AUROC") || !strstr(output, " % on test, top-1 ")) FAIL("%s", output);
-    CHECK(!run("%s linear --train %s/one " SMALL_RUN " 2>&1", hpt, dir));
+    CHECK(!run("%s linear --train %s/one " PROBE_RUN " 2>&1", hpt, dir));
     if (wrong(" % on validation (lr ", "AUROC") || !strstr(output, "test: not scored")) FAIL("%s", output);
     CHECK(!run("%s knn --train %s/one --test %s/one " SMALL_RUN " 2>&1", hpt, dir, dir));
     if (wrong("nearest neighbours: top-1 ", "AUROC")) FAIL("%s", output);
     /* several */
-    CHECK(!run("%s linear --train %s/%s --test %s/%s " SMALL_RUN " 2>&1", hpt, dir, m, dir, m));
+    CHECK(!run("%s linear --train %s/%s --test %s/%s " PROBE_RUN " 2>&1", hpt, dir, m, dir, m));
     if (wrong("linear probe: AUROC ", "top-1") || !strstr(output, " % on test, AUROC ")) FAIL("%s", output);
-    CHECK(!run("%s linear --train %s/%s " SMALL_RUN " 2>&1", hpt, dir, m));
+    CHECK(!run("%s linear --train %s/%s " PROBE_RUN " 2>&1", hpt, dir, m));
     if (wrong("linear probe: AUROC ", "top-1") || !strstr(output, "test: not scored")) FAIL("%s", output);
     CHECK(!run("%s knn --train %s/%s --test %s/%s " SMALL_RUN " 2>&1", hpt, dir, m, dir, m));
     if (wrong("nearest neighbours: AUROC ", "top-1")) FAIL("%s", output);
-    CHECK(!run("%s finetune --train %s/%s --val %s/%s --test %s/%s " SMALL_RUN " 2>&1", hpt, dir, m, dir, m, dir, m));
+    CHECK(!run("%s finetune --train %s/%s --val %s/%s --test %s/%s " TUNE_RUN " 2>&1", hpt, dir, m, dir, m, dir, m));
     if (wrong("finetuned: AUROC ", "top-1")) FAIL("%s", output);
-    CHECK(!run("%s search --sources %s/one,%s/multi.txt --train %s/%s --val %s/%s --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --moco_dim 8 " SMALL_RUN " 2>/dev/null", hpt, dir, dir, dir, m, dir, m));
+    CHECK(!run("%s search --sources %s/one,%s/multi.txt --train %s/%s --val %s/%s --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --moco_dim 8 " PROBE_RUN " 2>/dev/null", hpt, dir, dir, dir, m, dir, m));
     if (wrong("AUROC ", "top-1") || !strstr(output, "/one: ") || !strstr(output, "/multi.txt: ")) FAIL("%s", output);
     /* a test set without any AUROC has no score; a validation set without one gives no choice */
     CHECK(!run("%s knn --train %s/%s --test %s/same.txt --empty_classes allow " SMALL_RUN " 2>&1", hpt, dir, m, dir));
@@ -219,9 +221,9 @@ TEST_LIMIT(commands_name_their_metric, 240) {
     CHECK(j && json_is_null(json_object_get(j, "knn_score")) && !json_object_get(j, "knn_top1") && !strcmp(json_string_value(json_object_get(j, "metric")), "auroc"));
     CHECK(!run("%s knn --train %s/%s --test %s/part.txt " SMALL_RUN " 2>&1", hpt, dir, m, dir));
     if (wrong("without 2 classes", NULL)) FAIL("%s", output);
-    CHECK(run("%s linear --train %s/%s --val %s/same.txt " SMALL_RUN " 2>&1", hpt, dir, m, dir));
+    CHECK(run("%s linear --train %s/%s --val %s/same.txt " PROBE_RUN " 2>&1", hpt, dir, m, dir));
     if (!strstr(output, "no AUROC to choose by")) FAIL("%s", output);
-    CHECK(run("%s finetune --train %s/%s --val %s/same.txt " SMALL_RUN " 2>&1", hpt, dir, m, dir));
+    CHECK(run("%s finetune --train %s/%s --val %s/same.txt " TUNE_RUN " 2>&1", hpt, dir, m, dir));
     if (!strstr(output, "no AUROC to choose by")) FAIL("%s", output);
     snprintf(path, sizeof path, "rm -rf %s", dir);
     CHECK(!system(path));
@@ -240,7 +242,7 @@ TEST_LIMIT(pretraining_says_what_it_rests_on, 120) {
     CHECK(!run("cat %s/a*/args.json", dir));
     j = json_object_get(json_loads(output, 0, NULL), "run");
     CHECK(j && !strcmp(json_string_value(json_object_get(j, "precision")), "fp32") && json_integer_value(json_object_get(j, "threads")) == 1 && json_array_size(json_object_get(j, "pixel_std")) == 3);
-    CHECK(!run("cat %s/a*/train.log", dir) && strstr(output, ", fp32\n"));
+    CHECK(!run("cat %s/a*/train.log", dir) && strstr(output, ", fp32"));
     snprintf(path, sizeof path, "rm -rf %s", dir);
     CHECK(!system(path));
 }

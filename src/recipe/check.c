@@ -143,6 +143,7 @@ static int has_input(const hpt_recipe *r, int section, const char *key) {
         if (hpt__instance_input(&r->instances[i], key, 0) >= 0) return 1;
     return 0;
 }
+static const char *rest(const char *words) { return *words ? words + 1 : words; }      /* without the first blank */
 /* Does a section give a number? l: the line that asks, or that names the section where the number is a default. */
 static hpt_status gives(const hpt_recipe *r, const hpt__line *l, int section, const char *value, int written) {
     const hpt__section *s = &r->sections[section];
@@ -158,7 +159,7 @@ static hpt_status gives(const hpt_recipe *r, const hpt__line *l, int section, co
         return hpt__line_fail(l, "[%s %s] has no '%s' set and gives no '%.40s'%s", hpt__kinds[s->kind].word, s->name,
                               lacks, value, say);
     return hpt__line_fail(l, "[%s %s] gives no number '%.40s'%s; it gives%s%s%sseconds", hpt__kinds[s->kind].word,
-                          s->name, value, say, n.all, val ? n.val + 1 : "", test ? n.test + 1 : "");
+                          s->name, value, say, n.all, val ? rest(n.val) : "", test ? rest(n.test) : "");
 }
 
 /* ---- values of the own keys of sections, read before anything is expanded ---- */
