@@ -220,8 +220,6 @@ TEST_LIMIT(failures_are_one_line, 60) {
         {"no labels", "linear --train D/plain --init random " NET},
         {"no labels", "knn --train D/set --test D/plain --init random " NET},
         {"'knn_k'", "knn --train D/set --test D/set --init random --knn_k many"},
-        {"'moco_k' does nothing here", "knn --train D/set --test D/set --init random --moco_k 5"},
-        {"'lr' does nothing here", "info D/noise.pth --lr 5"},
         {"given twice", "knn --train D/set --train D/plain --test D/set --init random"},
         {"monitor-train", "pretrain --data D/set --out D/run --monitor_every 5"},
         {"not a number from 1 to", "linear --train D/set --init random --per-class 4294967297"},
@@ -245,6 +243,8 @@ TEST_LIMIT(failures_are_one_line, 60) {
         bad++;
     }
     CHECK(!bad);
+    RUN("%s knn --train %s/set --test %s/set --overlap allow --init random --moco_k 5 " NET, bin, dir, dir);
+    CHECK(strstr(output, "note: option 'moco_k' does nothing in hpt knn; it is for: "));
     RUN("test ! -e %s/run && test ! -e %s/x.csv && test ! -e %s/y.pth", dir, dir, dir); /* and nothing is left of it */
     free(set_);
 }

@@ -236,17 +236,17 @@ static int same_key(const char *a, const char *b) {
         if (*a != *b && !((*a == '-' || *a == '_') && (*b == '-' || *b == '_'))) return 0;
     return *a == *b;
 }
-/* What the command would not look at is refused, and said whose it is. 0 if it is the command's. */
-static int foreign(const cli *c, const char *key) {
+/* An option that the command does not look at is said to do nothing, and whose it is: one set of options often serves several commands. */
+static void tell_foreign(const cli *c, const char *key) {
     const char *own[] = {"context", "dataset", "model", c->stage};
     hpt_option_info o = {.struct_size = sizeof o};
     int n = !c->stage ? 0 : !strcmp(c->stage, "context") || !strcmp(c->stage, "dataset") ? 2 : !strcmp(c->stage, "model") ? 3 : 4;
     for (int k = 0; k < n; k++)
         for (unsigned i = 0; hpt_config_describe(own[k], i, &o) == HPT_OK; i++)
-            if (!strcmp(o.key, key)) return 0;
+            if (!strcmp(o.key, key)) return;
     for (unsigned i = 0; hpt_config_describe(NULL, i, &o) == HPT_OK; i++)
         if (!strcmp(o.key, key)) break;
-    return fprintf(stderr, "hpt %s: option '%s' does nothing here; it is for: %s\n", c->command, key, o.stages), 1;
+    fprintf(stderr, "note: option '%s' does nothing in hpt %s; it is for: %s\n", key, c->command, o.stages);
 }
 int cli_parse(cli *c, int argc, char **argv) {
     if (hpt_config_create(NULL, &c->cfg)) return 1 + cli_fail(c->command, HPT_ERR_MEMORY);
@@ -294,7 +294,7 @@ int cli_parse(cli *c, int argc, char **argv) {
         for (char *p = key; *p; p++)
             if (*p == '-') *p = '_';
         hpt_status st = hpt_config_set(c->cfg, key, value);
-        if (!st && foreign(c, key)) return 3;
+        if (!st) tell_foreign(c, key);
         if (!st) continue;
         const char *near = NULL;
         for (cli_arg *k = c->args; k->name; k++) {
