@@ -146,7 +146,6 @@ TEST_LIMIT(what_recipes_name_exists, 120) {
          "'hppt' is neither a section nor a file (a file's path holds '.' or '/'); did you mean 'hpt'?"},
         {"[knn k]\nmodel = hpt (both)\ntrain = target\ntest = held\n", 2, "'hpt (both)' is neither"},
         {"[knn k]\nmodel = hpt\ntrain = targett\ntest = held\n", 3, "did you mean 'target'?"},
-        {"[knn k]\nmodel = hpt\ntrain = target\n", 1, "nothing to score"},
         {"[knn k]\nmodel = hpt\ntrain = target\ntest = held\nmodl = x\n", 5,
          "[knn] has no key 'modl'; did you mean 'model'?"},
         {"[knn k]\nmodel = hpt\ntrain = target\ntest = held\ncolour = <b>\n", 5,
@@ -207,6 +206,7 @@ TEST_LIMIT(what_recipes_name_exists, 120) {
  * written. */
 TEST_LIMIT(what_recipes_may_say, 120) {
     static const char *const good[] = {
+        "[knn k]\nmodel = hpt\ntrain = target\n[table t]\nstages = k\nvalue = val_score\n",
         "[finding f]\nclaim = x\nleft = probe[steps=1] - one\nright = -0.5\nexpect = equal\nmargin = 2 ; points\n",
         "[finding f]\nclaim = x\nleft = hpt[steps=2.0]\nright = plain\nvalue = loss\n",
         "[table t]\nstages = probe, one\ncolumns = steps\n[table u]\nstages = hpt, plain\nvalue = seconds\n[table "

@@ -148,7 +148,8 @@ static const char *rest(const char *words) { return *words ? words + 1 : words; 
 static hpt_status gives(const hpt_recipe *r, const hpt__line *l, int section, const char *value, int written) {
     const hpt__section *s = &r->sections[section];
     numbers n = numbers_of(s->kind);
-    int val = has_input(r, section, "val"), test = has_input(r, section, "test");
+    int test = has_input(r, section, "test");
+    int val = has_input(r, section, "val") || (s->kind == HPT__S_KNN && !test);     /* a fifth of train */
     if (hpt__word_in(" seed seconds images ", value) || hpt__word_in(n.all, value)) return HPT_OK;
     if ((val && hpt__word_in(n.val, value)) || (test && hpt__word_in(n.test, value))) return HPT_OK;
     const char *lacks = hpt__word_in(n.val, value)    ? "val"
@@ -421,12 +422,6 @@ hpt_status hpt__recipe_check_reports(const hpt_recipe *r) {
             break;
         case HPT__S_CHOOSE:
             st = check_choice(r, s);
-            break;
-        case HPT__S_KNN:
-            if (!has_input(r, i, "val") && !has_input(r, i, "test"))
-                st = hpt__line_fail(&(hpt__line){.line = s->line, .file = s->file},
-                                    "[knn %s] needs a line 'test = ...' or 'val = ...': it has nothing to score",
-                                    s->name);
             break;
         case HPT__S_FINDING:
             st = check_side(r, s, hpt__section_line(s, "left"));

@@ -341,6 +341,12 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     if (!st) st = data(r, in, "train", &train);
     if (!st) st = data(r, in, "val", &val);
     if (!st) st = data(r, in, "test", &test);
+    if (!st && kind == HPT__S_KNN && !val && !test) {      /* as a probe does: a fifth of train, every class left in the rest */
+        hpt_dataset *all = train;
+        train = NULL;
+        st = hpt_dataset_few(all, all->count - all->count / 5, (uint64_t)OPT_I(&c->o, seed), &train, &val);
+        hpt_dataset_destroy(all);
+    }
     if (!st && kind != HPT__S_KNN) {        /* an interrupted one goes on */
         file_in(in, "work.state", path);
         st = hpt_config_set(c, "work_file", path);
