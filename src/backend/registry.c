@@ -50,7 +50,7 @@ static int own_file(int resolved, char path[PATH_MAX]) {
     if (maps) fclose(maps);
     if (!*path || !resolved) return *path == '/';
     if (!realpath(path, name)) return 0;
-    strcpy(path, name);
+    snprintf(path, PATH_MAX, "%s", name);
     return 1;
 }
 

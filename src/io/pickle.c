@@ -827,7 +827,8 @@ static hpt_status step(machine *m, uint8_t op) {
         x = here;       /* a frozen set is opaque */
         if (op != 0x91) {
             HPT_TRY(container(m, op == 'l' ? HPT__PK_LIST : HPT__PK_DICT, &x));
-            HPT_TRY(append(m, x, m->stack + first, m->top - first));
+            /* an empty stack has no memory */
+            if (m->top > first) HPT_TRY(append(m, x, m->stack + first, m->top - first));
         }
         m->top = first;
         return push(m, x);

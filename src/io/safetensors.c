@@ -95,7 +95,7 @@ static hpt_status one(reader *r, const char *name) {
         if (field == 1) {
             if (hpt__jscan_next(&r->s) != HPT__J_STRING || strlen(r->s.text) >= sizeof type)
                 return BAD("type of '%.200s'", name);
-            strcpy(type, r->s.text);
+            snprintf(type, sizeof type, "%s", r->s.text);
         } else if (field == 2) {
             if ((dims = numbers(r, shape, 32)) < 0 || dims > 32) return BAD("shape of '%.200s'", name);
         } else if (numbers(r, off, 2) != 2) return BAD("offsets of '%.200s'", name);
@@ -132,7 +132,7 @@ static hpt_status metadata(reader *r) {
     if (token != HPT__J_OBJECT) return token == HPT__J_ERROR ? not_json(r) : BAD("metadata is no object");
     while ((token = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
         if (strlen(r->s.text) > MAX_NAME) return BAD("a name of over %d bytes", MAX_NAME);
-        strcpy(key, r->s.text);
+        snprintf(key, sizeof key, "%s", r->s.text);
         if (json_object_get(r->f->meta, key)) return BAD("metadata '%.100s' is a duplicate", key);
         uint64_t begin = hpt__jscan_at(&r->s);
         if ((token = hpt__jscan_next(&r->s)) != HPT__J_STRING)
@@ -157,7 +157,7 @@ static hpt_status entries(reader *r) {
     if (token != HPT__J_OBJECT) return token == HPT__J_ERROR ? not_json(r) : BAD("header is no object");
     while ((token = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
         if (strlen(r->s.text) > MAX_NAME) return BAD("a name of over %d bytes", MAX_NAME);
-        strcpy(name, r->s.text);
+        snprintf(name, sizeof name, "%s", r->s.text);
         if (!strcmp(name, "__metadata__")) {
             if (described++) return BAD("metadata is a duplicate");
             HPT_TRY(metadata(r));

@@ -45,7 +45,7 @@ hpt_status hpt__tensorfile_reason(hpt__tensorfile *f, const char *text, const ch
             return HPT_OK;
         }
         if (!(r = hpt__alloc(sizeof *r + strlen(text) + 1))) return hpt__fail_memory(sizeof *r + strlen(text));
-        strcpy(r->text, text);
+        memcpy(r->text, text, strlen(text) + 1);
         r->next = f->reasons;
         f->reasons = r;
     }
