@@ -8,9 +8,8 @@
 #include "io/jsonscan.h"
 #include "io/mat.h"
 #include "io/statefile.h"
-#include "support.h"
+#include "shell.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -1030,20 +1029,6 @@ TEST(idx_files_by_path) {
 
 /* ---- known sets ---- */
 
-static char output[1 << 16];
-static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int run(const char *fmt, ...) {
-    char command[2000];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(command, sizeof command, fmt, ap);
-    va_end(ap);
-    FILE *p = popen(command, "r");
-    CHECK(p);
-    output[fread(output, 1, sizeof output - 1, p)] = 0;
-    int rc = pclose(p);
-    return rc < 0 ? rc : rc >> 8;
-}
 #ifndef HPT_TEST_BIN
 #define HPT_TEST_BIN "bin"
 #endif
@@ -1061,14 +1046,14 @@ TEST(checks_of_a_set_are_json_or_text) {
         text(name, "");
     }
     text("mine.ini", "[dataset]\nname = mine\ntrain = all\nimages = 8,2,0\n");
-    CHECK(run("%s/hpt dataset check %s --backend reference --json 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
+    CHECK(sh("%s/hpt dataset check %s --backend reference --json 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
     json_t *j = json_loads(output, 0, NULL);
     CHECK(j && json_integer_value(json_object_get(j, "problem_count")) == 0 && json_array_size(json_object_get(j, "splits")) == 2);
     json_decref(j);
-    CHECK(run("%s/hpt dataset check %s --backend reference 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
+    CHECK(sh("%s/hpt dataset check %s --backend reference 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
     CHECK(strstr(output, "train  8 images (8 expected), 2 classes\n") && strstr(output, "complete\n") && !strchr(output, '{'));
-    CHECK(run("cd %s && %s/bin/hpt dataset check resisc --backend reference 2>&1", root, getenv("PWD")) == 1 && strstr(output, "(root) is needed"));
-    CHECK(run("%s/hpt dataset --help", HPT_TEST_BIN) == 0 && strstr(output, "check NAME-OR-FILE.ini"));
+    CHECK(sh("cd %s && %s/bin/hpt dataset check resisc --backend reference 2>&1", root, getenv("PWD")) == 1 && strstr(output, "(root) is needed"));
+    CHECK(sh("%s/hpt dataset --help", HPT_TEST_BIN) == 0 && strstr(output, "check NAME-OR-FILE.ini"));
     /* a problem whose text is no UTF-8 is a problem */
     text("b\xe9.ini", "[dataset]\nname = mine\ntrain = b\xe9\n");
     FAILS(HPT_ERR_MISMATCH, "problem", hpt_dataset_check(ctx, NULL, at("b\xe9.ini"), NULL, &r));

@@ -4,9 +4,8 @@
 #define _GNU_SOURCE
 #include "core/json.h"
 #include "core/number.h"
-#include "support.h"
+#include "shell.h"
 #include <locale.h>
-#include <stdarg.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -164,19 +163,6 @@ TEST_LIMIT(report_without_the_hosts_locale, 240) {
 
 /* ---- the commands name what they print ---- */
 
-static char output[1 << 16];
-static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int run(const char *fmt, ...) {
-    char command[2048];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(command, sizeof command, fmt, ap);
-    va_end(ap);
-    FILE *p = popen(command, "r");
-    CHECK(p);
-    output[fread(output, 1, sizeof output - 1, p)] = 0;
-    return pclose(p);
-}
 #define SMALL_RUN "--arch resnet10 --width 16 --stem small --image_size 16 --precision fp32 --backend reference --threads 1 --overlap allow --init random"
 #define PROBE_RUN "--probe_steps 6 --probe_eval_every 3 " SMALL_RUN
 #define TUNE_RUN "--ft_length 2 --ft_micro 8 --ft_batch 8 --ft_lr 0.01 --ft_eval_every 1 " SMALL_RUN
@@ -196,34 +182,34 @@ TEST_LIMIT(commands_name_their_metric, 240) {
     }
     const char *m = "multi.txt";
     /* one label */
-    CHECK(!run("%s linear --train %s/one --test %s/one " PROBE_RUN " 2>&1", hpt, dir, dir));
+    CHECK(!sh("%s linear --train %s/one --test %s/one " PROBE_RUN " 2>&1", hpt, dir, dir));
     if (wrong("linear probe: top-1 ", "AUROC") || !strstr(output, " % on test, top-1 ")) FAIL("%s", output);
-    CHECK(!run("%s linear --train %s/one " PROBE_RUN " 2>&1", hpt, dir));
+    CHECK(!sh("%s linear --train %s/one " PROBE_RUN " 2>&1", hpt, dir));
     if (wrong(" % on validation (lr ", "AUROC") || !strstr(output, "test: not scored")) FAIL("%s", output);
-    CHECK(!run("%s knn --train %s/one --test %s/one " SMALL_RUN " 2>&1", hpt, dir, dir));
+    CHECK(!sh("%s knn --train %s/one --test %s/one " SMALL_RUN " 2>&1", hpt, dir, dir));
     if (wrong("nearest neighbours: top-1 ", "AUROC")) FAIL("%s", output);
     /* several */
-    CHECK(!run("%s linear --train %s/%s --test %s/%s " PROBE_RUN " 2>&1", hpt, dir, m, dir, m));
+    CHECK(!sh("%s linear --train %s/%s --test %s/%s " PROBE_RUN " 2>&1", hpt, dir, m, dir, m));
     if (wrong("linear probe: AUROC ", "top-1") || !strstr(output, " % on test, AUROC ")) FAIL("%s", output);
-    CHECK(!run("%s linear --train %s/%s " PROBE_RUN " 2>&1", hpt, dir, m));
+    CHECK(!sh("%s linear --train %s/%s " PROBE_RUN " 2>&1", hpt, dir, m));
     if (wrong("linear probe: AUROC ", "top-1") || !strstr(output, "test: not scored")) FAIL("%s", output);
-    CHECK(!run("%s knn --train %s/%s --test %s/%s " SMALL_RUN " 2>&1", hpt, dir, m, dir, m));
+    CHECK(!sh("%s knn --train %s/%s --test %s/%s " SMALL_RUN " 2>&1", hpt, dir, m, dir, m));
     if (wrong("nearest neighbours: AUROC ", "top-1")) FAIL("%s", output);
-    CHECK(!run("%s finetune --train %s/%s --val %s/%s --test %s/%s " TUNE_RUN " 2>&1", hpt, dir, m, dir, m, dir, m));
+    CHECK(!sh("%s finetune --train %s/%s --val %s/%s --test %s/%s " TUNE_RUN " 2>&1", hpt, dir, m, dir, m, dir, m));
     if (wrong("finetuned: AUROC ", "top-1")) FAIL("%s", output);
-    CHECK(!run("%s search --sources %s/one,%s/multi.txt --train %s/%s --val %s/%s --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --moco_dim 8 " PROBE_RUN " 2>/dev/null", hpt, dir, dir, dir, m, dir, m));
+    CHECK(!sh("%s search --sources %s/one,%s/multi.txt --train %s/%s --val %s/%s --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --moco_dim 8 " PROBE_RUN " 2>/dev/null", hpt, dir, dir, dir, m, dir, m));
     if (wrong("AUROC ", "top-1") || !strstr(output, "/one: ") || !strstr(output, "/multi.txt: ")) FAIL("%s", output);
     /* a test set without any AUROC has no score; a validation set without one gives no choice */
-    CHECK(!run("%s knn --train %s/%s --test %s/same.txt --empty_classes allow " SMALL_RUN " 2>&1", hpt, dir, m, dir));
+    CHECK(!sh("%s knn --train %s/%s --test %s/same.txt --empty_classes allow " SMALL_RUN " 2>&1", hpt, dir, m, dir));
     if (wrong("nearest neighbours: no AUROC on test", " %")) FAIL("%s", output);
-    CHECK(!run("%s knn --train %s/%s --test %s/same.txt --json --empty_classes allow " SMALL_RUN " 2>/dev/null", hpt, dir, m, dir));
+    CHECK(!sh("%s knn --train %s/%s --test %s/same.txt --json --empty_classes allow " SMALL_RUN " 2>/dev/null", hpt, dir, m, dir));
     json_t *j = json_loads(output, 0, NULL);
     CHECK(j && json_is_null(json_object_get(j, "knn_score")) && !json_object_get(j, "knn_top1") && !strcmp(json_string_value(json_object_get(j, "metric")), "auroc"));
-    CHECK(!run("%s knn --train %s/%s --test %s/part.txt " SMALL_RUN " 2>&1", hpt, dir, m, dir));
+    CHECK(!sh("%s knn --train %s/%s --test %s/part.txt " SMALL_RUN " 2>&1", hpt, dir, m, dir));
     if (wrong("without 2 classes", NULL)) FAIL("%s", output);
-    CHECK(run("%s linear --train %s/%s --val %s/same.txt " PROBE_RUN " 2>&1", hpt, dir, m, dir));
+    CHECK(sh("%s linear --train %s/%s --val %s/same.txt " PROBE_RUN " 2>&1", hpt, dir, m, dir));
     if (!strstr(output, "no AUROC to choose by")) FAIL("%s", output);
-    CHECK(run("%s finetune --train %s/%s --val %s/same.txt " TUNE_RUN " 2>&1", hpt, dir, m, dir));
+    CHECK(sh("%s finetune --train %s/%s --val %s/same.txt " TUNE_RUN " 2>&1", hpt, dir, m, dir));
     if (!strstr(output, "no AUROC to choose by")) FAIL("%s", output);
     snprintf(path, sizeof path, "rm -rf %s", dir);
     CHECK(!system(path));
@@ -234,15 +220,15 @@ TEST_LIMIT(pretraining_says_what_it_rests_on, 120) {
     char *dir = temp_dir(), path[300], hpt[64] = HPT_TEST_BIN "/hpt";
     hpt_context *ctx = context("reference", 1);
     write_images(ctx, dir, "one", 16, 2);
-    CHECK(!run("%s pretrain --data %s/one --out '%s/a \"quoted\" back\\slash \344' --json --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --arch resnet10 --width 16 --stem small --image_size 16 --backend reference --threads 1 2>/dev/null", hpt, dir, dir));
+    CHECK(!sh("%s pretrain --data %s/one --out '%s/a \"quoted\" back\\slash \344' --json --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --arch resnet10 --width 16 --stem small --image_size 16 --backend reference --threads 1 2>/dev/null", hpt, dir, dir));
     json_t *j = json_loads(output, 0, NULL);
     CHECK(j && json_number_value(json_object_get(j, "loss")) > 0 && strstr(json_string_value(json_object_get(j, "backbone")), "a \"quoted\" back\\slash ?/exported"));
     CHECK(!strcmp(json_string_value(json_object_get(j, "precision")), "fp32") && !strcmp(json_string_value(json_object_get(j, "backend")), "reference"));
     CHECK(json_array_size(json_object_get(j, "pixel_mean")) == 3 && !strcmp(json_string_value(json_object_get(j, "pixels_from")), "data"));
-    CHECK(!run("cat %s/a*/args.json", dir));
+    CHECK(!sh("cat %s/a*/args.json", dir));
     j = json_object_get(json_loads(output, 0, NULL), "run");
     CHECK(j && !strcmp(json_string_value(json_object_get(j, "precision")), "fp32") && json_integer_value(json_object_get(j, "threads")) == 1 && json_array_size(json_object_get(j, "pixel_std")) == 3);
-    CHECK(!run("cat %s/a*/train.log", dir) && strstr(output, ", fp32"));
+    CHECK(!sh("cat %s/a*/train.log", dir) && strstr(output, ", fp32"));
     snprintf(path, sizeof path, "rm -rf %s", dir);
     CHECK(!system(path));
 }
