@@ -289,6 +289,8 @@ check: packages-test    ## build and run all tests (under 15 minutes on 2 cores)
 JOBS     ?= $(if $(filter 1,$(shell nproc 2>/dev/null || echo 1)),1,2)
 run-check: $(CHECK_BUILD)
 	$(Q)$(B)/check -j $(JOBS) $(TESTS)
+record-plans: $(CHECK_BUILD)   ## the plans of now become those that tests/golden/plans holds: only by a change that means to change plans
+	$(Q)HPT_RECORD_PLANS=tests/golden/plans $(B)/check -j $(JOBS) golden_plans
 check-all:              ## the same, then again under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) --no-print-directory check
 	$(Q)$(MAKE) --no-print-directory check-asan
@@ -431,6 +433,6 @@ help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), libtiff $(if $(TIFF),yes,no), libwebp $(if $(WEBP),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
-.PHONY: coverage-cuda measure-coverage check run-check check-all check-asan check-layers check-docs check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
+.PHONY: coverage-cuda measure-coverage record-plans check run-check check-all check-asan check-layers check-docs check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
 
 -include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)

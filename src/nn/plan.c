@@ -6,6 +6,7 @@
 #include "nn/plan.h"
 #include "core/alloc.h"
 #include "nn/graph.h"
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ typedef struct place { int base; size_t at; } place;         /* at: buffer numbe
 
 typedef struct step {
     hpt__op *op;
+    hpt__op_desc d;
     place x, y_in, w, w_low, b, r, dy2, y, dx, dw, db, dy, mean, rstd, run_mean, run_var, aux;
 } step;
 
@@ -98,8 +100,8 @@ static void emit(compiler *c, hpt__op_kind kind, hpt__geometry g, step s) {
         p->steps = more;
         p->cap_steps = cap;
     }
-    hpt__op_desc d = {kind, p->spec.dtype, g, p->spec.direct, p->spec.deterministic};
-    if ((c->status = p->be->op_create(p->dev, &d, &s.op))) return;
+    s.d = (hpt__op_desc){kind, p->spec.dtype, g, p->spec.direct, p->spec.deterministic};
+    if ((c->status = p->be->op_create(p->dev, &s.d, &s.op))) return;
     const place *used[] = {&s.x, &s.y_in, &s.w, &s.b, &s.r, &s.dy2, &s.y, &s.dx, &s.dw, &s.db, &s.dy, &s.mean, &s.rstd, &s.aux};
     for (size_t i = 0; i < sizeof used / sizeof *used; i++)
         if (used[i]->base == IN_ARENA && p->buffers[used[i]->at].last < p->n_steps) p->buffers[used[i]->at].last = p->n_steps;
@@ -401,11 +403,59 @@ hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low,
 }
 const void *hpt__plan_output(const hpt__plan *p) { return p->arena + p->buffers[p->output.at].offset; }
 
+/* ---- description ---- */
+
+typedef struct text_out { char *text; size_t at, size; } text_out;
+static void say(text_out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say(text_out *o, const char *fmt, ...) {
+    va_list ap;
+    if (o->at + 1 >= o->size) return;
+    va_start(ap, fmt);
+    int n = vsnprintf(o->text + o->at, o->size - o->at, fmt, ap);
+    va_end(ap);
+    o->at += n > 0 ? (size_t)n : 0;
+}
+static void say_place(text_out *o, const hpt__plan *p, const char *name, place at) {
+    static const char *const bases[BASES] = {"", "arena", "param", "low", "grad", "stat", "image", "dout"};
+    if (at.base == IN_NONE) return;
+    if (at.base == IN_ARENA) say(o, " %s=arena+%zu:%zu", name, p->buffers[at.at].offset, p->buffers[at.at].bytes);
+    else say(o, " %s=%s+%zu", name, bases[at.base], at.at);
+}
 void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
-    size_t at = 0;
+    static const char *const names[] = {
+        [HPT__OP_INPUT] = "input", [HPT__OP_CONV] = "conv", [HPT__OP_CONV_DATA] = "conv_data", [HPT__OP_CONV_WEIGHTS] = "conv_weights",
+        [HPT__OP_NORM] = "norm", [HPT__OP_NORM_EVAL] = "norm_eval", [HPT__OP_NORM_GRAD] = "norm_grad", [HPT__OP_MAXPOOL] = "maxpool",
+        [HPT__OP_MAXPOOL_GRAD] = "maxpool_grad", [HPT__OP_AVERAGE] = "average", [HPT__OP_AVERAGE_GRAD] = "average_grad",
+        [HPT__OP_LINEAR] = "linear", [HPT__OP_OUTPUT] = "output", [HPT__OP_LINEAR_GRAD] = "linear_grad"};
+    text_out o = {text, 0, size};
     if (size) text[0] = 0;
-    for (int i = 0; i < p->n_steps && at + 1 < size; i++) {
-        int n = snprintf(text + at, size - at, "%s\n", p->be->op_name(p->steps[i].op));
-        at += n > 0 ? (size_t)n : 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        const step *s = &p->steps[i];
+        const hpt__geometry *g = &s->d.g;
+        say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "", names[s->d.kind], g->n, g->c, g->h, g->w,
+            g->k, g->p, g->q);
+        if (g->r) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
+        say(&o, " groups %d%s%s%s%s%s", g->groups, g->relu ? " relu" : "", g->residual ? " residual" : "",
+            g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic" : "");
+        say_place(&o, p, "x", s->x);
+        say_place(&o, p, "y_in", s->y_in);
+        say_place(&o, p, "w", s->w);
+        say_place(&o, p, "w_low", s->w_low);
+        say_place(&o, p, "b", s->b);
+        say_place(&o, p, "r", s->r);
+        say_place(&o, p, "dy2", s->dy2);
+        say_place(&o, p, "y", s->y);
+        say_place(&o, p, "dx", s->dx);
+        say_place(&o, p, "dw", s->dw);
+        say_place(&o, p, "db", s->db);
+        say_place(&o, p, "dy", s->dy);
+        say_place(&o, p, "mean", s->mean);
+        say_place(&o, p, "rstd", s->rstd);
+        say_place(&o, p, "run_mean", s->run_mean);
+        say_place(&o, p, "run_var", s->run_var);
+        say_place(&o, p, "aux", s->aux);
+        say(&o, " : %s\n", p->be->op_name(s->op));
     }
+    say_place(&o, p, "output", p->output);
+    say(&o, " width %zu, scratch from %zu\n", p->width, p->scratch_at);
 }

@@ -39,6 +39,6 @@ size_t hpt__plan_width(const hpt__plan *p);     /* values of the output for each
 /* After forward: grads (=) for trainable tensors; dout (batch, dim) real, overwritten. ready, if not NULL, is called as backward proceeds: all
  * gradients at offsets from `from` (values) on are queued. */
 hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low, void *grads, void *dout, void (*ready)(void *user, size_t from), void *user);
-/* For tests and logs: implementation names of all operations, one a line, cut to size. */
+/* For tests and logs, one operation a line: kind, shape, where its arrays lie, and after " : " the implementation chosen. Cut to size. */
 void hpt__plan_describe(const hpt__plan *p, char *text, size_t size);
 #endif
