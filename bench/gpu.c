@@ -170,7 +170,7 @@ static int bench_kernels(int rounds) {
     /* batch norm on the largest maps of ResNet-50 at batch 256 */
     static const int maps[][2] = {{64, 112}, {256, 56}, {512, 28}, {2048, 7}};
     for (int i = 0; i < 4; i++) {
-        hpt__cuda_norm a = {.g = {.n = 256, .c = maps[i][0], .h = maps[i][1], .w = maps[i][1], .groups = 4, .relu = 1, .residual = 1}, .bf16 = 1, .sms = sms, .momentum = 0.1};
+        hpt__cuda_norm a = {.g = {.n = 256, .c = maps[i][0], .h = maps[i][1], .w = maps[i][1], .bn_groups = 4, .act = HPT__ACT_RELU, .residual = 1, .eps = 1e-5}, .bf16 = 1, .sms = sms, .momentum = 0.1};
         size_t bytes = (size_t)256 * (size_t)maps[i][0] * (size_t)maps[i][1] * (size_t)maps[i][1] * 2, gc = 4 * (size_t)maps[i][0] * 4;
         char shape[40];
         void *mx = device(bytes), *my = device(bytes), *mr = device(bytes), *md = device(bytes), *st = device(gc * 8);

@@ -75,7 +75,7 @@ static void conv_cases(bench b, double floor_, int direct) {
     size_t i;
     json_array_foreach(json_object_get(f, "conv"), i, c) {
         hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .k = integer(c, "k"), .r = integer(c, "r"), .stride = integer(c, "stride"),
-                           .pad = integer(c, "pad"), .groups = 1};
+                           .pad = integer(c, "pad"), .bn_groups = 1};
         g.w = g.h;
         g.s = g.r;
         g.p = g.q = (g.h + 2 * g.pad - g.r) / g.stride + 1;
@@ -115,7 +115,8 @@ static void norm_cases(bench b, double tol) {
     json_t *f = fixture("ops"), *c;
     size_t i, real_bytes = hpt__real_size(b.t);
     json_array_foreach(json_object_get(f, "bn"), i, c) {
-        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .groups = 1, .relu = integer(c, "relu"), .residual = integer(c, "res")};
+        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .bn_groups = 1, .residual = integer(c, "res"),
+                           .act = integer(c, "relu") ? HPT__ACT_RELU : HPT__ACT_NONE, .eps = 1e-5};
         g.w = g.q = g.p = g.h;
         g.k = g.c;
         int hw = g.h * g.w;
@@ -154,12 +155,13 @@ TEST(norm_shapes_groups_threads) {
     const int shapes[][4] = {{1, 16, 1, 1}, {2, 16, 1, 1}, {4, 32, 3, 2}, {6, 16, 5, 3}, {8, 48, 13, 4}, {8, 64, 17, 1}, {12, 16, 33, 2}, {2, 16, 67, 2}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int flags = 0; flags < 8; flags++) {
-            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .groups = shapes[s][3], .relu = flags & 1, .residual = flags >> 1 & 1, .extra_grad = flags >> 2};
+            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .bn_groups = shapes[s][3], .residual = flags >> 1 & 1,
+                               .act = flags & 1 ? HPT__ACT_RELU : HPT__ACT_NONE, .extra_grad = flags >> 2, .eps = 1e-5};
             g.w = g.h;
             g.k = g.c;
             g.p = g.q = g.h;
             int hw = g.h * g.w;
-            size_t count = (size_t)(g.n * g.c * hw), ch = (size_t)g.c, gc = ch * (size_t)g.groups;
+            size_t count = (size_t)(g.n * g.c * hw), ch = (size_t)g.c, gc = ch * (size_t)g.bn_groups;
             double *got[3][2];
             float stat[3][4][64];
             bench *bs[3] = {&ref, &fast[0], &fast[1]};
@@ -177,7 +179,7 @@ TEST(norm_shapes_groups_threads) {
             CHECK(!memcmp(got[1][0], got[2][0], count * 8) && !memcmp(got[1][1], got[2][1], count * 8) && !memcmp(stat[1], stat[2], sizeof stat[1]));
             for (size_t i = 0; i < count; i++) {
                 if (!(fabs(got[0][0][i] - got[1][0][i]) <= 2e-4)) FAIL("shape %zu flags %d: y %g, reference %g", s, flags, got[1][0][i], got[0][0][i]);
-                if (g.n * hw > 1 && (g.n / g.groups) * hw > 1 && !(fabs(got[0][1][i] - got[1][1][i]) <= 2e-3)) FAIL("shape %zu flags %d: dx %g, reference %g", s, flags, got[1][1][i], got[0][1][i]);
+                if (g.n * hw > 1 && (g.n / g.bn_groups) * hw > 1 && !(fabs(got[0][1][i] - got[1][1][i]) <= 2e-3)) FAIL("shape %zu flags %d: dx %g, reference %g", s, flags, got[1][1][i], got[0][1][i]);
             }
         }
 }
@@ -188,7 +190,7 @@ TEST(maxpool) {
     bench b[2] = {{context("reference", 1), HPT__F64}, {fast_context(), HPT__F32}};
     for (int k = 0; k < 2; k++)
         json_array_foreach(json_object_get(f, "pool"), i, c) {
-            hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .p = integer(c, "p"), .r = 3, .s = 3, .stride = 2, .pad = 1, .groups = 1};
+            hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .p = integer(c, "p"), .r = 3, .s = 3, .stride = 2, .pad = 1, .bn_groups = 1};
             g.w = g.h;
             g.q = g.p;
             g.k = g.c;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * What networks compile to, held as text: operations, shapes, places of all arrays. tests/golden/plans has some plans in full and the
- * digest of every case (oneDNN's float plans are the reference's). Implementations, which depend on the processor, are left out: a backend's sizes of maps are its own here, its
- * operations are not made. `make record-plans` writes the record anew, which only a change that means to change plans may do. */
+ * What networks compile to, held as text: operations, shapes, places of all arrays. tests/golden/plans has some plans
+ * in full and the digest of every case (oneDNN's float plans are the reference's). Implementations, which depend on the
+ * processor, are left out: a backend's sizes of maps are its own here, its operations are not made. `make record-plans`
+ * writes the record anew, which only a change that means to change plans may do. */
 #include "api/api.h"
 #undef CHECK
 #include "backend/backend.h"
@@ -107,7 +108,8 @@ static void same_text(const char *what, const char *is, const char *was) {
     for (size_t i = 0; is[i] || was[i]; i++) {
         if (is[i] != was[i]) {
             while (i > 0 && is[i - 1] != '\n') i--;
-            FAIL("%s, line %d:\n  is  %.*s\n  was %.*s", what, line, (int)strcspn(is + i, "\n"), is + i, (int)strcspn(was + i, "\n"), was + i);
+            FAIL("%s, line %d:\n  is  %.*s\n  was %.*s", what, line, (int)strcspn(is + i, "\n"), is + i,
+                 (int)strcspn(was + i, "\n"), was + i);
         }
         line += is[i] == '\n';
     }
@@ -116,8 +118,9 @@ static void same_text(const char *what, const char *is, const char *was) {
 /* Compares with the record, or writes it into the folder that HPT_RECORD_PLANS names. */
 static void hold(hpt_context *ctx, const hpt__dtype *types, int n_types) {
     const char *record = getenv("HPT_RECORD_PLANS"), *be = ctx->be->name;
+    const char *dir = record ? record : "tests/golden/plans";
     char path[400], *held, line[200];
-    snprintf(path, sizeof path, "%s/%s.digests", record ? record : "tests/golden/plans", be);
+    snprintf(path, sizeof path, "%s/%s.digests", dir, be);
     FILE *out = record ? fopen(path, "w") : NULL;
     if (record && !out) FAIL("cannot write %s", path);
     held = record ? NULL : slurp(path);
@@ -125,8 +128,9 @@ static void hold(hpt_context *ctx, const hpt__dtype *types, int n_types) {
         for (int i = 0; i < CASES; i++) {
             char *text = plan_text(ctx, &cases[i], types[t]);
             const char *type = hpt__dtype_name(types[t]);
-            snprintf(line, sizeof line, "%s %s %016llx\n", cases[i].name, type, (unsigned long long)XXH64(text, strlen(text), 0));
-            snprintf(path, sizeof path, "%s/%s-%s.%s.txt", record ? record : "tests/golden/plans", cases[i].name, type, be);
+            unsigned long long digest = XXH64(text, strlen(text), 0);
+            snprintf(line, sizeof line, "%s %s %016llx\n", cases[i].name, type, digest);
+            snprintf(path, sizeof path, "%s/%s-%s.%s.txt", dir, cases[i].name, type, be);
             if (record) fputs(line, out);
             if (cases[i].full && t == 0 && strcmp(be, "onednn")) {
                 if (record) {

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * The shape of one layer: (N,C,H,W) -> (N,K,P,Q) with an R x S window. One struct for every kernel that works on feature maps. */
+ * The shape of one layer and what its kernels need to know of it: (N,C,H,W) -> (N,K,P,Q) with an R x S window. One struct for every kernel that works on feature maps. */
 #ifndef HPT__GEOMETRY_H
 #define HPT__GEOMETRY_H
+typedef enum hpt__act { HPT__ACT_NONE, HPT__ACT_RELU, HPT__ACT_SILU, HPT__ACT_SIGMOID } hpt__act;
 typedef struct hpt__geometry {
     int n, c, h, w;         /* input: batch, channels, height, width */
     int k, p, q;            /* output: channels, height, width */
     int r, s, stride, pad;  /* window, both directions alike */
-    int groups;             /* batch norm: contiguous sub-batches of n/groups images with their own statistics */
-    int relu, residual;     /* batch norm: y = relu?(norm(x) + residual?) */
-    int extra_grad;         /* batch norm backward: a second gradient is added to dy on reading */
+    int bn_groups;          /* batch norm: contiguous sub-batches of n/bn_groups images with their own statistics */
+    hpt__act act;           /* batch norm, linear: fused into the operation, none or relu; the activation itself: which */
+    int residual;           /* batch norm: y = act(norm(x) + residual?) */
+    int extra_grad;         /* a second gradient is added to dy on reading */
+    double eps;             /* batch norm: added to the variance */
 } hpt__geometry;
 #endif

@@ -18,8 +18,8 @@ static shape shape_of(const hpt__geometry *g, int bf16, int sms) {
     while (p.ct < 32 && p.ct < vecs) p.ct *= 2;
     p.rt = THREADS / p.ct;
     p.tiles = (vecs + p.ct - 1) / p.ct;
-    p.rows = (size_t)(g->n / g->groups) * (size_t)g->h * (size_t)g->w;
-    size_t want = ((size_t)sms * 6 + (size_t)(p.tiles * g->groups) - 1) / (size_t)(p.tiles * g->groups), most = (p.rows + (size_t)p.rt * 4 - 1) / ((size_t)p.rt * 4);
+    p.rows = (size_t)(g->n / g->bn_groups) * (size_t)g->h * (size_t)g->w;
+    size_t want = ((size_t)sms * 6 + (size_t)(p.tiles * g->bn_groups) - 1) / (size_t)(p.tiles * g->bn_groups), most = (p.rows + (size_t)p.rt * 4 - 1) / ((size_t)p.rt * 4);
     if (want > most) want = most;
     if (want > 512) want = 512;
     p.chunk = (p.rows + want - 1) / want;
@@ -29,7 +29,7 @@ static shape shape_of(const hpt__geometry *g, int bf16, int sms) {
 }
 extern "C" size_t hpt__cuda_norm_scratch(const hpt__geometry *g, int bf16, int sms) {
     shape p = shape_of(g, bf16, sms);
-    return (size_t)g->groups * (size_t)g->c * (2 * (size_t)p.splits + 2) * 4;
+    return (size_t)g->bn_groups * (size_t)g->c * (2 * (size_t)p.splits + 2) * 4;
 }
 
 /* The thread's channels, and its rows [lo, hi) of the group, from threadIdx and blockIdx. */
@@ -85,7 +85,7 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_sums(c
 
 /* One warp a channel. */
 template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const T *x, const float *part, int channels, int groups, int splits, size_t rows, float *mean, float *rstd,
-                                                                          float *run_mean, float *run_var, double mom) {
+                                                                          float *run_mean, float *run_var, double mom, double eps) {
     int c = (int)(blockIdx.x * (THREADS / HPT_WARP) + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (c >= channels) return;
     double m = (double)rows, avg_mean = 0, avg_var = 0;
@@ -103,7 +103,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const 
         double mu = shift + d, var = sq / m;
         if (lane == 0) {
             mean[g * channels + c] = (float)mu;
-            rstd[g * channels + c] = (float)(1 / sqrt(var + HPT__BN_EPS));
+            rstd[g * channels + c] = (float)(1 / sqrt(var + eps));
         }
         avg_mean += mu / groups;
         avg_var += (m > 1 ? sq / (m - 1) : var) / groups;
@@ -116,14 +116,14 @@ template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const 
 
 /* EVAL: mean and rstd are the running mean and variance */
 template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS) k_apply(const T *x, const T *res, T *y, int channels, size_t rows, size_t chunk, const float *mean,
-                                                                                         const float *rstd, const float *w, const float *b, int relu) {
+                                                                                         const float *rstd, const float *w, const float *b, int relu, float eps) {
     where t = find<V>(channels, rows, chunk);
     if (!t.active) return;
     float mu[V], scale[V], shift[V];
     for (int i = 0; i < V; i++) {
         size_t at = EVAL ? (size_t)(t.c + i) : (size_t)blockIdx.z * (size_t)channels + (size_t)(t.c + i);
         mu[i] = mean[at];
-        scale[i] = (EVAL ? 1 / sqrtf(rstd[at] + (float)HPT__BN_EPS) : rstd[at]) * w[t.c + i];
+        scale[i] = (EVAL ? 1 / sqrtf(rstd[at] + eps) : rstd[at]) * w[t.c + i];
         shift[i] = b[t.c + i];
     }
 #pragma unroll 4
@@ -229,28 +229,28 @@ static dim3 channel_grid(int c) { return dim3((unsigned)((c + THREADS / HPT_WARP
 template <typename T, int V> static cudaError_t train(cudaStream_t s, const hpt__cuda_norm *a) {
     const hpt__geometry *g = &a->g;
     shape p = shape_of(g, V == 8, a->sms);
-    dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->groups), block((unsigned)p.ct, (unsigned)p.rt);
+    dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
     HPT_LAUNCH((k_sums<T, V>), grid, block, 0, s, (const T *)a->x, g->c, p.rows, p.chunk, a->scratch);
-    HPT_LAUNCH((k_finish<T>), channel_grid(g->c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch, g->c, g->groups, p.splits, p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
-    HPT_LAUNCH((k_apply<T, V, 0>), grid, block, 0, s, (const T *)a->x, (const T *)(g->residual ? a->r : NULL), (T *)a->y, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, a->b, g->relu);
+    HPT_LAUNCH((k_finish<T>), channel_grid(g->c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch, g->c, g->bn_groups, p.splits, p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum, g->eps);
+    HPT_LAUNCH((k_apply<T, V, 0>), grid, block, 0, s, (const T *)a->x, (const T *)(g->residual ? a->r : NULL), (T *)a->y, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, a->b, g->act == HPT__ACT_RELU, 0.f);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t eval(cudaStream_t s, const hpt__cuda_norm *a) {
     hpt__geometry g = a->g;
-    g.groups = 1;
+    g.bn_groups = 1;
     shape p = shape_of(&g, V == 8, a->sms);
     HPT_LAUNCH((k_apply<T, V, 1>), dim3((unsigned)p.tiles, (unsigned)p.splits, 1), dim3((unsigned)p.ct, (unsigned)p.rt), 0, s, (const T *)a->x, (const T *)(g.residual ? a->r : NULL), (T *)a->y, g.c, p.rows, p.chunk,
-               (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b, g.relu);
+               (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b, g.act == HPT__ACT_RELU, (float)g.eps);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t backward(cudaStream_t s, const hpt__cuda_norm *a) {
     const hpt__geometry *g = &a->g;
     shape p = shape_of(g, V == 8, a->sms);
-    dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->groups), block((unsigned)p.ct, (unsigned)p.rt);
-    float *means = a->scratch + (size_t)g->groups * (size_t)g->c * (size_t)p.splits * 2;
+    dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
+    float *means = a->scratch + (size_t)g->bn_groups * (size_t)g->c * (size_t)p.splits * 2;
     HPT_LAUNCH((k_grad_sums<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->y_in, (T *)a->dy, (const T *)(g->extra_grad ? a->dy2 : NULL), g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd,
-               g->relu, a->scratch);
-    HPT_LAUNCH(k_grad_finish, channel_grid(g->c), dim3(THREADS), 0, s, (const float *)a->scratch, g->c, g->groups, p.splits, p.rows, means, a->dw, a->db);
+               g->act == HPT__ACT_RELU, a->scratch);
+    HPT_LAUNCH(k_grad_finish, channel_grid(g->c), dim3(THREADS), 0, s, (const float *)a->scratch, g->c, g->bn_groups, p.splits, p.rows, means, a->dw, a->db);
     HPT_LAUNCH((k_grad_apply<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->dy, (T *)a->dx, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, (const float *)means);
     return cudaGetLastError();
 }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * norm - batch normalisation (Ioffe and Szegedy 2015) with an optional residual sum and ReLU, in groups of the batch.
  *
- * Training, for each group g of n/groups contiguous images and each channel c, over m = (n/groups)*h*w values:
+ * Training, for each group g of n/bn_groups contiguous images and each channel c, over m = (n/bn_groups)*h*w values:
  *   mean = sum(x)/m     var = sum((x-mean)^2)/m (biased)     rstd = 1/sqrt(var + eps)
- *   y = relu?( (x-mean)*rstd*w + b + residual? )
+ *   y = act?( (x-mean)*rstd*w + b + residual? )
  *   run_mean = (1-mom)*run_mean + mom*avg over g of mean
  *   run_var  = (1-mom)*run_var  + mom*avg over g of var*m/(m-1)         (unbiased; m = 1: biased)
  * Evaluation: mean, var from run_mean, run_var.
- * Backward: d = (dy + dy2?) masked by y > 0 if relu. d is WRITTEN BACK into dy: it is the gradient of the residual.
+ * Backward: d = (dy + dy2?) masked by y > 0 if act is relu (none or relu; no other is fused). d is WRITTEN BACK into dy: it is the gradient of the residual.
  *   db = sum over all groups of d      dw = sum over all groups of d*(x-mean)*rstd
  *   dx = w*rstd*( d - sum_g(d)/m - (x-mean)*rstd * sum_g(d*(x-mean)*rstd)/m )
  *
- * x, y, residual, dy, dy2, dx (N,C,H,W); w, b, run_*, dw, db (C); mean, rstd (groups,C). dw, db, dx are written (=).
- * Aliasing: dx may be x, y may be x (forward only) or residual; nothing else. eps 1e-5. Sums: double over float partial sums.
+ * x, y, residual, dy, dy2, dx (N,C,H,W); w, b, run_*, dw, db (C); mean, rstd (bn_groups,C). dw, db, dx are written (=).
+ * Aliasing: dx may be x, y may be x (forward only) or residual; nothing else. eps is the geometry's. Sums: double over float partial sums.
  * Deterministic, and independent of the number of threads.
  *
  * The cpu version works on blocked maps (N, C/B, H*W, B) with B = hpt__cpu_block, in float or bfloat16 (statistics float). It comes in
@@ -22,7 +22,6 @@
 #define HPT__NORM_H
 #include "kernels/geometry.h"
 #include "kernels/real.h"
-#define HPT__BN_EPS 1e-5
 #define HPT__DECL(T, x_) \
     void hpt__ref_norm_train_##x_(const hpt__geometry *g, const T *x, const T *w, const T *b, const T *residual, T *y, T *mean, \
                                   T *rstd, T *run_mean, T *run_var, double mom); \

@@ -11,17 +11,17 @@
 enum { MIN_ITEMS = 16, FLUSH = 64 };    /* FLUSH: pixels (x4) summed in float before they go to double */
 
 static int chunks(const hpt__geometry *g) {
-    int s = 1, per = g->n / g->groups, cb = g->c / HPT__VB;
-    while (g->groups * cb * s < MIN_ITEMS && s * 2 <= per) s *= 2;
+    int s = 1, per = g->n / g->bn_groups, cb = g->c / HPT__VB;
+    while (g->bn_groups * cb * s < MIN_ITEMS && s * 2 <= per) s *= 2;
     return s;
 }
-static int items(const hpt__geometry *g) { return g->groups * (g->c / HPT__VB) * chunks(g); }
+static int items(const hpt__geometry *g) { return g->bn_groups * (g->c / HPT__VB) * chunks(g); }
 size_t CPU(norm_scratch)(const hpt__geometry *g);
-size_t CPU(norm_scratch)(const hpt__geometry *g) { return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->groups * (g->c / HPT__VB)); }
+size_t CPU(norm_scratch)(const hpt__geometry *g) { return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->bn_groups * (g->c / HPT__VB)); }
 
 typedef struct item { int group, cb, first, last; } item;
 static item item_at(const hpt__geometry *g, int i) {
-    int s = chunks(g), cbs = g->c / HPT__VB, per = g->n / g->groups;
+    int s = chunks(g), cbs = g->c / HPT__VB, per = g->n / g->bn_groups;
     int chunk = i % s, cb = i / s % cbs, group = i / s / cbs;
     return (item){group, cb, group * per + per * chunk / s, group * per + per * (chunk + 1) / s};
 }
@@ -37,7 +37,7 @@ INLINE void stats_item(const hpt__cpu_norm *a, int i, int bf16) {
     item it = item_at(g, i);
     double *sum = a->partial + (size_t)i * 2 * HPT__VB, *sq = sum + HPT__VB;
     for (int l = 0; l < 2 * HPT__VB; l++) sum[l] = 0;
-    vf shift = vec_load(a->x, at(g, it.group * (g->n / g->groups), it.cb), bf16);
+    vf shift = vec_load(a->x, at(g, it.group * (g->n / g->bn_groups), it.cb), bf16);
     int hw = g->h * g->w;
     for (int n = it.first; n < it.last; n++) {
         size_t base = at(g, n, it.cb);
@@ -73,26 +73,26 @@ void CPU(norm_finish)(const hpt__cpu_norm *a);
 void CPU(norm_finish)(const hpt__cpu_norm *a) {
     const hpt__geometry *g = a->g;
     int s = chunks(g), cbs = g->c / HPT__VB;
-    double m = (double)(g->n / g->groups) * g->h * g->w;
+    double m = (double)(g->n / g->bn_groups) * g->h * g->w;
     for (int cb = 0; cb < cbs; cb++)
         for (int l = 0; l < HPT__VB; l++) {
             int c = cb * HPT__VB + l;
             double avg_mean = 0, avg_var = 0;
-            for (int gr = 0; gr < g->groups; gr++) {
+            for (int gr = 0; gr < g->bn_groups; gr++) {
                 double sum = 0, sq = 0;
                 for (int k = 0; k < s; k++) {
                     const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
                     sum += p[l];
                     sq += p[HPT__VB + l];
                 }
-                double shift = vec_load(a->x, at(g, gr * (g->n / g->groups), cb), a->bf16)[l];
+                double shift = vec_load(a->x, at(g, gr * (g->n / g->bn_groups), cb), a->bf16)[l];
                 double var = (sq - sum * sum / m) / m;
                 if (var < 0) var = 0;
                 double mean = shift + sum / m;
                 a->mean[gr * g->c + c] = (float)mean;
-                a->rstd[gr * g->c + c] = (float)(1 / sqrt(var + HPT__BN_EPS));
-                avg_mean += mean / g->groups;
-                avg_var += (m > 1 ? var * m / (m - 1) : var) / g->groups;
+                a->rstd[gr * g->c + c] = (float)(1 / sqrt(var + a->g->eps));
+                avg_mean += mean / g->bn_groups;
+                avg_var += (m > 1 ? var * m / (m - 1) : var) / g->bn_groups;
             }
             a->run_mean[c] = (float)((1 - a->momentum) * a->run_mean[c] + a->momentum * avg_mean);
             a->run_var[c] = (float)((1 - a->momentum) * a->run_var[c] + a->momentum * avg_var);
@@ -112,7 +112,7 @@ INLINE void apply_map(const hpt__geometry *g, const void *x, const void *r, void
 /* constant flags make eight straight loops of one body */
 INLINE void apply_any(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf b) {
     const hpt__geometry *g = a->g;
-    switch ((a->bf16 != 0) * 4 + (g->relu != 0) * 2 + (g->residual != 0)) {
+    switch ((a->bf16 != 0) * 4 + (g->act == HPT__ACT_RELU) * 2 + (g->residual != 0)) {
     case 0: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 0, 0); break;
     case 1: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 1, 0); break;
     case 2: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 0, 0); break;
@@ -144,7 +144,7 @@ void CPU(norm_eval)(const hpt__cpu_norm *a, int t, int nt) {
         item it = item_at(g, i);
         int c = it.cb * HPT__VB;
         float rs[HPT__VB];
-        for (int l = 0; l < HPT__VB; l++) rs[l] = (float)(1 / sqrt(a->run_var[c + l] + HPT__BN_EPS));
+        for (int l = 0; l < HPT__VB; l++) rs[l] = (float)(1 / sqrt(a->run_var[c + l] + a->g->eps));
         vf mean = vec_loadu(a->run_mean + c), scale = vec_loadu(rs) * vec_loadu(a->w + c), b = vec_loadu(a->b + c);
         for (int k = it.first; k < it.last; k++) apply_any(a, at(g, k, it.cb), mean, scale, b);
     }
@@ -190,7 +190,7 @@ INLINE void grad_item(const hpt__cpu_norm *a, int i, int relu, int extra, int bf
 
 void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt);
 void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt) {
-    int n = items(a->g), kind = (a->bf16 != 0) * 4 + (a->g->relu != 0) * 2 + (a->g->extra_grad != 0);
+    int n = items(a->g), kind = (a->bf16 != 0) * 4 + (a->g->act == HPT__ACT_RELU) * 2 + (a->g->extra_grad != 0);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
         switch (kind) {
         case 0: grad_item(a, i, 0, 0, 0); break;
@@ -209,13 +209,13 @@ void CPU(norm_grad_finish)(const hpt__cpu_norm *a);
 void CPU(norm_grad_finish)(const hpt__cpu_norm *a) {
     const hpt__geometry *g = a->g;
     int s = chunks(g), cbs = g->c / HPT__VB;
-    double m = (double)(g->n / g->groups) * g->h * g->w;
+    double m = (double)(g->n / g->bn_groups) * g->h * g->w;
     double *coef = a->partial + (size_t)items(g) * 2 * HPT__VB;
     for (int cb = 0; cb < cbs; cb++)
         for (int l = 0; l < HPT__VB; l++) {
             int c = cb * HPT__VB + l;
             double dw = 0, db = 0;
-            for (int gr = 0; gr < g->groups; gr++) {
+            for (int gr = 0; gr < g->bn_groups; gr++) {
                 double sum = 0, sx = 0, rs = a->rstd[gr * g->c + c];
                 for (int k = 0; k < s; k++) {
                     const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;

@@ -13,17 +13,17 @@ static void apply(const hpt__geometry *g, int n0, int n1, int c, const real *x, 
             size_t at = AT(g, n, c) + i;
             double v = (x[at] - mean) * rstd * w + b;
             if (g->residual) v += res[at];
-            y[at] = (real)(g->relu && v < 0 ? 0 : v);
+            y[at] = (real)(g->act == HPT__ACT_RELU && v < 0 ? 0 : v);
         }
 }
 
 void REF(norm_train)(const hpt__geometry *g, const real *x, const real *w, const real *b, const real *res, real *y, real *mean,
                      real *rstd, real *run_mean, real *run_var, double mom) {
-    int per = g->n / g->groups, hw = g->h * g->w;
+    int per = g->n / g->bn_groups, hw = g->h * g->w;
     double m = (double)per * hw;
     for (int c = 0; c < g->c; c++) {
         double avg_mean = 0, avg_var = 0;
-        for (int gr = 0; gr < g->groups; gr++) {
+        for (int gr = 0; gr < g->bn_groups; gr++) {
             double s = 0, ss = 0;
             for (int n = gr * per; n < (gr + 1) * per; n++)
                 for (int i = 0; i < hw; i++) s += x[AT(g, n, c) + i];
@@ -33,11 +33,11 @@ void REF(norm_train)(const hpt__geometry *g, const real *x, const real *w, const
                     double d = x[AT(g, n, c) + i] - mu;
                     ss += d * d;
                 }
-            double var = ss / m, rs = 1 / sqrt(var + HPT__BN_EPS);
+            double var = ss / m, rs = 1 / sqrt(var + g->eps);
             mean[gr * g->c + c] = (real)mu;
             rstd[gr * g->c + c] = (real)rs;
-            avg_mean += mu / g->groups;
-            avg_var += (m > 1 ? ss / (m - 1) : var) / g->groups;
+            avg_mean += mu / g->bn_groups;
+            avg_var += (m > 1 ? ss / (m - 1) : var) / g->bn_groups;
             apply(g, gr * per, (gr + 1) * per, c, x, res, y, mu, rs, w[c], b[c]);
         }
         run_mean[c] = (real)((1 - mom) * run_mean[c] + mom * avg_mean);
@@ -48,23 +48,23 @@ void REF(norm_train)(const hpt__geometry *g, const real *x, const real *w, const
 void REF(norm_eval)(const hpt__geometry *g, const real *x, const real *w, const real *b, const real *res, real *y,
                     const real *run_mean, const real *run_var) {
     for (int c = 0; c < g->c; c++)
-        apply(g, 0, g->n, c, x, res, y, run_mean[c], 1 / sqrt(run_var[c] + HPT__BN_EPS), w[c], b[c]);
+        apply(g, 0, g->n, c, x, res, y, run_mean[c], 1 / sqrt(run_var[c] + g->eps), w[c], b[c]);
 }
 
 void REF(norm_backward)(const hpt__geometry *g, const real *x, const real *y, const real *w, const real *mean, const real *rstd,
                         real *dy, const real *dy2, real *dx, real *dw, real *db) {
-    int per = g->n / g->groups, hw = g->h * g->w;
+    int per = g->n / g->bn_groups, hw = g->h * g->w;
     double m = (double)per * hw;
     for (int c = 0; c < g->c; c++) {
         double sum_w = 0, sum_b = 0;
-        for (int gr = 0; gr < g->groups; gr++) {
+        for (int gr = 0; gr < g->bn_groups; gr++) {
             double mu = mean[gr * g->c + c], rs = rstd[gr * g->c + c], sd = 0, sdx = 0;
             for (int n = gr * per; n < (gr + 1) * per; n++)
                 for (int i = 0; i < hw; i++) {
                     size_t at = AT(g, n, c) + i;
                     double d = dy[at];
                     if (g->extra_grad) d += dy2[at];
-                    if (g->relu && !(y[at] > 0)) d = 0;
+                    if (g->act == HPT__ACT_RELU && !(y[at] > 0)) d = 0;
                     dy[at] = (real)d;
                     sd += d;
                     sdx += d * (x[at] - mu) * rs;

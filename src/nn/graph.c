@@ -57,6 +57,8 @@ static int norm(hpt__graph *g, int in, const char *name) {
     if (g->status) return 0;
     hpt__node n = g->nodes[in];
     n.kind = HPT__NODE_NORM;
+    n.act = HPT__ACT_NONE;
+    n.eps = 1e-5;
     n.in = in;
     snprintf(n.name, sizeof n.name, "%s", name);
     n.tensor = add_tensor(g, HPT__NORM_WEIGHT, n.c, 0, 0, ".weight", name);
@@ -68,7 +70,8 @@ static int norm(hpt__graph *g, int in, const char *name) {
 static int relu(hpt__graph *g, int in) {
     if (g->status) return 0;
     hpt__node n = g->nodes[in];
-    n.kind = HPT__NODE_RELU;
+    n.kind = HPT__NODE_ACT;
+    n.act = HPT__ACT_RELU;
     n.name[0] = 0;
     n.in = in;
     n.residual = -1;
@@ -78,6 +81,7 @@ static int add(hpt__graph *g, int in, int other) {
     if (g->status) return 0;
     hpt__node n = g->nodes[in];
     n.kind = HPT__NODE_ADD;
+    n.act = HPT__ACT_NONE;
     n.name[0] = 0;
     n.in = in;
     n.residual = other;
@@ -162,10 +166,10 @@ hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool) {
 }
 
 /* The fused layer takes the place of the last node of its chain, where the residual is known to have run. */
-static void fold(hpt__graph *g, int into, int from, int residual, int with_relu) {
+static void fold(hpt__graph *g, int into, int from, int residual, hpt__act act) {
     hpt__node n = g->nodes[from];
     n.residual = residual;
-    n.relu |= with_relu;
+    n.act = act;
     g->nodes[from].kind = HPT__NODE_GONE;
     g->nodes[into] = n;
 }
@@ -178,11 +182,11 @@ static int consumers(const hpt__graph *g, int node) {
 void hpt__graph_fuse(hpt__graph *g) {
     for (int i = 0; i < g->n_nodes; i++) {
         hpt__node *n = &g->nodes[i];
-        if (n->kind == HPT__NODE_ADD && g->nodes[n->in].kind == HPT__NODE_NORM && !g->nodes[n->in].relu && consumers(g, n->in) == 1)
-            fold(g, i, n->in, n->residual, 0);
-        else if (n->kind == HPT__NODE_RELU && (g->nodes[n->in].kind == HPT__NODE_NORM || g->nodes[n->in].kind == HPT__NODE_LINEAR) &&
+        if (n->kind == HPT__NODE_ADD && g->nodes[n->in].kind == HPT__NODE_NORM && g->nodes[n->in].act == HPT__ACT_NONE && consumers(g, n->in) == 1)
+            fold(g, i, n->in, n->residual, HPT__ACT_NONE);
+        else if (n->kind == HPT__NODE_ACT && n->act == HPT__ACT_RELU && (g->nodes[n->in].kind == HPT__NODE_NORM || g->nodes[n->in].kind == HPT__NODE_LINEAR) &&
                  consumers(g, n->in) == 1)
-            fold(g, i, n->in, g->nodes[n->in].residual, 1);
+            fold(g, i, n->in, g->nodes[n->in].residual, HPT__ACT_RELU);
     }
 }
 

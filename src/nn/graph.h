@@ -3,16 +3,19 @@
  * batch norm (or linear layer) before them. */
 #ifndef HPT__GRAPH_H
 #define HPT__GRAPH_H
+#include "kernels/geometry.h"
 #include "nn/arch.h"
 
-typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_RELU, HPT__NODE_MAXPOOL,
+typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_ACT, HPT__NODE_MAXPOOL,
                               HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_GONE } hpt__node_kind;
 
 typedef struct hpt__node {
     hpt__node_kind kind;
     int in, residual;               /* node indices, -1 = none; ADD: in + residual */
     int c, h, w;                    /* output map; AVERAGE and LINEAR: (c) alone, h = w = 1 */
-    int window, stride, pad, relu;
+    int window, stride, pad;
+    hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
+    double eps;                     /* NORM: added to the variance */
     char name[40];                  /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
     int tensor;                     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
 } hpt__node;

@@ -83,8 +83,8 @@ static int trains(compiler *c, int tensor) { return c->p->spec.trainable && c->p
 static hpt__geometry geometry(compiler *c, int i) {
     const hpt__node *n = &c->g.nodes[i], *x = n->in >= 0 ? &c->g.nodes[n->in] : n;
     return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w, .r = n->window,
-                           .s = n->window, .stride = n->stride, .pad = n->pad, .groups = c->p->spec.groups, .relu = n->relu,
-                           .residual = n->residual >= 0};
+                           .s = n->window, .stride = n->stride, .pad = n->pad, .bn_groups = c->p->spec.groups,
+                           .act = n->act, .residual = n->residual >= 0, .eps = n->eps};
 }
 
 static void emit(compiler *c, hpt__op_kind kind, hpt__geometry g, step s) {
@@ -293,7 +293,7 @@ static void way_out(compiler *c, int last) {
     if (n->kind == HPT__NODE_AVERAGE || n->kind == HPT__NODE_LINEAR) return;
     int y = new_buffer(c, (size_t)p->spec.batch * p->width * real_size(p));
     if (c->status) return;
-    emit(c, HPT__OP_OUTPUT, (hpt__geometry){.n = p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w, .groups = 1}, (step){.x = p->output, .y = arena(y)});
+    emit(c, HPT__OP_OUTPUT, (hpt__geometry){.n = p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w, .bn_groups = 1}, (step){.x = p->output, .y = arena(y)});
     p->output = arena(y);
 }
 
@@ -427,6 +427,7 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         [HPT__OP_NORM] = "norm", [HPT__OP_NORM_EVAL] = "norm_eval", [HPT__OP_NORM_GRAD] = "norm_grad", [HPT__OP_MAXPOOL] = "maxpool",
         [HPT__OP_MAXPOOL_GRAD] = "maxpool_grad", [HPT__OP_AVERAGE] = "average", [HPT__OP_AVERAGE_GRAD] = "average_grad",
         [HPT__OP_LINEAR] = "linear", [HPT__OP_OUTPUT] = "output", [HPT__OP_LINEAR_GRAD] = "linear_grad"};
+    static const char *const acts[] = {"", " relu", " silu", " sigmoid"};
     text_out o = {text, 0, size};
     if (size) text[0] = 0;
     for (int i = 0; i < p->n_steps; i++) {
@@ -435,7 +436,7 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "", names[s->d.kind], g->n, g->c, g->h, g->w,
             g->k, g->p, g->q);
         if (g->r) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
-        say(&o, " groups %d%s%s%s%s%s", g->groups, g->relu ? " relu" : "", g->residual ? " residual" : "",
+        say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",
             g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic" : "");
         say_place(&o, p, "x", s->x);
         say_place(&o, p, "y_in", s->y_in);

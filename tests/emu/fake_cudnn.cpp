@@ -91,7 +91,7 @@ static bool finalize_graph(descriptor *g) {
     q.k = (int)c->w.dim[0]; q.r = (int)c->w.dim[2]; q.s = (int)c->w.dim[3]; q.p = (int)c->y.dim[2]; q.q = (int)c->y.dim[3];
     q.stride = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
     q.pad = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
-    q.groups = 1;
+    q.bn_groups = 1;
     if (c->w.dim[1] != q.c || c->y.dim[0] != q.n || c->y.dim[1] != q.k || q.p != (q.h + 2 * q.pad - q.r) / q.stride + 1 || q.q != (q.w + 2 * q.pad - q.s) / q.stride + 1) {
         hpt_fake_complain("cudnn: shapes of a convolution do not fit");
         return false;

@@ -248,7 +248,7 @@ static void *upload(rig *r, const void *x, size_t bytes) {
 static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int k, int r, int stride) {
     const hpt__backend *be = &hpt_backend_cuda;
     rig rr = {.be = be, .dev = dev};
-    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = k, .r = r, .s = r, .stride = stride, .pad = r / 2, .groups = 1};
+    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = k, .r = r, .s = r, .stride = stride, .pad = r / 2, .bn_groups = 1};
     g.p = g.q = (h + 2 * g.pad - r) / stride + 1;
     int cp = t == HPT__BF16 ? (c + 7) / 8 * 8 : (c + 3) / 4 * 4, bf16 = t == HPT__BF16;
     size_t in = (size_t)(n * c * h * h), inp = (size_t)n * (size_t)(h * h) * (size_t)cp, out = (size_t)(n * k) * (size_t)(g.p * g.q), nw = (size_t)(k * c * r * r);

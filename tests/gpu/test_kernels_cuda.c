@@ -338,7 +338,8 @@ static float *map_to_host(const void *d, int n, int c, int hw, int bf16) {
 static void through_bf16(float *x, size_t n, int bf16) { if (bf16) for (size_t i = 0; i < n; i++) x[i] = from_bf16(round_bf16(x[i])); }
 
 static void norm_case(int n, int c, int h, int groups, int flags, int bf16) {
-    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = c, .p = h, .q = h, .groups = groups, .relu = flags & 1, .residual = flags >> 1 & 1, .extra_grad = flags >> 2 & 1};
+    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = c, .p = h, .q = h, .bn_groups = groups, .act = flags & 1 ? HPT__ACT_RELU : HPT__ACT_NONE, .residual = flags >> 1 & 1,
+                       .extra_grad = flags >> 2 & 1, .eps = 1e-5};
     int hw = h * h;
     size_t count = (size_t)n * (size_t)c * (size_t)hw, ch = (size_t)c, gc = ch * (size_t)groups;
     float *x = noise(count, 11, 3, 5), *r = noise(count, 14, 1, 0), *dy = noise(count, 15, 1, 0), *dy2 = noise(count, 16, 1, 0), *y = malloc(count * 4), *dx = malloc(count * 4);

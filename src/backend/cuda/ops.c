@@ -126,13 +126,13 @@ static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
 
 static hpt_status run_linear(hpt__op *op, const hpt__op_args *a) {
     const hpt__geometry *g = &op->d.g;
-    return hpt__cuda_matmul(op->dev, op->d.dtype != HPT__F32, 0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k, a->b, g->relu);
+    return hpt__cuda_matmul(op->dev, op->d.dtype != HPT__F32, 0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k, a->b, g->act == HPT__ACT_RELU);
 }
 static hpt_status run_linear_grad(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
     int fast = op->d.dtype != HPT__F32;
-    CUDA_TRY(dev, hpt__cuda_bias_backward(dev->compute, g->n, g->k, g->relu, a->y_in, a->dy, a->db));
+    CUDA_TRY(dev, hpt__cuda_bias_backward(dev->compute, g->n, g->k, g->act == HPT__ACT_RELU, a->y_in, a->dy, a->db));
     HPT_TRY(hpt__cuda_matmul(dev, fast, 1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c, NULL, 0));
     return a->dx ? hpt__cuda_matmul(dev, fast, 0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c, NULL, 0) : HPT_OK;
 }

@@ -394,7 +394,7 @@ done:
 
 static hpt_status run_linear_grad(hpt__op *op, const hpt__op_args *a) {
     const hpt__geometry *g = &op->d.g;
-    if (g->relu) hpt__ref_relu_backward_f32((size_t)g->n * g->k, a->y_in, a->dy, a->dy);
+    if (g->act == HPT__ACT_RELU) hpt__ref_relu_backward_f32((size_t)g->n * g->k, a->y_in, a->dy, a->dy);
     hpt__ref_sum_rows_f32(g->n, g->k, a->dy, a->db);
     hpt_status st = gemm(op->dev, HPT__F32, 1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c);
     if (!st && a->dx) st = gemm(op->dev, HPT__F32, 0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c);
@@ -456,7 +456,7 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     case HPT__OP_AVERAGE_GRAD: j.part = dev->cpu->average_grad; break;
     case HPT__OP_LINEAR: {
         st = gemm(dev, HPT__F32, 0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k);
-        if (!st) hpt__ref_add_bias_f32(g->n, g->k, a->b, g->relu, a->y);
+        if (!st) hpt__ref_add_bias_f32(g->n, g->k, a->b, g->act == HPT__ACT_RELU, a->y);
         return st; }
     case HPT__OP_LINEAR_GRAD: return run_linear_grad(op, a);
     }

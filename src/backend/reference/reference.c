@@ -95,9 +95,9 @@ static void run_##X(const hpt__op *op, const hpt__op_args *a) { \
     case HPT__OP_AVERAGE_GRAD: hpt__ref_average_backward_##X(g, a->dy, a->dx); break; \
     case HPT__OP_LINEAR: \
         hpt__ref_gemm_##X(0, 1, g->n, g->k, g->c, 1, a->x, g->c, a->w, g->c, 0, a->y, g->k); \
-        hpt__ref_add_bias_##X(g->n, g->k, a->b, g->relu, a->y); break; \
+        hpt__ref_add_bias_##X(g->n, g->k, a->b, g->act == HPT__ACT_RELU, a->y); break; \
     case HPT__OP_LINEAR_GRAD: \
-        if (g->relu) hpt__ref_relu_backward_##X((size_t)g->n * g->k, a->y_in, a->dy, a->dy); \
+        if (g->act == HPT__ACT_RELU) hpt__ref_relu_backward_##X((size_t)g->n * g->k, a->y_in, a->dy, a->dy); \
         hpt__ref_gemm_##X(1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c); \
         hpt__ref_sum_rows_##X(g->n, g->k, a->dy, a->db); \
         if (a->dx) hpt__ref_gemm_##X(0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c); \
