@@ -626,6 +626,11 @@ HPT_API hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hp
  * row, any width; columns are centred. -1..1; 1 for equal up to rotation and scale. HPT_ERR_NUMERIC if one is constant. Since 0.1. */
 HPT_API hpt_status hpt_rv2(const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n, double *rv2);
 
+/* hpt_context_rv2 - the same number, bit for bit, as a call of a context: its hpt_progress_fn is told (HPT_PHASE_COMPARE, in
+ * rows) and it can be stopped. HPT_ERR_CANCELLED: rv2 is untouched; nothing is kept, another call begins anew. Since 0.1. */
+HPT_API hpt_status hpt_context_rv2(hpt_context *ctx, const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n,
+                                   double *rv2);
+
 /* hpt_error_iou - of the images that prediction a or b gets wrong, the share that both get wrong; 1 if neither errs. Since 0.1. */
 HPT_API hpt_status hpt_error_iou(const int32_t *a, const int32_t *b, const int32_t *labels, uint64_t n, double *iou);
 

@@ -46,6 +46,7 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_context_describe, "", h[0], buf, sizeof buf, &need) \
     CALL(hpt_context_facts, "cfg", h[0], h[1], OUT(hpt_result)) \
     CALL(hpt_context_ranks, "", h[0], &i32, &i32) \
+    CALL(hpt_context_rv2, "", h[0], x, 1, x, 1, 4, &f64) \
     CALL(hpt_comm_id, "cfg", h[0], buf, sizeof buf, &need) \
     CALL(hpt_dataset_open, "cfg", h[0], h[1], "/nowhere", OUT(hpt_dataset)) \
     CALL(hpt_dataset_from_memory, "cfg", h[0], h[1], bytes, 1, 8, 8, 3, NULL, OUT(hpt_dataset)) \

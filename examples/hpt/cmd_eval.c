@@ -219,7 +219,7 @@ int cmd_similarity(int argc, char **argv) {
         if (!st) rc = cli_begin(&c, names, &ds, 1);
         for (int i = 0; i < 2 && !st && !rc; i++) st = layer_values(&c, m[i], ds, layer, info.count, &x[i], &width[i]);
         uint64_t n = st || rc ? 0 : readable_rows(ds, info.count, x, width);
-        if (!st && !rc) st = hpt_rv2(x[0], width[0], x[1], width[1], n, &rv2);
+        if (!st && !rc) st = hpt_context_rv2(c.ctx, x[0], width[0], x[1], width[1], n, &rv2);
         if (st) rc = cli_fail("similarity", st);
         else if (!rc && cli_value(&c, "json")) {
             json_t *j = json_pack("{s:f, s:s, s:I}", "rv2", rv2, "layer", layer, "images", (json_int_t)n);

@@ -150,7 +150,19 @@ hpt_status hpt_rv2(const float *x, uint64_t p, const float *y, uint64_t q, uint6
     NOT_NULL(x);
     NOT_NULL(y);
     NOT_NULL(rv2);
-    return hpt__rv2(x, p, y, q, n, rv2);
+    return hpt__rv2(x, p, y, q, n, NULL, rv2);
+}
+hpt_status hpt_context_rv2(hpt_context *ctx, const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n, double *rv2) {
+    hpt__span span;
+    HOLD(ctx, CONTEXT);
+    NOT_NULL(x);
+    NOT_NULL(y);
+    NOT_NULL(rv2);
+    hpt__span_begin(&ctx->watch, &span, HPT_PHASE_COMPARE, 0, n, "two representations of %llu images", (unsigned long long)n);
+    hpt_status st = hpt__rv2(x, p, y, q, n, &span, rv2);
+    if (!st) span.done = n;
+    hpt__span_end(&span);
+    return st;
 }
 hpt_status hpt_error_iou(const int32_t *a, const int32_t *b, const int32_t *labels, uint64_t n, double *iou) {
     NOT_NULL(a);

@@ -6,26 +6,30 @@
 #define _GNU_SOURCE
 #include "eval/similarity.h"
 #include "core/alloc.h"
-#include "core/progress.h"
 #include <math.h>
 #include <string.h>
 
-/* Asks whether to go on after every few milliseconds of work; done: products since it was asked last. */
-static hpt_status worked(uint64_t *done, uint64_t products) {
+/* How far a comparison is, in products; the host reads it as rows of all. */
+typedef struct work { hpt__span *span; double done, all; uint64_t asked; } work;     /* asked: products since it was asked last */
+
+/* Asks whether to go on after every few milliseconds of work. */
+static hpt_status worked(work *w, uint64_t products) {
     enum { OFTEN = 1 << 21 };
-    if ((*done += products) < OFTEN) return HPT_OK;
-    *done = 0;
-    return hpt__span_tick(0);
+    if ((w->asked += products) < OFTEN) return HPT_OK;
+    w->done += (double)w->asked;
+    w->asked = 0;
+    if (!w->span) return hpt__span_tick(0);
+    double rows = (double)w->span->total * fmin(1, w->done / w->all);
+    return hpt__span_at(w->span, (uint64_t)rows);
 }
-static hpt_status centred(const float *x, uint64_t n, uint64_t p, double **out) {
-    uint64_t done = 0;
+static hpt_status centred(const float *x, uint64_t n, uint64_t p, double **out, work *w) {
     double *c = *out = p && n <= SIZE_MAX / 8 / p ? hpt__alloc_aligned((size_t)(n * p) * 8) : NULL;
     if (!c) return hpt__fail_memory((size_t)(n * p) * 8);
     for (uint64_t j = 0; j < p; j++) {
         double sum = 0;
         for (uint64_t i = 0; i < n; i++) sum += x[i * p + j];
         for (uint64_t i = 0; i < n; i++) c[i * p + j] = x[i * p + j] - sum / (double)n;
-        HPT_TRY(worked(&done, 8 * n));      /* a column is read with long strides */
+        HPT_TRY(worked(w, 8 * n));      /* a column is read with long strides */
     }
     return HPT_OK;
 }
@@ -38,8 +42,7 @@ static double dot(const double *a, const double *b, uint64_t n) {
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double out[3]) {
-    uint64_t done = 0;
+static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double out[3], work *w) {
     for (uint64_t i = 1; i < n; i++) {
         double xy = 0, xx = 0, yy = 0;
         for (uint64_t k = 0; k < i; k++) {
@@ -47,7 +50,7 @@ static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q,
             xy += a * b;
             xx += a * a;
             yy += b * b;
-            HPT_TRY(worked(&done, p + q));
+            HPT_TRY(worked(w, p + q));
         }
         out[0] += 2 * xy;
         out[1] += 2 * xx;
@@ -57,11 +60,10 @@ static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q,
 }
 
 /* ||X^T Y||_F^2 - sum_i |x_i|^2 |y_i|^2: X^T Y in strips of columns of X. */
-static hpt_status tall(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double *out) {
+static hpt_status tall(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double *out, work *k) {
     enum { STRIP = 8 };
     double *acc = hpt__alloc_aligned(sizeof *acc * STRIP * (size_t)q), sum = 0;
     if (!acc) return hpt__fail_memory(sizeof *acc * STRIP * (size_t)q);
-    uint64_t done = 0;
     hpt_status st = HPT_OK;
     for (uint64_t j = 0; j < p && !st; j += STRIP) {
         uint64_t w = p - j < STRIP ? p - j : STRIP;
@@ -71,27 +73,31 @@ static hpt_status tall(const double *x, uint64_t p, const double *y, uint64_t q,
                 double v = x[i * p + j + a];
                 for (uint64_t b = 0; b < q; b++) acc[a * q + b] += v * y[i * q + b];
             }
-            st = worked(&done, w * q);
+            st = worked(k, w * q);
         }
         sum += dot(acc, acc, w * q);
     }
-    for (uint64_t i = 0; i < n; i++) sum -= dot(x + i * p, x + i * p, p) * dot(y + i * q, y + i * q, q);
+    for (uint64_t i = 0; i < n && !st; i++) {
+        sum -= dot(x + i * p, x + i * p, p) * dot(y + i * q, y + i * q, q);
+        st = worked(k, p + q);
+    }
     hpt__free(acc);
     *out = sum;
     return st;
 }
 
-hpt_status hpt__rv2(const float *xf, uint64_t p, const float *yf, uint64_t q, uint64_t n, double *out) {
+hpt_status hpt__rv2(const float *xf, uint64_t p, const float *yf, uint64_t q, uint64_t n, hpt__span *span, double *out) {
     if (n < 3 || !p || !q) return hpt__fail(HPT_ERR_ARGUMENT, "RV2 needs at least 3 images and 1 value each");
     double *x = NULL, *y = NULL, s[3] = {0, 0, 0};
-    hpt_status st = centred(xf, n, p, &x);
-    if (!st) st = centred(yf, n, q, &y);
     double cost_wide = (double)n * (double)n / 2 * (double)(p + q), cost_tall = (double)n * ((double)p * (double)q + (double)p * (double)p + (double)q * (double)q);
-    if (!st && cost_wide <= cost_tall) st = wide(x, p, y, q, n, s);
+    work w = {span, 0, fmin(cost_wide, cost_tall) + 8 * (double)n * (double)(p + q), 0};
+    hpt_status st = centred(xf, n, p, &x, &w);
+    if (!st) st = centred(yf, n, q, &y, &w);
+    if (!st && cost_wide <= cost_tall) st = wide(x, p, y, q, n, s, &w);
     else if (!st) {
-        st = tall(x, p, y, q, n, &s[0]);
-        if (!st) st = tall(x, p, x, p, n, &s[1]);
-        if (!st) st = tall(y, q, y, q, n, &s[2]);
+        st = tall(x, p, y, q, n, &s[0], &w);
+        if (!st) st = tall(x, p, x, p, n, &s[1], &w);
+        if (!st) st = tall(y, q, y, q, n, &s[2], &w);
     }
     hpt__free(x);
     hpt__free(y);
