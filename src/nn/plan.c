@@ -421,6 +421,9 @@ static void say_place(text_out *o, const hpt__plan *p, const char *name, place a
     if (at.base == IN_ARENA) say(o, " %s=arena+%zu:%zu", name, p->buffers[at.at].offset, p->buffers[at.at].bytes);
     else say(o, " %s=%s+%zu", name, bases[at.base], at.at);
 }
+static int has_window(hpt__op_kind k) {
+    return k == HPT__OP_CONV || k == HPT__OP_CONV_DATA || k == HPT__OP_CONV_WEIGHTS || k == HPT__OP_MAXPOOL || k == HPT__OP_MAXPOOL_GRAD;
+}
 void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
     static const char *const names[] = {
         [HPT__OP_INPUT] = "input", [HPT__OP_CONV] = "conv", [HPT__OP_CONV_DATA] = "conv_data", [HPT__OP_CONV_WEIGHTS] = "conv_weights",
@@ -435,7 +438,7 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         const hpt__geometry *g = &s->d.g;
         say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "", names[s->d.kind], g->n, g->c, g->h, g->w,
             g->k, g->p, g->q);
-        if (g->r) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
+        if (g->r && has_window(s->d.kind)) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
         say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",
             g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic" : "");
         say_place(&o, p, "x", s->x);
