@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * A network as a graph of layers, in the order they run. Building it registers the tensors; hpt__graph_fuse() folds add and ReLU into the
- * batch norm (or linear layer) before them. */
+ * A network as a graph of layers, in the order they run. Adding a node gives it its shape and registers its tensors, both by the row that
+ * its kind has in layers.c; fuse.c folds what a backend does in one pass; plan.c compiles what is left. */
 #ifndef HPT__GRAPH_H
 #define HPT__GRAPH_H
 #include "kernels/geometry.h"
-#include "nn/arch.h"
+#include "nn/net.h"
 
 typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_ACT, HPT__NODE_MAXPOOL,
                               HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_GONE } hpt__node_kind;
@@ -12,26 +12,38 @@ typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, H
 typedef struct hpt__node {
     hpt__node_kind kind;
     int in, residual;               /* node indices, -1 = none; ADD: in + residual */
-    int c, h, w;                    /* output map; AVERAGE and LINEAR: (c) alone, h = w = 1 */
-    int window, stride, pad;
+    int c, h, w;                    /* output map, or rows: (N,c) reals, h = w = 1 */
+    int rows;
+    int window, stride, pad;        /* CONV, MAXPOOL */
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps;                     /* NORM: added to the variance */
     char name[40];                  /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
     int tensor;                     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
 } hpt__node;
 
-typedef struct hpt__graph {
+struct hpt__graph {
     hpt__node *nodes;
     hpt__tensor *tensors;
-    int n_nodes, n_tensors, cap_nodes, cap_tensors, head;
+    int n_nodes, n_tensors, cap_nodes, cap_tensors, head;       /* head: what is added belongs to the projection head */
     size_t n_params, n_stats;
     hpt_status status;              /* first failure while building; later calls do nothing */
-} hpt__graph;
+};
 
-/* ResNet (He et al. 2016, torchvision's v1.5: stride in the 3x3) for size x size images; head: with the projection head. */
-hpt_status hpt__graph_resnet(hpt__graph *g, const hpt__arch *a, int size, int head);
+/* Each gives the index of its node. name: of the module, "" for none. */
+int hpt__graph_images(hpt__graph *g, int c, int h, int w);                     /* the input: float (N,c,h,w) */
+int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);      /* padded by window / 2 */
+int hpt__graph_norm(hpt__graph *g, int in, const char *name);
+int hpt__graph_act(hpt__graph *g, int in, hpt__act act);
+int hpt__graph_add(hpt__graph *g, int in, int other);
+int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char *name);
+int hpt__graph_average(hpt__graph *g, int in, const char *name);
+int hpt__graph_linear(hpt__graph *g, int in, int k, const char *name);
+/* For the rows of layers.c: a tensor called module.field of shape (a), (a,b) or (a,b,window,window); 0 leaves a dimension out. */
+void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t b, int64_t window, const char *module, const char *field);
+
 /* Cuts the graph, before fusing, behind the layer called name ("layer4" is its last block); pool: and averages its map. HPT_ERR_ARGUMENT: no such. */
 hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool);
-void hpt__graph_fuse(hpt__graph *g);
+int hpt__graph_consumers(const hpt__graph *g, int node);
+void hpt__graph_fuse(hpt__graph *g);        /* fuse.c */
 void hpt__graph_fini(hpt__graph *g);
 #endif

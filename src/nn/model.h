@@ -5,7 +5,7 @@
 #include "backend/backend.h"
 #include "core/context.h"
 #include "core/pixels.h"
-#include "nn/arch.h"
+#include "nn/net.h"
 #include "nn/plan.h"
 
 struct hpt_model {

@@ -5,7 +5,7 @@
 #define HPT__PLAN_H
 #include "backend/backend.h"
 #include "core/progress.h"
-#include "nn/arch.h"
+#include "nn/net.h"
 
 typedef enum hpt__plan_mode {
     HPT__EVAL,          /* forward with running statistics */

@@ -5,7 +5,7 @@
 #ifndef HPT__RECOGNISE_H
 #define HPT__RECOGNISE_H
 #include "io/tensorfile.h"
-#include "nn/arch.h"
+#include "nn/net.h"
 
 enum { HPT__CANDIDATES = 32 };
 

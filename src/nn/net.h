@@ -1,17 +1,31 @@
 /* SPDX-License-Identifier: MIT
- * Architectures and the table of their tensors: torchvision names in torchvision's order, then the projection head. */
-#ifndef HPT__ARCH_H
-#define HPT__ARCH_H
+ * Networks: architectures by family, and the table of their tensors, with torchvision's names in torchvision's order, then the
+ * projection head. A family is a row of the table in net.c and a file beside it. */
+#ifndef HPT__NET_H
+#define HPT__NET_H
 #include "core/options.h"
 #include "core/status.h"
 
+typedef struct hpt__graph hpt__graph;
+
+typedef enum hpt__family_id { HPT__FAMILY_RESNET, HPT__FAMILIES } hpt__family_id;
+
 typedef struct hpt__arch {
+    hpt__family_id family;
     char name[32];
     int blocks[4], bottleneck;
     int width;              /* channels of the first stage */
     int small_stem;         /* 3x3 stride 1, no max-pool */
     int dim, mlp;           /* projection head */
 } hpt__arch;
+
+typedef struct hpt__family {
+    const char *name;
+    int (*from_options)(const hpt__options *o, const char *name, hpt__arch *a);     /* 0: it has no member of that name */
+    void (*build)(hpt__graph *g, const hpt__arch *a, int size, int head);           /* for size x size images; head: with the projection head */
+    int (*feature_dim)(const hpt__arch *a);
+} hpt__family;
+extern const hpt__family hpt__family_resnet;
 
 typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR, HPT__LINEAR_WEIGHT,
                                 HPT__LINEAR_BIAS } hpt__tensor_kind;
@@ -37,9 +51,11 @@ static inline int hpt__is_stat(const hpt__tensor *t) { return t->kind == HPT__RU
 
 /* Fills an architecture from options (arch must not be auto). */
 hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a);
-/* The family with these blocks a stage, NULL if none. */
+/* resnet.c: the member with these blocks a stage, NULL if none. */
 const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck);
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head);
+/* The graph of a network, not yet fused. On failure there is none to free. */
+hpt_status hpt__net_graph(const hpt__arch *a, int size, int head, hpt__graph *g);
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net);
 void hpt__net_fini(hpt__net *net);
 int hpt__net_find(const hpt__net *net, const char *name);     /* index or -1 */

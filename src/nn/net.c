@@ -1,5 +1,6 @@
-/* SPDX-License-Identifier: MIT */
-#include "nn/arch.h"
+/* SPDX-License-Identifier: MIT
+ * The table of families, the table of a network's tensors, and their first values. */
+#include "nn/net.h"
 #include "core/alloc.h"
 #include "core/rng.h"
 #include "nn/graph.h"
@@ -7,49 +8,44 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct { const char *name; int blocks[4], bottleneck; } families[] = {
-    {"resnet10", {1, 1, 1, 1}, 0}, {"resnet18", {2, 2, 2, 2}, 0}, {"resnet34", {3, 4, 6, 3}, 0},
-    {"resnet50", {3, 4, 6, 3}, 1}, {"resnet101", {3, 4, 23, 3}, 1}};
+static const hpt__family *const families[HPT__FAMILIES] = {[HPT__FAMILY_RESNET] = &hpt__family_resnet};
 
 hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a) {
     memset(a, 0, sizeof *a);
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (!strcmp(families[i].name, name)) {
+    for (int i = 0; i < HPT__FAMILIES; i++)
+        if (families[i]->from_options(o, name, a)) {
+            a->family = (hpt__family_id)i;
             snprintf(a->name, sizeof a->name, "%s", name);
-            memcpy(a->blocks, families[i].blocks, sizeof a->blocks);
-            a->bottleneck = families[i].bottleneck;
-            a->width = (int)OPT_I(o, width);
-            a->small_stem = OPT_IS(o, stem, "small");
-            a->dim = (int)OPT_I(o, moco_dim);
-            a->mlp = (int)OPT_I(o, mlp);
             return HPT_OK;
         }
     return hpt__fail(HPT_ERR_OPTION, "option 'arch': no network is called '%.40s'", name);
 }
 
-const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck) {
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (families[i].bottleneck == bottleneck && !memcmp(families[i].blocks, blocks, sizeof families[i].blocks)) return families[i].name;
-    return NULL;
+int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
+    return a->family == b->family && !memcmp(a->blocks, b->blocks, sizeof a->blocks) && a->bottleneck == b->bottleneck && a->width == b->width &&
+           a->small_stem == b->small_stem && (!head || (a->dim == b->dim && a->mlp == b->mlp));
 }
 
-int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
-    return !memcmp(a->blocks, b->blocks, sizeof a->blocks) && a->bottleneck == b->bottleneck && a->width == b->width &&
-           a->small_stem == b->small_stem && (!head || (a->dim == b->dim && a->mlp == b->mlp));
+hpt_status hpt__net_graph(const hpt__arch *a, int size, int head, hpt__graph *g) {
+    memset(g, 0, sizeof *g);
+    families[a->family]->build(g, a, size, head);
+    hpt_status st = g->status;
+    if (st) hpt__graph_fini(g);
+    return st;
 }
 
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net) {
     hpt__graph g;
     memset(net, 0, sizeof *net);
     net->arch = *a;
-    hpt_status st = hpt__graph_resnet(&g, a, 224, 1);
+    hpt_status st = hpt__net_graph(a, 224, 1, &g);
     if (st == HPT_OK && !(net->tensors = hpt__alloc(sizeof *g.tensors * (size_t)g.n_tensors))) st = hpt__fail_memory(0);
     if (st == HPT_OK) {
         memcpy(net->tensors, g.tensors, sizeof *g.tensors * (size_t)g.n_tensors);
         net->n_tensors = g.n_tensors;
         net->n_params = g.n_params;
         net->n_stats = g.n_stats;
-        net->feature_dim = a->width * 8 * (a->bottleneck ? 4 : 1);
+        net->feature_dim = families[a->family]->feature_dim(a);
     }
     hpt__graph_fini(&g);
     return st;

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ * Inside of the plan compiler, between plan.c (order, gradient sums, running), layers.c (what each layer emits) and arena.c (buffers). */
+#ifndef HPT__COMPILE_H
+#define HPT__COMPILE_H
+#include "nn/layers.h"
+#include "nn/plan.h"
+
+/* Where an array lies: a buffer of the arena, or so many bytes behind what the caller passes at each run. */
+enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_IMAGE, HPT__IN_DOUT, HPT__BASES };
+typedef struct hpt__place { int base; size_t at; } hpt__place;      /* at: buffer number for the arena, bytes elsewhere */
+
+/* One operation with its arrays, named as in hpt__op_args. */
+typedef struct hpt__step {
+    hpt__op *op;
+    hpt__op_desc d;
+    hpt__place x, y_in, w, w_low, b, r, dy2, y, dx, dw, db, dy, mean, rstd, run_mean, run_var, aux;
+} hpt__step;
+
+typedef struct hpt__buffer { size_t bytes, offset; int first, last; } hpt__buffer;      /* alive from step first to step last */
+
+struct hpt__plan {
+    const hpt__backend *be;
+    hpt__device *dev;
+    hpt__plan_spec spec;
+    hpt__step *steps;
+    hpt__buffer *buffers;
+    int n_steps, cap_steps, n_forward, n_buffers, cap_buffers;
+    char *arena;
+    size_t arena_bytes, scratch_at;
+    hpt__place output;
+    size_t width;
+};
+
+/* What the compiler knows of a node while it works. */
+typedef struct hpt__node_state {
+    hpt__place y;
+    hpt__place grad[2];     /* gradients received */
+    int grads, needed;      /* needed: it or something before it trains */
+    hpt__place mean, rstd, aux;
+} hpt__node_state;
+
+struct hpt__compiler {
+    hpt__plan *p;
+    const hpt__net *net;
+    hpt__graph g;
+    hpt__node_state *s;     /* of each node */
+    hpt_status status;      /* first failure; later calls do nothing */
+};
+
+/* plan.c */
+void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s);
+void hpt__send_grad(hpt__compiler *c, int node, hpt__place grad);
+static inline size_t hpt__plan_real(const hpt__plan *p) { return hpt__real_size(p->spec.dtype); }
+
+/* arena.c */
+hpt__place hpt__new_buffer(hpt__compiler *c, size_t bytes);     /* alive from the step to come */
+void hpt__use_buffers(hpt__plan *p, const hpt__step *s);        /* that step is the next: what it names is alive until then */
+size_t hpt__lay_out(hpt__plan *p);                              /* gives buffers their offsets; the end, 0: no memory */
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ * The layers: for each its shape, its tensors, and the operations of its forward and backward pass. A row emits through hpt__emit() and
+ * hands gradients on through hpt__send_grad(); it knows nothing of order, lifetimes or memory.
+ *
+ * In-place choices: a batch norm writes dx over its input, which nobody reads again, and without a backward pass it writes y there; the
+ * masked gradient that it leaves in dy is the gradient of its residual, so a shortcut costs no buffer and no copy. */
+#include "nn/compile.h"
+#include <string.h>
+
+/* ---- what the rows share ---- */
+
+static const hpt__node *node_at(const hpt__compiler *c, int i) { return &c->g.nodes[i]; }
+
+static size_t output_bytes(const hpt__compiler *c, const hpt__node *n) {
+    const hpt__plan *p = c->p;
+    if (n->rows) return (size_t)p->spec.batch * (size_t)n->c * hpt__plan_real(p);
+    return p->be->act_bytes(p->dev, p->spec.dtype, p->spec.batch, n->c, n->h, n->w);
+}
+static hpt__place tensor_in(const hpt__compiler *c, int base, int tensor) {
+    return (hpt__place){base, c->net->tensors[tensor].offset * hpt__plan_real(c->p)};
+}
+/* the bfloat16 copies lie in the same order, 2 bytes a value */
+static hpt__place low_of(const hpt__compiler *c, int tensor) { return (hpt__place){HPT__IN_LOW, c->net->tensors[tensor].offset * 2}; }
+static int trains(const hpt__compiler *c, int tensor) { return c->p->spec.trainable && c->p->spec.trainable[tensor]; }
+
+static hpt__geometry geometry(const hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i), *x = n->in >= 0 ? node_at(c, n->in) : n;
+    return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w, .r = n->window,
+                           .s = n->window, .stride = n->stride, .pad = n->pad, .bn_groups = c->p->spec.groups, .act = n->act,
+                           .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps};
+}
+/* x and y of a forward operation; y in a buffer of its own, or over x */
+static hpt__step forward_step(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__node_state *s = &c->s[i];
+    hpt__place x = n->in >= 0 ? c->s[n->in].y : (hpt__place){HPT__IN_IMAGE, 0};
+    int over = hpt__layers[n->kind].in_place && c->p->spec.mode != HPT__TRAIN && x.base == HPT__IN_ARENA &&
+               hpt__graph_consumers(&c->g, n->in) == 1;
+    s->y = over ? x : hpt__new_buffer(c, output_bytes(c, n));
+    return (hpt__step){.x = x, .y = s->y};
+}
+/* the gradients received */
+static hpt__step backward_step(const hpt__compiler *c, int i) {
+    const hpt__node_state *s = &c->s[i];
+    return (hpt__step){.dy = s->grad[0], .dy2 = s->grads == 2 ? s->grad[1] : (hpt__place){0}};
+}
+static hpt__place input_grad(hpt__compiler *c, int i) { return hpt__new_buffer(c, output_bytes(c, node_at(c, node_at(c, i)->in))); }
+
+/* ---- shapes ---- */
+
+static void same_shape(const hpt__graph *g, hpt__node *n) {
+    const hpt__node *x = &g->nodes[n->in];
+    n->c = x->c;
+    n->h = x->h;
+    n->w = x->w;
+    n->rows = x->rows;
+}
+static void window_shape(const hpt__graph *g, hpt__node *n) {
+    const hpt__node *x = &g->nodes[n->in];
+    if (n->kind == HPT__NODE_MAXPOOL) n->c = x->c;
+    n->h = (x->h + 2 * n->pad - n->window) / n->stride + 1;
+    n->w = (x->w + 2 * n->pad - n->window) / n->stride + 1;
+}
+static void rows_shape(const hpt__graph *g, hpt__node *n) {
+    if (n->kind == HPT__NODE_AVERAGE) n->c = g->nodes[n->in].c;
+    n->h = n->w = n->rows = 1;
+}
+
+/* ---- input ---- */
+
+static void input_forward(hpt__compiler *c, int i) { hpt__emit(c, HPT__OP_INPUT, geometry(c, i), forward_step(c, i)); }
+
+/* ---- convolution ---- */
+
+static void conv_tensors(hpt__graph *g, const hpt__node *n) {
+    hpt__graph_tensor(g, HPT__CONV_WEIGHT, n->c, g->nodes[n->in].c, n->window, n->name, "weight");
+}
+static void conv_forward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = forward_step(c, i);
+    op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
+    op.w_low = low_of(c, n->tensor);
+    hpt__emit(c, HPT__OP_CONV, geometry(c, i), op);
+}
+static void conv_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = backward_step(c, i);
+    op.x = c->s[n->in].y;
+    op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
+    op.w_low = low_of(c, n->tensor);
+    if (trains(c, n->tensor)) {
+        op.dw = tensor_in(c, HPT__IN_GRAD, n->tensor);
+        hpt__emit(c, HPT__OP_CONV_WEIGHTS, geometry(c, i), op);
+    }
+    if (!c->s[n->in].needed) return;
+    op.dx = input_grad(c, i);
+    op.x = (hpt__place){0};
+    hpt__emit(c, HPT__OP_CONV_DATA, geometry(c, i), op);
+    hpt__send_grad(c, n->in, op.dx);
+}
+
+/* ---- batch norm, with what is folded into it ---- */
+
+static void norm_tensors(hpt__graph *g, const hpt__node *n) {
+    hpt__graph_tensor(g, HPT__NORM_WEIGHT, n->c, 0, 0, n->name, "weight");
+    hpt__graph_tensor(g, HPT__NORM_BIAS, n->c, 0, 0, n->name, "bias");
+    hpt__graph_tensor(g, HPT__RUN_MEAN, n->c, 0, 0, n->name, "running_mean");
+    hpt__graph_tensor(g, HPT__RUN_VAR, n->c, 0, 0, n->name, "running_var");
+}
+/* The variance of one value is 0, so that the layer's output would be its bias, whatever the image shows. */
+static void single_value(hpt__compiler *c, const hpt__node *n) {
+    const char *name = c->g.tensors[n->tensor].name, *dot = strrchr(name, '.');
+    c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image of 1x1): use a larger image_size, or "
+                          "more images together (batch_size and bn_group; finetuning: ft_batch and ft_micro)",
+                          dot ? (int)(dot - name) : 0, name);
+}
+static void norm_forward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    const hpt__plan_spec *spec = &c->p->spec;
+    hpt__node_state *s = &c->s[i];
+    hpt__step op = forward_step(c, i);
+    op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
+    op.b = tensor_in(c, HPT__IN_PARAM, n->tensor + 1);
+    op.run_mean = tensor_in(c, HPT__IN_STAT, n->tensor + 2);
+    op.run_var = tensor_in(c, HPT__IN_STAT, n->tensor + 3);
+    if (n->residual >= 0) op.r = c->s[n->residual].y;
+    if (spec->mode == HPT__EVAL) {
+        hpt__emit(c, HPT__OP_NORM_EVAL, geometry(c, i), op);
+        return;
+    }
+    if (spec->batch / spec->groups * n->h * n->w == 1) {
+        single_value(c, n);
+        return;
+    }
+    op.mean = s->mean = hpt__new_buffer(c, (size_t)spec->groups * (size_t)n->c * hpt__plan_real(c->p));
+    op.rstd = s->rstd = hpt__new_buffer(c, (size_t)spec->groups * (size_t)n->c * hpt__plan_real(c->p));
+    hpt__emit(c, HPT__OP_NORM, geometry(c, i), op);
+}
+static void norm_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    const hpt__node_state *s = &c->s[i];
+    hpt__step op = backward_step(c, i);
+    /* nobody reads the input again: no other layer, and not the one that made it (it would to mask by its activation) */
+    int over = c->s[n->in].y.base == HPT__IN_ARENA && hpt__graph_consumers(&c->g, n->in) == 1 && node_at(c, n->in)->act == HPT__ACT_NONE;
+    op.x = c->s[n->in].y;
+    op.y_in = s->y;
+    op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
+    op.mean = s->mean;
+    op.rstd = s->rstd;
+    op.dw = tensor_in(c, HPT__IN_GRAD, n->tensor);
+    op.db = tensor_in(c, HPT__IN_GRAD, n->tensor + 1);
+    op.dx = over ? op.x : input_grad(c, i);
+    hpt__emit(c, HPT__OP_NORM_GRAD, geometry(c, i), op);
+    hpt__send_grad(c, n->in, op.dx);
+    if (n->residual >= 0 && c->s[n->residual].needed) hpt__send_grad(c, n->residual, op.dy);
+}
+
+/* ---- pooling ---- */
+
+static void maxpool_forward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = forward_step(c, i);
+    op.aux = c->s[i].aux = hpt__new_buffer(c, (size_t)c->p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w);
+    hpt__emit(c, HPT__OP_MAXPOOL, geometry(c, i), op);
+}
+static void average_forward(hpt__compiler *c, int i) { hpt__emit(c, HPT__OP_AVERAGE, geometry(c, i), forward_step(c, i)); }
+static void pool_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = backward_step(c, i);
+    op.dx = input_grad(c, i);
+    op.aux = c->s[i].aux;
+    hpt__emit(c, n->kind == HPT__NODE_MAXPOOL ? HPT__OP_MAXPOOL_GRAD : HPT__OP_AVERAGE_GRAD, geometry(c, i), op);
+    hpt__send_grad(c, n->in, op.dx);
+}
+
+/* ---- linear ---- */
+
+static void linear_tensors(hpt__graph *g, const hpt__node *n) {
+    hpt__graph_tensor(g, HPT__LINEAR_WEIGHT, n->c, g->nodes[n->in].c, 0, n->name, "weight");
+    hpt__graph_tensor(g, HPT__LINEAR_BIAS, n->c, 0, 0, n->name, "bias");
+}
+static void linear_forward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = forward_step(c, i);
+    op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
+    op.b = tensor_in(c, HPT__IN_PARAM, n->tensor + 1);
+    hpt__emit(c, HPT__OP_LINEAR, geometry(c, i), op);
+}
+static void linear_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = backward_step(c, i);
+    int below = c->s[n->in].needed;
+    op.x = c->s[n->in].y;
+    op.y_in = c->s[i].y;
+    op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
+    op.dw = tensor_in(c, HPT__IN_GRAD, n->tensor);
+    op.db = tensor_in(c, HPT__IN_GRAD, n->tensor + 1);
+    if (below) op.dx = input_grad(c, i);
+    hpt__emit(c, HPT__OP_LINEAR_GRAD, geometry(c, i), op);
+    if (below) hpt__send_grad(c, n->in, op.dx);
+}
+
+/* ---- the table ---- */
+
+/* ADD and ACT exist as operations of a backend only folded into another layer (fuse.c) */
+static void not_alone(hpt__compiler *c, int i) {
+    c->status = hpt__fail(HPT_ERR_UNSUPPORTED, "plan: layer %d (%s) follows no layer that it could be part of", i,
+                          hpt__layers[node_at(c, i)->kind].name);
+}
+
+const hpt__layer hpt__layers[] = {
+    [HPT__NODE_INPUT] = {"input", .forward = input_forward},
+    [HPT__NODE_CONV] = {"convolution", window_shape, conv_tensors, .forward = conv_forward, .backward = conv_backward},
+    [HPT__NODE_NORM] = {"batch norm", same_shape, norm_tensors, .in_place = 1, .adds = 1, .learns = 1, .forward = norm_forward,
+                        .backward = norm_backward},
+    [HPT__NODE_ADD] = {"add", same_shape, .forward = not_alone},
+    [HPT__NODE_ACT] = {"activation", same_shape, .forward = not_alone},
+    [HPT__NODE_MAXPOOL] = {"max pooling", window_shape, .adds = 1, .forward = maxpool_forward, .backward = pool_backward},
+    [HPT__NODE_AVERAGE] = {"average", rows_shape, .forward = average_forward, .backward = pool_backward},
+    [HPT__NODE_LINEAR] = {"linear", rows_shape, linear_tensors, .learns = 1, .forward = linear_forward, .backward = linear_backward},
+};
