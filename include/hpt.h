@@ -216,6 +216,8 @@ typedef struct hpt_progress {
 #define HPT_PHASE_NEIGHBOURS 9  /* images scored by nearest neighbours */
 #define HPT_PHASE_COMPARE 10    /* rows of two representations compared */
 #define HPT_PHASE_SEARCH 11     /* steps of all candidates of a source search */
+#define HPT_PHASE_PLAN 12       /* data sets and stages of a recipe looked at; networks timed */
+#define HPT_PHASE_REPORT 13     /* parts of a recipe's report written */
 
 /* hpt_progress_fn - called about ten times a second by every call of this context that takes long, on the thread that made
  * the call. Non-zero stops it: it returns HPT_ERR_CANCELLED, within a fifth of a second of work, having saved what it keeps
@@ -709,6 +711,17 @@ HPT_API hpt_status hpt_recipe_set(hpt_recipe *r, const char *key, const char *va
 /* hpt_recipe_set_log - notes and warnings of the stages; with jobs > 1 from worker threads, one at a time. Since 0.1. */
 HPT_API hpt_status hpt_recipe_set_log(hpt_recipe *r, hpt_log_fn fn, void *user);
 
+/* hpt_recipe_set_progress - who is told how far the call under way is, about ten times a second: data sets opened and compared,
+ * networks timed (HPT_PHASE_PLAN), the report (HPT_PHASE_REPORT), and what the stages do. With jobs > 1 from worker threads,
+ * one at a time. Non-zero stops the call as hpt_recipe_cancel() does. It must not call the recipe, except for
+ * hpt_recipe_cancel(). fn NULL: nobody, which is the default. Since 0.1. */
+HPT_API hpt_status hpt_recipe_set_progress(hpt_recipe *r, hpt_progress_fn fn, void *user);
+
+/* hpt_recipe_cancel - from any thread (not from a signal handler): hpt_recipe_plan(), _run() or _report() that is under way, or
+ * the next one, returns HPT_ERR_CANCELLED within a fifth of a second of work, whatever it is doing. Stages under way save first.
+ * The recipe stays usable: another call goes on to the results of an undisturbed run. Since 0.1. */
+HPT_API hpt_status hpt_recipe_cancel(hpt_recipe *r);
+
 /* hpt_recipe_plan - opens all data and checks it (labels, classes, splits and sources that share images: list and line are named), finds what is done
  * already, and estimates the rest, from finished stages of the same network or by timing three small steps. result [out] JSON: stages (name, state,
  * steps, images, seconds); numbers: to_do, steps_left, seconds_left. Nothing is trained. Since 0.1. */
@@ -717,7 +730,7 @@ HPT_API hpt_status hpt_recipe_plan(hpt_recipe *r, hpt_result **result);
 /* hpt_recipe_run - the plan, then every stage whose result is not there. Results are kept under a key of the stage's full configuration, its
  * inputs and the library's version; an interrupted stage goes on from its last checkpoint (save_every). Ends with the report.
  * result [out] NULL allowed; the JSON of results.json
- * HPT_ERR_CANCELLED  stopped by fn; a later run goes on
+ * HPT_ERR_CANCELLED  stopped by fn, hpt_recipe_set_progress()'s fn or hpt_recipe_cancel(); a later run goes on, of this handle too
  * HPT_ERR_STATE      another process runs a recipe in the same folder. Since 0.1. */
 HPT_API hpt_status hpt_recipe_run(hpt_recipe *r, hpt_recipe_fn fn, void *user, hpt_result **result);
 

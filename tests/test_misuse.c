@@ -103,6 +103,8 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_recipe_open, "cfg", h[0], "/nowhere", NULL, OUT(hpt_recipe)) \
     CALL(hpt_recipe_set, "", h[0], "recipe.seeds", "1") \
     CALL(hpt_recipe_set_log, "", h[0], NULL, NULL) \
+    CALL(hpt_recipe_set_progress, "", h[0], NULL, NULL) \
+    CALL(hpt_recipe_cancel, "", h[0]) \
     CALL(hpt_recipe_plan, "", h[0], OUT(hpt_result)) \
     CALL(hpt_recipe_run, "", h[0], NULL, NULL, OUT(hpt_result)) \
     CALL(hpt_recipe_report, "", h[0], OUT(hpt_result)) \

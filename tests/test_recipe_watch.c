@@ -77,3 +77,274 @@ TEST_LIMIT(a_comparison_of_representations_stops, 120) {
     }
     hpt_context_destroy(ctx);
 }
+
+/* ---- recipes ---- */
+
+static void write_text(const char *name, const char *text) {
+    FILE *f = fopen(name, "w");
+    CHECK(f && fputs(text, f) >= 0 && !fclose(f));
+}
+/* Pictures of three classes, NAME/cK/I.ppm below the current folder. */
+static void write_set(const char *name, int from, int to, int side) {
+    uint8_t *rgb = malloc((size_t)side * (size_t)side * 3);
+    char path[100];
+    RUN("mkdir -p %s/c0 %s/c1 %s/c2", name, name, name);
+    for (int i = from; i < to; i++) {
+        int k = i % 3;
+        for (int p = 0; p < side * side * 3; p++)
+            rgb[p] = (uint8_t)((p % 3 == k) * 120 + (p / 3 % side * (k + 1) + i * 37) % 90);
+        snprintf(path, sizeof path, "%s/c%d/%d.ppm", name, k, i);
+        FILE *f = fopen(path, "wb");
+        CHECK(f && fprintf(f, "P6 %d %d 255\n", side, side) > 0);
+        CHECK(fwrite(rgb, (size_t)side * (size_t)side * 3, 1, f) == 1 && !fclose(f));
+    }
+    free(rgb);
+}
+static void begin(int images, int side) {
+    CHECK(!chdir(temp_dir()));
+    write_set("target", 0, images, side);
+    write_set("held", images, 2 * images, side);
+    write_set("other", 2 * images, 3 * images, side);
+}
+/* Every kind of stage, and every part of a report. */
+#define HEAD "[recipe]\nbackend = reference\nthreads = 2\nsave_every = 3\n"
+#define NET(side)                                                                                                      \
+    "[options]\narch = resnet10\nwidth = 16\nstem = small\nimage_size = " side "\nmoco_dim = 16\nbatch_size = "        \
+    "8\nbn_group = 8\nmoco_k = 16\nprecision = fp32\neval_crop = full\nprobe_lr = 0.1\nprobe_steps = 6\n"              \
+    "probe_eval_every = 2\nprobe_batch = 8\nft_batch = 8\nft_micro = 8\nft_lr = 0.01\nft_length = 4\n"                 \
+    "ft_eval_every = 2\nknn_k = 3\n"
+#define STAGES                                                                                                         \
+    "[data target]\npath = target\nunique = 1\n[data held]\npath = held\ndrop_names = *none*\nwithout = target\n"      \
+    "[data other]\npath = other\n[data few]\nfrom = target\nimages = 12\n"                                             \
+    "[pretrain hpt]\ndata = target\nsweep.steps = 2, 4\n[refresh-bn base]\ninit = random\ndata = target\n"             \
+    "[search source]\ninit = base\nsources = few, other\ntrain = target\nval = held\nsteps = 3\n"                      \
+    "[linear probe]\nmodel = hpt\ntrain = target\ntest = held\nprobe_keep = 1\n"                                       \
+    "[knn near]\nmodel = base\ntrain = target\ntest = held\n"                                                          \
+    "[finetune tuned]\nmodel = base\ntrain = few\ntest = held\n[choose best]\nof = probe\nover = steps\n"              \
+    "[similarity alike]\nof = hpt\nmetric = rv2\ndata = held\n[similarity wrong]\nof = probe\nmetric = iou\n"          \
+    "[table all]\nstages = probe, near\n[plot lines]\nkind = lines\nstages = probe\n"                                  \
+    "[plot heat]\nkind = heat\nof = alike\n[plot near]\nkind = closeness\nof = alike\nstages = probe\n"                \
+    "[finding sure]\nclaim = more is more\nleft = probe[steps=4]\nright = probe[steps=2]\n"
+
+static hpt_recipe *opened(void) {
+    hpt_recipe *r = NULL;
+    OK(hpt_recipe_open(NULL, "r.ini", "out", &r));
+    return r;
+}
+/* Results and their table without times, as NAME.json and NAME.csv; the folder goes. */
+static void keep_results(const char *name) {
+    RUN("sed -E 's/\"([a-z]+_)?seconds\": [^,}]*/\"seconds\": 0/' out/results.json > %s.json && "
+        "cut -d, -f1-13,15- out/results.csv > %s.csv && grep -c results out/report.html >/dev/null; "
+        "test -s %s.json -a -s %s.csv && ! find out -name 'work.state' -o -name '*.tmp*' | grep . && rm -r out",
+        name, name, name, name);
+}
+static void undisturbed(void) {
+    hpt_recipe *r = opened();
+    OK(hpt_recipe_run(r, NULL, NULL, NULL));
+    hpt_recipe_destroy(r);
+    keep_results("whole");
+}
+static void as_undisturbed(void) {
+    keep_results("again");
+    RUN("cmp whole.json again.json && cmp whole.csv again.csv");
+}
+
+/* Stops each place where it is asked once: a phase by its name, a stage by its own. */
+enum { PLACES = 64, BY_FN = 0, BY_THREAD = 1, BY_STAGE_FN = 2 };
+typedef struct stops {
+    hpt_recipe *r;
+    int how, n, bad;
+    char stage[128], place[PLACES][128];
+} stops;
+static int fresh(stops *s, const char *place) {
+    for (int i = 0; i < s->n; i++)
+        if (!strcmp(s->place[i], place)) return 0;
+    if (s->n < PLACES) snprintf(s->place[s->n++], sizeof s->place[0], "%s", place);
+    return 1;
+}
+static void *cancels_recipe(void *r) {
+    hpt_recipe_cancel(r);
+    return NULL;
+}
+static int32_t each_place(void *user, const hpt_progress *p) {
+    stops *s = user;
+    pthread_t t;
+    s->bad |= p->struct_size != sizeof *p || !p->name[0] || (p->total && p->done > p->total) || p->phase < 1 ||
+              p->phase > HPT_PHASE_REPORT;
+    if (s->how == BY_STAGE_FN || !fresh(s, *s->stage ? s->stage : p->name)) return 0;
+    if (s->how == BY_FN) return 1;
+    s->bad |= pthread_create(&t, NULL, cancels_recipe, s->r) || pthread_join(t, NULL);
+    return 0;
+}
+static int32_t each_stage(void *user, const hpt_recipe_progress *p) {
+    stops *s = user;
+    snprintf(s->stage, sizeof s->stage, "%s", p->event == HPT_RECIPE_END ? "" : p->name);
+    return s->how == BY_STAGE_FN && p->event == HPT_RECIPE_STEP && fresh(s, p->name);
+}
+static int stopped_at(const stops *s, const char *place) {
+    for (int i = 0; i < s->n; i++)
+        if (strstr(s->place[i], place) == s->place[i]) return 1;
+    return 0;
+}
+
+/* One handle is stopped everywhere, and its last run ends as one that nobody stopped. */
+TEST_LIMIT(recipes_stop_everywhere_and_go_on, 240) {
+    static const char *const stages[] = {"hpt steps=2", "hpt steps=4", "base",   "source", "probe", "near",
+                                         "tuned",       "best",        "alike"};
+    begin(24, 16);
+    write_text("r.ini", HEAD NET("16") STAGES);
+    undisturbed();
+    for (int how = BY_FN; how <= BY_STAGE_FN; how++) {
+        hpt_result *res = NULL;
+        stops s = {.r = opened(), .how = how};
+        int cancelled = 0;
+        hpt_status st = HPT_ERR_CANCELLED;
+        OK(hpt_recipe_set_progress(s.r, each_place, &s));
+        while (st == HPT_ERR_CANCELLED) {
+            *s.stage = 0;
+            int before = s.n;
+            st = hpt_recipe_run(s.r, each_stage, &s, &res);
+            if (st && st != HPT_ERR_CANCELLED) FAIL("%s", hpt_last_error());
+            CHECK(!s.bad && (st != HPT_OK) == (s.n > before) && (st != HPT_OK) == (res == NULL));
+            cancelled += st != HPT_OK;
+        }
+        hpt_result_destroy(res);
+        hpt_recipe_destroy(s.r);
+        printf("  %d stops\n", cancelled);
+        for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+            if (!stopped_at(&s, stages[i]) && strcmp(stages[i], "best")) FAIL("never stopped in %s", stages[i]);
+        if (how != BY_STAGE_FN) {
+            CHECK(stopped_at(&s, "networks timed") && stopped_at(&s, "parts of the report"));
+            CHECK(stopped_at(&s, "images found") || stopped_at(&s, "data sets and stages"));
+        }
+        as_undisturbed();
+    }
+}
+
+/* Plan and report of one handle; what was cancelled is as it was before, and lines may be replaced again. */
+static char *plan_text(hpt_recipe *r) {
+    hpt_result *res;
+    size_t n = 0;
+    OK(hpt_recipe_plan(r, &res));
+    OK(hpt_result_json(res, NULL, 0, &n));
+    char *text = malloc(n), *p = text;
+    OK(hpt_result_json(res, text, n, NULL));
+    hpt_result_destroy(res);
+    while ((p = strstr(p, "\"seconds"))) {
+        size_t all = strcspn(p, ",\n}");
+        memmove(p, p + all, strlen(p + all) + 1);
+    }
+    return text;
+}
+TEST_LIMIT(plans_and_reports_are_cancelled, 120) {
+    hpt_result *res = NULL;
+    begin(24, 16);
+    write_text("r.ini", HEAD NET("16") STAGES);
+    hpt_recipe *r = opened();
+    char *want = plan_text(r);
+    hpt_recipe_destroy(r);
+    for (int twice = 0; twice < 2; twice++) {
+        r = opened();
+        stops s = {.r = r, .how = BY_THREAD};
+        OK(hpt_recipe_set_progress(r, each_place, &s));
+        for (int before = -1; before < s.n;) { /* until there is no new place */
+            before = s.n;
+            hpt_status st = hpt_recipe_plan(r, &res);
+            if (st) CHECK(st == HPT_ERR_CANCELLED && !res && strstr(hpt_last_error(), "cancelled") && s.n > before);
+            hpt_result_destroy(res);
+            res = NULL;
+            if (before == 0 && twice) { /* cancelled while the data were opened: nothing is planned yet */
+                OK(hpt_recipe_set(r, "hpt.sweep.steps", "2, 4, 6"));
+                write_text("s.ini", "");
+                OK(hpt_recipe_set(r, "recipe.out", "elsewhere"));
+            }
+        }
+        char *got = plan_text(r);
+        CHECK(s.n >= 2 && !s.bad);
+        if (twice) CHECK(strstr(got, "hpt steps=6"));
+        else if (strcmp(want, got)) FAIL("%s\n%s", want, got);
+        free(got);
+        hpt_recipe_destroy(r);
+    }
+    /* asked for before a call: the next one hears it, and only that one */
+    r = opened();
+    OK(hpt_recipe_cancel(r));
+    OK(hpt_recipe_cancel(r));
+    FAILS(HPT_ERR_CANCELLED, "nothing ran", hpt_recipe_plan(r, &res));
+    OK(hpt_recipe_plan(r, &res));
+    hpt_result_destroy(res);
+    OK(hpt_recipe_cancel(r));
+    FAILS(HPT_ERR_CANCELLED, "report", hpt_recipe_report(r, &res));
+    RUN("! ls out/report.html out/results.json out/results.csv 2>/dev/null");
+    OK(hpt_recipe_report(r, &res));
+    hpt_result_destroy(res);
+    RUN("ls out/report.html out/results.json out/results.csv");
+    hpt_recipe_destroy(r);
+    free(want);
+}
+
+/* From another thread at any time, with one stage at a time and with two: back soon, and on again. */
+typedef struct later { hpt_recipe *r; useconds_t after; double at; } later;
+static void *cancels_later(void *arg) {
+    later *l = arg;
+    usleep(l->after);
+    l->at = now();
+    hpt_recipe_cancel(l->r);
+    return NULL;
+}
+TEST_LIMIT(recipes_are_cancelled_from_another_thread, 300) {
+    begin(36, 48);
+    for (int jobs = 1; jobs < 3; jobs++) {
+        double worst = 0;
+        int stopped = 0;
+        hpt_status st = HPT_ERR_CANCELLED;
+        write_text("r.ini", jobs == 1 ? HEAD NET("16") STAGES : HEAD "jobs = 2\n" NET("16") STAGES);
+        undisturbed();
+        hpt_recipe *r = opened();
+        for (useconds_t after = 2000; st == HPT_ERR_CANCELLED; after += after / 2) {
+            later l = {r, after, 0};
+            pthread_t t;
+            CHECK(!pthread_create(&t, NULL, cancels_later, &l));
+            st = hpt_recipe_run(r, NULL, NULL, NULL);
+            double end = now();
+            pthread_join(t, NULL);
+            if (st && st != HPT_ERR_CANCELLED) FAIL("%s", hpt_last_error());
+            stopped += st != HPT_OK;
+            if (st && end - l.at > worst) worst = end - l.at;
+        }
+        hpt_recipe_destroy(r);
+        printf("  jobs = %d: %d stopped, the slowest after %.0f ms\n", jobs, stopped, 1000 * worst);
+        CHECK(stopped >= 5 && worst < SOON);
+        as_undisturbed();
+    }
+}
+
+/* hpt run: the first line, and Ctrl-C at any instant. */
+TEST_LIMIT(hpt_run_stops_at_any_instant, 300) {
+    char hpt[4096];
+    int in_plan = 0, in_stages = 0, stopped = 0;
+    CHECK(realpath(HPT_TEST_BIN "/hpt", hpt));
+    begin(36, 96);
+    write_text("r.ini", HEAD NET("16") STAGES);
+    RUN("%s run r.ini --out out", hpt);
+    static const char *const first = ", fp32; target 36 images, 3 classes; held 36 images, 3 classes; other 36 images, "
+                                     "3 classes; few 12 images, 3 classes\n";
+    if (strncmp(output, "reference", 9) || !strstr(output, first)) FAIL("%s", output);
+    RUN("%s run r.ini --out out --report 2>&1 >/dev/null | head -1", hpt);
+    CHECK(!strncmp(output, "reference", 9) && strstr(output, first));
+    RUN("%s run r.ini --out out --plan 2>&1 >/dev/null | head -1", hpt);
+    CHECK(!strncmp(output, "reference", 9) && strstr(output, first));
+    keep_results("whole");
+    for (double after = 0.01;; after *= 1.4) {
+        int rc = sh("timeout --preserve-status -s INT %.3f %s run r.ini --out out", after, hpt);
+        if (!rc) break;
+        if (rc != 130) FAIL("%d: %s", rc, output);
+        in_plan += strstr(output, "before the first stage") != NULL;
+        in_stages += strstr(output, "the same command goes on") != NULL;
+        stopped++;
+        if (*output && !strstr(output, "stopped ")) FAIL("%s", output);
+    }
+    printf("  stopped %d times, %d of them before the first stage\n", stopped, in_plan);
+    CHECK(in_plan >= 1 && in_stages >= 1);
+    as_undisturbed();
+}

@@ -42,7 +42,7 @@ static void clear_bar(void) {
     bar_shown = 0;
 }
 /* About ten times a second, from whatever takes long. Pretraining and the search draw bars of their own, of steps. */
-static int32_t show(void *user, const hpt_progress *p) {
+int32_t cli_progress(void *user, const hpt_progress *p) {
     const cli *c = user;
     char left[24] = "", bar[31];
     if (!isatty(2) || p->phase == HPT_PHASE_TRAIN || (p->phase == HPT_PHASE_SEARCH && !p->total)) return interrupted;
@@ -93,6 +93,10 @@ void cli_say(const char *line) {
     if (line) fprintf(stderr, "%s\n", line);
     release(0);
 }
+void cli_set(FILE *line, const char *name, unsigned long long images, int classes, int several) {
+    fprintf(line, "; %s %llu image%s", name, images, images == 1 ? "" : "s");
+    if (classes >= 0) fprintf(line, ", %d %s", classes, several ? "labels an image" : classes == 1 ? "class" : "classes");
+}
 char *cli_line(const cli *c, const char *const *names, hpt_dataset *const *sets, int n) {
     char machine[512] = "", *text = NULL, *all = NULL;
     size_t size = 0;
@@ -109,8 +113,7 @@ char *cli_line(const cli *c, const char *const *names, hpt_dataset *const *sets,
     for (int i = 0; i < n && f; i++) {
         hpt_dataset_info d = {.struct_size = sizeof d};
         if (!sets[i] || hpt_dataset_get_info(sets[i], &d)) continue;
-        fprintf(f, "; %s %llu image%s", names[i], (unsigned long long)d.count, d.count == 1 ? "" : "s");
-        if (d.labelled) fprintf(f, ", %u %s", d.classes, d.labelled == 2 ? "labels an image" : d.classes == 1 ? "class" : "classes");
+        cli_set(f, names[i], d.count, d.labelled ? (int)d.classes : -1, d.labelled == 2);
     }
     if (f && fclose(f)) free(all), all = NULL;
     json_decref(j);
@@ -434,7 +437,7 @@ int cli_open(cli *c) {
     hpt_status st = hpt_context_create(c->cfg, &c->ctx);
     if (st) return cli_fail(c->command, st);
     hpt_context_set_log(c->ctx, note, NULL);
-    hpt_context_set_progress(c->ctx, show, c);
+    hpt_context_set_progress(c->ctx, cli_progress, c);
     cli_catch();
     return 0;
 }

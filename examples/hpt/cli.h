@@ -33,12 +33,15 @@ int cli_open(cli *c);                                       /* the context; note
 /* "onednn 2.7.3 (avx512_bf16, 2 threads), bf16; train 360 images, 6 classes; test 60 images, 6 classes": what the command computes on,
  * with which precision, and the sets that are there. free() it; NULL after a text on stderr. */
 char *cli_line(const cli *c, const char *const *names, hpt_dataset *const *sets, int n);
+/* A set in that line. classes -1: without labels; several: it is the number of labels that an image may have. */
+void cli_set(FILE *line, const char *name, unsigned long long images, int classes, int several);
 void cli_say(const char *line);                             /* the first line, and what waited for it; NULL: only that */
 int cli_begin(const cli *c, const char *const *names, hpt_dataset *const *sets, int n);    /* both */
 void cli_note(int warning, const char *fmt, ...) __attribute__((format(printf, 2, 3)));    /* a line on stderr, after the first line */
 void cli_close(cli *c);
 int cli_fail(const char *what, hpt_status st);              /* prints the library's text; returns 1, or 130 after Ctrl-C */
 int cli_interrupted(void);                                  /* Ctrl-C came once (a second one ends at once) */
+int32_t cli_progress(void *cli, const hpt_progress *p);      /* draws the bar; non-zero after Ctrl-C */
 void cli_catch(void);                                       /* from here on it stops the call under way */
 int cli_needs_init(const cli *c);                            /* 2 with a text if --init was not given */
 int cli_model(cli *c, const char *path, hpt_model **m);     /* from a file, or random if path is NULL or "random" */

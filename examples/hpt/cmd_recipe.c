@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct screen { double begin, last; int tty, quiet; uint32_t done, stages; } screen;
+/* running: stages under way, which draw lines of their own */
+typedef struct screen { const cli *c; double begin, last; int tty, quiet, running; uint32_t done, stages; } screen;
 
 static int32_t show(void *user, const hpt_recipe_progress *p) {
     screen *s = user;
@@ -14,6 +15,7 @@ static int32_t show(void *user, const hpt_recipe_progress *p) {
     double now = seconds();
     s->done = p->done;
     s->stages = p->stages;
+    s->running += p->event == HPT_RECIPE_BEGIN ? 1 : p->event == HPT_RECIPE_END ? -1 : 0;
     cli_clock(p->seconds_left, left);
     cli_clock(now - s->begin, took);
     if (s->quiet) return cli_interrupted();
@@ -29,6 +31,12 @@ static int32_t show(void *user, const hpt_recipe_progress *p) {
     return cli_interrupted();
 }
 
+/* Before the stages and after them. */
+static int32_t show_rest(void *user, const hpt_progress *p) {
+    screen *s = user;
+    return s->quiet || s->running ? cli_interrupted() : cli_progress((void *)(size_t)s->c, p);
+}
+
 /* A warning that many stages share is shown once: told apart by how it begins. */
 static void note(void *user, int32_t level, const char *text) {
     static char shown[16][24];
@@ -38,7 +46,33 @@ static void note(void *user, int32_t level, const char *text) {
     for (int i = 0; i < n; i++)
         if (!strncmp(shown[i], text, 23)) return;
     if (n < 16) snprintf(shown[n++], sizeof shown[0], "%.23s", text);
-    fprintf(stderr, "warning: %s (shown once)\n", text);
+    cli_note(1, "warning: %s (shown once)", text);
+}
+
+/* The first line of a run, as that of other commands: from the plan, or from the results. */
+static void say_first(const hpt_result *res) {
+    enum { SETS = 8 };
+    char *text = cli_json(res), *line = NULL;
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL, *data = json_object_get(j, "data"), *one;
+    size_t size = 0, at;
+    FILE *f = j ? open_memstream(&line, &size) : NULL;
+    free(text);
+    if (f) {
+        const char *precision = json_string_value(json_object_get(j, "precision"));
+        fprintf(f, "%s%s%s", json_string_value(json_object_get(j, "backend")), *precision ? ", " : "", precision);
+        int jobs = (int)json_integer_value(json_object_get(j, "jobs"));
+        if (jobs > 1) fprintf(f, ", %d stages at a time", jobs);
+        json_array_foreach(data, at, one) {
+            json_t *classes = json_object_get(one, "classes");
+            if (at < SETS)
+                cli_set(f, json_string_value(json_object_get(one, "name")), (unsigned long long)json_integer_value(json_object_get(one, "images")),
+                        json_is_integer(classes) ? (int)json_integer_value(classes) : -1, json_is_true(json_object_get(one, "several_labels")));
+        }
+        if (at > SETS) fprintf(f, "; and %zu more sets", at - SETS);
+        if (!fclose(f)) cli_say(line);
+        free(line);
+    }
+    json_decref(j);
 }
 
 static void print_sum(const hpt_result *res, FILE *to) {
@@ -127,29 +161,31 @@ int cmd_run(int argc, char **argv) {
             st = hpt_recipe_set(r, line, eq + 1);
         }
     }
-    int json = cli_value(&c, "json") != NULL;
-    screen s = {0};
-    if (!st && !rc && cli_value(&c, "plan")) {
-        st = hpt_recipe_plan(r, &res);
-        if (!st) rc = print_plan(res, json);
-    } else if (!st && !rc) {
-        s = (screen){seconds(), 0, isatty(2), cli_value(&c, "quiet") != NULL, 0, 0};
-        cli_catch();
-        st = hpt_recipe_set_log(r, note, NULL);
-        if (!st && !s.quiet && !cli_value(&c, "report") && !(st = hpt_recipe_plan(r, &res))) {
-            print_sum(res, stderr);
-            hpt_result_destroy(res);
-            res = NULL;
-        }
-        if (!st) st = cli_value(&c, "report") ? hpt_recipe_report(r, &res) : hpt_recipe_run(r, show, &s, &res);
+    int json = cli_value(&c, "json") != NULL, plan = cli_value(&c, "plan") != NULL, report = cli_value(&c, "report") != NULL && !plan;
+    screen s = {&c, seconds(), 0, isatty(2), cli_value(&c, "quiet") != NULL, 0, 0, 0};
+    cli_catch();
+    if (!st && !rc) st = hpt_recipe_set_log(r, note, NULL);
+    if (!st && !rc) st = hpt_recipe_set_progress(r, show_rest, &s);
+    if (!st && !rc && !report && !(st = hpt_recipe_plan(r, &res))) say_first(res);
+    if (!st && !rc && plan) rc = print_plan(res, json);
+    else if (!st && !rc) {
+        if (res && !s.quiet) print_sum(res, stderr);
+        hpt_result_destroy(res);
+        res = NULL;
+        st = report ? hpt_recipe_report(r, &res) : hpt_recipe_run(r, show, &s, &res);
+        if (!st && report) say_first(res);
+        else if (!st) cli_say(NULL);
         char *text = st ? NULL : cli_json(res);
         if (!st && json) printf("%s\n", text ? text : "");
         else if (!st) print_end(text);
         free(text);
     }
     if (st == HPT_ERR_CANCELLED && cli_interrupted()) {
-        if (s.stages) fprintf(stderr, "%sstopped with %u of %u stages done; the same command goes on\n", s.tty ? "\n" : "", s.done, s.stages);
-        else fprintf(stderr, "%sstopped before the first stage; the same command begins again\n", s.tty ? "\n" : "");
+        cli_say(NULL);
+        if (s.tty && s.last > 0) fprintf(stderr, "\n");
+        if (report) fprintf(stderr, "stopped before the report was written; the same command begins again\n");
+        else if (s.stages) fprintf(stderr, "stopped with %u of %u stages done; the same command goes on\n", s.done, s.stages);
+        else fprintf(stderr, "stopped before the first stage; the same command begins again\n");
         rc = 130;
     } else if (st) rc = cli_fail("run", st);
     hpt_result_destroy(res);

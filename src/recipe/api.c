@@ -5,7 +5,7 @@
 
 static void recipe_free(void *p) {
     hpt_recipe *r = p;
-    for (int i = 0; i < r->n_instances; i++) hpt__instance_fini(&r->instances[i]);
+    hpt__recipe_forget(r);
     for (int i = 0; i < r->n_sections; i++) {
         for (int k = 0; k < r->sections[i].n; k++) {
             hpt__free(r->sections[i].lines[k].key);
@@ -17,11 +17,8 @@ static void recipe_free(void *p) {
     for (int i = 0; i < r->n_files; i++) hpt__free(r->files[i]);
     hpt__free(r->files);
     hpt__free(r->sections);
-    hpt__free(r->instances);
-    hpt__free(r->seeds);
     hpt__free(r->path);
     hpt__free(r->out);
-    hpt_context_destroy(r->ctx);
     hpt_config_destroy(r->base);
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->changed);
@@ -70,32 +67,47 @@ hpt_status hpt_recipe_set_log(hpt_recipe *r, hpt_log_fn fn, void *user) {
     r->log_user = user;
     return r->ctx ? hpt_context_set_log(r->ctx, fn, user) : HPT_OK;
 }
+hpt_status hpt_recipe_set_progress(hpt_recipe *r, hpt_progress_fn fn, void *user) {
+    CHECK(r, RECIPE);
+    pthread_mutex_lock(&r->lock);
+    r->progress = fn;
+    r->progress_user = user;
+    pthread_mutex_unlock(&r->lock);
+    return HPT_OK;
+}
+hpt_status hpt_recipe_cancel(hpt_recipe *r) {
+    CHECK(r, RECIPE);
+    r->cancels++;
+    return HPT_OK;
+}
 
 hpt_status hpt_recipe_plan(hpt_recipe *r, hpt_result **result) {
     OUT(result);
     CHECK(r, RECIPE);
     json_t *j = hpt__json_begin();
     if (!j) return hpt__fail_memory(64);
-    hpt_status st = hpt__recipe_plan(r, j);
+    hpt_status st = hpt__recipe_over(r, hpt__recipe_plan(r, j));
     if (!st) return hpt__result_new(j, result);
     json_decref(j);
     return st;
 }
-hpt_status hpt_recipe_report(hpt_recipe *r, hpt_result **result) {
+static hpt_status report(hpt_recipe *r, hpt_status st, hpt_result **result) {
     json_t *j = NULL;
-    if (result) *result = NULL;
-    CHECK(r, RECIPE);
-    HPT_TRY(hpt__recipe_prepare(r));
-    HPT_TRY(hpt__recipe_report(r, &j));
+    if (!st) st = hpt__recipe_report(r, &j);
+    HPT_TRY(hpt__recipe_over(r, st));
     if (result) return hpt__result_new(j, result);
     json_decref(j);
     return HPT_OK;
+}
+hpt_status hpt_recipe_report(hpt_recipe *r, hpt_result **result) {
+    if (result) *result = NULL;
+    CHECK(r, RECIPE);
+    return report(r, hpt__recipe_prepare(r), result);
 }
 hpt_status hpt_recipe_run(hpt_recipe *r, hpt_recipe_fn fn, void *user, hpt_result **result) {
     if (result) *result = NULL;
     CHECK(r, RECIPE);
     r->fn = fn;
     r->user = user;
-    HPT_TRY(hpt__recipe_run(r));
-    return hpt_recipe_report(r, result);
+    return report(r, hpt__recipe_run(r), result);
 }

@@ -58,6 +58,7 @@ static hpt_status by_names(hpt_dataset **ds, const char *keep, const char *drop)
     hpt_status st = index ? HPT_OK : hpt__fail_memory((size_t)info.count * 8);
     for (uint64_t i = 0; i < info.count && !st; i++) {
         st = hpt_dataset_name(*ds, i, name, sizeof name, NULL);
+        if (!st) st = hpt__span_tick(0);
         if (!st && (!keep || matches(keep, name)) && !(drop && matches(drop, name))) index[n++] = i;
     }
     if (!st) st = narrow(ds, index, n);
@@ -89,11 +90,14 @@ static hpt_status uniques(hpt_dataset **ds) {
     if (info.bad_images) hpt__log((*ds)->ctx, 1, "unique: %u of %llu images cannot be read and are left out", info.bad_images, (unsigned long long)info.count);
     size_t slots = 64;
     while (slots < 4 * (size_t)info.count) slots *= 2;
+    HPT__SPAN(&(*ds)->ctx->watch, HPT_PHASE_CHECK, "copies and blank images looked for");
+    hpt__whole.total = info.count;
     uint64_t *index = hpt__alloc(sizeof *index * (size_t)(info.count + 1)), *table = hpt__calloc(slots, sizeof *table), n = 0;
     hpt_status st = index && table ? hpt_config_create(NULL, &c) : hpt__fail_memory(slots * 8);
     if (!st) st = hpt_config_set(c, "eval_crop", "full");
     for (uint64_t i = 0; i < info.count && !st; i++) {
         double s = 0, ss = 0;
+        if ((st = hpt__span_at(&hpt__whole, i))) break;
         st = hpt_dataset_image(*ds, c, i, SIDE, rgb);
         if (hpt__dataset_skips(*ds, st)) {
             st = HPT_OK;
@@ -324,10 +328,12 @@ static hpt_status check_evaluation(hpt_recipe *r, int at, pairs *done) {
 hpt_status hpt__recipe_data(hpt_recipe *r) {
     pairs done = {NULL, 0};
     hpt_status st = HPT_OK;
-    for (int i = 0; i < r->n_instances && !st; i++)
-        if (r->instances[i].section >= 0 && r->sections[r->instances[i].section].kind == HPT__S_DATA) st = open_instance(r, &r->instances[i]);
     for (int i = 0; i < r->n_instances && !st; i++) {
-        if (r->instances[i].section < 0) continue;
+        if (r->instances[i].section >= 0 && r->sections[r->instances[i].section].kind == HPT__S_DATA) st = open_instance(r, &r->instances[i]);
+        if (!st) st = hpt__span_tick(1);
+    }
+    for (int i = 0; i < r->n_instances && !st; i++) {
+        if ((st = hpt__span_tick(1)) || r->instances[i].section < 0) continue;
         hpt__section_kind k = r->sections[r->instances[i].section].kind;
         if (k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE || k == HPT__S_SEARCH) st = check_evaluation(r, i, &done);
         if (k == HPT__S_PRETRAIN) st = check_monitor(r, &r->instances[i], &done);

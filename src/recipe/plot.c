@@ -58,6 +58,7 @@ static void gather(const hpt_recipe *r, const hpt__section *sec, chart *c) {
         int n = hpt__groups(r, item, group, MAX_GROUPS);
         for (int i = 0; i < n; i++) {
             const hpt__instance *in = &r->instances[group[i]];
+            if (hpt__span_tick(0)) return;      /* a report that is given up is not written */
             hpt__mean m = hpt__over_seeds(r, in, &v);
             if (!m.n) continue;
             const char *value = hpt__instance_var(in, x);
@@ -213,7 +214,7 @@ static void closeness(const hpt_recipe *r, const hpt__section *sec, chart *c) {
         }
         if (score == score && score > top) top = score, best = i;
     }
-    for (int i = 0; i < n && best >= 0; i++) {
+    for (int i = 0; i < n && best >= 0 && !hpt__span_tick(0); i++) {
         const hpt__instance *in = &r->instances[of[i]];
         int fresh = 1;
         double sum = 0, sq = 0;

@@ -5,7 +5,8 @@
  *   read.c    file -> sections, with their lines          expand.c  sections -> instances; cycles and unknown names
  *   check.c   what names, tables, figures and sentences ask for exists
  *   data.c    opens data instances and checks them         stage.c   runs one instance
- *   run.c     the graph: what is done, workers, plan       report.c  tables, sentences, results.*; plot.c its figures; select.c their numbers */
+ *   run.c     the graph: what is done, workers, plan       report.c  tables, sentences, results.*; plot.c its figures; select.c their numbers
+ *   follow.c  who is told how far it is, and who stops it */
 #ifndef HPT__RECIPE_H
 #define HPT__RECIPE_H
 #include "api/api.h"
@@ -75,11 +76,17 @@ struct hpt_recipe {
     int n_instances, cap_instances;
     int64_t *seeds;
     int n_seeds, jobs, prepared, estimated;
+    int out_from_lines;             /* out is the recipe's own, not the caller's */
     hpt_status refused;             /* what prepare() failed with */
     hpt_log_fn log;
     void *log_user;
     hpt_context *ctx;               /* data sets, plan */
-    char backend[160];
+    char backend[160], precision[64];       /* of all stages, each once */
+    /* who follows it */
+    hpt_progress_fn progress;       /* with the lock */
+    void *progress_user;
+    _Atomic uint32_t cancels;       /* asked for; heard: of those, before the call that is under way */
+    uint32_t heard;
     /* a run */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -132,6 +139,12 @@ hpt_status hpt__recipe_check_reports(const hpt_recipe *r);                     /
 hpt_status hpt__relative(hpt_status st, const char *path);     /* st; a file that was not found by a relative path: from where */
 hpt_status hpt__recipe_data(hpt_recipe *r);         /* opens every data instance in use, and checks them against each other */
 
+/* follow.c */
+int hpt__recipe_cancelled(const hpt_recipe *r);
+int32_t hpt__recipe_hear(void *recipe, const hpt_progress *p);         /* a hpt_progress_fn: tells the host; non-zero: stop */
+void hpt__recipe_follow(hpt_recipe *r, hpt_context *ctx);              /* ctx works for the recipe: whoever follows it follows ctx */
+hpt_status hpt__recipe_over(hpt_recipe *r, hpt_status st);             /* st; ends a call of the recipe: cancels so far are heard */
+
 /* stage.c */
 typedef hpt_status (*hpt__stage_step)(void *user, uint64_t step, uint64_t steps);      /* HPT_ERR_CANCELLED to stop */
 hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt__stage_step fn, void *user);
@@ -143,7 +156,10 @@ hpt_status hpt__json_write(const char *path, json_t *j);
 hpt_status hpt__make_dir(const char *path);         /* with its parents */
 
 /* run.c */
-hpt_status hpt__recipe_prepare(hpt_recipe *r);      /* expand, open data, keys, what is done */
+/* Expand, open data, keys, what is done. Once: a recipe that is refused stays refused; one that was cancelled is as it was opened. */
+hpt_status hpt__recipe_prepare(hpt_recipe *r);
+void hpt__recipe_forget(hpt_recipe *r);             /* what preparing made */
+void hpt__recipe_facts(const hpt_recipe *r, json_t *out);      /* what its numbers rest on: backend, precision, threads, data sets */
 hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out);
 hpt_status hpt__recipe_run(hpt_recipe *r);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * results.json, results.csv and report.html from what is done. Every sentence is computed from the numbers. */
+ * results.json, results.csv and report.html from what is done. Every sentence is computed from the numbers. Where a loop may be
+ * long the host is asked whether to go on; what is not whole then is never written. */
 #include "recipe/select.h"
 #include "core/alloc.h"
 #include "core/result.h"
@@ -81,6 +82,7 @@ static json_t *findings(const hpt_recipe *r, hpt__text *html) {
         hpt__comparison c;
         double margin = 0;
         if (s->kind != HPT__S_FINDING) continue;
+        if (hpt__span_tick(0)) break;
         const char *left = hpt__section_value(s, "left", ""), *right = hpt__section_value(s, "right", ""), *value = hpt__section_value(s, "value", "test_score");
         hpt__number_parse(hpt__section_value(s, "margin", "0"), &margin);
         hpt__compare(r, left, right, value, &c);
@@ -164,6 +166,7 @@ static void table(const hpt_recipe *r, const hpt__section *s, const char *stages
     for (int i = 0; i < n; i++) {
         const hpt__instance *in = &r->instances[group[i]];
         if (done[i]) continue;
+        if (hpt__span_tick(0)) break;
         char mine[256];
         hpt__instance_label(r, in, column, mine, sizeof mine);
         hpt__put(html, "<tr><td>");
@@ -198,6 +201,7 @@ static json_t *scores(const hpt_recipe *r) {
         const hpt__instance *in = &r->instances[i];
         hpt__section_kind kind = in->section < 0 ? HPT__S_RECIPE : r->sections[in->section].kind;
         if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE) continue;
+        if (hpt__span_tick(0)) break;
         int first = 1;
         for (int k = r->sections[in->section].first; k < i && first; k++) first = !hpt__same_vars(in, &r->instances[k]);
         if (!first) continue;
@@ -325,6 +329,7 @@ static void left_out(const hpt_recipe *r, hpt__text *html) {
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
         int trained = in->section >= 0 && r->sections[in->section].kind == HPT__S_PRETRAIN;
+        if (hpt__span_tick(0)) break;
         unreadable(said, in->result, NULL, trained);
         json_array_foreach(json_object_get(in->result, "candidates"), at, set) unreadable(said, set, json_string_value(json_object_get(set, "name")), 1);
         json_object_foreach(json_object_get(in->result, "classes_only_in_train"), name, set) {
@@ -415,13 +420,15 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     char path[4200];
     hpt__text stages = {0};
     uint64_t losses = hpt__json_losses();
+    HPT__SPAN(&r->ctx->watch, HPT_PHASE_REPORT, "parts of the report");
+    hpt__whole.total = 2 * (uint64_t)r->n_sections;     /* tables, then figures */
     HPT_TRY(hpt__make_dir(r->out));
     const char *title = hpt__section_value(top, "title", hpt__section_value(top, "name", r->path));
     json_t *all = json_object(), *list = json_array(), *found = findings(r, &say);
     json_object_set_new(all, "recipe", hpt__json_text(hpt__section_value(top, "name", r->path)));
     json_object_set_new(all, "title", hpt__json_text(title));
     json_object_set_new(all, "libhpt", json_string(hpt_version_string()));
-    json_object_set_new(all, "backend", hpt__json_text(r->backend));
+    hpt__recipe_facts(r, all);
     json_object_set_new(all, "findings", found);
     json_object_set_new(all, "scores", scores(r));
     snprintf(path, sizeof path, "%s/report.html", r->out);
@@ -448,6 +455,7 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     int tables = 0;
     for (int i = 0; i < r->n_sections; i++) {
         const hpt__section *s = &r->sections[i];
+        if (hpt__span_tick(1)) break;
         if (s->kind == HPT__S_TABLE) table(r, s, hpt__section_value(s, "stages", ""), &html), tables++;
         if (s->kind == HPT__S_LINEAR || s->kind == HPT__S_KNN || s->kind == HPT__S_FINETUNE)
             hpt__put(&stages, "%s%s", stages.n ? ", " : "", s->name);
@@ -458,6 +466,7 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     int plots = 0;
     for (int i = 0; i < r->n_sections; i++) {
         const hpt__section *s = &r->sections[i];
+        if (hpt__span_tick(1)) break;
         if (s->kind != HPT__S_PLOT) continue;
         if (!plots++) hpt__put(&html, "<h2>Figures</h2>\n");
         hpt__put(&html, "<h3>");
@@ -478,7 +487,9 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     snprintf(path, sizeof path, "%s/report.html", r->out);
     html.failed |= stages.failed | say.failed;
     hpt__free(stages.p);
-    hpt_status st = hpt__json_losses() == losses ? HPT_OK : hpt__fail_memory(4096);
+    hpt_status st = hpt__span_tick(0);
+    if (st == HPT_ERR_CANCELLED) st = hpt__fail(st, "cancelled: the report was being put together; what is done stays done");
+    if (!st && hpt__json_losses() != losses) st = hpt__fail_memory(4096);
     if (!st) st = write_text(path, &html);
     snprintf(path, sizeof path, "%s/results.json", r->out);
     if (!st) st = hpt__json_write(path, all);

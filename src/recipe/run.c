@@ -9,6 +9,7 @@
 #include "core/thread.h"
 #include "data/dataset.h"
 #include "io/file.h"
+#include "nn/model.h"
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -185,11 +186,49 @@ static hpt_status try_layer(hpt_recipe *r, int at) {
     return HPT_OK;
 }
 
+/* Adds the precision in which a stage computes to those of the recipe. */
+static hpt_status note_precision(hpt_recipe *r, const hpt__instance *in) {
+    const hpt__section *s = &r->sections[in->section];
+    const char *stage = hpt__kinds[s->kind].stage;
+    hpt_config *c;
+    hpt__dtype type;
+    char held[80];
+    if (!stage || !hpt__options_applies(HPT__OPT_precision, hpt__options_stage(stage))) return HPT_OK;
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    hpt_status st = hpt__precision(r->ctx, &c->o, &type);
+    hpt_config_destroy(c);
+    if (st) return hpt__fail_context(st, "%.300s, line %d: [%s %s]", s->file, s->line, hpt__kinds[s->kind].word, s->name);
+    const char *name = hpt__dtype_name(type);
+    snprintf(held, sizeof held, "%s/", r->precision);
+    for (const char *at = held; *at; at = strchr(at, '/') + 1)
+        if (!strncmp(at, name, strlen(name)) && at[strlen(name)] == '/') return HPT_OK;
+    snprintf(r->precision, sizeof r->precision, "%.40s%s", *r->precision ? held : "", name);
+    return HPT_OK;
+}
+
+/* Data sets are opened and compared, stages looked at: takes as long as the data sets are large. */
+static hpt_status look_around(hpt_recipe *r) {
+    char weights[6000] = "";
+    HPT__SPAN(&r->ctx->watch, HPT_PHASE_PLAN, "data sets and stages of the recipe");
+    hpt__whole.total = 3 * (uint64_t)r->n_instances;        /* opened, compared, looked for */
+    hpt_status st = hpt__recipe_data(r);
+    for (int i = 0; i < r->n_instances && !st; i++) {       /* inputs stand before what uses them */
+        hpt__instance *in = &r->instances[i];
+        if ((st = hpt__span_tick(1)) || !is_stage(r, in)) continue;
+        st = hpt__stage_cost(r, in);
+        if (!st) st = note_precision(r, in);
+        if (!st) st = make_key(r, in);
+        if (!st) st = look(in);
+        if (!st) st = try_layer(r, i);
+        if (!st && in->file && in->state == HPT__I_NEW) st = try_weights(r, in, weights, sizeof weights);
+    }
+    return st ? st : hpt__span_tick(0);
+}
 static hpt_status prepare(hpt_recipe *r) {
     const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
     hpt_config *c = NULL;
-    char weights[6000] = "";
     HPT_TRY(hpt__recipe_check(r));
+    r->out_from_lines = !r->out;
     if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
     HPT_TRY(hpt__recipe_expand(r));
     HPT_TRY(hpt__recipe_check_reports(r));
@@ -200,23 +239,36 @@ static hpt_status prepare(hpt_recipe *r) {
     hpt_config_destroy(c);
     if (!st) st = hpt_context_set_log(r->ctx, r->log, r->log_user);
     if (!st) st = hpt_context_describe(r->ctx, r->backend, sizeof r->backend, NULL);
-    if (!st) st = hpt__recipe_data(r);
-    for (int i = 0; i < r->n_instances && !st; i++) {       /* inputs stand before what uses them */
-        if (!is_stage(r, &r->instances[i])) continue;
-        st = hpt__stage_cost(r, &r->instances[i]);
-        if (!st) st = make_key(r, &r->instances[i]);
-        if (!st) st = look(&r->instances[i]);
-        if (!st) st = try_layer(r, i);
-        if (!st && r->instances[i].file && r->instances[i].state == HPT__I_NEW) st = try_weights(r, &r->instances[i], weights, sizeof weights);
-    }
+    if (st) return st;
+    hpt__recipe_follow(r, r->ctx);
+    st = look_around(r);
     if (!st && r->jobs > r->ctx->threads) r->jobs = r->ctx->threads;
     return st;
 }
-/* Once: a recipe that is refused stays refused. */
+void hpt__recipe_forget(hpt_recipe *r) {
+    for (int i = 0; i < r->n_instances; i++) hpt__instance_fini(&r->instances[i]);
+    for (int i = 0; i < r->n_sections; i++) r->sections[i].expanded = r->sections[i].first = r->sections[i].count = 0;
+    hpt__free(r->instances);
+    hpt__free(r->seeds);
+    hpt_context_destroy(r->ctx);
+    if (r->out_from_lines) {
+        hpt__free(r->out);
+        r->out = NULL;
+    }
+    r->instances = NULL;
+    r->seeds = NULL;
+    r->ctx = NULL;
+    r->n_instances = r->cap_instances = r->n_seeds = r->depth = 0;
+    r->precision[0] = 0;
+}
 hpt_status hpt__recipe_prepare(hpt_recipe *r) {
     if (r->refused) return hpt__fail(r->refused, "%s", r->text);
     if (r->prepared) return HPT_OK;
     hpt_status st = prepare(r);
+    if (st == HPT_ERR_CANCELLED) {
+        hpt__recipe_forget(r);
+        return hpt__fail(st, "cancelled: the recipe's data sets and stages were being looked at; nothing ran");
+    }
     r->prepared = 1;
     r->refused = st;
     if (st) snprintf(r->text, sizeof r->text, "%s", hpt__error_text());
@@ -254,9 +306,12 @@ static hpt_status measure(hpt_recipe *r, const hpt__instance *in, hpt_context *c
     if (!st) st = hpt_config_set(c, "bn_group", "0");
     if (!st) st = hpt_config_set(c, "carry_key", "0");
     if (!st) st = hpt_config_set(c, "carry_queue", "0");
+    if (!st) st = hpt_config_set(c, "pixel_mean", "imagenet");     /* statistics of the images are not what is timed */
+    if (!st) st = hpt_config_set(c, "pixel_std", "imagenet");
     if (!st) st = hpt_config_set_int(c, "steps", 3);
     if (!st) st = hpt__dataset_readable(ds, 64, &part);
     if (!st) st = hpt__stage_network(r, ctx, in, &m);
+    if (!st) st = hpt__span_tick(0);
     if (!st) st = hpt_session_create(ctx, c, m, part, &session);
     if (!st) st = hpt_session_step(session, NULL);
     double t0 = hpt__now_ms();
@@ -280,11 +335,12 @@ static hpt_status estimate(hpt_recipe *r) {
     hpt_context *ctx = NULL;
     hpt_status st = HPT_OK;
     if (r->estimated) return HPT_OK;
+    HPT__SPAN(&r->ctx->watch, HPT_PHASE_PLAN, "networks timed for the plan");
     for (int round = 0; round < 3 && !st; round++)      /* results; measurements for the rest; estimates */
         for (int i = 0; i < r->n_instances && !st; i++) {
             hpt__instance *in = &r->instances[i];
             if (!is_stage(r, in)) continue;
-            if ((st = network(r, in, what, sizeof what))) break;
+            if ((st = hpt__span_tick(0)) || (st = network(r, in, what, sizeof what))) break;
             int k = 0, pretrain = r->sections[in->section].kind == HPT__S_PRETRAIN;
             while (k < n && strcmp(all[k].what, what)) k++;
             if (round == 2) {
@@ -311,13 +367,32 @@ static hpt_status estimate(hpt_recipe *r) {
                     st = context_config(r, worker_threads(r), &c);
                     if (!st) st = hpt_context_create(c, &ctx);
                     hpt_config_destroy(c);
+                    if (!st) hpt__recipe_follow(r, ctx);
                 }
                 if (!st) st = measure(r, in, ctx, &all[k]);
+                if (!st) st = hpt__span_tick(1);
             }
         }
     hpt_context_destroy(ctx);
     r->estimated = !st;
-    return st;
+    return st == HPT_ERR_CANCELLED ? hpt__fail(st, "cancelled: the networks were being timed for the plan") : st;
+}
+
+void hpt__recipe_facts(const hpt_recipe *r, json_t *out) {
+    json_t *data = json_array();
+    for (int i = 0; i < r->n_sections; i++) {
+        const hpt__section *s = &r->sections[i];
+        const hpt__instance *in = &r->instances[s->first];      /* sizes may differ between seeds: the first */
+        hpt_dataset_info info = {.struct_size = sizeof info};
+        if (s->kind != HPT__S_DATA || !s->count || hpt_dataset_get_info(in->ds, &info)) continue;
+        json_array_append_new(data, json_pack("{s:o,s:I,s:o,s:b}", "name", hpt__json_text(s->name), "images", (json_int_t)info.count, "classes",
+                                              info.labelled ? json_integer(info.classes) : json_null(), "several_labels", info.labelled == 2));
+    }
+    json_object_set_new(out, "backend", hpt__json_text(r->backend));
+    json_object_set_new(out, "precision", json_string(r->precision));
+    json_object_set_new(out, "threads", json_integer(r->ctx->threads));
+    json_object_set_new(out, "jobs", json_integer(r->jobs));
+    json_object_set_new(out, "data", data);
 }
 
 hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
@@ -345,8 +420,7 @@ hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
     json_object_set_new(out, "total_steps", json_real(steps));
     json_object_set_new(out, "steps_left", json_real(left));
     json_object_set_new(out, "seconds_left", json_real(seconds / r->jobs));
-    json_object_set_new(out, "jobs", json_integer(r->jobs));
-    json_object_set_new(out, "backend", json_string(r->backend));
+    hpt__recipe_facts(r, out);
     json_object_set_new(out, "out", hpt__json_text(r->out));
     return HPT_OK;
 }
@@ -394,6 +468,7 @@ static hpt_status on_step(void *user, uint64_t step, uint64_t steps) {
         w->share = share;
     }
     show(w, HPT_RECIPE_STEP, step, steps);
+    w->r->stop |= hpt__recipe_cancelled(w->r);
     int stop = w->r->stop;
     pthread_mutex_unlock(&w->r->lock);
     return stop ? hpt__fail(HPT_ERR_CANCELLED, "stopped") : HPT_OK;
@@ -423,7 +498,7 @@ static void *work(void *arg) {
     worker *w = arg;
     hpt_recipe *r = w->r;
     pthread_mutex_lock(&r->lock);
-    while (!r->stop) {
+    while (!r->stop && !hpt__recipe_cancelled(r)) {
         int waiting;
         hpt__instance *in = next(r, &waiting);
         if (!in && !waiting) break;

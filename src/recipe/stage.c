@@ -128,8 +128,13 @@ static int32_t tell(void *user, const hpt_step_info *i) {
     return t->st != HPT_OK;
 }
 
-/* A checkpoint, and beside it (first, so that it is never behind) what the result will say of the steps before. */
-static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const char *story, json_t *curve) {
+/* Where the pixels' mean is from, as the first part of an interrupted run knows it: later ones have it from the checkpoint. */
+static void keep_source(json_t *result, const json_t *kept) {
+    if (json_object_get(kept, "pixels_from")) json_object_set(result, "pixels_from", json_object_get(kept, "pixels_from"));
+}
+/* A checkpoint, and beside it (first, so that it is never behind) what the result will say of the steps before. kept: what it said
+ * when the run was taken up again, or NULL. */
+static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const char *story, json_t *curve, const json_t *kept) {
     hpt_result *res = NULL;
     json_t *j = json_object();
     uint64_t losses = hpt__json_losses();
@@ -137,6 +142,7 @@ static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const
     if (!st) {
         json_object_set(j, "curve", curve);
         json_object_set(j, "result", res->json);
+        keep_source(res->json, kept);
         st = hpt__json_losses() == losses ? hpt__json_write(story, j) : hpt__fail_memory(4096);
     }
     hpt_result_destroy(res);
@@ -200,12 +206,12 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         }
         if (!st && (info.step % stride == 0 || info.step == in->steps))
             json_array_append_new(curve, json_pack("[I,o]", (json_int_t)info.step, hpt__json_number(info.loss)));
-        if (!st && info.step % every == 0 && info.step < in->steps) st = save_pretraining(s, checkpoint, story, curve);
+        if (!st && info.step % every == 0 && info.step < in->steps) st = save_pretraining(s, checkpoint, story, curve, kept);
         if (!st) st = fn(user, info.step, in->steps);
         if (st == HPT_ERR_CANCELLED) {      /* stopped, perhaps in the middle of a step: nothing is lost */
             char why[512];
             snprintf(why, sizeof why, "%.500s", hpt_last_error());
-            hpt_status saved = save_pretraining(s, checkpoint, story, curve);
+            hpt_status saved = save_pretraining(s, checkpoint, story, curve, kept);
             st = saved ? saved : hpt__fail(st, "%s", why);
         }
     }
@@ -218,7 +224,7 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         json_object_set(out, "curve", curve);
         merge(out, res);
         if (kept && info.step == first) json_object_update(out, kept);      /* no step was left to make */
-        else if (kept && json_object_get(kept, "pixels_from")) json_object_set(out, "pixels_from", json_object_get(kept, "pixels_from"));
+        else keep_source(out, kept);
         remove(story);
     }
     json_decref(kept);
@@ -325,9 +331,15 @@ static void merge_sets(json_t *out, const json_t *from, const char *set) {
 }
 
 /* About ten times a second: how far a probe or finetuning is, which have no other steps to tell, and whether to stop. */
-typedef struct watcher { hpt__stage_step fn; void *user; hpt__section_kind kind; } watcher;
+typedef struct watcher { hpt_recipe *r; hpt__stage_step fn; void *user; hpt__section_kind kind; double told; } watcher;
 static int32_t look_up(void *user, const hpt_progress *p) {
+    enum { EVERY_MS = 100 };
     watcher *w = user;
+    double t = hpt__now_ms();
+    if (t - w->told >= EVERY_MS) {
+        w->told = t;
+        hpt__recipe_hear(w->r, p);      /* an end that is asked for here reaches every stage by its next step */
+    }
     int counts = (w->kind == HPT__S_LINEAR && p->phase == HPT_PHASE_PROBE) || (w->kind == HPT__S_FINETUNE && p->phase == HPT_PHASE_FINETUNE);
     return counts && p->total ? w->fn(w->user, p->done, p->total) != HPT_OK : w->fn(w->user, 0, 0) != HPT_OK;
 }
@@ -571,7 +583,7 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     hpt_status st = hpt__make_dir(in->dir);
     if (!st) st = hpt__instance_config(r, in, &c);
     hpt__section_kind kind = r->sections[in->section].kind;
-    watcher w = {fn, user, kind};
+    watcher w = {r, fn, user, kind, 0};
     if (!st) st = hpt_context_set_progress(ctx, look_up, &w);
     ctx->watch.often = 1;
     if (!st) switch (kind) {
@@ -582,7 +594,7 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
         case HPT__S_SIMILARITY: st = similarity(r, ctx, in, c, fn, user, out); break;
         default: st = evaluate(r, ctx, in, c, out);
         }
-    hpt_context_set_progress(ctx, NULL, NULL);
+    hpt__recipe_follow(r, ctx);
     if (st == HPT_ERR_CANCELLED) st = hpt__fail(st, "stopped");
     if (!st) {
         json_t *vars = json_object(), *config = NULL;
