@@ -92,7 +92,7 @@ ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-w
 
 OBJ := $(SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o)
 MODULE_OBJ := $(addprefix $(B)/,src/backend/onednn/onednn.o src/backend/onednn/team.o) $(foreach i,$(ISAS),$(CPU:%.c=$(B)/%.$(i).o)) \
-              $(addprefix $(B)/src/kernels/,embed_ref.f32.o heads_ref.f32.o optim_ref.f32.o)
+              $(addprefix $(B)/src/kernels/,embed_ref.f32.o heads_ref.f32.o norm_ref.f32.o optim_ref.f32.o)
 # sanitized products stay in the build folder, so that lib/ and bin/ always hold the plain ones
 OUT     := $(if $(filter 1,$(ASAN) $(TSAN))$(COVER),$(B)/)
 L       := $(OUT)lib
@@ -319,8 +319,8 @@ record-abi: lib         ## the ABI of now becomes the recorded one: at a release
 	$(Q)$(MAKE) --no-print-directory check-abi
 	$(Q)abidw $(ABIDW) $(SO) > $(ABI)
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
-GPU_SRC  := $(addprefix src/core/,status.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
-            src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c graph.c layers.c fuse.c plan.c arena.c model.c schedule.c) src/ssl/moco.c
+GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
+            src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c schedule.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:
 	@[ -n "$(CUDA)" ] || { echo "nvcc, cuDNN and NCCL are needed: looked in CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME)"; exit 1; }

@@ -32,9 +32,9 @@ typedef enum hpt__op_kind {
     HPT__OP_MAXPOOL_GRAD,   /* dy, dy2, aux -> dx */
     HPT__OP_AVERAGE,        /* x -> y: real (N,C) */
     HPT__OP_AVERAGE_GRAD,   /* dy: real (N,C) -> dx */
-    HPT__OP_LINEAR,         /* x (N,C), w (K,C), b -> y (N,K); geometry.act */
+    HPT__OP_LINEAR,         /* x (N,C), w (K,C), b (or NULL) -> y (N,K); geometry.act */
     HPT__OP_OUTPUT,         /* x -> y: real (N,C,H,W) */
-    HPT__OP_LINEAR_GRAD     /* x, y, w, dy (in, out: masked if act is relu) -> dx (or NULL), dw, db */
+    HPT__OP_LINEAR_GRAD     /* x, y, w, dy (in, out: masked if act is relu) -> dx (or NULL), dw, db (or NULL) */
 } hpt__op_kind;
 
 typedef struct hpt__op_desc {

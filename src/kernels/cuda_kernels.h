@@ -32,7 +32,7 @@ cudaError_t hpt__cuda_from_bf16(cudaStream_t s, size_t n, const uint16_t *x, flo
 /* dst = src, bytes a multiple of 16, if *flag is (when) / is not zero */
 cudaError_t hpt__cuda_copy_if(cudaStream_t s, void *dst, const void *src, size_t bytes, const int32_t *flag);
 
-/* norm: channels a multiple of the vector */
+/* norm: channels of maps a multiple of the vector; rows float, of any length */
 typedef struct hpt__cuda_norm {
     hpt__geometry g;
     int bf16, sms;
@@ -68,7 +68,7 @@ cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const float *in, c
 /* low: bfloat16 copy of the queue with rows of pitch values (zero beyond d), or NULL */
 cudaError_t hpt__cuda_enqueue(cudaStream_t s, int n, int d, const float *keys, float *queue, int64_t q, uint16_t *low, int pitch, const hpt__vars *v, const hpt__outcome *o);
 cudaError_t hpt__cuda_spread(cudaStream_t s, int n, int d, const float *x, hpt__outcome *o, double *scratch);
-/* d = dy masked by y > 0 (if relu; in place), db[j] = sum over rows of d */
+/* d = dy masked by y > 0 (if relu; in place), db[j] = sum over rows of d, unless db is NULL */
 cudaError_t hpt__cuda_bias_backward(cudaStream_t s, int n, int d, int relu, const float *y, float *dy, float *db);
 cudaError_t hpt__cuda_add_bias(cudaStream_t s, int n, int d, int relu, const float *b, float *y);
 

@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(256) k_bias_backward(int n, int d, int relu, c
         __syncthreads();
         if (ty < h) sum[ty * 32 + tx] += sum[(ty + h) * 32 + tx];
     }
-    if (ty == 0 && j < d) db[j] = (float)sum[tx];
+    if (ty == 0 && j < d && db) db[j] = (float)sum[tx];
 }
 extern "C" cudaError_t hpt__cuda_bias_backward(cudaStream_t s, int n, int d, int relu, const float *y, float *dy, float *db) {
     HPT_LAUNCH(k_bias_backward, dim3((unsigned)((d + 31) / 32)), dim3(32, 8), 0, s, n, d, relu, y, dy, db);

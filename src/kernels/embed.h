@@ -6,7 +6,7 @@
  *   gather          out row i = in row index[i]; rows of d values. No aliasing.
  *   enqueue         unless o->bad: rows of keys go to queue rows v->ptr, v->ptr+1, ... wrapping at q. n may exceed q: the last q stay.
  *   spread          mean over d of the standard deviation over n (biased) of x[.][d], times sqrt(d): 1 for uniform directions, 0 = collapse.
- *   relu_backward   dx = dy where y > 0 else 0; in place allowed.     add_bias: y[n][j] += b[j], then relu if asked.
+ *   relu_backward   dx = dy where y > 0 else 0; in place allowed.     add_bias: y[n][j] += b[j] (b may be NULL), then relu if asked.
  *   sum_rows        out[j] = sum over n of x[n][j]. */
 #ifndef HPT__EMBED_H
 #define HPT__EMBED_H

@@ -49,7 +49,7 @@ void REF(relu_backward)(size_t n, const real *y, const real *dy, real *dx) {
 void REF(add_bias)(int n, int d, const real *b, int relu, real *y) {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < d; j++) {
-            real v = y[(size_t)i * d + j] + b[j];
+            real v = y[(size_t)i * d + j] + (b ? b[j] : 0);
             y[(size_t)i * d + j] = relu && v < 0 ? 0 : v;
         }
 }

@@ -11,9 +11,11 @@
 enum { THREADS = 256 };
 
 struct shape { int ct, rt, tiles, splits; size_t rows, chunk; };       /* rows: of a group */
-static shape shape_of(const hpt__geometry *g, int bf16, int sms) {
+/* values that a thread takes at once: rows of a length that 16-byte vectors do not divide go one by one */
+static int width_of(const hpt__geometry *g, int bf16) { return bf16 ? 8 : g->rows && g->c % 4 ? 1 : 4; }
+static shape shape_of(const hpt__geometry *g, int width, int sms) {
     shape p;
-    int vecs = g->c / (bf16 ? 8 : 4);
+    int vecs = g->c / width;
     p.ct = 1;
     while (p.ct < 32 && p.ct < vecs) p.ct *= 2;
     p.rt = THREADS / p.ct;
@@ -28,7 +30,7 @@ static shape shape_of(const hpt__geometry *g, int bf16, int sms) {
     return p;
 }
 extern "C" size_t hpt__cuda_norm_scratch(const hpt__geometry *g, int bf16, int sms) {
-    shape p = shape_of(g, bf16, sms);
+    shape p = shape_of(g, width_of(g, bf16), sms);
     return (size_t)g->bn_groups * (size_t)g->c * (2 * (size_t)p.splits + 2) * 4;
 }
 
@@ -228,7 +230,7 @@ static dim3 channel_grid(int c) { return dim3((unsigned)((c + THREADS / HPT_WARP
 
 template <typename T, int V> static cudaError_t train(cudaStream_t s, const hpt__cuda_norm *a) {
     const hpt__geometry *g = &a->g;
-    shape p = shape_of(g, V == 8, a->sms);
+    shape p = shape_of(g, V, a->sms);
     dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
     HPT_LAUNCH((k_sums<T, V>), grid, block, 0, s, (const T *)a->x, g->c, p.rows, p.chunk, a->scratch);
     HPT_LAUNCH((k_finish<T>), channel_grid(g->c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch, g->c, g->bn_groups, p.splits, p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum, g->eps);
@@ -238,14 +240,14 @@ template <typename T, int V> static cudaError_t train(cudaStream_t s, const hpt_
 template <typename T, int V> static cudaError_t eval(cudaStream_t s, const hpt__cuda_norm *a) {
     hpt__geometry g = a->g;
     g.bn_groups = 1;
-    shape p = shape_of(&g, V == 8, a->sms);
+    shape p = shape_of(&g, V, a->sms);
     HPT_LAUNCH((k_apply<T, V, 1>), dim3((unsigned)p.tiles, (unsigned)p.splits, 1), dim3((unsigned)p.ct, (unsigned)p.rt), 0, s, (const T *)a->x, (const T *)(g.residual ? a->r : NULL), (T *)a->y, g.c, p.rows, p.chunk,
                (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b, g.act == HPT__ACT_RELU, (float)g.eps);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t backward(cudaStream_t s, const hpt__cuda_norm *a) {
     const hpt__geometry *g = &a->g;
-    shape p = shape_of(g, V == 8, a->sms);
+    shape p = shape_of(g, V, a->sms);
     dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
     float *means = a->scratch + (size_t)g->bn_groups * (size_t)g->c * (size_t)p.splits * 2;
     HPT_LAUNCH((k_grad_sums<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->y_in, (T *)a->dy, (const T *)(g->extra_grad ? a->dy2 : NULL), g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd,
@@ -254,6 +256,7 @@ template <typename T, int V> static cudaError_t backward(cudaStream_t s, const h
     HPT_LAUNCH((k_grad_apply<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->dy, (T *)a->dx, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, (const float *)means);
     return cudaGetLastError();
 }
-extern "C" cudaError_t hpt__cuda_norm_train(cudaStream_t s, const hpt__cuda_norm *a) { return a->bf16 ? train<uint16_t, 8>(s, a) : train<float, 4>(s, a); }
-extern "C" cudaError_t hpt__cuda_norm_eval(cudaStream_t s, const hpt__cuda_norm *a) { return a->bf16 ? eval<uint16_t, 8>(s, a) : eval<float, 4>(s, a); }
-extern "C" cudaError_t hpt__cuda_norm_backward(cudaStream_t s, const hpt__cuda_norm *a) { return a->bf16 ? backward<uint16_t, 8>(s, a) : backward<float, 4>(s, a); }
+#define CALL(f) (a->bf16 ? f<uint16_t, 8>(s, a) : width_of(&a->g, 0) == 4 ? f<float, 4>(s, a) : f<float, 1>(s, a))
+extern "C" cudaError_t hpt__cuda_norm_train(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(train); }
+extern "C" cudaError_t hpt__cuda_norm_eval(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(eval); }
+extern "C" cudaError_t hpt__cuda_norm_backward(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(backward); }

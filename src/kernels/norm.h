@@ -13,7 +13,7 @@
  *
  * x, y, residual, dy, dy2, dx (N,C,H,W); w, b, run_*, dw, db (C); mean, rstd (bn_groups,C). dw, db, dx are written (=).
  * Aliasing: dx may be x, y may be x (forward only) or residual; nothing else. eps is the geometry's. Sums: double over float partial sums.
- * Deterministic, and independent of the number of threads.
+ * Deterministic, and independent of the number of threads. Rows (geometry.rows) are maps of 1x1: batch norm of vectors.
  *
  * The cpu version works on blocked maps (N, C/B, H*W, B) with B = hpt__cpu_block, in float or bfloat16 (statistics float). It comes in
  * four parts that a team of threads runs one after the other, each over items 0..count-1 (norm_items()):

@@ -6,7 +6,7 @@
 #include "nn/plan.h"
 
 /* Where an array lies: a buffer of the arena, or so many bytes behind what the caller passes at each run. */
-enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_IMAGE, HPT__IN_DOUT, HPT__BASES };
+enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_INPUT, HPT__IN_DOUT, HPT__BASES };
 typedef struct hpt__place { int base; size_t at; } hpt__place;      /* at: buffer number for the arena, bytes elsewhere */
 
 /* One operation with its arrays, named as in hpt__op_args. */
@@ -14,6 +14,7 @@ typedef struct hpt__step {
     hpt__op *op;
     hpt__op_desc d;
     hpt__place x, y_in, w, w_low, b, r, dy2, y, dx, dw, db, dy, mean, rstd, run_mean, run_var, aux;
+    double momentum;        /* batch norm: the layer's own */
 } hpt__step;
 
 typedef struct hpt__buffer { size_t bytes, offset; int first, last; } hpt__buffer;      /* alive from step first to step last */
@@ -27,7 +28,8 @@ struct hpt__plan {
     int n_steps, cap_steps, n_forward, n_buffers, cap_buffers;
     char *arena;
     size_t arena_bytes, scratch_at;
-    hpt__place output;
+    hpt__place output, input_grad;
+    const void *input;      /* of the last forward pass */
     size_t width;
 };
 

@@ -26,6 +26,7 @@ static int add_node(hpt__graph *g, hpt__node n, const char *name) {
     n.tensor = g->n_tensors;
     if (row->shape) row->shape(g, &n);
     if (row->tensors) row->tensors(g, &n);
+    if (g->status) return 0;
     if (n.h < 1 || n.w < 1) g->status = hpt__fail(HPT_ERR_OPTION, "option 'image_size': too small for this network");
     g->nodes[g->n_nodes] = n;
     return g->n_nodes++;
@@ -52,12 +53,15 @@ void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t 
 int hpt__graph_images(hpt__graph *g, int c, int h, int w) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_INPUT, .in = -1, .residual = -1, .c = c, .h = h, .w = w}, "");
 }
+int hpt__graph_rows(hpt__graph *g, int c) {
+    return add_node(g, (hpt__node){.kind = HPT__NODE_INPUT, .in = -1, .residual = -1, .c = c, .h = 1, .w = 1, .rows = 1}, "");
+}
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = k, .window = window, .stride = stride,
                                    .pad = window / 2}, name);
 }
 int hpt__graph_norm(hpt__graph *g, int in, const char *name) {
-    return add_node(g, (hpt__node){.kind = HPT__NODE_NORM, .in = in, .residual = -1, .eps = 1e-5}, name);
+    return add_node(g, (hpt__node){.kind = HPT__NODE_NORM, .in = in, .residual = -1, .eps = 1e-5, .momentum = 0.1}, name);
 }
 int hpt__graph_act(hpt__graph *g, int in, hpt__act act) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_ACT, .in = in, .residual = -1, .act = act}, "");
@@ -72,8 +76,8 @@ int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char
 int hpt__graph_average(hpt__graph *g, int in, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_AVERAGE, .in = in, .residual = -1}, name);
 }
-int hpt__graph_linear(hpt__graph *g, int in, int k, const char *name) {
-    return add_node(g, (hpt__node){.kind = HPT__NODE_LINEAR, .in = in, .residual = -1, .c = k}, name);
+int hpt__graph_linear(hpt__graph *g, int in, int k, int bias, const char *name) {
+    return add_node(g, (hpt__node){.kind = HPT__NODE_LINEAR, .in = in, .residual = -1, .c = k, .no_bias = !bias}, name);
 }
 
 hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool) {

@@ -16,7 +16,8 @@ typedef struct hpt__node {
     int rows;
     int window, stride, pad;        /* CONV, MAXPOOL */
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
-    double eps;                     /* NORM: added to the variance */
+    double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
+    int no_bias;                    /* LINEAR */
     char name[40];                  /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
     int tensor;                     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
 } hpt__node;
@@ -31,13 +32,15 @@ struct hpt__graph {
 
 /* Each gives the index of its node. name: of the module, "" for none. */
 int hpt__graph_images(hpt__graph *g, int c, int h, int w);                     /* the input: float (N,c,h,w) */
+int hpt__graph_rows(hpt__graph *g, int c);                                      /* or real (N,c) */
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);      /* padded by window / 2 */
 int hpt__graph_norm(hpt__graph *g, int in, const char *name);
 int hpt__graph_act(hpt__graph *g, int in, hpt__act act);
 int hpt__graph_add(hpt__graph *g, int in, int other);
 int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char *name);
 int hpt__graph_average(hpt__graph *g, int in, const char *name);
-int hpt__graph_linear(hpt__graph *g, int in, int k, const char *name);
+int hpt__graph_linear(hpt__graph *g, int in, int k, int bias, const char *name);
+int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefix);     /* mlp.c: the projection head on rows */
 /* For the rows of layers.c: a tensor called module.field of shape (a), (a,b) or (a,b,window,window); 0 leaves a dimension out. */
 void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t b, int64_t window, const char *module, const char *field);
 

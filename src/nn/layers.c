@@ -27,13 +27,14 @@ static hpt__geometry geometry(const hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i), *x = n->in >= 0 ? node_at(c, n->in) : n;
     return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w, .r = n->window,
                            .s = n->window, .stride = n->stride, .pad = n->pad, .bn_groups = c->p->spec.groups, .act = n->act,
-                           .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps};
+                           .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps,
+                           .rows = n->kind == HPT__NODE_NORM && n->rows};
 }
 /* x and y of a forward operation; y in a buffer of its own, or over x */
 static hpt__step forward_step(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__node_state *s = &c->s[i];
-    hpt__place x = n->in >= 0 ? c->s[n->in].y : (hpt__place){HPT__IN_IMAGE, 0};
+    hpt__place x = n->in >= 0 ? c->s[n->in].y : (hpt__place){HPT__IN_INPUT, 0};
     int over = hpt__layers[n->kind].in_place && c->p->spec.mode != HPT__TRAIN && x.base == HPT__IN_ARENA &&
                hpt__graph_consumers(&c->g, n->in) == 1;
     s->y = over ? x : hpt__new_buffer(c, output_bytes(c, n));
@@ -68,7 +69,20 @@ static void rows_shape(const hpt__graph *g, hpt__node *n) {
 
 /* ---- input ---- */
 
-static void input_forward(hpt__compiler *c, int i) { hpt__emit(c, HPT__OP_INPUT, geometry(c, i), forward_step(c, i)); }
+/* images become a map; rows are read where the caller has them */
+static void input_forward(hpt__compiler *c, int i) {
+    if (node_at(c, i)->rows) c->s[i].y = (hpt__place){HPT__IN_INPUT, 0};
+    else hpt__emit(c, HPT__OP_INPUT, geometry(c, i), forward_step(c, i));
+}
+/* the gradient of the input, if it is wanted: as the caller gave the input */
+static void input_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__plan *p = c->p;
+    p->input_grad = c->s[i].grad[0];
+    if (n->rows) return;
+    p->input_grad = hpt__new_buffer(c, (size_t)p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w * hpt__plan_real(p));
+    hpt__emit(c, HPT__OP_OUTPUT, geometry(c, i), (hpt__step){.x = c->s[i].grad[0], .y = p->input_grad});
+}
 
 /* ---- convolution ---- */
 
@@ -110,9 +124,11 @@ static void norm_tensors(hpt__graph *g, const hpt__node *n) {
 /* The variance of one value is 0, so that the layer's output would be its bias, whatever the image shows. */
 static void single_value(hpt__compiler *c, const hpt__node *n) {
     const char *name = c->g.tensors[n->tensor].name, *dot = strrchr(name, '.');
-    c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image of 1x1): use a larger image_size, or "
-                          "more images together (batch_size and bn_group; finetuning: ft_batch and ft_micro)",
-                          dot ? (int)(dot - name) : 0, name);
+    const char *more = "more images together (batch_size and bn_group; finetuning: ft_batch and ft_micro)";
+    int len = dot ? (int)(dot - name) : 0;
+    if (n->rows) c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image): use %s", len, name, more);
+    else c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image of 1x1): use a larger image_size, "
+                               "or %s", len, name, more);
 }
 static void norm_forward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
@@ -123,6 +139,7 @@ static void norm_forward(hpt__compiler *c, int i) {
     op.b = tensor_in(c, HPT__IN_PARAM, n->tensor + 1);
     op.run_mean = tensor_in(c, HPT__IN_STAT, n->tensor + 2);
     op.run_var = tensor_in(c, HPT__IN_STAT, n->tensor + 3);
+    op.momentum = n->momentum;
     if (n->residual >= 0) op.r = c->s[n->residual].y;
     if (spec->mode == HPT__EVAL) {
         hpt__emit(c, HPT__OP_NORM_EVAL, geometry(c, i), op);
@@ -177,13 +194,13 @@ static void pool_backward(hpt__compiler *c, int i) {
 
 static void linear_tensors(hpt__graph *g, const hpt__node *n) {
     hpt__graph_tensor(g, HPT__LINEAR_WEIGHT, n->c, g->nodes[n->in].c, 0, n->name, "weight");
-    hpt__graph_tensor(g, HPT__LINEAR_BIAS, n->c, 0, 0, n->name, "bias");
+    if (!n->no_bias) hpt__graph_tensor(g, HPT__LINEAR_BIAS, n->c, 0, 0, n->name, "bias");
 }
 static void linear_forward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__step op = forward_step(c, i);
     op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
-    op.b = tensor_in(c, HPT__IN_PARAM, n->tensor + 1);
+    if (!n->no_bias) op.b = tensor_in(c, HPT__IN_PARAM, n->tensor + 1);
     hpt__emit(c, HPT__OP_LINEAR, geometry(c, i), op);
 }
 static void linear_backward(hpt__compiler *c, int i) {
@@ -194,7 +211,7 @@ static void linear_backward(hpt__compiler *c, int i) {
     op.y_in = c->s[i].y;
     op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
     op.dw = tensor_in(c, HPT__IN_GRAD, n->tensor);
-    op.db = tensor_in(c, HPT__IN_GRAD, n->tensor + 1);
+    if (!n->no_bias) op.db = tensor_in(c, HPT__IN_GRAD, n->tensor + 1);
     if (below) op.dx = input_grad(c, i);
     hpt__emit(c, HPT__OP_LINEAR_GRAD, geometry(c, i), op);
     if (below) hpt__send_grad(c, n->in, op.dx);
@@ -209,7 +226,7 @@ static void not_alone(hpt__compiler *c, int i) {
 }
 
 const hpt__layer hpt__layers[] = {
-    [HPT__NODE_INPUT] = {"input", .forward = input_forward},
+    [HPT__NODE_INPUT] = {"input", .forward = input_forward, .backward = input_backward},
     [HPT__NODE_CONV] = {"convolution", window_shape, conv_tensors, .forward = conv_forward, .backward = conv_backward},
     [HPT__NODE_NORM] = {"batch norm", same_shape, norm_tensors, .in_place = 1, .adds = 1, .learns = 1, .forward = norm_forward,
                         .backward = norm_backward},

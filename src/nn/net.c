@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const hpt__family *const families[HPT__FAMILIES] = {[HPT__FAMILY_RESNET] = &hpt__family_resnet};
+static const hpt__family *const families[HPT__FAMILIES] = {[HPT__FAMILY_RESNET] = &hpt__family_resnet,
+                                                           [HPT__FAMILY_MLP] = &hpt__family_mlp};
 
 hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a) {
     memset(a, 0, sizeof *a);
@@ -22,8 +23,10 @@ hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__
 }
 
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
-    return a->family == b->family && !memcmp(a->blocks, b->blocks, sizeof a->blocks) && a->bottleneck == b->bottleneck && a->width == b->width &&
-           a->small_stem == b->small_stem && (!head || (a->dim == b->dim && a->mlp == b->mlp));
+    int body = a->family == b->family && !memcmp(a->blocks, b->blocks, sizeof a->blocks) && a->bottleneck == b->bottleneck &&
+               a->width == b->width && a->small_stem == b->small_stem && a->in == b->in;
+    return body && (!head || (a->dim == b->dim && a->mlp == b->mlp && a->hidden == b->hidden && a->head_norm == b->head_norm &&
+                              !memcmp(a->no_bias, b->no_bias, sizeof a->no_bias)));
 }
 
 hpt_status hpt__net_graph(const hpt__arch *a, int size, int head, hpt__graph *g) {

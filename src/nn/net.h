@@ -8,7 +8,7 @@
 
 typedef struct hpt__graph hpt__graph;
 
-typedef enum hpt__family_id { HPT__FAMILY_RESNET, HPT__FAMILIES } hpt__family_id;
+typedef enum hpt__family_id { HPT__FAMILY_RESNET, HPT__FAMILY_MLP, HPT__FAMILIES } hpt__family_id;
 
 typedef struct hpt__arch {
     hpt__family_id family;
@@ -16,7 +16,11 @@ typedef struct hpt__arch {
     int blocks[4], bottleneck;
     int width;              /* channels of the first stage */
     int small_stem;         /* 3x3 stride 1, no max-pool */
-    int dim, mlp;           /* projection head */
+    int dim, mlp;           /* projection head: outputs; 1: two linear layers, 0: one */
+    int in;                 /* mlp standing alone: values of an input row */
+    int hidden;             /* values between two linear layers; 0: as many as come in */
+    int head_norm;          /* batch norm of vectors between them */
+    int no_bias[2];         /* the first of two, the last or only one: without bias */
 } hpt__arch;
 
 typedef struct hpt__family {
@@ -25,7 +29,7 @@ typedef struct hpt__family {
     void (*build)(hpt__graph *g, const hpt__arch *a, int size, int head);           /* for size x size images; head: with the projection head */
     int (*feature_dim)(const hpt__arch *a);
 } hpt__family;
-extern const hpt__family hpt__family_resnet;
+extern const hpt__family hpt__family_resnet, hpt__family_mlp;
 
 typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR, HPT__LINEAR_WEIGHT,
                                 HPT__LINEAR_BIAS } hpt__tensor_kind;
@@ -51,6 +55,8 @@ static inline int hpt__is_stat(const hpt__tensor *t) { return t->kind == HPT__RU
 
 /* Fills an architecture from options (arch must not be auto). */
 hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a);
+/* mlp.c: a network of rows, in -> hidden -> dim, standing alone; its tensors are 0.weight, ..., all part of a head. Bias: set no_bias. */
+void hpt__arch_mlp(hpt__arch *a, int in, int hidden, int dim, int norm);
 /* resnet.c: the member with these blocks a stage, NULL if none. */
 const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck);
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head);

@@ -44,7 +44,8 @@ static void mark_needed(hpt__compiler *c) {
         const hpt__node *n = &c->g.nodes[i];
         const hpt__layer *row = &hpt__layers[n->kind];
         if (n->kind == HPT__NODE_GONE) continue;
-        int own = row->learns || (row->tensors && flags && flags[n->tensor]);
+        int wanted = n->kind == HPT__NODE_INPUT && c->p->spec.input_grad;
+        int own = wanted || row->learns || (row->tensors && flags && flags[n->tensor]);
         c->s[i].needed = own || (n->in >= 0 && c->s[n->in].needed) || (n->residual >= 0 && c->s[n->residual].needed);
     }
 }
@@ -95,7 +96,8 @@ static void compile_backward(hpt__compiler *c, int last) {
 static void allocate(hpt__compiler *c) {
     hpt__plan *p = c->p;
     size_t scratch = 0;
-    p->buffers[p->output.at].last = p->n_steps;     /* the caller reads it after forward */
+    p->buffers[p->output.at].last = p->n_steps;     /* the caller reads it after forward, and this after backward */
+    if (p->input_grad.base == HPT__IN_ARENA) p->buffers[p->input_grad.at].last = p->n_steps;
     for (int i = 0; i < p->n_steps; i++)
         if (p->be->op_scratch(p->steps[i].op) > scratch) scratch = p->be->op_scratch(p->steps[i].op);
     if (!(p->scratch_at = hpt__lay_out(p))) c->status = hpt__fail_memory(0);
@@ -163,7 +165,7 @@ static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__B
             .dw = resolve(p, s->dw, base), .db = resolve(p, s->db, base), .dy = resolve(p, s->dy, base),
             .mean = resolve(p, s->mean, base), .rstd = resolve(p, s->rstd, base), .run_mean = resolve(p, s->run_mean, base),
             .run_var = resolve(p, s->run_var, base), .aux = resolve(p, s->aux, base), .scratch = p->arena + p->scratch_at,
-            .momentum = momentum};
+            .momentum = momentum < 0 ? s->momentum : momentum};
         if ((st = p->be->op_run(s->op, &a))) break;
         if (ready && s->dw.base == HPT__IN_GRAD) ready(user, s->dw.at / hpt__plan_real(p));
     }
@@ -173,15 +175,21 @@ static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__B
 
 /* const is cast away: a base array serves reads and writes, and the operations write only what their contracts say */
 #define BASE(p) ((char *)(uintptr_t)(p))
-hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, void *stats, const float *images,
+hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, void *stats, const void *input,
                              double bn_momentum) {
-    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_STAT] = stats, [HPT__IN_IMAGE] = BASE(images)};
+    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_STAT] = stats,
+                              [HPT__IN_INPUT] = BASE(input)};
+    p->input = input;
     return run(p, 0, p->n_forward, base, bn_momentum, NULL, NULL);
 }
 hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low, void *grads, void *dout,
                               void (*ready)(void *, size_t), void *user) {
-    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads, [HPT__IN_DOUT] = dout};
+    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads, [HPT__IN_DOUT] = dout,
+                               [HPT__IN_INPUT] = BASE(p->input)};
     return run(p, p->n_forward, p->n_steps, base, 0, ready, user);
+}
+void *hpt__plan_input_grad(const hpt__plan *p) {
+    return p->input_grad.base == HPT__IN_ARENA ? p->arena + p->buffers[p->input_grad.at].offset : NULL;
 }
 const void *hpt__plan_output(const hpt__plan *p) { return p->arena + p->buffers[p->output.at].offset; }
 

@@ -71,8 +71,7 @@ static void build(hpt__graph *g, const hpt__arch *a, int size, int head) {
     x = hpt__graph_average(g, x, "avgpool");
     if (g->status || !head) return;
     g->head = 1;
-    if (a->mlp) hpt__graph_linear(g, relu(g, hpt__graph_linear(g, x, g->nodes[x].c, "fc.0")), a->dim, "fc.2");
-    else hpt__graph_linear(g, x, a->dim, "fc");
+    hpt__graph_head(g, x, a, "fc");
 }
 
 static int feature_dim(const hpt__arch *a) { return a->width * 8 * (a->bottleneck ? 4 : 1); }

@@ -59,7 +59,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d_, const v
     hpt_fake_check_device(b_, (size_t)B.ld * (B.cols - 1) * 4 + B.rows * 4, 4, "cublasLt: b");
     hpt_fake_check_device(out_, (size_t)D.ld * (D.cols - 1) * 4 + D.rows * 4, 4, "cublasLt: c");
     if (ws) hpt_fake_check_device(workspace, ws, 256, "cublasLt: workspace");
-    if (d.epilogue != CUBLASLT_EPILOGUE_DEFAULT) hpt_fake_check_device(d.bias, m * 4, 4, "cublasLt: bias");
+    bool biased = d.epilogue == CUBLASLT_EPILOGUE_BIAS || d.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
+    bool relu = d.epilogue == CUBLASLT_EPILOGUE_RELU || d.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
+    if (biased) hpt_fake_check_device(d.bias, m * 4, 4, "cublasLt: bias");
     const float *a = (const float *)a_, *b = (const float *)b_;
     float *out = (float *)out_;
     hpt_fake_submit(s, "cublasLt product", [=] {
@@ -69,8 +71,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d_, const v
                 for (uint64_t l = 0; l < k; l++) sum += (double)(d.ta ? a[l + i * (uint64_t)A.ld] : a[i + l * (uint64_t)A.ld]) * (double)(d.tb ? b[j + l * (uint64_t)B.ld] : b[l + j * (uint64_t)B.ld]);
                 float *to = out + i + j * (uint64_t)D.ld;
                 double v = x * sum + (y != 0 ? y * (double)*to : 0);
-                if (d.epilogue != CUBLASLT_EPILOGUE_DEFAULT) v += (double)d.bias[i];
-                if (d.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS && v < 0) v = 0;
+                if (biased) v += (double)d.bias[i];
+                if (relu && v < 0) v = 0;
                 *to = (float)v;
             }
     });

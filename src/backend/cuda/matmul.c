@@ -47,7 +47,9 @@ static hpt_status set_up(hpt__device *dev, const key *k, hpt__matmul **out) {
     memset(p, 0, sizeof *p);
     p->key = *k;
     cublasOperation_t first = k->tb ? CUBLAS_OP_T : CUBLAS_OP_N, second = k->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtEpilogue_t epilogue = k->epilogue == 2 ? CUBLASLT_EPILOGUE_RELU_BIAS : k->epilogue == 1 ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    static const cublasLtEpilogue_t epilogues[4] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_RELU_BIAS,
+                                                    CUBLASLT_EPILOGUE_RELU};
+    cublasLtEpilogue_t epilogue = epilogues[k->epilogue];
     uint64_t workspace = HPT__BLAS_WORKSPACE;
     uint32_t align = (uint32_t)k->align;
     cublasStatus_t s = cublasLtMatmulDescCreate(&p->desc, k->fast ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F);
@@ -83,7 +85,7 @@ static int alignment(const void *p, int align) {
 hpt_status hpt__cuda_matmul(hpt__device *dev, int fast, int ta, int tb, int m, int n, int k, double alpha, const void *a, int lda, const void *b, int ldb, double beta, void *c, int ldc, const void *bias, int relu) {
     key want;
     memset(&want, 0, sizeof want);
-    want = (key){fast, ta, tb, m, n, k, lda, ldb, ldc, bias ? relu ? 2 : 1 : 0, alignment(c, alignment(b, alignment(a, 256)))};
+    want = (key){fast, ta, tb, m, n, k, lda, ldb, ldc, bias ? relu ? 2 : 1 : relu ? 3 : 0, alignment(c, alignment(b, alignment(a, 256)))};
     float al = (float)alpha, be = (float)beta;
     hpt__matmul *p = dev->matmuls;
     while (p && memcmp(&p->key, &want, sizeof want)) p = p->next;

@@ -76,7 +76,7 @@ hpt_status hpt__cuda_op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op 
     memset(op, 0, sizeof *op);
     op->d = *d;
     op->dev = dev;
-    op->bf16 = d->dtype == HPT__BF16;
+    op->bf16 = d->dtype == HPT__BF16 && !g->rows;
     op->channels = hpt__cuda_channels(g->c, op->bf16);
     if (is_conv(d->kind)) {
         hpt__op_desc padded = *d;
@@ -132,7 +132,8 @@ static hpt_status run_linear_grad(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
     int fast = op->d.dtype != HPT__F32;
-    CUDA_TRY(dev, hpt__cuda_bias_backward(dev->compute, g->n, g->k, g->act == HPT__ACT_RELU, a->y_in, a->dy, a->db));
+    int relu = g->act == HPT__ACT_RELU;
+    if (relu || a->db) CUDA_TRY(dev, hpt__cuda_bias_backward(dev->compute, g->n, g->k, relu, a->y_in, a->dy, a->db));
     HPT_TRY(hpt__cuda_matmul(dev, fast, 1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c, NULL, 0));
     return a->dx ? hpt__cuda_matmul(dev, fast, 0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c, NULL, 0) : HPT_OK;
 }

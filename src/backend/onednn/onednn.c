@@ -13,6 +13,7 @@
 #include "kernels/embed.h"
 #include "kernels/heads.h"
 #include "kernels/infonce.h"
+#include "kernels/norm.h"
 #include <dnnl.h>
 #include <math.h>
 #include <stdio.h>
@@ -351,6 +352,21 @@ static void norm_sums_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_gr
 static void norm_grad_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_apply(&((job *)arg)->norm, t, nt); }
 static void pool_job(void *arg, int t, int nt) { ((job *)arg)->part(&((job *)arg)->pool, t, nt); }
 
+/* Blocked maps, and rows that are byte for byte maps of 1x1, by the cpu kernels; channels that blocks do not divide lie plain
+ * (act_md), and the reference's kernels serve them: right, not fast. */
+static hpt_status make_norm(hpt__op *op) {
+    hpt__device *dev = op->dev;
+    const hpt__geometry *g = &op->d.g;
+    if (g->c % dev->cpu->block == 0) {
+        if (op->d.kind != HPT__OP_NORM_EVAL) op->scratch = dev->cpu->norm_scratch(g);
+        return HPT_OK;
+    }
+    if (op->d.dtype == HPT__BF16 && !g->rows)
+        return dev->host->fail(HPT_ERR_UNSUPPORTED, "precision=bf16: maps of %d channels, which %d do not divide: use fp32", g->c, dev->cpu->block);
+    snprintf(op->name, sizeof op->name, "reference");
+    return HPT_OK;
+}
+
 static void op_destroy(hpt__op *op) {
     if (!op) return;
     prim_free(&op->main);
@@ -369,7 +385,7 @@ static hpt_status op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **o
     snprintf(op->name, sizeof op->name, "cpu:%s", dev->cpu->isa);
     switch (d->kind) {
     case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: st = make_conv(op); break;
-    case HPT__OP_NORM: case HPT__OP_NORM_GRAD: op->scratch = dev->cpu->norm_scratch(&d->g); break;
+    case HPT__OP_NORM: case HPT__OP_NORM_EVAL: case HPT__OP_NORM_GRAD: st = make_norm(op); break;
     default: break;
     }
     if (st) {
@@ -395,7 +411,7 @@ done:
 static hpt_status run_linear_grad(hpt__op *op, const hpt__op_args *a) {
     const hpt__geometry *g = &op->d.g;
     if (g->act == HPT__ACT_RELU) hpt__ref_relu_backward_f32((size_t)g->n * g->k, a->y_in, a->dy, a->dy);
-    hpt__ref_sum_rows_f32(g->n, g->k, a->dy, a->db);
+    if (a->db) hpt__ref_sum_rows_f32(g->n, g->k, a->dy, a->db);
     hpt_status st = gemm(op->dev, HPT__F32, 1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c);
     if (!st && a->dx) st = gemm(op->dev, HPT__F32, 0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c);
     return st;
@@ -424,7 +440,7 @@ static void output(const hpt__device *dev, const hpt__geometry *g, int bf16, con
 static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
-    int bf16 = op->d.dtype == HPT__BF16;
+    int bf16 = op->d.dtype == HPT__BF16 && !g->rows, plain = g->c % dev->cpu->block != 0;
     hpt_status st = whole(dev);
     if (st) return st;
     job j = {.cpu = dev->cpu,
@@ -440,12 +456,23 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     case HPT__OP_OUTPUT: output(dev, g, bf16, a->x, a->y); return HPT_OK;
     case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: return run_conv(op, a);
     case HPT__OP_NORM:
+        if (plain) {
+            hpt__ref_norm_train_f32(g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
+            return HPT_OK;
+        }
         hpt__team_run(norm_stats_job, &j);
         dev->cpu->norm_finish(&j.norm);
         hpt__team_run(norm_apply_job, &j);
         return HPT_OK;
-    case HPT__OP_NORM_EVAL: hpt__team_run(norm_eval_job, &j); return HPT_OK;
+    case HPT__OP_NORM_EVAL:
+        if (plain) hpt__ref_norm_eval_f32(g, a->x, a->w, a->b, a->r, a->y, a->run_mean, a->run_var);
+        else hpt__team_run(norm_eval_job, &j);
+        return HPT_OK;
     case HPT__OP_NORM_GRAD:
+        if (plain) {
+            hpt__ref_norm_backward_f32(g, a->x, a->y_in, a->w, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw, a->db);
+            return HPT_OK;
+        }
         hpt__team_run(norm_sums_job, &j);
         dev->cpu->norm_grad_finish(&j.norm);
         hpt__team_run(norm_grad_job, &j);

@@ -99,7 +99,7 @@ static void run_##X(const hpt__op *op, const hpt__op_args *a) { \
     case HPT__OP_LINEAR_GRAD: \
         if (g->act == HPT__ACT_RELU) hpt__ref_relu_backward_##X((size_t)g->n * g->k, a->y_in, a->dy, a->dy); \
         hpt__ref_gemm_##X(1, 0, g->k, g->c, g->n, 1, a->dy, g->k, a->x, g->c, 0, a->dw, g->c); \
-        hpt__ref_sum_rows_##X(g->n, g->k, a->dy, a->db); \
+        if (a->db) hpt__ref_sum_rows_##X(g->n, g->k, a->dy, a->db); \
         if (a->dx) hpt__ref_gemm_##X(0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c); \
         break; \
     } \
