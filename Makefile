@@ -81,7 +81,7 @@ STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) $(if $(TIFF),
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
-SRC := $(wildcard $(addsuffix /*.c,$(addprefix src/,core io data nn eval ssl api recipe))) src/dist/comm_self.c src/backend/registry.c \
+SRC := $(wildcard $(addsuffix /*.c,$(addprefix src/,core io data nn train eval ssl api recipe))) src/dist/comm_self.c src/backend/registry.c \
        src/backend/reference/reference.c
 REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
 CPU := $(addprefix src/kernels/,norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
@@ -320,7 +320,7 @@ record-abi: lib         ## the ABI of now becomes the recorded one: at a release
 	$(Q)abidw $(ABIDW) $(SO) > $(ABI)
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
 GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
-            src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c schedule.c) src/ssl/moco.c
+            src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c schedule.c) $(wildcard src/train/*.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:
 	@[ -n "$(CUDA)" ] || { echo "nvcc, cuDNN and NCCL are needed: looked in CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME)"; exit 1; }

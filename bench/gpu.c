@@ -6,6 +6,7 @@
 #include "backend/backend.h"
 #include "kernels/cuda_kernels.h"
 #include "ssl/moco.h"
+#include "train/feed.h"
 #include <cublasLt.h>
 #include <math.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ static int bench_step(const char *name, const char *precision, int rounds) {
     hpt__device *dev;
     hpt__comm comm;
     hpt__net net;
-    hpt__moco m;
+    hpt__trainer m;
     hpt__arch a = {.width = 64, .small_stem = configs[c].small, .dim = 128, .mlp = 1, .bottleneck = configs[c].bottleneck};
     char device[200];
     double start = now_ms();
@@ -57,28 +58,29 @@ static int bench_step(const char *name, const char *precision, int rounds) {
     for (int i = 0; i < net.n_tensors; i++) trainable[i] = !hpt__is_stat(&net.tensors[i]);
     hpt__dtype t = !strcmp(precision, "bf16") ? HPT__BF16 : !strcmp(precision, "tf32") ? HPT__TF32 : HPT__F32;
     int batch = configs[c].batch, size = configs[c].size;
-    hpt__moco_spec s = {.dtype = t, .batch = batch, .size = size, .groups = batch / configs[c].group, .shuffle = 1, .deterministic = 0, .graph = 1, .queue = configs[c].k, .m = 0.999, .t = 0.2, .momentum = 0.9,
-                        .weight_decay = 1e-4, .schedule = {0.03, 1, 100000, 0, 0}, .trainable = trainable};
-    ok(hpt__moco_init(&m, be, dev, &comm, &net, &s, params, stats));
+    const hpt__moco_own own = {configs[c].k, 0.999, 0.2, 1};
+    hpt__trainer_spec s = {.dtype = t, .batch = batch, .size = size, .groups = batch / configs[c].group, .deterministic = 0, .graph = 1, .method = &hpt__method_moco, .own = &own,
+                           .optimizer = {.momentum = 0.9, .weight_decay = 1e-4}, .schedule = {0.03, 1, 100000, 0, 0}, .trainable = trainable};
+    ok(hpt__trainer_open(&m, be, dev, &comm, &net, &s, params, stats));
     size_t count = (size_t)batch * 3 * (size_t)size * (size_t)size;
     float *view[2] = {be->host_alloc(dev, count * 4), be->host_alloc(dev, count * 4)};
     unsigned seed = 1;
     for (int v = 0; v < 2; v++) for (size_t i = 0; i < count; i++) view[v][i] = (float)(seed = seed * 1664525u + 1013904223u) / 2147483648.0f - 1;
-    hpt__moco_metrics out;
-    ok(hpt__moco_stage(&m, view[0], view[1], 1));
-    ok(hpt__moco_staged(&m));
+    hpt__step_result out;
+    ok(hpt__feed_views(&m, (const float *const *)view, 1));
+    ok(hpt__feed_staged(&m));
     double first = 0, *ms = calloc((size_t)rounds, sizeof *ms), t0 = 0;
     for (int i = -6; i < rounds; i++) {         /* 4 warm-up steps bring both lanes to their graphs */
         t0 = now_ms();
-        ok(hpt__moco_launch(&m));
-        ok(hpt__moco_stage(&m, view[0], view[1], 1));
-        ok(hpt__moco_staged(&m));
-        ok(hpt__moco_finish(&m, 0, &out));
+        ok(hpt__trainer_launch(&m));
+        ok(hpt__feed_views(&m, (const float *const *)view, 1));
+        ok(hpt__feed_staged(&m));
+        ok(hpt__trainer_finish(&m, 0, &out));
         if (i == -6) first = now_ms() - start;
         if (i >= 0) ms[i] = now_ms() - t0;
     }
     printf("{\"kind\": \"step\", \"config\": \"%s\", \"precision\": \"%s\", \"device\": \"%s\", \"batch\": %d, \"first_ms\": %.1f, \"device_mib\": %zu, \"plan_mib\": %zu, \"loss\": %.5f, \"ms\": [", name, precision, device, batch, first,
-           (before - be->mem_left(dev)) >> 20, (hpt__plan_bytes(m.plan_q) + hpt__plan_bytes(m.plan_k)) >> 20, out.loss);
+           (before - be->mem_left(dev)) >> 20, hpt__trainer_plan_bytes(&m) >> 20, out.loss);
     for (int i = 0; i < rounds; i++) printf("%s%.3f", i ? ", " : "", ms[i]);
     printf("]}\n");
     return 0;
@@ -154,9 +156,9 @@ static int bench_kernels(int rounds) {
     size_t n = 28u << 20;
     float *f[6];
     for (int i = 0; i < 6; i++) f[i] = device(n * 4);
-    hpt__vars v = {.lr = 0.03, .adam1 = 0.1, .adam2 = 0.03}, *dv = device(sizeof v);
+    hpt__vars v = {.lr = 0.03, .ema = 0.999, .adam1 = 0.1, .adam2 = 0.03}, *dv = device(sizeof v);
     CU(cudaMemcpyAsync(dv, &v, sizeof v, cudaMemcpyHostToDevice, stream));
-    hpt__update u = {.q = f[0], .m = f[1], .g = f[2], .k = f[3], .k_next = f[4], .v = f[5], .q_low = x, .k_low = y, .rule = HPT__SGD, .momentum = 0.9, .wd = 1e-4, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .ema = 0.999};
+    hpt__update u = {.q = f[0], .m = f[1], .g = f[2], .k = f[3], .k_next = f[4], .v = f[5], .q_low = x, .k_low = y, .rule = HPT__SGD, .momentum = 0.9, .wd = 1e-4, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8};
     TIME(ms, rounds, hpt__cuda_update(stream, sms, &u, 0, n, dv, NULL));
     row("sgd + ema + bf16 copies", "28 Mi", ms, 36.0 * (double)n, 0);
     u.rule = HPT__ADAMW;

@@ -249,8 +249,8 @@ TEST(update_fused_with_key_encoder) {
                 if (!c) continue;
                 float *q = floats(n, 1, 1, 0), *m = floats(n, 2, 1, 0), *v = floats(n, 3, 0.5f, 0.6f), *g = floats(n, 4, 1, 0), *key = floats(n, 5, 1, 0), *next = floats(n, 6, 1, 0);
                 float *q2 = floats(n, 1, 1, 0), *m2 = floats(n, 2, 1, 0), *v2 = floats(n, 3, 0.5f, 0.6f), *want = floats(n, 6, 1, 0), trust = 0.3f;
-                hpt__vars vars = {.lr = 0.1, .adam1 = 0.1, .adam2 = 0.03};
-                hpt__update u = {.q = q, .k = key, .k_next = next, .m = m, .v = v, .g = g, .trust = &trust, .rule = (hpt__rule)rule, .momentum = 0.9, .wd = 0.01, .b1 = 0.9, .b2 = 0.99, .eps = 1e-8, .ema = 0.99};
+                hpt__vars vars = {.lr = 0.1, .ema = 0.99, .adam1 = 0.1, .adam2 = 0.03};
+                hpt__update u = {.q = q, .k = key, .k_next = next, .m = m, .v = v, .g = g, .trust = &trust, .rule = (hpt__rule)rule, .momentum = 0.9, .wd = 0.01, .b1 = 0.9, .b2 = 0.99, .eps = 1e-8};
                 hpt__update plain = u;
                 hpt__outcome bad = {.bad = HPT__BAD_GRAD};
                 plain.q = q2; plain.m = m2; plain.v = v2; plain.k = NULL;

@@ -4,7 +4,7 @@
 #include "data/dataset.h"
 #include "nn/facts.h"
 #include "nn/graph.h"
-#include "ssl/checkpoint.h"
+#include "ssl/model_file.h"
 #include "ssl/features.h"
 #include "ssl/labelled.h"
 #include "ssl/names.h"

@@ -6,7 +6,7 @@
 enum { THREADS = 256 };
 
 struct flat { float *q, *k, *next, *m, *v; const float *g, *trust; uint16_t *q_low, *k_low; };
-struct factors { double wd, b1, b2, eps; float momentum, ema, ema1; };
+struct factors { double wd, b1, b2, eps; float momentum; };
 
 template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, float g, const factors *f, float lr, double lr64, double adam1, double adam2, float trust) {
     if (RULE == HPT__SGD || RULE == HPT__LARS) {
@@ -24,7 +24,8 @@ template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, flo
     return p;
 }
 
-template <int RULE, int V> HPT_DEVICE void update_at(const flat *a, const factors *f, size_t i, float lr, double lr64, double adam1, double adam2, float trust) {
+template <int RULE, int V> HPT_DEVICE void update_at(const flat *a, const factors *f, size_t i, float lr, double lr64, double adam1, double adam2, float trust,
+                                                     float ema, float ema1) {
     float p[V], m[V] = {0}, v[V] = {0}, g[V] = {0}, next[V];
     hpt_load<float, V>(a->q + i, p);
     if (RULE != HPT__FROZEN) {
@@ -42,7 +43,7 @@ template <int RULE, int V> HPT_DEVICE void update_at(const flat *a, const factor
     }
     if (!a->k) return;
     hpt_store<float, V>(a->k + i, next);
-    for (int j = 0; j < V; j++) next[j] = hpt_add(hpt_mul(next[j], f->ema), hpt_mul(p[j], f->ema1));
+    for (int j = 0; j < V; j++) next[j] = hpt_add(hpt_mul(next[j], ema), hpt_mul(p[j], ema1));
     hpt_store<float, V>(a->next + i, next);
     if (a->k_low) hpt_store_low<V>(a->k_low + i, next);
 }
@@ -50,10 +51,10 @@ template <int RULE, int V> HPT_DEVICE void update_at(const flat *a, const factor
 template <int RULE> __global__ void __launch_bounds__(THREADS) k_update(flat a, factors f, size_t n, const hpt__vars *vars, const hpt__outcome *o) {
     if (o && o->bad) return;
     double lr64 = vars ? vars->lr : 0, adam1 = RULE == HPT__ADAMW ? vars->adam1 : 1, adam2 = RULE == HPT__ADAMW ? vars->adam2 : 1;
-    float lr = (float)lr64, trust = RULE == HPT__LARS ? *a.trust : 1;
+    float lr = (float)lr64, trust = RULE == HPT__LARS ? *a.trust : 1, ema = vars ? (float)vars->ema : 0, ema1 = vars ? (float)(1 - vars->ema) : 1;
     size_t first = (size_t)blockIdx.x * THREADS + threadIdx.x, stride = (size_t)gridDim.x * THREADS, whole = n / 4;
-    for (size_t i = first; i < whole; i += stride) update_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust);
-    for (size_t i = 4 * whole + first; i < n; i += stride) update_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust);
+    for (size_t i = first; i < whole; i += stride) update_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust, ema, ema1);
+    for (size_t i = 4 * whole + first; i < n; i += stride) update_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust, ema, ema1);
 }
 
 static unsigned blocks_for(size_t n, int sms) {
@@ -95,7 +96,7 @@ static flat flat_of(const hpt__update *u, size_t at) {
     return a;
 }
 static factors factors_of(const hpt__update *u) {
-    factors f = {u->wd, u->b1, u->b2, u->eps, (float)u->momentum, (float)u->ema, (float)(1 - u->ema)};
+    factors f = {u->wd, u->b1, u->b2, u->eps, (float)u->momentum};
     return f;
 }
 extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {

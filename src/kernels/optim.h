@@ -26,6 +26,7 @@ typedef struct hpt__vars {      /* what changes from step to step */
     double lr;
     double adam1, adam2;        /* 1 - b1^t, sqrt(1 - b2^t) */
     int64_t ptr;                /* queue row of the first new key */
+    double ema;                 /* forms the key encoder of the step to come */
 } hpt__vars;
 
 enum { HPT__BAD_LOSS = 1, HPT__BAD_GRAD = 2, HPT__BAD_UPDATE = 4, HPT__BAD_STATS = 8 };     /* stats: running statistics of batch norm */
@@ -40,7 +41,7 @@ typedef struct hpt__update {
     const void *g, *trust;              /* gradient; lars: one value */
     void *q_low, *k_low;                /* bfloat16 copies of q and k_next kept by the device backends, or NULL */
     hpt__rule rule;
-    double momentum, wd, b1, b2, eps, ema;
+    double momentum, wd, b1, b2, eps;
 } hpt__update;
 
 #define HPT__DECL(T, x_) \

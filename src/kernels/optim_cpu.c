@@ -76,7 +76,7 @@ void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
         if (u->rule == HPT__SGD) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, 1);
         else if (u->rule == HPT__LARS) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, *(const float *)u->trust);
         else if (u->rule == HPT__ADAMW) adamw(u, v, q, m, (float *)u->v + at, g, step);
-        if (u->k) follow((float *)u->k + at, (float *)u->k_next + at, q, step, (float)u->ema, (float)(1 - u->ema));
+        if (u->k) follow((float *)u->k + at, (float *)u->k_next + at, q, step, (float)v->ema, (float)(1 - v->ema));
     }
 }
 

@@ -37,7 +37,7 @@ void REF(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, 
     else if (u->rule == HPT__ADAMW) adamw(u, at, n, v);
     if (!u->k) return;
     const real *q = (const real *)u->q + at;
-    real *k = (real *)u->k + at, *next = (real *)u->k_next + at, a = (real)u->ema, b = (real)(1 - u->ema);
+    real *k = (real *)u->k + at, *next = (real *)u->k_next + at, a = (real)v->ema, b = (real)(1 - v->ema);
     for (size_t i = 0; i < n; i++) {
         real x = next[i] * a, y = q[i] * b;
         k[i] = next[i];

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Layout of a session's checkpoint (docs/checkpoints.md): the one of facebookresearch/moco
+ * A session's checkpoint (docs/checkpoints.md): the layout of facebookresearch/moco
  *   {epoch, arch, state_dict: {module.queue, module.queue_ptr, module.encoder_q.*, module.encoder_k.*}, optimizer: {state, param_groups}}
- * and beside it "hpt": {format, version, step, config, ...} with all that a bit-identical continuation needs. */
-#include "ssl/checkpoint.h"
+ * with the names of the method's own state (train/method.h), and beside it "hpt": {format, version, step, config, ...} with all that a
+ * bit-identical continuation needs. */
 #include "core/alloc.h"
 #include "core/json.h"
 #include "core/number.h"
-#include "io/safetensors.h"
-#include "io/torch_write.h"
+#include "ssl/model_file.h"
 #include "ssl/names.h"
 #include "ssl/session.h"
 #include <stdlib.h>
@@ -16,177 +15,158 @@
 enum { FORMAT = 1 };
 static const int64_t scalar_shape[1] = {1};
 
-/* Tensors of one network under a prefix, num_batches_tracked after each running_var as torch has it. */
-static void put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params, const float *stats, const int64_t *batches, int head) {
-    char name[160];
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *x = &net->tensors[i];
-        if (x->head && !head) continue;
-        snprintf(name, sizeof name, "%s%s", prefix, x->name);
-        hpt__tw_str(t, name);
-        hpt__tw_tensor_f32(t, (hpt__is_stat(x) ? stats : params) + x->offset, x->count, x->ndim, x->shape, NULL);
-        if (x->kind == HPT__RUN_VAR) {
-            snprintf(name, sizeof name, "%s%.*snum_batches_tracked", prefix, (int)(strlen(x->name) - strlen("running_var")), x->name);
-            hpt__tw_str(t, name);
-            hpt__tw_tensor_i64(t, batches, 1, 0, scalar_shape);
-        }
-    }
-}
-
-static void put_arch(hpt__torch_out *t, const hpt__arch *a) {
-    hpt__tw_str(t, "arch"); hpt__tw_str(t, a->name);
-    hpt__tw_str(t, "width"); hpt__tw_int(t, a->width);
-    hpt__tw_str(t, "stem"); hpt__tw_str(t, a->small_stem ? "small" : "imagenet");
-    hpt__tw_str(t, "moco_dim"); hpt__tw_int(t, a->dim);
-    hpt__tw_str(t, "mlp"); hpt__tw_int(t, a->mlp);
-}
-
-/* The normalisation that the weights were trained with, in every file: metadata of safetensors, record hpt.json of a torch zip, entries of a
- * session's "hpt". */
-static int note_pixels(json_t *to, const hpt__pixels *p) {        /* not 0: out of memory */
-    char mean[96], std[96];
-    hpt__pixels_text(p->mean, mean);
-    hpt__pixels_text(p->std, std);
-    return json_object_set_new(to, "pixel_mean", json_string(mean)) | json_object_set_new(to, "pixel_std", json_string(std));
-}
-static void put_pixels(hpt__torch_out *t, const hpt__pixels *p) {
-    char text[96];
-    hpt__pixels_text(p->mean, text);
-    hpt__tw_str(t, "pixel_mean"); hpt__tw_str(t, text);
-    hpt__pixels_text(p->std, text);
-    hpt__tw_str(t, "pixel_std"); hpt__tw_str(t, text);
-}
-int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p) {
-    static const char *const keys[2][2] = {{"hpt/pixel_mean", "hpt/pixel_std"}, {"pixel_mean", "pixel_std"}};
-    for (int i = 0; i < 2; i++)
-        if (hpt__pixels_parse(json_string_value(json_object_get(f->meta, keys[i][0])), json_string_value(json_object_get(f->meta, keys[i][1])), p)) return 1;
-    return 0;
-}
-
-static hpt_status save_safetensors(hpt_model *m, const char *path) {
-    const hpt__net *net = &m->net;
-    char arch[200];
-    hpt__st_item *items = hpt__calloc((size_t)net->n_tensors, sizeof *items);
-    if (!items) return hpt__fail_memory(sizeof *items * (size_t)net->n_tensors);
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *t = &net->tensors[i];
-        items[i] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = hpt__model_tensor(m, i), .count = t->count};
-        memcpy(items[i].shape, t->shape, sizeof items[i].shape);
-    }
-    json_t *meta = json_object();
-    snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width, net->arch.small_stem ? "small" : "imagenet",
-             net->arch.dim, net->arch.mlp);
-    int lost = json_object_set_new(meta, "arch", json_string(arch)) | note_pixels(meta, &m->pixels);
-    hpt_status st = HPT_OK;
-    if (lost) {
-        json_decref(meta);
-        st = hpt__fail_memory(sizeof arch);
-    } else st = hpt__safetensors_write(path, items, (uint32_t)net->n_tensors, meta);
-    hpt__free(items);
-    return st;
-}
-
-hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
-    static const int64_t batches = 0;
-    hpt__torch_out t;
-    size_t n = strlen(path);
-    if (!format) format = n > 12 && !strcmp(path + n - 12, ".safetensors") ? "safetensors" : "torchvision";
-    if (!strcmp(format, "safetensors")) return save_safetensors(m, path);
-    int moco = !strcmp(format, "moco"), oss = !strcmp(format, "openselfsup");
-    if (!moco && !oss && strcmp(format, "torchvision"))
-        return hpt__fail(HPT_ERR_ARGUMENT, "format '%.40s' is none of torchvision, moco, openselfsup, safetensors", format);
-    json_t *note = json_pack("{s:s}", "version", hpt_version_string());
-    char *text = note_pixels(note, &m->pixels) ? NULL : hpt__json_dumps(note, 0);
-    json_decref(note);
-    if (!text) return hpt__fail_memory(sizeof *note);
-    hpt__tw_begin(&t);
-    if (moco || oss) {
-        hpt__tw_dict(&t, 0);
-        if (moco) hpt__tw_str(&t, "arch"), hpt__tw_str(&t, m->net.arch.name);
-        hpt__tw_str(&t, "state_dict");
-    }
-    hpt__tw_dict(&t, 1);
-    put_net(&t, &m->net, moco ? "module.encoder_q." : "", m->params, m->stats, &batches, moco);
-    hpt__tw_end_dict(&t);
-    if (oss) hpt__tw_str(&t, "author"), hpt__tw_str(&t, "OpenSelfSup");
-    if (moco || oss) hpt__tw_end_dict(&t);
-    hpt__tw_note(&t, text);
-    hpt__free(text);
-    return hpt__tw_finish(&t, path);
-}
-
-/* ---- session ---- */
-
 /* Options that must be equal for a resumed run. */
 static int must_match(int opt) { return hpt__options_applies(opt, 'P') && hpt__options_role(opt) == HPT__DECIDES; }
 
 /* Options whose "auto" the checkpoint replaces by what it meant, so that the same run is recognised. */
 static void option_text(const hpt_session *s, int opt, char *text, size_t size) {
-    const hpt__net *net = s->moco.net;
+    const hpt__net *net = s->trainer.net;
     if (opt == HPT__OPT_arch) snprintf(text, size, "%s", net->arch.name);
     else if (opt == HPT__OPT_width) snprintf(text, size, "%d", net->arch.width);
     else if (opt == HPT__OPT_stem) snprintf(text, size, "%s", net->arch.small_stem ? "small" : "imagenet");
-    else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", hpt__dtype_name(s->moco.spec.dtype));
+    else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", hpt__dtype_name(s->trainer.spec.dtype));
     else hpt__options_get(&s->opt, hpt__options_key(opt), text, size, NULL);
 }
 
-typedef struct host_copy { float *q, *k, *m1, *m2, *sq, *sk, *queue; } host_copy;
+/* Everything of a run in plain order, in the host's memory: one entry for each of the method's state items, NULL where it has none. */
+typedef struct host_copy {
+    hpt__state item[HPT__STATES];
+    int n;
+    float *params[HPT__STATES], *stats[HPT__STATES], *moment1[HPT__STATES], *moment2[HPT__STATES], *rows[HPT__STATES];
+    int64_t number[HPT__STATES];
+} host_copy;
 static void host_free(host_copy *h) {
-    hpt__free(h->q); hpt__free(h->k); hpt__free(h->m1); hpt__free(h->m2); hpt__free(h->sq); hpt__free(h->sk); hpt__free(h->queue);
+    for (int i = 0; i < h->n; i++) {
+        float *all[] = {h->params[i], h->stats[i], h->moment1[i], h->moment2[i], h->rows[i]};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) hpt__free(all[k]);
+    }
+    *h = (host_copy){0};
 }
-static hpt_status host_alloc(host_copy *h, const hpt__net *net, int second) {
-    memset(h, 0, sizeof *h);
-    size_t n = net->n_params;
-    h->q = hpt__calloc(n, 4); h->k = hpt__calloc(n, 4); h->m1 = hpt__calloc(n, 4); h->m2 = second ? hpt__calloc(n, 4) : NULL;
-    h->sq = hpt__calloc(net->n_stats, 4); h->sk = hpt__calloc(net->n_stats, 4);
-    if (h->q && h->k && h->m1 && (h->m2 || !second) && h->sq && h->sk) return HPT_OK;
+static hpt_status host_alloc(host_copy *h, hpt__trainer *t) {
+    size_t wanted = 0;
+    int lost = 0;
+    *h = (host_copy){0};
+    h->n = t->method->state(t, h->item);
+    for (int i = 0; i < h->n; i++) {
+        const hpt__state *x = &h->item[i];
+        const hpt__weights *w = x->weights;
+        if (x->kind == HPT__STATE_ROWS) {
+            wanted += (size_t)(x->n * x->d);
+            lost |= !(h->rows[i] = hpt__alloc((size_t)(x->n * x->d) * 4));
+        }
+        if (x->kind != HPT__STATE_NETWORK) continue;
+        wanted += w->net->n_params;
+        lost |= !(h->params[i] = hpt__calloc(w->net->n_params, 4));
+        lost |= !(h->stats[i] = hpt__calloc(w->net->n_stats + 1, 4));
+        if (w->moment1) lost |= !(h->moment1[i] = hpt__calloc(w->net->n_params, 4));
+        if (w->moment2) lost |= !(h->moment2[i] = hpt__calloc(w->net->n_params, 4));
+    }
+    if (!lost) return HPT_OK;
     host_free(h);
-    return hpt__fail_memory(n * 4);
+    return hpt__fail_memory(wanted * 4);
+}
+static hpt_status host_read(host_copy *h, hpt__trainer *t) {
+    HPT_TRY(host_alloc(h, t));
+    t->be->enter(t->dev);
+    for (int i = 0; i < h->n; i++) {
+        const hpt__state *x = &h->item[i];
+        const hpt__weights *w = x->weights;
+        if (x->number) h->number[i] = *x->number;
+        if (x->kind == HPT__STATE_ROWS) t->be->download(t->dev, h->rows[i], x->rows, (size_t)(x->n * x->d) * 4);
+        if (x->kind != HPT__STATE_NETWORK) continue;
+        hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->params, h->params[i], 0);
+        hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->stats, h->stats[i], 1);
+        if (w->moment1) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment1, h->moment1[i], 0);
+        if (w->moment2) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment2, h->moment2[i], 0);
+    }
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    if (st) host_free(h);
+    return st;
+}
+/* Rows of float onto the device, whatever its type. */
+static hpt_status put_rows(hpt__trainer *t, const hpt__state *x, const float *rows) {
+    size_t n = (size_t)(x->n * x->d);
+    if (t->spec.dtype != HPT__F64) {
+        t->be->upload(t->dev, x->rows, rows, n * 4);
+        return HPT_OK;
+    }
+    double *wide = hpt__alloc(n * 8);
+    if (!wide) return hpt__fail_memory(n * 8);
+    for (size_t i = 0; i < n; i++) wide[i] = rows[i];
+    t->be->upload(t->dev, x->rows, wide, n * 8);
+    hpt__free(wide);
+    return HPT_OK;
+}
+/* What was read from a file becomes the run's: all, or the items that pick names. */
+static hpt_status host_write(const host_copy *h, hpt__trainer *t, const uint8_t *pick) {
+    hpt_status st = HPT_OK;
+    t->be->enter(t->dev);
+    for (int i = 0; i < h->n; i++) {
+        const hpt__state *x = &h->item[i];
+        const hpt__weights *w = x->weights;
+        if (pick && !pick[i]) continue;
+        if (x->number) *x->number = h->number[i];
+        if (x->kind == HPT__STATE_ROWS && !st) st = put_rows(t, x, h->rows[i]);
+        if (x->kind != HPT__STATE_NETWORK) continue;
+        hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->params[i], w->params, 0);
+        hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->stats[i], w->stats, 1);
+        if (w->moment1 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment1[i], w->moment1, 0);
+        if (w->moment2 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment2[i], w->moment2, 0);
+    }
+    if (!st) st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    t->prepared = 0;
+    return st;
 }
 
-static void put_optimizer(hpt__torch_out *t, hpt_session *s, const host_copy *h) {
-    const hpt__net *net = s->moco.net;
-    const hpt__moco_spec *sp = &s->moco.spec;
-    int id = 0;
-    hpt__tw_dict(t, 0);
-    hpt__tw_str(t, "state");
-    hpt__tw_dict(t, 0);
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *x = &net->tensors[i];
-        if (hpt__is_stat(x)) continue;
-        if (s->moco.trainable[i] && s->moco.step) {
-            hpt__tw_int(t, id);
-            hpt__tw_dict(t, 0);
-            hpt__tw_str(t, (sp->rule == HPT__ADAMW) ? "exp_avg" : "momentum_buffer");
-            hpt__tw_tensor_f32(t, h->m1 + x->offset, x->count, x->ndim, x->shape, NULL);
-            if ((sp->rule == HPT__ADAMW)) {
-                hpt__tw_str(t, "exp_avg_sq");
-                hpt__tw_tensor_f32(t, h->m2 + x->offset, x->count, x->ndim, x->shape, NULL);
-                hpt__tw_str(t, "step");
-                hpt__tw_int(t, (int64_t)s->moco.step);
+/* PyTorch counts the parameters of all networks of the wrapper; those that train have a state. */
+static void put_optimizer(hpt__torch_out *out, hpt_session *s, const host_copy *h) {
+    const hpt__trainer *t = &s->trainer;
+    const hpt__optimizer *o = &t->spec.optimizer;
+    int id = 0, adamw = o->rule == HPT__ADAMW;
+    hpt__tw_dict(out, 0);
+    hpt__tw_str(out, "state");
+    hpt__tw_dict(out, 0);
+    for (int k = 0; k < h->n; k++) {
+        const hpt__weights *w = h->item[k].weights;
+        for (int i = 0; w && i < w->net->n_tensors; i++) {
+            const hpt__tensor *x = &w->net->tensors[i];
+            if (hpt__is_stat(x)) continue;
+            if (w->trainable && w->trainable[i] && t->step) {
+                hpt__tw_int(out, id);
+                hpt__tw_dict(out, 0);
+                hpt__tw_str(out, adamw ? "exp_avg" : "momentum_buffer");
+                hpt__tw_tensor_f32(out, h->moment1[k] + x->offset, x->count, x->ndim, x->shape, NULL);
+                if (adamw) {
+                    hpt__tw_str(out, "exp_avg_sq");
+                    hpt__tw_tensor_f32(out, h->moment2[k] + x->offset, x->count, x->ndim, x->shape, NULL);
+                    hpt__tw_str(out, "step");
+                    hpt__tw_int(out, (int64_t)t->step);
+                }
+                hpt__tw_end_dict(out);
             }
-            hpt__tw_end_dict(t);
+            id++;
         }
-        id++;
     }
-    hpt__tw_end_dict(t);
-    hpt__tw_str(t, "param_groups");
-    hpt__tw_list(t);
-    hpt__tw_dict(t, 0);
-    hpt__tw_str(t, "lr"); hpt__tw_float(t, s->info.lr);
-    hpt__tw_str(t, "weight_decay"); hpt__tw_float(t, sp->weight_decay);
-    if (!(sp->rule == HPT__ADAMW)) {
-        hpt__tw_str(t, "momentum"); hpt__tw_float(t, sp->momentum);
-        hpt__tw_str(t, "dampening"); hpt__tw_int(t, 0);
-        hpt__tw_str(t, "nesterov"); hpt__tw_bool(t, 0);
+    hpt__tw_end_dict(out);
+    hpt__tw_str(out, "param_groups");
+    hpt__tw_list(out);
+    hpt__tw_dict(out, 0);
+    hpt__tw_str(out, "lr"); hpt__tw_float(out, s->info.lr);
+    hpt__tw_str(out, "weight_decay"); hpt__tw_float(out, o->weight_decay);
+    if (!adamw) {
+        hpt__tw_str(out, "momentum"); hpt__tw_float(out, o->momentum);
+        hpt__tw_str(out, "dampening"); hpt__tw_int(out, 0);
+        hpt__tw_str(out, "nesterov"); hpt__tw_bool(out, 0);
     }
-    hpt__tw_str(t, "params");
-    hpt__tw_list(t);
-    for (int i = 0; i < 2 * id; i++) hpt__tw_int(t, i);     /* both encoders are counted, as PyTorch does for the wrapper */
-    hpt__tw_end_list(t);
-    hpt__tw_end_dict(t);
-    hpt__tw_end_list(t);
-    hpt__tw_end_dict(t);
+    hpt__tw_str(out, "params");
+    hpt__tw_list(out);
+    for (int i = 0; i < id; i++) hpt__tw_int(out, i);
+    hpt__tw_end_list(out);
+    hpt__tw_end_dict(out);
+    hpt__tw_end_list(out);
+    hpt__tw_end_dict(out);
 }
 
 /* Scores so far and the weights of the best. */
@@ -202,7 +182,7 @@ static void put_monitor(hpt__torch_out *t, const hpt_session *s, const int64_t *
     }
     hpt__tw_str(t, "monitor_weights");
     hpt__tw_dict(t, 0);
-    put_net(t, s->moco.net, "", w->params, w->stats, batches, 1);
+    hpt__put_net(t, s->trainer.net, "", w->params, w->stats, batches, 1);
     hpt__tw_end_dict(t);
 }
 static double meta_number(const hpt__tensorfile *f, const char *name) {
@@ -213,89 +193,74 @@ static double meta_number(const hpt__tensorfile *f, const char *name) {
 
 hpt_status hpt__session_save(hpt_session *s, const char *path) {
     HPT__TURN(s->ctx);
-    hpt__moco *m = &s->moco;
-    const hpt__net *net = m->net;
+    hpt__trainer *t = &s->trainer;
+    const hpt__net *net = t->net;
     host_copy h;
-    hpt__torch_out t;
-    if (m->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint (it exists for parity tests)");
-    if (s->dead && !m->be->host_memory)
-        return hpt__fail(HPT_ERR_STATE, "a step failed half way on the device, so that the weights may be wrong: resume from the last checkpoint (%.800s)", s->dead_text);
-    HPT_TRY(host_alloc(&h, net, (m->spec.rule == HPT__ADAMW)));
-    size_t queue_bytes = (size_t)m->spec.queue * (size_t)net->arch.dim * 4;
-    if (!(h.queue = hpt__alloc(queue_bytes))) {
-        host_free(&h);
-        return hpt__fail_memory(queue_bytes);
-    }
-    m->be->enter(m->dev);
-    m->be->download(m->dev, h.queue, m->queue, queue_bytes);
-    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->q, h.q, 0);
-    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->k, h.k, 0);
-    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->moment1, h.m1, 0);
-    if (h.m2) hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->moment2, h.m2, 0);
-    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->stats_q, h.sq, 1);
-    hpt__weights_download(m->be, m->dev, m->spec.dtype, net, m->stats_k, h.sk, 1);
-    hpt_status read = m->be->sync(m->dev);
-    m->be->leave(m->dev);
-    if (read) {
-        host_free(&h);
-        return read;
-    }
-    int64_t batches = (int64_t)m->step, ptr = m->ptr, d = net->arch.dim;
-    const int64_t queue_shape[2] = {d, m->spec.queue}, queue_stride[2] = {1, d};
-    hpt__tw_begin(&t);
-    hpt__tw_dict(&t, 0);
-    hpt__tw_str(&t, "epoch"); hpt__tw_int(&t, m->step ? (int64_t)s->info.epoch + 1 : 0);
-    hpt__tw_str(&t, "arch"); hpt__tw_str(&t, net->arch.name);
-    hpt__tw_str(&t, "state_dict");
-    hpt__tw_dict(&t, 1);
-    hpt__tw_str(&t, "module.queue");
-    hpt__tw_tensor_f32(&t, h.queue, (uint64_t)(d * m->spec.queue), 2, queue_shape, queue_stride);
-    hpt__tw_str(&t, "module.queue_ptr");
-    hpt__tw_tensor_i64(&t, &ptr, 1, 1, scalar_shape);
-    put_net(&t, net, "module.encoder_q.", h.q, h.sq, &batches, 1);
-    put_net(&t, net, "module.encoder_k.", h.k, h.sk, &batches, 1);
-    hpt__tw_end_dict(&t);
-    hpt__tw_str(&t, "optimizer");
-    put_optimizer(&t, s, &h);
-    hpt__tw_str(&t, "hpt");
-    hpt__tw_dict(&t, 0);
-    hpt__tw_str(&t, "format"); hpt__tw_int(&t, FORMAT);
-    hpt__tw_str(&t, "version"); hpt__tw_str(&t, hpt_version_string());
-    hpt__tw_str(&t, "backend"); hpt__tw_str(&t, m->be->name);
-    hpt__tw_str(&t, "step"); hpt__tw_int(&t, (int64_t)m->step);
-    hpt__tw_str(&t, "filled"); hpt__tw_int(&t, m->filled);
-    hpt__tw_str(&t, "skipped"); hpt__tw_int(&t, s->skipped);
+    hpt__torch_out out;
     char text[4100];
+    if (t->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint (it exists for parity tests)");
+    if (s->dead && !t->be->host_memory)
+        return hpt__fail(HPT_ERR_STATE, "a step failed half way on the device, so that the weights may be wrong: resume from the last checkpoint (%.800s)", s->dead_text);
+    HPT_TRY(host_read(&h, t));
+    int64_t batches = (int64_t)t->step;
+    hpt__tw_begin(&out);
+    hpt__tw_dict(&out, 0);
+    hpt__tw_str(&out, "epoch"); hpt__tw_int(&out, t->step ? (int64_t)s->info.epoch + 1 : 0);
+    hpt__tw_str(&out, "arch"); hpt__tw_str(&out, net->arch.name);
+    hpt__tw_str(&out, "state_dict");
+    hpt__tw_dict(&out, 1);
+    for (int i = 0; i < h.n; i++) {
+        const hpt__state *x = &h.item[i];
+        const int64_t shape[2] = {x->d, x->n}, stride[2] = {1, x->d};
+        if (x->kind == HPT__STATE_NOTE) continue;
+        snprintf(text, sizeof text, "module.%s", x->name);
+        if (x->kind == HPT__STATE_NETWORK) hpt__put_net(&out, x->weights->net, text, h.params[i], h.stats[i], &batches, 1);
+        else hpt__tw_str(&out, text);
+        if (x->kind == HPT__STATE_ROWS) hpt__tw_tensor_f32(&out, h.rows[i], (uint64_t)(x->n * x->d), 2, shape, stride);
+        if (x->kind == HPT__STATE_NUMBER) hpt__tw_tensor_i64(&out, &h.number[i], 1, 1, scalar_shape);
+    }
+    hpt__tw_end_dict(&out);
+    hpt__tw_str(&out, "optimizer");
+    put_optimizer(&out, s, &h);
+    hpt__tw_str(&out, "hpt");
+    hpt__tw_dict(&out, 0);
+    hpt__tw_str(&out, "format"); hpt__tw_int(&out, FORMAT);
+    hpt__tw_str(&out, "version"); hpt__tw_str(&out, hpt_version_string());
+    hpt__tw_str(&out, "backend"); hpt__tw_str(&out, t->be->name);
+    hpt__tw_str(&out, "step"); hpt__tw_int(&out, (int64_t)t->step);
+    for (int i = 0; i < h.n; i++)
+        if (h.item[i].kind == HPT__STATE_NOTE) hpt__tw_str(&out, h.item[i].name), hpt__tw_int(&out, h.number[i]);
+    hpt__tw_str(&out, "skipped"); hpt__tw_int(&out, s->skipped);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)s->fingerprint);
-    hpt__tw_str(&t, "data"); hpt__tw_str(&t, text);
-    put_arch(&t, &net->arch);
-    put_pixels(&t, &s->pixels);
-    if (s->monitor.best_at) put_monitor(&t, s, &batches);
-    hpt__tw_str(&t, "config");
-    hpt__tw_dict(&t, 0);
+    hpt__tw_str(&out, "data"); hpt__tw_str(&out, text);
+    hpt__put_arch(&out, &net->arch);
+    hpt__put_pixels(&out, &s->pixels);
+    if (s->monitor.best_at) put_monitor(&out, s, &batches);
+    hpt__tw_str(&out, "config");
+    hpt__tw_dict(&out, 0);
     for (int i = 0; i < HPT__OPT_COUNT; i++)
         if (hpt__options_applies(i, 'P')) {
             option_text(s, i, text, sizeof text);
-            hpt__tw_str(&t, hpt__options_key(i));
-            hpt__tw_str(&t, text);
+            hpt__tw_str(&out, hpt__options_key(i));
+            hpt__tw_str(&out, text);
         }
-    hpt__tw_end_dict(&t);
-    hpt__tw_end_dict(&t);
-    hpt__tw_end_dict(&t);
-    hpt_status st = hpt__tw_finish(&t, path);
+    hpt__tw_end_dict(&out);
+    hpt__tw_end_dict(&out);
+    hpt__tw_end_dict(&out);
+    hpt_status st = hpt__tw_finish(&out, path);
     host_free(&h);
     return st ? st : hpt__session_sync(s);
 }
 
 /* ---- reading ---- */
 
-/* The parts of a file in the layout of facebookresearch/moco, whatever wraps the module (DistributedDataParallel,
- * torch.compile) or its encoders. */
+/* The networks of a file in the layout above, whatever wraps the module (DistributedDataParallel, torch.compile) or its encoders. */
 typedef struct parts {
     const hpt__tensorfile *f;
     hpt__networks nets;
-    const hpt__candidate *q, *k;
-    int base; /* what stands before "encoder_q.", "queue": so many bytes of q's prefix */
+    const hpt__candidate *of[HPT__STATES];      /* of the method's networks that are the model's; NULL: not there */
+    const hpt__candidate *first;                /* the first of these */
+    int base;                                   /* bytes of its prefix before "encoder_q.", where "queue" stands too */
 } parts;
 
 static const hpt__candidate *network_at(const hpt__networks *r, const char *prefix) {
@@ -304,30 +269,64 @@ static const hpt__candidate *network_at(const hpt__networks *r, const char *pref
             return &r->c[i];
     return NULL;
 }
-static hpt_status parts_open(parts *p, const hpt__tensorfile *f) {
-    static const char word[] = "encoder_q.";
+/* Is this network the one that the method calls word, with the others beside it? */
+static int parts_at(parts *p, const hpt__candidate *c, const host_copy *h, const hpt__net *net) {
+    int first = 0, others = 0;
     char key[600];
+    while (h->item[first].kind != HPT__STATE_NETWORK) first++;
+    const char *word = h->item[first].name;
+    int length = (int)strlen(word), at = c->prefix_len - length;
+    while (at >= 0 && (strncmp(c->prefix + at, word, (size_t)length) || (at && !strchr("./", c->prefix[at - 1])))) at--;
+    if (at < 0) return 0;
+    p->first = c;
+    p->base = at;
+    p->of[first] = c;
+    for (int i = first + 1; i < h->n; i++) {
+        if (h->item[i].kind != HPT__STATE_NETWORK || h->item[i].weights->net != net) continue;
+        snprintf(key, sizeof key, "%.*s%s%.*s", at, c->prefix, h->item[i].name, c->prefix_len - at - length, c->prefix + at + length);
+        p->of[i] = network_at(&p->nets, key);
+        others += !p->of[i];
+    }
+    return !others;
+}
+static hpt_status parts_open(parts *p, const hpt__tensorfile *f, const host_copy *h, const hpt__net *net) {
     *p = (parts){.f = f};
     HPT_TRY(hpt__recognise(f, &p->nets));
-    for (int i = 0; i < p->nets.n && !p->k; i++) {
-        const hpt__candidate *c = &p->nets.c[i];
-        for (int at = c->prefix_len - (int)sizeof word + 1; at >= 0 && p->q != c; at--)
-            if (!strncmp(c->prefix + at, word, sizeof word - 1) && (!at || strchr("./", c->prefix[at - 1])))
-                p->q = c, p->base = at;
-        if (p->q != c) continue;
-        snprintf(key, sizeof key, "%.*sencoder_k.%.*s", p->base, c->prefix,
-                 c->prefix_len - p->base - (int)sizeof word + 1, c->prefix + p->base + sizeof word - 1);
-        p->k = network_at(&p->nets, key);
-    }
+    for (int i = 0; i < p->nets.n; i++)
+        if (parts_at(p, &p->nets.c[i], h, net)) break;
     return HPT_OK;
 }
-static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net,
-                           float *params, float *stats) {
-    if (!c) return hpt__fail(HPT_ERR_MISMATCH, "no %s inside that libhpt knows", what);
+/* What stands beside the first network: "queue", "predictor.0.weight". */
+static const hpt__ftensor *beside(const parts *p, const char *name) {
+    return p->first ? hpt__networks_find(&p->nets, p->first->prefix, p->base, name) : NULL;
+}
+static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net, float *params, float *stats) {
+    int length = (int)strlen(what);
+    while (length && what[length - 1] == '.') length--;
+    if (!c) return hpt__fail(HPT_ERR_MISMATCH, "no %.*s inside that libhpt knows", length, what);
     json_t *report = json_object();
     hpt_status st = hpt__names_read(&p->nets, c, NULL, net, 1, params, stats, report);
     json_decref(report);
-    return st ? hpt__fail_context(st, "%s", what) : HPT_OK;
+    return st ? hpt__fail_context(st, "%.*s", length, what) : HPT_OK;
+}
+/* A network that is none of the model's, by the exact names of its tensors. */
+static hpt_status read_small(const parts *p, const hpt__state *x, float *params, float *stats) {
+    const hpt__net *net = x->weights->net;
+    char name[160];
+    for (int i = 0; i < net->n_tensors; i++) {
+        const hpt__tensor *want = &net->tensors[i];
+        snprintf(name, sizeof name, "%s%s", x->name, want->name);
+        const hpt__ftensor *found = beside(p, name);
+        if (!found || found->unreadable || !hpt__names_fits(found, want))
+            return hpt__fail(HPT_ERR_MISMATCH, "'%s' is %s", name, found ? "of another shape" : "missing");
+        HPT_TRY(hpt__ftensor_read(found, (hpt__is_stat(want) ? stats : params) + want->offset));
+    }
+    return HPT_OK;
+}
+static hpt_status read_network(const parts *p, host_copy *h, int i, const hpt__net *net) {
+    const hpt__state *x = &h->item[i];
+    if (x->weights->net == net) return read_net(p, p->of[i], x->name, net, h->params[i], h->stats[i]);
+    return read_small(p, x, h->params[i], h->stats[i]);
 }
 
 static int64_t meta_int(const hpt__tensorfile *f, const char *name, int64_t missing) {
@@ -345,32 +344,32 @@ static int64_t optimizer_key(const hpt__tensorfile *f, int i) {
 /* Parameters that never had a gradient have no buffer, or None: their first step starts from zero, as it does in
  * PyTorch. In a file of ours every buffer is there. */
 static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_copy *h, uint64_t step) {
-    const hpt__net *net = s->moco.net;
-    int adamw = s->moco.spec.rule == HPT__ADAMW, ours = json_object_get(f->meta, "hpt/format") != NULL, id = 0,
-        found = 0;
+    const hpt__optimizer *o = &s->trainer.spec.optimizer;
+    int adamw = o->rule == HPT__ADAMW, ours = json_object_get(f->meta, "hpt/format") != NULL, id = 0, found = 0;
     const char *first = adamw ? "exp_avg" : "momentum_buffer";
     char name[96];
     if (!ours && meta_int(f, "optimizer/param_groups/1/params/0", -1) >= 0)
         return hpt__fail(
             HPT_ERR_MISMATCH,
             "the optimizer has more than one group of parameters: the file does not say which buffer belongs to which");
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *t = &net->tensors[i];
-        if (hpt__is_stat(t)) continue;
-        for (int second = 0; s->moco.trainable[i] && step && second <= adamw; second++) {
-            snprintf(name, sizeof name, "optimizer/state/%lld/%s", (long long)optimizer_key(f, id),
-                     second ? "exp_avg_sq" : first);
-            const hpt__ftensor *x = hpt__tensorfile_find(f, name);
-            if (!x && !ours) continue;
-            if (!x || !(x->unreadable || hpt__names_fits(x, t)))
-                return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name,
-                                 x ? "of another shape" : "missing");
-            HPT_TRY(hpt__ftensor_read(x, (second ? h->m2 : h->m1) + t->offset));
-            found++;
+    for (int k = 0; k < h->n; k++) {
+        const hpt__weights *w = h->item[k].weights;
+        for (int i = 0; w && i < w->net->n_tensors; i++) {
+            const hpt__tensor *t = &w->net->tensors[i];
+            if (hpt__is_stat(t)) continue;
+            for (int second = 0; w->trainable && w->trainable[i] && step && second <= adamw; second++) {
+                snprintf(name, sizeof name, "optimizer/state/%lld/%s", (long long)optimizer_key(f, id), second ? "exp_avg_sq" : first);
+                const hpt__ftensor *x = hpt__tensorfile_find(f, name);
+                if (!x && !ours) continue;
+                if (!x || !(x->unreadable || hpt__names_fits(x, t)))
+                    return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
+                HPT_TRY(hpt__ftensor_read(x, (second ? h->moment2[k] : h->moment1[k]) + t->offset));
+                found++;
+            }
+            id++;
         }
-        id++;
     }
-    if (step && !found && (adamw || s->moco.spec.momentum > 0))
+    if (step && !found && (adamw || o->momentum > 0))
         return hpt__fail(
             HPT_ERR_MISMATCH,
             "the optimizer's state has no %s: the run had another optimizer, or the file was stripped (then load it to start a new run)",
@@ -396,38 +395,50 @@ static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
     return HPT_OK;
 }
 
-/* The queue and its pointer, checked against the session's; keys (dim, K) is freed by the caller. */
-static hpt_status read_queue(const parts *p, const hpt__moco *m, float **keys, int64_t *ptr) {
-    const hpt__ftensor *queue = p->q ? hpt__networks_find(&p->nets, p->q->prefix, p->base, "queue") : NULL;
-    const hpt__ftensor *qptr = p->q ? hpt__networks_find(&p->nets, p->q->prefix, p->base, "queue_ptr") : NULL;
-    float at = 0;
-    *keys = NULL;
-    if (!queue || !qptr)
+/* Rows and numbers beside the networks, checked against the session's. Rows go into h as they lie on the device. */
+static hpt_status read_rows(const parts *p, host_copy *h, int i) {
+    const hpt__state *x = &h->item[i];
+    const hpt__ftensor *rows = beside(p, x->name);
+    if (!rows)
         return hpt__fail(
             HPT_ERR_MISMATCH,
-            "no queue beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage");
-    if (queue->ndim != 2 || queue->shape[0] != m->net->arch.dim || queue->shape[1] != m->spec.queue)
-        return hpt__fail(HPT_ERR_MISMATCH, "the queue is %lldx%lld, not %dx%lld: set moco_dim=%lld moco_k=%lld",
-                         (long long)queue->shape[0], (long long)queue->shape[1], m->net->arch.dim,
-                         (long long)m->spec.queue, (long long)queue->shape[0], (long long)queue->shape[1]);
-    if (qptr->count == 1) HPT_TRY(hpt__ftensor_read(qptr, &at));
-    if (qptr->count != 1 || !(at >= 0 && at < (float)m->spec.queue))
-        return hpt__fail(HPT_ERR_FORMAT, "queue_ptr is outside the queue");
-    *ptr = (int64_t)at;
-    if (!(*keys = hpt__alloc(sizeof **keys * queue->count))) return hpt__fail_memory(queue->count * 4);
-    hpt_status st = hpt__ftensor_read(queue, *keys);
-    if (st) {
-        hpt__free(*keys);
-        *keys = NULL;
-    }
+            "no %s beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage", x->name);
+    if (rows->ndim != 2 || rows->shape[0] != x->d || rows->shape[1] != x->n)
+        return hpt__fail(HPT_ERR_MISMATCH, "the %s is %lldx%lld, not %lldx%lld: set moco_dim=%lld moco_k=%lld", x->name,
+                         (long long)rows->shape[0], (long long)rows->shape[1], (long long)x->d, (long long)x->n, (long long)rows->shape[0],
+                         (long long)rows->shape[1]);
+    float *outside = hpt__alloc(sizeof *outside * rows->count);
+    if (!outside) return hpt__fail_memory(rows->count * 4);
+    hpt_status st = hpt__ftensor_read(rows, outside);
+    for (int64_t k = 0; !st && k < x->n; k++)
+        for (int64_t j = 0; j < x->d; j++) h->rows[i][k * x->d + j] = outside[j * x->n + k];
+    hpt__free(outside);
     return st;
 }
-static void set_queue(hpt_session *s, const hpt__tensorfile *f, const float *keys, int64_t ptr) {
-    hpt__moco *m = &s->moco;
-    hpt__session_tensor(s, "queue", NULL, keys, (uint64_t)m->net->arch.dim * (uint64_t)m->spec.queue);
-    m->ptr = ptr;
-    m->filled = meta_int(f, "hpt/filled", m->spec.queue);
-    if (m->filled < 0 || m->filled > m->spec.queue) m->filled = m->spec.queue;
+static hpt_status read_number(const parts *p, host_copy *h, int i) {
+    const hpt__state *x = &h->item[i];
+    const hpt__ftensor *f = beside(p, x->name);
+    float at = 0;
+    if (!f) return hpt__fail(HPT_ERR_MISMATCH, "no %s beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage", x->name);
+    if (f->count == 1) HPT_TRY(hpt__ftensor_read(f, &at));
+    if (f->count != 1 || !(at >= 0 && at < (float)x->limit)) return hpt__fail(HPT_ERR_FORMAT, "%s is outside the queue", x->name);
+    h->number[i] = (int64_t)at;
+    return HPT_OK;
+}
+static void read_note(const parts *p, host_copy *h, int i) {
+    const hpt__state *x = &h->item[i];
+    char name[96];
+    snprintf(name, sizeof name, "hpt/%s", x->name);
+    h->number[i] = meta_int(p->f, name, x->limit);
+    if (h->number[i] < 0 || h->number[i] > x->limit) h->number[i] = x->limit;
+}
+static hpt_status read_beside(const parts *p, host_copy *h) {
+    for (int i = 0; i < h->n; i++) {
+        if (h->item[i].kind == HPT__STATE_ROWS) HPT_TRY(read_rows(p, h, i));
+        if (h->item[i].kind == HPT__STATE_NUMBER) HPT_TRY(read_number(p, h, i));
+        if (h->item[i].kind == HPT__STATE_NOTE) read_note(p, h, i);
+    }
+    return HPT_OK;
 }
 
 /* Steps that the run has done. Files of facebookresearch/moco count epochs, without the images of a last batch that is
@@ -442,113 +453,96 @@ static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int
         return hpt__fail(HPT_ERR_MISMATCH,
                          "the file counts epochs (%lld), which a session without a data set cannot tell in steps",
                          (long long)epoch);
-    uint64_t batch = (uint64_t)s->moco.spec.batch * (uint64_t)s->moco.comm->size, images = s->ds ? s->ds->count : 0;
+    uint64_t batch = (uint64_t)s->trainer.spec.batch * (uint64_t)s->trainer.comm->size, images = s->ds ? s->ds->count : 0;
     *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch)
                                       : ((uint64_t)epoch * images + batch - 1) / batch);
     return HPT_OK;
 }
 
-static hpt_status resume_from(hpt_session *s, const parts *p) {
+/* The scores of a watched run. */
+static void take_monitor(hpt_session *s, const hpt__tensorfile *f) {
+    hpt__monitor *w = &s->monitor;
+    w->score = s->info.monitor = meta_number(f, "hpt/monitor_score");
+    w->best = s->info.monitor_best = meta_number(f, "hpt/monitor_best");
+    w->at = s->info.monitor_step = (uint64_t)meta_number(f, "hpt/monitor_at");
+    w->best_at = s->info.monitor_best_step = (uint64_t)meta_number(f, "hpt/monitor_best_at");
+    w->misses = (uint64_t)meta_number(f, "hpt/monitor_misses");
+    w->stopped = s->info.stopped = meta_number(f, "hpt/monitor_stopped") > 0;
+}
+
+static hpt_status resume_from(hpt_session *s, const parts *p, host_copy *h) {
     const hpt__tensorfile *f = p->f;
-    hpt__moco *m = &s->moco;
-    const hpt__net *net = m->net;
-    host_copy h;
-    float *keys;
-    int64_t ptr, format = meta_int(f, "hpt/format", 0), step = 0;
+    hpt__trainer *t = &s->trainer;
+    int64_t format = meta_int(f, "hpt/format", 0), step = 0;
     if (format > FORMAT) return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
     if (f->values_cut) return hpt__fail(HPT_ERR_FORMAT, "more values than a file of this size may hold: where the run was is not certain");
-    HPT_TRY(read_queue(p, m, &keys, &ptr));
-    hpt_status st = check_config(f, s);
-    if (!st) st = steps_done(f, s, &step);
-    if (!st && (uint64_t)step > m->spec.schedule.total) st = hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)m->spec.schedule.total);
-    if (!st) st = host_alloc(&h, net, (m->spec.rule == HPT__ADAMW));
-    if (st) {
-        hpt__free(keys);
-        return st;
+    HPT_TRY(read_beside(p, h));
+    HPT_TRY(check_config(f, s));
+    HPT_TRY(steps_done(f, s, &step));
+    if ((uint64_t)step > t->spec.schedule.total)
+        return hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)t->spec.schedule.total);
+    for (int i = 0; i < h->n; i++)
+        if (h->item[i].kind == HPT__STATE_NETWORK) HPT_TRY(read_network(p, h, i, t->net));
+    HPT_TRY(read_optimizer(f, s, h, (uint64_t)step));
+    if (s->monitor.train && meta_number(f, "hpt/monitor_best_at") > 0) {
+        HPT_TRY(read_net(p, network_at(&p->nets, "hpt/monitor_weights/"), "monitor_weights", t->net, s->monitor.params, s->monitor.stats));
+        take_monitor(s, f);
     }
-    if (!st) st = read_net(p, p->q, "encoder_q", net, h.q, h.sq);
-    if (!st) st = read_net(p, p->k, "encoder_k", net, h.k, h.sk);
-    if (!st) st = read_optimizer(f, s, &h, (uint64_t)step);
-    int watched = s->monitor.train && meta_number(f, "hpt/monitor_best_at") > 0;
-    if (!st && watched) st = read_net(p, network_at(&p->nets, "hpt/monitor_weights/"), "monitor_weights", net, s->monitor.params, s->monitor.stats);
-    if (!st && watched) {
-        hpt__monitor *w = &s->monitor;
-        w->score = s->info.monitor = meta_number(f, "hpt/monitor_score");
-        w->best = s->info.monitor_best = meta_number(f, "hpt/monitor_best");
-        w->at = s->info.monitor_step = (uint64_t)meta_number(f, "hpt/monitor_at");
-        w->best_at = s->info.monitor_best_step = (uint64_t)meta_number(f, "hpt/monitor_best_at");
-        w->misses = (uint64_t)meta_number(f, "hpt/monitor_misses");
-        w->stopped = s->info.stopped = meta_number(f, "hpt/monitor_stopped") > 0;
-    }
-    if (!st) {              /* all is read and fits: only now does the session change */
-        set_queue(s, f, keys, ptr);
-        hpt__file_pixels(f, &s->pixels);        /* those of the run, to the last bit */
-        m->be->enter(m->dev);
-        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.q, m->q, 0);
-        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.k, m->k, 0);
-        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m1, m->moment1, 0);
-        if (h.m2) hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.m2, m->moment2, 0);
-        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sq, m->stats_q, 1);
-        hpt__weights_upload(m->be, m->dev, m->spec.dtype, net, h.sk, m->stats_k, 1);
-        st = m->be->sync(m->dev);
-        m->be->leave(m->dev);
-        m->prepared = 0;
-        m->step = (uint64_t)step;
-        s->skipped = (uint32_t)meta_int(f, "hpt/skipped", 0);
-        s->info.step = m->step;
-        s->info.epoch = hpt__session_epoch(s);
-        if (m->step) s->info.lr = hpt__schedule_lr(&m->spec.schedule, m->step - 1);
-        s->info.skipped = s->skipped;
-        s->info.queue_fill = (uint32_t)m->filled;
-        s->synced = 0;
-    }
-    hpt__free(keys);
-    host_free(&h);
+    /* all is read and fits: only now does the session change */
+    hpt__file_pixels(f, &s->pixels);        /* those of the run, to the last bit */
+    hpt_status st = host_write(h, t, NULL);
+    t->step = (uint64_t)step;
+    s->skipped = (uint32_t)meta_int(f, "hpt/skipped", 0);
+    s->info.step = t->step;
+    s->info.epoch = hpt__session_epoch(s);
+    if (t->step) s->info.lr = hpt__schedule_lr(&t->spec.schedule, t->step - 1);
+    s->info.skipped = s->skipped;
+    t->method->report(t, &s->info);
+    s->synced = 0;
     return st;
 }
 
 hpt_status hpt__session_resume(hpt_session *s, const char *path) {
     HPT__TURN(s->ctx);
+    hpt__trainer *t = &s->trainer;
     hpt__tensorfile f;
-    if (s->moco.step || s->loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
-    if (s->moco.spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint");
+    host_copy h;
+    if (t->step || s->loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
+    if (t->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint");
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    parts p;
-    hpt_status st = parts_open(&p, &f);
-    if (!st) st = resume_from(s, &p);
+    hpt_status st = host_alloc(&h, t);
+    parts p = {0};
+    if (!st) st = parts_open(&p, &f, &h, t->net);
+    if (!st) st = resume_from(s, &p, &h);
+    host_free(&h);
     hpt__networks_fini(&p.nets);
     hpt__tensorfile_close(&f);
     if (st) return hpt__fail_context(st, "%.400s", path);
-    if (s->moco.step < s->moco.spec.schedule.total && !s->monitor.stopped) return HPT_OK;
+    if (t->step < t->spec.schedule.total && !s->monitor.stopped) return HPT_OK;
     HPT_TRY(hpt__session_sync(s));
     if (s->monitor.train && OPT_I(&s->opt, monitor_restore)) hpt__monitor_restore(&s->monitor, s->model);
     return HPT_OK;
 }
 
+/* key: the follower's network; queue: what stands beside. */
 hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int queue) {
-    hpt__moco *m = &s->moco;
+    hpt__trainer *t = &s->trainer;
     hpt__tensorfile f;
-    parts p;
-    host_copy h = {0};
-    float *keys = NULL;
-    int64_t ptr = 0;
+    parts p = {0};
+    host_copy h;
+    uint8_t pick[HPT__STATES] = {0};
     if (!*path) return hpt__fail(HPT_ERR_OPTION, "option 'carry_from': carry_key and carry_queue need the checkpoint of the stage before");
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    hpt_status st = parts_open(&p, &f);
-    if (!st && queue) st = read_queue(&p, m, &keys, &ptr);
-    if (!st && key) st = host_alloc(&h, m->net, 0);
-    if (!st && key) st = read_net(&p, p.k, "encoder_k", m->net, h.k, h.sk);
-    if (!st && queue) set_queue(s, &f, keys, ptr);
-    if (!st && key) {
-        m->be->enter(m->dev);
-        hpt__weights_upload(m->be, m->dev, m->spec.dtype, m->net, h.k, m->k, 0);
-        hpt__weights_upload(m->be, m->dev, m->spec.dtype, m->net, h.sk, m->stats_k, 1);
-        st = m->be->sync(m->dev);
-        m->be->leave(m->dev);
-        m->prepared = 0;
+    hpt_status st = host_alloc(&h, t);
+    if (!st) st = parts_open(&p, &f, &h, t->net);
+    if (!st && queue) st = read_beside(&p, &h);
+    for (int i = 0; i < h.n && !st; i++) {
+        int network = h.item[i].kind == HPT__STATE_NETWORK, follower = network && h.item[i].weights->ahead;
+        pick[i] = network ? key && follower : (uint8_t)queue;
+        if (network && pick[i]) st = read_network(&p, &h, i, t->net);
     }
+    if (!st) st = host_write(&h, t, pick);
     host_free(&h);
-    hpt__free(keys);
     hpt__networks_fini(&p.nets);
     hpt__tensorfile_close(&f);
     return st ? hpt__fail_context(st, "%.400s", path) : HPT_OK;

@@ -163,16 +163,16 @@ static hpt_status advance(search *s, int i, int r) {
     uint64_t every = (uint64_t)OPT_I(s->in->o, search_save_every);
     HPT_TRY(open_candidate(s, i));
     file_of(s, i, ".pth.tar", path, sizeof path);
-    while (c->session->moco.step < s->rung[r]) {
+    while (c->session->trainer.step < s->rung[r]) {
         hpt__span span;
-        hpt__span_begin(&s->in->ctx->watch, &span, HPT_PHASE_TRAIN, c->session->moco.step, s->rung[r], "source %s", s->in->name[i]);
-        hpt_status st = hpt__span_at(&span, c->session->moco.step);
+        hpt__span_begin(&s->in->ctx->watch, &span, HPT_PHASE_TRAIN, c->session->trainer.step, s->rung[r], "source %s", s->in->name[i]);
+        hpt_status st = hpt__span_at(&span, c->session->trainer.step);
         if (!st) st = hpt__session_advance(c->session, NULL, NULL);
         hpt__span_end(&span);
         if (st == HPT_END) break;
-        if (st == HPT_ERR_CANCELLED && s->kept && c->session->moco.step) HPT_TRY(hpt__session_save(c->session, path));
+        if (st == HPT_ERR_CANCELLED && s->kept && c->session->trainer.step) HPT_TRY(hpt__session_save(c->session, path));
         if (st) return hpt__fail_context(st, "source %s", s->in->name[i]);
-        if (s->kept && !s->in->ctx->comm->rank && (c->session->moco.step % every == 0 || c->session->moco.step == s->rung[r])) HPT_TRY(hpt__session_save(c->session, path));
+        if (s->kept && !s->in->ctx->comm->rank && (c->session->trainer.step % every == 0 || c->session->trainer.step == s->rung[r])) HPT_TRY(hpt__session_save(c->session, path));
         if (s->in->fn && s->in->fn(s->in->user, &c->session->info)) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback in source %s", s->in->name[i]);
     }
     HPT_TRY(probe_at(s, i, r));

@@ -1,9 +1,13 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * A run from the host's side: its options made into a trainer, images brought to each step, what a step reports, scores and alarms on the
+ * way, and the weights back in the model. */
 #include "ssl/session.h"
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "core/result.h"
 #include "nn/facts.h"
+#include "ssl/moco.h"
+#include "train/feed.h"
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
@@ -12,8 +16,8 @@ static void close_loader(hpt_session *s);
 static void session_free(void *p) {
     hpt_session *s = p;
     hpt__turn_take(&s->ctx->turn);
-    if (s->moco.be) close_loader(s);
-    hpt__moco_fini(&s->moco);
+    if (s->trainer.be) close_loader(s);
+    hpt__trainer_close(&s->trainer);
     hpt__turn_give(&s->ctx->turn);
     hpt__monitor_close(&s->monitor);
     hpt__options_fini(&s->opt);
@@ -43,6 +47,7 @@ static void warn_of_sizes(hpt_context *ctx, uint64_t images, int64_t batch, int6
     else if ((uint64_t)batch > images)
         hpt__log(ctx, 1, "batch_size=%lld is more than the %llu images: an image is several times in a batch, and then a negative of itself; use a batch_size of at most %llu", (long long)batch,
                  (unsigned long long)images, (unsigned long long)images);
+    if (!queue) return;
     if ((uint64_t)queue > images) {
         int64_t fit = (int64_t)(images > 4096 ? 4096 : images) / batch * batch;
         hpt__log(ctx, 1, "moco_k=%lld is more than the %llu images: the queue holds several keys of each image; consider moco_k=%lld, moco_m=0.99", (long long)queue, (unsigned long long)images,
@@ -55,48 +60,73 @@ static void warn_of_sizes(hpt_context *ctx, uint64_t images, int64_t batch, int6
                  (long long)(queue / batch * batch));
 }
 
+/* The queue's rows, of a method that has one. */
+static int64_t queue_of(const hpt_session *s) {
+    hpt__state item[HPT__STATES];
+    int n = s->trainer.method->state((hpt__trainer *)(uintptr_t)&s->trainer, item);
+    for (int i = 0; i < n; i++)
+        if (item[i].kind == HPT__STATE_ROWS) return item[i].n;
+    return 0;
+}
+
+/* What the options say of a run, for the trainer. images: of a step, over all ranks. */
+static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, int64_t *images) {
+    const hpt__options *o = &s->opt;
+    int ranks = s->ctx->comm->size;
+    *images = OPT_I(o, batch_size);
+    *spec = (hpt__trainer_spec){.method = &hpt__method_moco, .size = (int)OPT_I(o, image_size), .direct = OPT_IS(o, conv_algo, "direct"),
+                                .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
+                                .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
+    spec->optimizer = (hpt__optimizer){.rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? HPT__LARS : HPT__SGD,
+                                       .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1),
+                                       .beta2 = OPT_F(o, adam_beta2), .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
+    if (*images % ranks)
+        return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)*images, ranks);
+    spec->batch = (int)(*images / ranks);
+    if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->augment)
+        return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s", s->ctx->be->name);
+    spec->schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0};
+    if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
+        uint64_t per = s->ds->count / (uint64_t)*images;
+        spec->schedule.per_epoch = per ? per : 1;
+    }
+    HPT_TRY(hpt__precision(s->ctx, o, &spec->dtype));
+    return hpt__bn_groups(o, spec->batch, &spec->groups);
+}
+
 static hpt_status start(hpt_session *s) {
     const hpt__options *o = &s->opt;
     hpt__net *net = &s->model->net;
     hpt__comm *comm = s->ctx->comm;
-    hpt__moco_spec m = {.size = (int)OPT_I(o, image_size), .shuffle = (int)OPT_I(o, shuffle_bn),
-                        .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
-                        .rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? HPT__LARS : HPT__SGD, .trust = OPT_F(o, lars_trust), .queue = OPT_I(o, moco_k),
-                        .m = OPT_F(o, moco_m), .t = OPT_F(o, moco_t), .momentum = OPT_F(o, momentum),
-                        .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1), .beta2 = OPT_F(o, adam_beta2),
-                        .eps = OPT_F(o, adam_eps), .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
-    int64_t all = OPT_I(o, batch_size);
-    if (all % comm->size) return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)all, comm->size);
-    m.batch = (int)(all / comm->size);
-    if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->augment) return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s", s->ctx->be->name);
-    m.schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0};
-    if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
-        uint64_t per = s->ds->count / (uint64_t)all;
-        m.schedule.per_epoch = per ? per : 1;
-    }
-    HPT_TRY(hpt__precision(s->ctx, o, &m.dtype));
-    HPT_TRY(hpt__bn_groups(o, m.batch, &m.groups));
-    if (m.groups * comm->size == 1) m.shuffle = 0;      /* a permutation inside one group changes nothing */
+    hpt__trainer *t = &s->trainer;
+    hpt__trainer_spec spec;
+    int64_t images;
+    HPT_TRY(trainer_spec(s, &spec, &images));
     HPT_TRY(hpt__dataset_normalization(s->ds, o, &s->model->pixels, 1, &s->pixels));
     if (s->ds) {
         s->fingerprint = hpt__dataset_fingerprint(s->ds);
         if (OPT_F(o, aug_crop_min) > OPT_F(o, aug_crop_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_crop_min' is larger than aug_crop_max");
         if (OPT_F(o, aug_blur_min) > OPT_F(o, aug_blur_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_blur_min' is larger than aug_blur_max");
-        warn_of_sizes(s->ctx, s->ds->count, all, m.queue);
     }
     uint8_t *trainable = hpt__alloc((size_t)net->n_tensors);
-    if (!trainable) return hpt__fail_memory((size_t)net->n_tensors);
-    m.trainable = trainable;
-    hpt_status st = hpt__choose_trainable(net, o, OPT_IS(o, train, "bn"), trainable);
-    if (!st) st = hpt__moco_init(&s->moco, s->ctx->be, s->ctx->dev, comm, net, &m, s->model->params, s->model->stats);
+    void *own = hpt__calloc(1, spec.method->own);
+    hpt_status st = trainable && own ? HPT_OK : hpt__fail_memory((size_t)net->n_tensors);
+    spec.trainable = trainable;
+    spec.own = own;
+    if (!st) st = hpt__choose_trainable(net, o, OPT_IS(o, train, "bn"), trainable);
+    if (!st) st = spec.method->configure(o, (int)images, own);
+    if (!st) st = hpt__trainer_open(t, s->ctx->be, s->ctx->dev, comm, net, &spec, s->model->params, s->model->stats);
     hpt__free(trainable);
+    hpt__free(own);
+    if (!st && s->ds) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
     if (!st && !s->ctx->be->host_memory)
-        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", (hpt__plan_bytes(s->moco.plan_q) + hpt__plan_bytes(s->moco.plan_k)) >> 20, m.batch,
+        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", hpt__trainer_plan_bytes(t) >> 20, spec.batch,
                  s->ctx->be->mem_left(s->ctx->dev) >> 20);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);
-    s->info = (hpt_step_info){.struct_size = sizeof s->info, .queue_fill = (uint32_t)s->moco.filled, .steps = m.schedule.total, .chance = log((double)m.queue + 1)};
+    s->info = (hpt_step_info){.struct_size = sizeof s->info, .steps = spec.schedule.total};
+    if (!st) t->method->report(t, &s->info);
     return st;
 }
 
@@ -125,30 +155,30 @@ hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *
 }
 
 static void *pinned_alloc(void *user, size_t bytes) {
-    hpt__moco *m = &((hpt_session *)user)->moco;
-    m->be->enter(m->dev);
-    void *p = m->be->host_alloc(m->dev, bytes);
-    m->be->leave(m->dev);
+    hpt__trainer *t = &((hpt_session *)user)->trainer;
+    t->be->enter(t->dev);
+    void *p = t->be->host_alloc(t->dev, bytes);
+    t->be->leave(t->dev);
     return p;
 }
 static void pinned_free(void *user, void *p) {
-    hpt__moco *m = &((hpt_session *)user)->moco;
-    m->be->enter(m->dev);
-    m->be->host_free(m->dev, p);
-    m->be->leave(m->dev);
+    hpt__trainer *t = &((hpt_session *)user)->trainer;
+    t->be->enter(t->dev);
+    t->be->host_free(t->dev, p);
+    t->be->leave(t->dev);
 }
 
 static hpt_status open_loader(hpt_session *s) {
-    const hpt__comm *c = s->moco.comm;
-    hpt__loader_spec l = {.ds = s->ds, .batch = s->moco.spec.batch, .total = s->moco.spec.batch * c->size, .first = s->moco.spec.batch * c->rank, .size = s->moco.spec.size, .workers = (int)OPT_I(&s->opt, workers),
-                          .views = 2, .seed = s->moco.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->moco.step,
-                          .steps = s->moco.spec.schedule.total};
+    const hpt__comm *c = s->trainer.comm;
+    hpt__loader_spec l = {.ds = s->ds, .batch = s->trainer.spec.batch, .total = s->trainer.spec.batch * c->size, .first = s->trainer.spec.batch * c->rank, .size = s->trainer.spec.size, .workers = (int)OPT_I(&s->opt, workers),
+                          .views = 2, .seed = s->trainer.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->trainer.step,
+                          .steps = s->trainer.spec.schedule.total};
     hpt__augment_from_options(&s->opt, &l.augment);
     memcpy(l.mean, s->pixels.mean, sizeof l.mean);
     memcpy(l.std, s->pixels.std, sizeof l.std);
     l.bad = HPT__BAD_NEXT;
-    l.raw = s->moco.be->augment && l.augment.crop && !OPT_IS(&s->opt, augment_on, "cpu");
-    if (!s->moco.be->host_memory) {
+    l.raw = s->trainer.be->augment && l.augment.crop && !OPT_IS(&s->opt, augment_on, "cpu");
+    if (!s->trainer.be->host_memory) {
         l.alloc = pinned_alloc;
         l.free = pinned_free;
         l.user = s;
@@ -157,7 +187,7 @@ static hpt_status open_loader(hpt_session *s) {
 }
 static void close_loader(hpt_session *s) {
     s->prefetched = 0;
-    s->moco.staged = 0;
+    s->trainer.staged = 0;
     hpt__loader_destroy(s->loader);
     s->loader = NULL;
 }
@@ -165,12 +195,12 @@ static void close_loader(hpt_session *s) {
 /* The loader's next batch becomes the next step's. After a failure the caller closes the loader (which may wait for a step under way): a
  * later call starts again at this step. */
 static hpt_status next_batch(hpt_session *s) {
-    hpt__moco *m = &s->moco;
+    hpt__trainer *t = &s->trainer;
     hpt__batch b;
     hpt_status st = s->loader ? HPT_OK : open_loader(s);
     if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
-    if (!st) st = b.views ? hpt__moco_stage_raw(m, b.pixels, b.bytes, b.views, b.table) : hpt__moco_stage(m, b.view[0], b.view[1], !m->be->host_memory);
-    if (!st) st = hpt__moco_staged(m);        /* the copy may overlap with a step under way, but ends before the loader refills its memory */
+    if (!st) st = b.views ? hpt__feed_raw(t, b.pixels, b.bytes, b.views, b.table) : hpt__feed_views(t, b.view, !t->be->host_memory);
+    if (!st) st = hpt__feed_staged(t);        /* the copy may overlap with a step under way, but ends before the loader refills its memory */
     return st;
 }
 
@@ -181,12 +211,12 @@ static hpt_status die(hpt_session *s, hpt_status st) {
 }
 
 /* Images, launch, and while a device computes the images of the step after it; then what the step reports. */
-static hpt_status run_step(hpt_session *s, const float *view_q, const float *view_k, int advance, hpt__moco_metrics *out) {
-    hpt__moco *m = &s->moco;
-    if (view_q) {
+static hpt_status run_step(hpt_session *s, const float *const *view, int advance, hpt__step_result *out) {
+    hpt__trainer *t = &s->trainer;
+    if (view) {
         close_loader(s);
         s->wait = 0;
-        HPT_TRY(hpt__moco_stage(m, view_q, view_k, 0));
+        HPT_TRY(hpt__feed_views(t, view, 0));
     } else if (!s->prefetched) {
         hpt_status st = next_batch(s);
         if (st < 0) close_loader(s);
@@ -194,32 +224,32 @@ static hpt_status run_step(hpt_session *s, const float *view_q, const float *vie
     }
     s->prefetched = 0;
     double wait = s->wait;
-    HPT_TRY(hpt__moco_launch(m));
+    HPT_TRY(hpt__trainer_launch(t));
     int failed = 0;
-    if (!view_q && !m->be->host_memory && m->step + 1 < m->spec.schedule.total) {
+    if (!view && !t->be->host_memory && t->step + 1 < t->spec.schedule.total) {
         s->prefetched = next_batch(s) == HPT_OK;        /* a bad image is reported by the step that needs it */
         failed = !s->prefetched;
     }
     s->wait = wait;
-    hpt_status st = hpt__moco_finish(m, advance, out);
+    hpt_status st = hpt__trainer_finish(t, advance, out);
     if (failed && !st) close_loader(s);
     return st;
 }
 
 /* A score that is still to come for the weights as they are: one that was cancelled, or a checkpoint written before it. */
 static int score_due(const hpt_session *s) {
-    const hpt__moco *m = &s->moco;
+    const hpt__trainer *t = &s->trainer;
     const hpt__monitor *w = &s->monitor;
-    return w->train && m->step && w->at != m->step && (m->step == m->spec.schedule.total || m->step % w->every == 0);
+    return w->train && t->step && w->at != t->step && (t->step == t->spec.schedule.total || t->step % w->every == 0);
 }
 /* After a step: a score where one is due; at the end, the best weights if there were scores. */
 static hpt_status watch(hpt_session *s) {
-    hpt__moco *m = &s->moco;
+    hpt__trainer *t = &s->trainer;
     hpt__monitor *w = &s->monitor;
-    int end = m->step == m->spec.schedule.total;
-    if (w->train && (end || m->step % w->every == 0)) {
+    int end = t->step == t->spec.schedule.total;
+    if (w->train && (end || t->step % w->every == 0)) {
         HPT_TRY(hpt__session_sync(s));
-        HPT_TRY(hpt__monitor_score(w, s->model, &s->opt, m->step));
+        HPT_TRY(hpt__monitor_score(w, s->model, &s->opt, t->step));
         s->info.monitor = w->score;
         s->info.monitor_step = w->at;
         s->info.monitor_best = w->best;
@@ -236,7 +266,7 @@ static hpt_status watch(hpt_session *s) {
 hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val) {
     HPT__TURN(s->ctx);
     if (s->monitor.train) return hpt__fail(HPT_ERR_STATE, "the session has a monitor already");
-    if (s->moco.step) return hpt__fail(HPT_ERR_STATE, "the session has already run; the monitor comes before the first step and before resume");
+    if (s->trainer.step) return hpt__fail(HPT_ERR_STATE, "the session has already run; the monitor comes before the first step and before resume");
     hpt_status st = hpt__monitor_open(&s->monitor, s->model, train, val, &s->opt, s->ctx->comm->size);
     if (st) hpt__monitor_close(&s->monitor);
     else s->info.monitor = s->info.monitor_best = NAN;
@@ -244,36 +274,37 @@ hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset 
 }
 
 uint64_t hpt__session_epoch(const hpt_session *s) {
-    const hpt__moco *m = &s->moco;
-    return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)m->spec.batch * (uint64_t)m->comm->size, m->step ? m->step - 1 : 0) : 0;
+    const hpt__trainer *t = &s->trainer;
+    return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)t->spec.batch * (uint64_t)t->comm->size, t->step ? t->step - 1 : 0) : 0;
 }
 
 hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float *view_k) {
     HPT__TURN(s->ctx);
-    hpt__moco *m = &s->moco;
-    hpt__moco_metrics out = {0};
+    hpt__trainer *t = &s->trainer;
+    hpt__step_result out = {0};
     double t0 = hpt__now_ms();
     if (s->dead) return hpt__fail(HPT_ERR_STATE, "an earlier step failed: %.900s", s->dead_text);
     if (!s->monitor.stopped && score_due(s)) HPT_TRY(watch(s));
-    if (m->step >= m->spec.schedule.total || s->monitor.stopped) return HPT_END;
+    if (t->step >= t->spec.schedule.total || s->monitor.stopped) return HPT_END;
     if (!view_q && !s->ds) return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
     int skip = OPT_IS(&s->opt, on_nonfinite, "skip"), ask = OPT_IS(&s->opt, on_nonfinite, "callback");
-    uint64_t before = m->step;
-    hpt_status st = run_step(s, view_q, view_k, skip || ask, &out);
-    if (st == HPT_ERR_CANCELLED && m->step == before) {         /* nothing has changed; a later call begins this step anew */
+    uint64_t before = t->step;
+    const float *view[] = {view_q, view_k};
+    hpt_status st = run_step(s, view_q ? view : NULL, skip || ask, &out);
+    if (st == HPT_ERR_CANCELLED && t->step == before) {         /* nothing has changed; a later call begins this step anew */
         close_loader(s);
         return st;
     }
-    if (st < 0 && st != HPT_ERR_NUMERIC && m->step == before && !s->loader && !view_q && !m->staged) return st;     /* images: a later call tries again */
+    if (st < 0 && st != HPT_ERR_NUMERIC && t->step == before && !s->loader && !view_q && !t->staged) return st;     /* images: a later call tries again */
     hpt_step_info *i = &s->info;
     i->loss = out.loss;
-    i->acc1 = out.acc1;
-    i->acc5 = out.acc5;
-    i->z_std = out.z_std;
+    i->acc1 = out.top1;
+    i->acc5 = out.top5;
+    i->z_std = out.spread;
     i->lr = out.lr;
     i->wait_ms = s->wait;
     i->step_ms = hpt__now_ms() - t0;
-    i->queue_fill = (uint32_t)m->filled;
+    t->method->report(t, i);
     i->epoch = hpt__session_epoch(s);
     if (st == HPT_ERR_NUMERIC && (skip || ask)) {
         i->skipped = ++s->skipped;
@@ -284,15 +315,15 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
     if (st == HPT_ERR_NUMERIC && s->loader) close_loader(s);        /* the batch can be tried again, with other weights or another policy */
     else if (st && st != HPT_ERR_NUMERIC) return die(s, st);
     if (st) return st;
-    i->step = m->step;
+    i->step = t->step;
     s->synced = 0;
-    if ((st = hpt__monitor_alarm(&s->monitor, s->ctx, &s->opt, i, m->filled == m->spec.queue))) return die(s, st);
+    if ((st = hpt__monitor_alarm(&s->monitor, s->ctx, &s->opt, i, i->queue_fill == queue_of(s)))) return die(s, st);
     return watch(s);
 }
 
 hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
     hpt__span span;
-    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->moco.step, s->moco.spec.schedule.total, "pretraining");
+    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->trainer.step, s->trainer.spec.schedule.total, "pretraining");
     hpt_status st = hpt__session_advance(s, view_q, view_k);
     hpt__span_end(&span);
     return st;
@@ -300,23 +331,23 @@ hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *v
 
 static hpt_status run(hpt_session *s, hpt_step_fn fn, void *user, hpt__span *span) {
     for (;;) {
-        uint64_t before = s->moco.step;
+        uint64_t before = s->trainer.step;
         hpt_status st = hpt__span_at(span, before);
         if (!st && atomic_exchange(&s->cancel, 0)) st = HPT_ERR_CANCELLED;
         if (!st) st = hpt__session_advance(s, NULL, NULL);
         if (st == HPT_END) return HPT_OK;
-        int stop = (!st || (st == HPT_ERR_CANCELLED && s->moco.step > before)) && fn && fn(user, &s->info);     /* each step that counts is told */
-        if (st == HPT_ERR_CANCELLED) return hpt__fail(st, "cancelled after step %llu", (unsigned long long)s->moco.step);
+        int stop = (!st || (st == HPT_ERR_CANCELLED && s->trainer.step > before)) && fn && fn(user, &s->info);     /* each step that counts is told */
+        if (st == HPT_ERR_CANCELLED) return hpt__fail(st, "cancelled after step %llu", (unsigned long long)s->trainer.step);
         if (st) return st;
-        if (stop) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback after step %llu", (unsigned long long)s->moco.step);
+        if (stop) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback after step %llu", (unsigned long long)s->trainer.step);
     }
 }
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
     hpt__span span;
     s->running = 1;
-    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->moco.step, s->moco.spec.schedule.total, "pretraining");
+    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->trainer.step, s->trainer.spec.schedule.total, "pretraining");
     hpt_status st = run(s, fn, user, &span);
-    span.done = s->moco.step;
+    span.done = s->trainer.step;
     hpt__span_end(&span);
     s->running = 0;
     return st;
@@ -341,72 +372,87 @@ void hpt__session_report(const hpt_session *s, json_t *to) {
         hpt__report_unreadable(to, "monitor_train", s->monitor.train);
         hpt__report_unreadable(to, "monitor_val", s->monitor.val);
     }
-    hpt__facts(to, s->ctx, s->moco.spec.dtype, &s->pixels);
+    hpt__facts(to, s->ctx, s->trainer.spec.dtype, &s->pixels);
 }
 
 hpt_status hpt__session_sync(hpt_session *s) {
     HPT__TURN(s->ctx);
-    hpt__moco *m = &s->moco;
+    hpt__trainer *t = &s->trainer;
+    const hpt__weights *w = t->network[0];      /* the model's */
     if (s->synced) return HPT_OK;
-    m->be->enter(m->dev);
-    hpt__weights_download(m->be, m->dev, m->spec.dtype, m->net, m->q, s->model->params, 0);
-    hpt__weights_download(m->be, m->dev, m->spec.dtype, m->net, m->stats_q, s->model->stats, 1);
-    hpt_status st = m->be->sync(m->dev);
-    m->be->leave(m->dev);
+    t->be->enter(t->dev);
+    hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->params, s->model->params, 0);
+    hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->stats, s->model->stats, 1);
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
     if (!st) hpt__model_learnt(s->model, &s->pixels);
     s->synced = st == HPT_OK;
     return st;
 }
 
-/* "queue" is (K,D) inside and (D,K) outside, as in the checkpoints of facebookresearch/moco. */
-static hpt_status queue_tensor(hpt_session *s, float *get, const float *set, uint64_t count) {
-    hpt__moco *m = &s->moco;
-    size_t d = (size_t)m->net->arch.dim, k = (size_t)m->spec.queue, size = hpt__real_size(m->spec.dtype);
-    if (count != d * k) return hpt__fail(HPT_ERR_ARGUMENT, "queue has %zu values, not %llu", d * k, (unsigned long long)count);
-    void *rows = hpt__alloc(d * k * size);
-    if (!rows) return hpt__fail_memory(d * k * size);
-    double *q64 = rows;
-    float *q32 = rows;
-    m->be->enter(m->dev);
-    if (get) m->be->download(m->dev, rows, m->queue, d * k * size);
-    for (size_t i = 0; i < k; i++)
+/* Rows are (n,d) inside and (d,n) outside, as the queue is in the checkpoints of facebookresearch/moco. */
+static hpt_status rows_tensor(hpt_session *s, const hpt__state *item, float *get, const float *set, uint64_t count) {
+    hpt__trainer *t = &s->trainer;
+    size_t d = (size_t)item->d, n = (size_t)item->n, size = hpt__real_size(t->spec.dtype);
+    if (count != d * n) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", item->name, d * n, (unsigned long long)count);
+    void *rows = hpt__alloc(d * n * size);
+    if (!rows) return hpt__fail_memory(d * n * size);
+    double *wide = rows;
+    float *narrow = rows;
+    t->be->enter(t->dev);
+    if (get) t->be->download(t->dev, rows, item->rows, d * n * size);
+    for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < d; j++) {
-            size_t in = i * d + j, out = j * k + i;
-            if (get) get[out] = size == 8 ? (float)q64[in] : q32[in];
-            else if (size == 8) q64[in] = set[out];
-            else q32[in] = set[out];
+            size_t in = i * d + j, out = j * n + i;
+            if (get) get[out] = size == 8 ? (float)wide[in] : narrow[in];
+            else if (size == 8) wide[in] = set[out];
+            else narrow[in] = set[out];
         }
-    if (set) m->be->upload(m->dev, m->queue, rows, d * k * size);
-    m->prepared = m->prepared && get;
-    hpt_status st = m->be->sync(m->dev);
-    m->be->leave(m->dev);
+    if (set) t->be->upload(t->dev, item->rows, rows, d * n * size);
+    t->prepared = t->prepared && get;
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
     hpt__free(rows);
     return st;
 }
 
+/* Where a tensor of this name lies: the rest of the name after one of the networks' prefixes, or "grad.", "momentum." (of the network that
+ * trains and has it). NULL: nowhere. */
+static char *find_tensor(const hpt_session *s, const char *name, const hpt__tensor **x) {
+    hpt__trainer *t = (hpt__trainer *)(uintptr_t)&s->trainer;
+    hpt__state item[HPT__STATES];
+    for (int i = 0, n = t->method->state(t, item); i < n; i++) {
+        const hpt__weights *w = item[i].weights;
+        if (item[i].kind != HPT__STATE_NETWORK) continue;
+        const struct { const char *prefix; void *params, *stats; } sets[] = {
+            {item[i].prefix, w->params, w->stats}, {"grad.", w->grad, NULL}, {"momentum.", w->moment1, NULL}};
+        for (size_t k = 0; k < sizeof sets / sizeof *sets; k++) {
+            size_t length = strlen(sets[k].prefix);
+            int at = strncmp(name, sets[k].prefix, length) ? -1 : hpt__net_find(w->net, name + length);
+            if (at < 0) continue;
+            *x = &w->net->tensors[at];
+            char *base = hpt__is_stat(*x) ? sets[k].stats : sets[k].params;
+            if (base) return base + (*x)->offset * hpt__real_size(t->spec.dtype);
+        }
+    }
+    return NULL;
+}
+
 hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, const float *set, uint64_t count) {
     HPT__TURN(s->ctx);
-    hpt__moco *m = &s->moco;
-    size_t size = hpt__real_size(m->spec.dtype);
-    if (!strcmp(name, "queue")) return queue_tensor(s, get, set, count);
-    const struct { const char *prefix; void *params, *stats; } sets[] = {
-        {"q.", m->q, m->stats_q}, {"k.", m->k, m->stats_k}, {"grad.", m->grad, NULL}, {"momentum.", m->moment1, NULL}};
-    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        size_t n = strlen(sets[i].prefix);
-        if (strncmp(name, sets[i].prefix, n)) continue;
-        int at = hpt__net_find(m->net, name + n);
-        if (at < 0) break;
-        const hpt__tensor *t = &m->net->tensors[at];
-        char *base = hpt__is_stat(t) ? sets[i].stats : sets[i].params;
-        if (!base) break;
-        if (count != t->count) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, t->count, (unsigned long long)count);
-        m->be->enter(m->dev);
-        if (get) m->be->unpack(m->dev, m->spec.dtype, t->shape, base + t->offset * size, get);
-        else m->be->pack(m->dev, m->spec.dtype, t->shape, set, base + t->offset * size);
-        hpt_status st = m->be->sync(m->dev);
-        m->be->leave(m->dev);
-        if (set) s->synced = m->prepared = 0;
-        return st;
-    }
-    return hpt__fail(HPT_ERR_ARGUMENT, "no session tensor is called '%.80s'", name);
+    hpt__trainer *t = &s->trainer;
+    hpt__state item[HPT__STATES];
+    const hpt__tensor *x;
+    for (int i = 0, n = t->method->state(t, item); i < n; i++)
+        if (item[i].kind == HPT__STATE_ROWS && !strcmp(item[i].name, name)) return rows_tensor(s, &item[i], get, set, count);
+    char *at = find_tensor(s, name, &x);
+    if (!at) return hpt__fail(HPT_ERR_ARGUMENT, "no session tensor is called '%.80s'", name);
+    if (count != x->count) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, x->count, (unsigned long long)count);
+    t->be->enter(t->dev);
+    if (get) t->be->unpack(t->dev, t->spec.dtype, x->shape, at, get);
+    else t->be->pack(t->dev, t->spec.dtype, x->shape, set, at);
+    hpt_status st = t->be->sync(t->dev);
+    t->be->leave(t->dev);
+    if (set) s->synced = t->prepared = 0;
+    return st;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The object behind hpt_session: a MoCo run with its data, its configuration and its checkpoint. */
+ * The object behind hpt_session: a training run of any method with its data, its configuration and its checkpoint. */
 #ifndef HPT__SESSION_H
 #define HPT__SESSION_H
 #include "data/loader.h"
-#include "ssl/moco.h"
 #include "ssl/monitor.h"
+#include "train/trainer.h"
 
 struct hpt_session {
     hpt__handle handle;
@@ -12,7 +12,7 @@ struct hpt_session {
     hpt_model *model;
     hpt_dataset *ds;            /* NULL: the host gives the views */
     hpt__options opt;
-    hpt__moco moco;
+    hpt__trainer trainer;
     hpt__loader *loader;
     hpt__pixels pixels;         /* of its images; the model gets them with the weights */
     uint64_t fingerprint;       /* of the data set */

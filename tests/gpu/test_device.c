@@ -7,15 +7,16 @@
 #include "harness.h"
 #include "json.h"
 #include "ssl/moco.h"
+#include "train/feed.h"
 #include <math.h>
 
 extern const hpt__backend hpt_backend_cuda;
 
 static int on_gpu(void) { return getenv("HPT_TEST_GPU") != NULL; }
 
-typedef struct rig { const hpt__backend *be; hpt__device *dev; hpt__comm comm; hpt__net net; hpt__moco m; float *params, *stats; uint8_t *trainable; } rig;
+typedef struct rig { const hpt__backend *be; hpt__device *dev; hpt__comm comm; hpt__net net; hpt__trainer t; hpt__moco *m; float *params, *stats; uint8_t *trainable; } rig;
 
-static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__moco_spec spec) {
+static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__trainer_spec spec) {
     hpt__open o = {0, 1, ""};
     memset(r, 0, sizeof *r);
     r->be = be;
@@ -39,10 +40,11 @@ static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__mo
         free(v);
     }
     spec.trainable = r->trainable;
-    OK(hpt__moco_init(&r->m, be, r->dev, &r->comm, &r->net, &spec, r->params, r->stats));
+    OK(hpt__trainer_open(&r->t, be, r->dev, &r->comm, &r->net, &spec, r->params, r->stats));
+    r->m = r->t.self;
 }
 static void close_rig(rig *r) {
-    hpt__moco_fini(&r->m);
+    hpt__trainer_close(&r->t);
     r->be->close(r->dev);
     hpt__net_fini(&r->net);
     free(r->params);
@@ -51,12 +53,13 @@ static void close_rig(rig *r) {
 }
 /* A tensor by its session name: q. k. grad. momentum. and the tensor's, in plain order; "queue" in rows. */
 static float *fetch(rig *r, const char *name, size_t *n) {
-    const hpt__moco *m = &r->m;
-    const struct { const char *prefix; void *params, *stats; } sets[] = {{"q.", m->q, m->stats_q}, {"k.", m->k, m->stats_k}, {"grad.", m->grad, NULL}, {"momentum.", m->moment1, NULL}};
+    const hpt__moco *m = r->m;
+    const struct { const char *prefix; void *params, *stats; } sets[] = {
+        {"q.", m->q.params, m->q.stats}, {"k.", m->k.params, m->k.stats}, {"grad.", m->q.grad, NULL}, {"momentum.", m->q.moment1, NULL}};
     float *x = NULL;
     r->be->enter(r->dev);
     if (!strcmp(name, "queue")) {
-        *n = (size_t)m->spec.queue * (size_t)r->net.arch.dim;
+        *n = (size_t)m->own.queue * (size_t)r->net.arch.dim;
         x = malloc(*n * 4);
         r->be->download(r->dev, x, m->queue, *n * 4);
     }
@@ -67,7 +70,7 @@ static float *fetch(rig *r, const char *name, size_t *n) {
         const hpt__tensor *t = &r->net.tensors[at];
         *n = t->count;
         x = malloc(t->count * 4);
-        r->be->unpack(r->dev, m->spec.dtype, t->shape, (char *)(hpt__is_stat(t) ? sets[s].stats : sets[s].params) + t->offset * 4, x);
+        r->be->unpack(r->dev, r->t.spec.dtype, t->shape, (char *)(hpt__is_stat(t) ? sets[s].stats : sets[s].params) + t->offset * 4, x);
     }
     OK(r->be->sync(r->dev));
     r->be->leave(r->dev);
@@ -88,10 +91,10 @@ static void views(int step, int batch, int size, float **q, float **k) {
     for (size_t j = 0; j < n; j++) (*k)[j] = 0.5f * (*k)[j] + 0.5f * (*q)[j];
 }
 static double one_step(rig *r, int i) {
-    hpt__moco_metrics out;
+    hpt__step_result out;
     float *q, *k;
-    views(i, r->m.spec.batch, r->m.spec.size, &q, &k);
-    OK(hpt__moco_step(&r->m, q, k, 0, &out));
+    views(i, r->t.spec.batch, r->t.spec.size, &q, &k);
+    OK(hpt__feed_step(&r->t, (const float *const[]){q, k}, 0, &out));
     free(q);
     free(k);
     return out.loss;
@@ -121,8 +124,8 @@ static void fixture_step(const char *file, hpt__dtype t, double loss_tol, double
     rig r;
     int rn50 = json_str_is(f, "arch", "resnet50"), batch = (int)json_num(f, "batch"), dim = (int)json_num(f, "dim"), K = (int)json_num(f, "K");
     hpt__arch a = arch_of(rn50 ? "resnet50" : "resnet18", (int)json_num(f, "width"), (int)json_num(f, "small"), dim);
-    hpt__moco_spec s = {.dtype = t, .batch = batch, .size = (int)json_num(f, "size"), .groups = (int)json_num(f, "groups"), .direct = 1, .deterministic = 1, .graph = 1, .queue = K, .m = 0.99, .t = 0.2,
-                        .momentum = 0.9, .weight_decay = 1e-4, .schedule = {json_num(f, "lr"), 0, 10, 0, 0}};
+    hpt__trainer_spec s = {.dtype = t, .batch = batch, .size = (int)json_num(f, "size"), .groups = (int)json_num(f, "groups"), .direct = 1, .deterministic = 1, .graph = 1, .method = &hpt__method_moco, .own = &(hpt__moco_own){K, 0.99, 0.2, 0},
+                        .optimizer = {.momentum = 0.9, .weight_decay = 1e-4}, .schedule = {json_num(f, "lr"), 0, 10, 0, 0}};
     open_rig(&r, &hpt_backend_cuda, &a, s);
     float *q = noise((size_t)K * (size_t)dim, 5000, 1, 0);
     for (int i = 0; i < K; i++) {
@@ -130,7 +133,7 @@ static void fixture_step(const char *file, hpt__dtype t, double loss_tol, double
         for (int j = 0; j < dim; j++) n += (double)q[i * dim + j] * q[i * dim + j];
         for (int j = 0; j < dim; j++) q[i * dim + j] = (float)(q[i * dim + j] / sqrt(n));
     }
-    r.be->upload(r.dev, r.m.queue, q, (size_t)K * (size_t)dim * 4);
+    r.be->upload(r.dev, r.m->queue, q, (size_t)K * (size_t)dim * 4);
     double loss = one_step(&r, 0), truth = json_num(f, "loss64/0"), worst = 0;
     printf("  %s: loss %.9f, PyTorch fp64 %.9f, fp32 %.9f\n", file, loss, truth, json_num(f, "loss32"));
     if (!(fabs(loss - truth) <= loss_tol * truth + 2 * fabs(json_num(f, "loss32") - truth))) FAIL("loss");
@@ -163,8 +166,9 @@ TEST_LIMIT(device_pytorch_step_bf16, 300) { fixture_step("moco_rn18_thin", HPT__
 
 /* ---- loss curves against the reference backend, with shuffle BN, groups, and the step as a graph ---- */
 
-static hpt__moco_spec curve_spec(hpt__dtype t, int steps) {
-    return (hpt__moco_spec){.dtype = t, .batch = 16, .size = 16, .groups = 4, .shuffle = 1, .deterministic = 1, .graph = 1, .queue = 64, .m = 0.99, .t = 0.2, .momentum = 0.9, .weight_decay = 1e-4,
+static const hpt__moco_own curve_own = {64, 0.99, 0.2, 1};
+static hpt__trainer_spec curve_spec(hpt__dtype t, int steps) {
+    return (hpt__trainer_spec){.dtype = t, .batch = 16, .size = 16, .groups = 4, .deterministic = 1, .graph = 1, .method = &hpt__method_moco, .own = &curve_own, .optimizer = {.momentum = 0.9, .weight_decay = 1e-4},
                             .schedule = {0.003, 1, (uint64_t)steps, 0, 0}, .seed = 5};
 }
 static void curve(hpt__dtype t, double tol) {
@@ -192,19 +196,20 @@ TEST_LIMIT(device_loss_curve_bf16, 300) { curve(HPT__BF16, 3e-2); }
 
 static void load_state(rig *to, rig *from) {
     const hpt__net *net = &from->net;
-    size_t n = net->n_params * 4, s = net->n_stats * 4, q = (size_t)from->m.spec.queue * (size_t)net->arch.dim * 4;
-    const struct { void *a, *b; size_t bytes; } parts[] = {{from->m.q, to->m.q, n}, {from->m.k, to->m.k, n}, {from->m.moment1, to->m.moment1, n}, {from->m.stats_q, to->m.stats_q, s},
-                                                           {from->m.stats_k, to->m.stats_k, s}, {from->m.queue, to->m.queue, q}};
+    size_t n = net->n_params * 4, s = net->n_stats * 4, q = (size_t)from->m->own.queue * (size_t)net->arch.dim * 4;
+    const struct { void *a, *b; size_t bytes; } parts[] = {
+        {from->m->q.params, to->m->q.params, n}, {from->m->k.params, to->m->k.params, n}, {from->m->q.moment1, to->m->q.moment1, n},
+        {from->m->q.stats, to->m->q.stats, s}, {from->m->k.stats, to->m->k.stats, s}, {from->m->queue, to->m->queue, q}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         void *x = malloc(parts[i].bytes);
         from->be->download(from->dev, x, parts[i].a, parts[i].bytes);
         to->be->upload(to->dev, parts[i].b, x, parts[i].bytes);
         free(x);
     }
-    to->m.ptr = from->m.ptr;
-    to->m.filled = from->m.filled;
-    to->m.step = from->m.step;
-    to->m.prepared = 0;
+    to->m->ptr = from->m->ptr;
+    to->m->filled = from->m->filled;
+    to->t.step = from->t.step;
+    to->t.prepared = 0;
 }
 static void same(rig *a, rig *b, const char *what) {
     const char *names[] = {"q.conv1.weight", "q.layer4.0.conv2.weight", "k.layer4.0.conv2.weight", "q.bn1.running_var", "momentum.fc.0.weight", "queue"};
@@ -221,7 +226,7 @@ TEST_LIMIT(device_same_bits_and_resume, 300) {
     int half = on_gpu() ? 20 : 3;
     for (int t = 0; t < 2; t++) {
         rig x, y, z;
-        hpt__moco_spec s = curve_spec(t ? HPT__BF16 : HPT__F32, 2 * half), plain = s;
+        hpt__trainer_spec s = curve_spec(t ? HPT__BF16 : HPT__F32, 2 * half), plain = s;
         plain.graph = 0;
         open_rig(&x, &hpt_backend_cuda, &a, s);
         open_rig(&y, &hpt_backend_cuda, &a, plain);

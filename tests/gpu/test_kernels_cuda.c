@@ -44,16 +44,16 @@ static void update_case(hpt__rule rule, size_t n, int with_key, int bad) {
     }
     float trust = 0.37f;
     uint16_t *low[2] = {to_device(NULL, n * 2), to_device(NULL, n * 2)};
-    hpt__vars v = {.lr = 0.03, .adam1 = 0.1, .adam2 = 0.0316};
+    hpt__vars v = {.lr = 0.03, .ema = 0.99, .adam1 = 0.1, .adam2 = 0.0316};
     hpt__outcome o = {.bad = bad};
     hpt__update u = {.q = h[0], .m = h[1], .v = h[2], .g = h[3], .k = with_key ? h[4] : NULL, .k_next = h[5], .rule = rule, .momentum = 0.9, .wd = 1e-2, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8,
-                     .ema = 0.99, .trust = &trust}, g = u;
+                     .trust = &trust}, g = u;
     g.q = d[0]; g.m = d[1]; g.v = d[2]; g.g = d[3]; g.k = with_key ? d[4] : NULL; g.k_next = d[5];
     g.q_low = low[0]; g.k_low = low[1]; g.trust = to_device(&trust, 4);
     for (int b = -1; b < 6; b++) {      /* what foresee says is what the reference says */
         static const float hostile[] = {INFINITY, NAN, 3e38f, -3e38f, 1e30f, 0};
         float *at = h[b & 1 ? 1 : 3] + n - 1, keep = *at, *on_device;
-        hpt__vars fast = {.lr = 30, .adam1 = 0.1, .adam2 = 0.0316};
+        hpt__vars fast = {.lr = 30, .ema = 0.99, .adam1 = 0.1, .adam2 = 0.0316};
         hpt__outcome none = {0}, *od = to_device(&none, sizeof none);
         hpt__update gb = g;
         if (b >= 0) *at = hostile[b];

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * One update of a network that trains, and in the same pass that of its follower: SGD with momentum, AdamW or LARS (kernels/optim.h) over
+ * runs of tensors. Tensors that do not train stay; a follower follows all of them. */
+#ifndef HPT__OPTIMIZER_H
+#define HPT__OPTIMIZER_H
+#include "train/weights.h"
+
+typedef struct hpt__optimizer {
+    hpt__rule rule;
+    double momentum, weight_decay;
+    double beta1, beta2, eps;       /* AdamW */
+    double trust;                   /* LARS: eta; vectors have neither weight decay nor trust (moco-v3) */
+} hpt__optimizer;
+
+/* Memory that hpt__optimizer_foresee() needs. */
+enum { HPT__OPTIMIZER_SCRATCH = 128 * 8 };
+
+/* What kernels/optim.h is told of a run. */
+hpt__update hpt__optimizer_update(const hpt__optimizer *o, hpt__dtype t, const hpt__weights *w, const hpt__run *r);
+/* Queued. Would the update leave a value that is not finite? Then outcome->bad. LARS: its factors on the way. */
+void hpt__optimizer_foresee(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__weights *w,
+                            const hpt__vars *vars, hpt__outcome *outcome, void *scratch);
+/* Queued. Unless outcome->bad: parameters, moments, and the follower's: params = ahead; ahead = ahead*ema + leader*(1-ema). */
+void hpt__optimizer_step(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__weights *w,
+                         const hpt__vars *vars, hpt__outcome *outcome);
+#endif

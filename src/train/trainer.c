@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT
+ * From the top: opening, one step as it is queued, recording it, launching and finishing it, and saying what was not finite. */
+#include "train/trainer.h"
+#include "core/alloc.h"
+#include "core/clock.h"
+#include <math.h>
+#include <string.h>
+
+/* ---- memory ---- */
+
+void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st) {
+    if (*st) return NULL;
+    if (t->n_taken == t->room_taken) {
+        int room = t->room_taken ? 2 * t->room_taken : 32;
+        void **more = hpt__realloc(t->taken, sizeof *more * (size_t)room);
+        if (!more) {
+            *st = hpt__fail_memory(sizeof *more * (size_t)room);
+            return NULL;
+        }
+        t->taken = more;
+        t->room_taken = room;
+    }
+    t->be->enter(t->dev);
+    void *p = t->be->mem_alloc(t->dev, bytes + 64);
+    if (p) {
+        t->be->zero(t->dev, p, bytes + 64);
+        t->taken[t->n_taken++] = p;
+    } else {
+        size_t left = t->be->mem_left(t->dev);
+        *st = left == SIZE_MAX
+                  ? hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the state of a session", bytes >> 20)
+                  : hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the state of a session, %zu MiB free", bytes >> 20, left >> 20);
+    }
+    t->be->leave(t->dev);
+    return p;
+}
+static void *take_host(hpt__trainer *t, size_t bytes, hpt_status *st) {
+    if (*st) return NULL;
+    t->be->enter(t->dev);
+    void *p = t->be->host_alloc(t->dev, bytes);
+    t->be->leave(t->dev);
+    if (p) memset(p, 0, bytes);
+    else *st = hpt__fail_memory(bytes);
+    return p;
+}
+static size_t input_bytes(const hpt__trainer *t) {
+    return (sizeof(hpt__input) + (t->method->input_bytes ? t->method->input_bytes(t) : 0) + 63) / 64 * 64;
+}
+
+hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role, uint8_t *trainable,
+                                hpt__weights *leader) {
+    hpt_status st = HPT_OK;
+    hpt__dtype dt = t->spec.dtype;
+    size_t params = net->n_params * hpt__real_size(dt);
+    if (t->n_networks == HPT__NETWORKS) return hpt__fail(HPT_ERR_INTERNAL, "more networks than a trainer has room for");
+    *w = (hpt__weights){.net = net, .role = role, .trainable = trainable};
+    w->params = hpt__take(t, params, &st);
+    if (leader) {
+        w->ahead = hpt__take(t, params, &st);
+        leader->follower = w;
+    }
+    if (trainable) {
+        w->grad = hpt__take(t, params, &st);
+        w->moment1 = hpt__take(t, params, &st);
+        if (t->spec.optimizer.rule == HPT__ADAMW) w->moment2 = hpt__take(t, params, &st);
+        w->trust = hpt__take(t, (size_t)net->n_tensors * hpt__real_size(dt), &st);
+    }
+    if (t->be->low_params(t->dev, dt)) w->low = hpt__take(t, net->n_params * 2, &st);
+    w->stats = hpt__take(t, hpt__weights_stat_bytes(w, dt), &st);
+    w->stats_kept = hpt__take(t, hpt__weights_stat_bytes(w, dt), &st);
+    if (!st) t->network[t->n_networks++] = w;
+    return st;
+}
+
+hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head, hpt__plan **out) {
+    const hpt__trainer_spec *s = &t->spec;
+    hpt__plan_spec p = {.dtype = s->dtype, .mode = w->trainable ? HPT__TRAIN : HPT__FORWARD, .batch = images, .size = s->size, .groups = groups,
+                        .head = head, .direct = s->direct, .deterministic = s->deterministic, .trainable = w->trainable,
+                        .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
+    if (t->n_plans == HPT__PLANS) return hpt__fail(HPT_ERR_INTERNAL, "more plans than a trainer has room for");
+    HPT_TRY(hpt__plan_create(t->be, t->dev, w->net, &p, out));
+    t->plan[t->n_plans++] = *out;
+    return HPT_OK;
+}
+
+uint8_t *hpt__trainer_trainable(hpt__trainer *t) { return (uint8_t *)(uintptr_t)t->spec.trainable; }
+
+hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights *follower) {
+    const hpt__net *net = model->net;
+    hpt__dtype dt = t->spec.dtype;
+    float *fresh = hpt__calloc(net->n_stats, 4);
+    if (!fresh) return hpt__fail_memory(net->n_stats * 4);
+    for (int i = 0; i < net->n_tensors; i++)
+        for (size_t j = 0; net->tensors[i].kind == HPT__RUN_VAR && j < net->tensors[i].count; j++) fresh[net->tensors[i].offset + j] = 1;
+    t->be->enter(t->dev);
+    hpt__weights_upload(t->be, t->dev, dt, net, t->params, model->params, 0);
+    hpt__weights_upload(t->be, t->dev, dt, net, t->stats, model->stats, 1);
+    if (follower) {
+        t->be->copy(t->dev, follower->params, model->params, net->n_params * hpt__real_size(dt));
+        hpt__weights_upload(t->be, t->dev, dt, net, fresh, follower->stats, 1);
+    }
+    t->be->leave(t->dev);
+    hpt__free(fresh);
+    return HPT_OK;
+}
+
+/* What the trainer itself needs: outcome, inputs, and on a device the views of both lanes. */
+static hpt_status take_lanes(hpt__trainer *t) {
+    const hpt__backend *be = t->be;
+    hpt_status st = HPT_OK;
+    size_t n = (size_t)t->method->views * (size_t)t->spec.batch, image = 12 * (size_t)t->spec.size * (size_t)t->spec.size;
+    t->outcome = hpt__take(t, sizeof *t->outcome, &st);
+    t->scratch = hpt__take(t, HPT__OPTIMIZER_SCRATCH, &st);
+    for (int l = 0; l < HPT__LANES; l++) {
+        if (be->host_memory && l) break;
+        t->input[l] = hpt__take(t, input_bytes(t), &st);
+        if (be->host_memory) t->input_host[l] = t->input[l];
+        else {
+            t->input_host[l] = take_host(t, input_bytes(t), &st);
+            t->view[l] = hpt__take(t, n * image, &st);          /* all views: one launch makes them */
+            t->views[l] = hpt__take(t, n * sizeof(hpt__view), &st);
+        }
+    }
+    if (!be->host_memory) t->table = hpt__take(t, 3 * 256 * 4, &st);
+    t->outcome_host = be->host_memory ? t->outcome : take_host(t, sizeof *t->outcome, &st);
+    return st;
+}
+
+hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__device *dev, hpt__comm *comm, hpt__net *net,
+                             const hpt__trainer_spec *spec, const float *params, const float *stats) {
+    size_t tensors = (size_t)net->n_tensors;
+    *t = (hpt__trainer){.be = be, .dev = dev, .comm = comm, .net = net, .spec = *spec, .method = spec->method, .params = params, .stats = stats};
+    if (!be->graph_begin) t->spec.graph = 0;
+    uint8_t *trainable = hpt__alloc(tensors);
+    t->self = hpt__calloc(1, t->method->size);
+    t->spec.trainable = trainable;
+    hpt_status st = trainable && t->self ? HPT_OK : hpt__fail_memory(tensors + t->method->size);
+    if (!st) {
+        memcpy(trainable, spec->trainable, tensors);
+        st = take_lanes(t);
+    }
+    if (!st) st = t->method->open(t, spec->own);
+    if (!st) {
+        be->enter(dev);
+        st = be->sync(dev);
+        be->leave(dev);
+    }
+    t->params = t->stats = NULL;
+    t->spec.own = NULL;
+    if (st) hpt__trainer_close(t);
+    return st;
+}
+
+void hpt__trainer_close(hpt__trainer *t) {
+    if (!t->be) return;
+    t->be->enter(t->dev);
+    for (int l = 0; l < HPT__LANES; l++) {
+        if (t->graph[l]) t->be->graph_destroy(t->dev, t->graph[l]);
+        if (t->pixels[l]) t->be->mem_free(t->dev, t->pixels[l]);
+        if (!t->be->host_memory && t->input_host[l]) t->be->host_free(t->dev, t->input_host[l]);
+    }
+    if (!t->be->host_memory && t->outcome_host) t->be->host_free(t->dev, t->outcome_host);
+    if (t->augment_scratch) t->be->mem_free(t->dev, t->augment_scratch);
+    while (t->n_taken) t->be->mem_free(t->dev, t->taken[--t->n_taken]);
+    while (t->n_retired) t->be->mem_free(t->dev, t->retired[--t->n_retired]);
+    t->be->leave(t->dev);
+    while (t->n_plans) hpt__plan_destroy(t->plan[--t->n_plans]);
+    hpt__free(hpt__trainer_trainable(t));
+    hpt__free(t->self);
+    hpt__free(t->taken);
+    *t = (hpt__trainer){0};
+}
+
+size_t hpt__trainer_plan_bytes(const hpt__trainer *t) {
+    size_t sum = 0;
+    for (int i = 0; i < t->n_plans; i++) sum += hpt__plan_bytes(t->plan[i]);
+    return sum;
+}
+
+/* ---- one step ---- */
+
+hpt_status hpt__trainer_forward(hpt__trainer *t, const hpt__weights *w, hpt__plan *p, const void *images) {
+    (void)t;
+    return hpt__plan_forward(p, hpt__weights_forward(w), w->low, w->stats, images, 0.1);
+}
+
+hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p, void *dout) {
+    int i = 0;
+    while (t->network[i] != w) i++;
+    t->reduce[i] = hpt__reduce_begin(t->comm, w, t->spec.dtype);
+    return hpt__plan_backward(p, w->params, w->low, w->grad, dout, t->comm->size > 1 ? hpt__reduce_ready : NULL, &t->reduce[i]);
+}
+
+hpt_status hpt__trainer_judge(hpt__trainer *t) {
+    if (t->comm->size > 1) {
+        HPT_TRY(t->comm->mean_start(t->comm, t->outcome, 4, 1));
+        HPT_TRY(t->comm->mean_wait(t->comm));
+    }
+    t->be->judge(t->dev, t->outcome);
+    return HPT_OK;
+}
+
+/* The gradients still to be averaged, and the running statistics: each rank saw other images, the mean of theirs is that of the batch. */
+static hpt_status reduce_rest(hpt__trainer *t) {
+    int f64 = t->spec.dtype == HPT__F64;
+    for (int i = 0; i < t->n_networks; i++)
+        if (t->network[i]->trainable) HPT_TRY(hpt__reduce_rest(&t->reduce[i]));
+    for (int i = 0; i < t->n_networks; i++)
+        if (t->network[i]->net->n_stats) HPT_TRY(t->comm->mean_start(t->comm, t->network[i]->stats, t->network[i]->net->n_stats, f64));
+    return t->comm->mean_wait(t->comm);
+}
+
+/* Loss and gradients; then, unless something is not finite or would not be, the step counts. */
+static hpt_status attempt(hpt__trainer *t, const float *const *view, const hpt__input *in) {
+    const hpt__backend *be = t->be;
+    hpt__dtype dt = t->spec.dtype;
+    hpt_status st = HPT_OK;
+    HPT_TRY(t->method->step(t, view, in));
+    be->enter(t->dev);
+    if (t->comm->size > 1) st = reduce_rest(t);
+    for (int i = 0; i < t->n_networks; i++)
+        be->finite(t->dev, dt, t->network[i]->stats, t->network[i]->net->n_stats, HPT__BAD_STATS, t->outcome);
+    for (int i = 0; i < t->n_networks && !st; i++)
+        if (t->network[i]->trainable) hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome, t->scratch);
+    if (!st && t->method->commit) t->method->commit(t, in);
+    for (int i = 0; i < t->n_networks && !st; i++)
+        if (t->network[i]->trainable) hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome);
+    be->leave(t->dev);
+    return st;
+}
+
+/* Running statistics move in the forward passes: what they were is kept, and put back if the step does not count. */
+static hpt_status whole_step(hpt__trainer *t, int lane) {
+    const hpt__backend *be = t->be;
+    const float *view[HPT__VIEWS];
+    size_t floats = (size_t)t->spec.batch * 3 * (size_t)t->spec.size * (size_t)t->spec.size;
+    for (int v = 0; v < t->method->views; v++) view[v] = be->host_memory ? t->source[v] : (float *)t->view[lane] + (size_t)v * floats;
+    be->enter(t->dev);
+    be->zero(t->dev, t->outcome, sizeof *t->outcome);
+    for (int i = 0; i < t->n_networks; i++)
+        be->copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats, hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
+    be->leave(t->dev);
+    hpt_status st = attempt(t, view, t->input[lane]);
+    be->enter(t->dev);
+    for (int i = 0; i < t->n_networks; i++) {
+        const hpt__weights *w = t->network[i];
+        size_t bytes = hpt__weights_stat_bytes(w, t->spec.dtype);
+        if (!st) be->copy_if(t->dev, w->stats, w->stats_kept, bytes, &t->outcome->bad);
+        else if (be->host_memory) be->copy(t->dev, w->stats, w->stats_kept, bytes);     /* cancelled, or a rank is gone: as before the step */
+    }
+    if (!st && !be->host_memory) be->fetch(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
+    be->leave(t->dev);
+    return st;
+}
+
+/* The first step of a lane runs as it is (libraries load their code then), the second is recorded, later ones replay it. */
+static hpt_status run_or_replay(hpt__trainer *t, int lane) {
+    const hpt__backend *be = t->be;
+    if (t->spec.graph && t->warm[lane] && !t->graph[lane]) {
+        be->enter(t->dev);
+        hpt_status st = be->graph_begin(t->dev);
+        be->leave(t->dev);
+        HPT_TRY(st);
+        st = whole_step(t, lane);
+        be->enter(t->dev);
+        hpt_status end = be->graph_end(t->dev, &t->graph[lane]);
+        be->leave(t->dev);
+        HPT_TRY(st ? st : end);
+    }
+    t->warm[lane] = 1;
+    if (!t->graph[lane]) return whole_step(t, lane);
+    be->enter(t->dev);
+    hpt_status st = be->graph_launch(t->dev, t->graph[lane]);
+    be->leave(t->dev);
+    return st;
+}
+
+/* After arrays were set from outside: followers for the step to come, and the copies that the backend keeps. Between enter and leave. */
+static void prepare(hpt__trainer *t) {
+    hpt__dtype dt = t->spec.dtype;
+    for (int i = 0; i < t->n_networks; i++) {
+        const hpt__weights *w = t->network[i], *f = w->follower;
+        size_t n = w->net->n_params;
+        if (f) t->be->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params, t->method->ema(t, t->step));
+        if (w->low && !w->ahead) t->be->lower(t->dev, 1, n, n, w->params, w->low);
+        if (f && f->low) t->be->lower(t->dev, 1, f->net->n_params, f->net->n_params, f->ahead, f->low);
+    }
+    if (t->method->prepare) t->method->prepare(t);
+    t->prepared = 1;
+}
+
+hpt_status hpt__trainer_launch(hpt__trainer *t) {
+    const hpt__backend *be = t->be;
+    int lane = t->lane;
+    hpt__input *in = t->input_host[lane];
+    double count = (double)t->step + 1;
+    if (!t->staged) return hpt__fail(HPT_ERR_INTERNAL, "a step without images");
+    t->lr = hpt__schedule_lr(&t->spec.schedule, t->step);
+    in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count), .adam2 = sqrt(1 - pow(t->spec.optimizer.beta2, count))};
+    if (t->method->ema) in->vars.ema = t->method->ema(t, t->step + 1);
+    if (t->method->draw) t->method->draw(t, in);
+    be->enter(t->dev);
+    if (!t->prepared) prepare(t);
+    if (!be->host_memory) {
+        be->stage(t->dev, lane, t->input[lane], in, input_bytes(t));
+        be->await(t->dev, lane);
+        if (t->raw[lane])
+            be->augment(t->dev, t->method->views * t->spec.batch, t->spec.size, t->views_taps[lane], t->views[lane], t->pixels[lane], t->table,
+                        t->view[lane], t->augment_scratch);
+    }
+    be->leave(t->dev);
+    t->staged = 0;
+    t->launched = lane;
+    if (!be->host_memory) t->lane = (lane + 1) % HPT__LANES;
+    return run_or_replay(t, lane);
+}
+
+/* ---- what was not finite ---- */
+
+/* Does part of a flat array hold a value that is not finite? The outcome is free again when this is asked. */
+static int bad_part(hpt__trainer *t, const void *flat, size_t at, size_t n) {
+    if (!flat) return 0;
+    t->be->zero(t->dev, t->outcome, sizeof *t->outcome);
+    t->be->finite(t->dev, t->spec.dtype, (const char *)flat + at * hpt__real_size(t->spec.dtype), n, HPT__BAD_GRAD, t->outcome);
+    t->be->download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
+    return t->outcome_host->bad != 0;
+}
+static int bad_update(hpt__trainer *t, const hpt__weights *w, const hpt__run *r) {
+    hpt__update u = hpt__optimizer_update(&t->spec.optimizer, t->spec.dtype, w, r);
+    const hpt__input *in = t->input[t->launched];
+    if (u.rule == HPT__FROZEN) return 0;
+    t->be->zero(t->dev, t->outcome, sizeof *t->outcome);
+    t->be->foresee(t->dev, t->spec.dtype, &u, r->at, r->end - r->at, &in->vars, HPT__BAD_UPDATE, t->outcome);
+    t->be->download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
+    return t->outcome_host->bad != 0;
+}
+/* What was bad, as far as it can still be seen: "the gradient of conv1.weight". */
+static void name_bad(hpt__trainer *t, int bad, char *text, size_t size) {
+    if (bad & HPT__BAD_LOSS) {
+        snprintf(text, size, "the loss");
+        return;
+    }
+    for (int i = 0; bad & HPT__BAD_UPDATE && i < t->n_networks; i++) {
+        const hpt__weights *w = t->network[i];
+        if (!w->trainable) continue;
+        for (hpt__run r = {0}; hpt__weights_next_run(w, &r, 1);) {
+            size_t n = r.first->count;
+            if (!bad_update(t, w, &r)) continue;
+            int grad = bad_part(t, w->grad, r.at, n), moment = !grad && (bad_part(t, w->moment1, r.at, n) || bad_part(t, w->moment2, r.at, n));
+            snprintf(text, size, "the %s of %s", grad ? "gradient" : moment ? "momentum" : "next value", r.first->name);
+            return;
+        }
+    }
+    for (int j = 0; j < t->net->n_tensors; j++)
+        for (int i = 0; i < t->n_networks; i++) {
+            const hpt__weights *w = t->network[i];
+            if (j >= w->net->n_tensors) continue;
+            const hpt__tensor *x = &w->net->tensors[j];
+            if (!hpt__is_stat(x) || !bad_part(t, w->stats, x->offset, x->count)) continue;
+            snprintf(text, size, "%s of the %s encoder", x->name, w->role);
+            return;
+        }
+    snprintf(text, size, "a running statistic of batch norm");      /* what was before is back by now */
+}
+static hpt_status not_finite(hpt__trainer *t, int bad, int advance) {
+    char text[160];
+    name_bad(t, bad, text, sizeof text);
+    for (int i = 0; i < t->n_networks; i++)
+        if (t->network[i]->grad) t->be->zero(t->dev, t->network[i]->grad, t->network[i]->net->n_params * hpt__real_size(t->spec.dtype));
+    uint64_t at = t->step;
+    if (advance) t->step++;
+    return hpt__fail(HPT_ERR_NUMERIC, "step %llu: %s is not finite; the step was not applied", (unsigned long long)at + 1, text);
+}
+
+hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *out) {
+    const hpt__backend *be = t->be;
+    hpt_status st = HPT_OK;
+    double begin = hpt__now_ms();
+    *out = (hpt__step_result){.lr = t->lr};
+    be->enter(t->dev);
+    /* asleep for most of the time that the last step took, then awake: the device should not wait for the host */
+    while (!be->host_memory && (st = be->poll(t->dev)) == HPT_END) {
+        double waited = hpt__now_ms() - begin;
+        if ((st = t->comm->check(t->comm, waited / 1000))) break;
+        if (waited < 0.8 * t->last_wait || waited > 3 * t->last_wait + 5) hpt__sleep_us(20);
+    }
+    t->last_wait = hpt__now_ms() - begin;
+    while (!st && t->n_retired) be->mem_free(t->dev, t->retired[--t->n_retired]);
+    hpt__outcome o = *t->outcome_host;
+    if (!st) {
+        out->loss = o.loss;
+        out->top1 = 100 * o.top1 / t->spec.batch;
+        out->top5 = 100 * o.top5 / t->spec.batch;
+        out->spread = o.spread;
+        if (o.bad) st = not_finite(t, o.bad, advance);
+        else {
+            if (t->method->counted) t->method->counted(t);
+            t->step++;
+            out->applied = 1;
+        }
+    }
+    be->leave(t->dev);
+    return st;
+}
