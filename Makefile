@@ -83,8 +83,8 @@ LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-
 # ---- sources ----
 SRC := $(wildcard $(addsuffix /*.c,$(addprefix src/,core io data nn train eval ssl api recipe))) src/dist/comm_self.c src/backend/registry.c \
        src/backend/reference/reference.c
-REF := $(addprefix src/kernels/,conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
-CPU := $(addprefix src/kernels/,norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
+REF := $(addprefix src/kernels/,act_ref.c conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
+CPU := $(addprefix src/kernels/,act_cpu.c norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
 ISAS := base avx2 avx512
 ISA_base :=
 ISA_avx2 := -mavx2 -mfma
@@ -159,7 +159,7 @@ endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 # image loops gain from -O3; contraction is allowed in the fast CPU kernels except where the written rounding is the contract
 $(B)/src/data/transform.o: private OPT := -O3
-$(foreach i,$(ISAS),$(foreach f,norm infonce pool,$(eval $(B)/src/kernels/$(f)_cpu.$(i).o: private ALLFLAGS := $(FLAGS) -ffp-contract=fast $(CFLAGS))))
+$(foreach i,$(ISAS),$(foreach f,act norm infonce pool,$(eval $(B)/src/kernels/$(f)_cpu.$(i).o: private ALLFLAGS := $(FLAGS) -ffp-contract=fast $(CFLAGS))))
 $(B)/src/data/transform.o: private ALLFLAGS := $(FLAGS) -O3 $(CFLAGS)
 
 # Products are linked again when the flags (so the object folder) changed. A product is written beside its place and renamed, so that whoever
@@ -197,7 +197,7 @@ $(B)/src/dist/mpi/%.o: private ALLFLAGS := $(FLAGS) $(subst -I,-isystem ,$(shell
 
 # ---- the cuda module: nvcc for the kernels, the C compiler for the rest ----
 CUDA_INC := $(if $(CUDA_HEADERS),$(addprefix -isystem ,$(sort $(CUDA_HOME)/include $(CUDNN_HOME)/include $(NCCL_HOME)/include)))
-CUDA_KERNELS := $(addprefix src/kernels/,optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
+CUDA_KERNELS := $(addprefix src/kernels/,act.cu optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
 CUDA_SRC := $(wildcard src/backend/cuda/*.c)
 CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 NVCCFLAGS := -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_ARCH) -Isrc -Iinclude $(CUDA_INC) -Xcompiler -fPIC,-fvisibility=hidden,-O2

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The table of the _cpu.c kernels of one instruction set. Contracts: norm.h, pool.h, optim.h, infonce.h. Maps are blocked
+ * The table of the _cpu.c kernels of one instruction set. Contracts: norm.h, act.h, pool.h, optim.h, infonce.h. Maps are blocked
  * (N, C/block, H*W, block), float or bfloat16. Each call does the part t of nt; calls of one name may run at the same time. */
 #ifndef HPT__CPU_KERNELS_H
 #define HPT__CPU_KERNELS_H
@@ -28,6 +28,15 @@ typedef struct hpt__cpu_pool {
     void *dx;
 } hpt__cpu_pool;
 
+/* Element by element, on values lo..hi-1 of arrays of any alignment. a: x, or y where the gradient of an activation is in terms of it (relu,
+ * sigmoid); b: dy, or a sum's r (NULL: copy); c: dy2 or NULL. */
+typedef struct hpt__cpu_act {
+    hpt__act act;
+    int bf16;
+    const void *a, *b, *c;
+    void *y;
+} hpt__cpu_act;
+
 typedef struct hpt__cpu_kernels {
     const char *isa;
     int block;
@@ -49,6 +58,9 @@ typedef struct hpt__cpu_kernels {
     int (*finite)(const float *x, size_t n);
     void (*infonce_rows)(int first, int last, int d, int width, int pitch, float *s, float *max, double *sum, double *above,
                          const float *pos, float *dq);
+    void (*act)(const hpt__cpu_act *j, size_t lo, size_t hi);
+    void (*act_grad)(const hpt__cpu_act *j, size_t lo, size_t hi);
+    void (*sum)(const hpt__cpu_act *j, size_t lo, size_t hi);
 } hpt__cpu_kernels;
 
 extern const hpt__cpu_kernels hpt__cpu_table_base, hpt__cpu_table_avx2, hpt__cpu_table_avx512;

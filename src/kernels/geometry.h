@@ -10,7 +10,7 @@ typedef struct hpt__geometry {
     int bn_groups;          /* batch norm: contiguous sub-batches of n/bn_groups images with their own statistics */
     hpt__act act;           /* batch norm, linear: fused into the operation, none or relu; the activation itself: which */
     int residual;           /* batch norm: y = act(norm(x) + residual?) */
-    int rows;               /* batch norm: not maps but rows, real (N,C), whatever the type of maps; C any number */
+    int rows;               /* batch norm, activation, sum: not maps but rows, real (N,C), whatever the type of maps; C any number */
     int extra_grad;         /* a second gradient is added to dy on reading */
     double eps;             /* batch norm: added to the variance */
 } hpt__geometry;

@@ -54,6 +54,9 @@ void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s
 void hpt__send_grad(hpt__compiler *c, int node, hpt__place grad);
 static inline size_t hpt__plan_real(const hpt__plan *p) { return hpt__real_size(p->spec.dtype); }
 
+/* layers.c */
+void hpt__add_grad(hpt__compiler *c, int node, hpt__place into, hpt__place more);      /* sums two gradients of a node's output */
+
 /* arena.c */
 hpt__place hpt__new_buffer(hpt__compiler *c, size_t bytes);     /* alive from the step to come */
 void hpt__use_buffers(hpt__plan *p, const hpt__step *s);        /* that step is the next: what it names is alive until then */

@@ -28,7 +28,7 @@ static hpt__geometry geometry(const hpt__compiler *c, int i) {
     return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w, .r = n->window,
                            .s = n->window, .stride = n->stride, .pad = n->pad, .bn_groups = c->p->spec.groups, .act = n->act,
                            .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps,
-                           .rows = n->kind == HPT__NODE_NORM && n->rows};
+                           .rows = n->rows && x->rows && n->kind != HPT__NODE_LINEAR};
 }
 /* x and y of a forward operation; y in a buffer of its own, or over x */
 static hpt__step forward_step(hpt__compiler *c, int i) {
@@ -45,24 +45,42 @@ static hpt__step backward_step(const hpt__compiler *c, int i) {
     const hpt__node_state *s = &c->s[i];
     return (hpt__step){.dy = s->grad[0], .dy2 = s->grads == 2 ? s->grad[1] : (hpt__place){0}};
 }
+void hpt__add_grad(hpt__compiler *c, int i, hpt__place into, hpt__place more) {
+    hpt__geometry g = geometry(c, i);
+    g.c = g.k;
+    g.h = g.p;
+    g.w = g.q;
+    g.rows = node_at(c, i)->rows;
+    g.residual = 1;
+    g.extra_grad = 0;
+    hpt__emit(c, HPT__OP_SUM, g, (hpt__step){.x = into, .r = more, .y = into});
+}
 static hpt__place input_grad(hpt__compiler *c, int i) { return hpt__new_buffer(c, output_bytes(c, node_at(c, node_at(c, i)->in))); }
 
 /* ---- shapes ---- */
 
-static void same_shape(const hpt__graph *g, hpt__node *n) {
+static void same_shape(hpt__graph *g, hpt__node *n) {
     const hpt__node *x = &g->nodes[n->in];
     n->c = x->c;
     n->h = x->h;
     n->w = x->w;
     n->rows = x->rows;
 }
-static void window_shape(const hpt__graph *g, hpt__node *n) {
+static void add_shape(hpt__graph *g, hpt__node *n) {
+    const hpt__node *x = &g->nodes[n->in], *r = &g->nodes[n->residual];
+    same_shape(g, n);
+    if (x->c != r->c || x->h != r->h || x->w != r->w || x->rows != r->rows)
+        g->status = hpt__fail(HPT_ERR_INTERNAL, "sum of %dx%dx%d and %dx%dx%d", x->c, x->h, x->w, r->c, r->h, r->w);
+}
+static void window_shape(hpt__graph *g, hpt__node *n) {
     const hpt__node *x = &g->nodes[n->in];
     if (n->kind == HPT__NODE_MAXPOOL) n->c = x->c;
     n->h = (x->h + 2 * n->pad - n->window) / n->stride + 1;
     n->w = (x->w + 2 * n->pad - n->window) / n->stride + 1;
 }
-static void rows_shape(const hpt__graph *g, hpt__node *n) {
+static void rows_shape(hpt__graph *g, hpt__node *n) {
+    if (n->kind == HPT__NODE_LINEAR && !g->nodes[n->in].rows)
+        g->status = hpt__fail(HPT_ERR_INTERNAL, "a linear layer on a map: average it first");
     if (n->kind == HPT__NODE_AVERAGE) n->c = g->nodes[n->in].c;
     n->h = n->w = n->rows = 1;
 }
@@ -79,9 +97,9 @@ static void input_backward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__plan *p = c->p;
     p->input_grad = c->s[i].grad[0];
-    if (n->rows) return;
+    if (n->rows && p->input_grad.base == HPT__IN_ARENA) return;
     p->input_grad = hpt__new_buffer(c, (size_t)p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w * hpt__plan_real(p));
-    hpt__emit(c, HPT__OP_OUTPUT, geometry(c, i), (hpt__step){.x = c->s[i].grad[0], .y = p->input_grad});
+    hpt__emit(c, n->rows ? HPT__OP_SUM : HPT__OP_OUTPUT, geometry(c, i), (hpt__step){.x = c->s[i].grad[0], .y = p->input_grad});
 }
 
 /* ---- convolution ---- */
@@ -190,6 +208,38 @@ static void pool_backward(hpt__compiler *c, int i) {
     hpt__send_grad(c, n->in, op.dx);
 }
 
+/* ---- activations and sums that stand alone ---- */
+
+static void act_forward(hpt__compiler *c, int i) { hpt__emit(c, HPT__OP_ACT, geometry(c, i), forward_step(c, i)); }
+static void act_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = backward_step(c, i);
+    if (n->act == HPT__ACT_SILU) op.x = c->s[n->in].y;
+    else op.y_in = c->s[i].y;
+    op.dx = op.dy;
+    hpt__emit(c, HPT__OP_ACT_GRAD, geometry(c, i), op);
+    hpt__send_grad(c, n->in, op.dx);
+}
+static void add_forward(hpt__compiler *c, int i) {
+    hpt__step op = forward_step(c, i);
+    op.r = c->s[node_at(c, i)->residual].y;
+    hpt__emit(c, HPT__OP_SUM, geometry(c, i), op);
+}
+/* One gradient for two layers, each of which may write into it: the second gets a copy. */
+static void add_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__place d = c->s[i].grad[0], second = d;
+    int both = c->s[n->in].needed && c->s[n->residual].needed;
+    if (both) {
+        hpt__geometry g = geometry(c, i);
+        g.residual = 0;
+        second = hpt__new_buffer(c, output_bytes(c, n));
+        hpt__emit(c, HPT__OP_SUM, g, (hpt__step){.x = d, .y = second});
+    }
+    if (c->s[n->in].needed) hpt__send_grad(c, n->in, d);
+    if (c->s[n->residual].needed) hpt__send_grad(c, n->residual, second);
+}
+
 /* ---- linear ---- */
 
 static void linear_tensors(hpt__graph *g, const hpt__node *n) {
@@ -219,19 +269,13 @@ static void linear_backward(hpt__compiler *c, int i) {
 
 /* ---- the table ---- */
 
-/* ADD and ACT exist as operations of a backend only folded into another layer (fuse.c) */
-static void not_alone(hpt__compiler *c, int i) {
-    c->status = hpt__fail(HPT_ERR_UNSUPPORTED, "plan: layer %d (%s) follows no layer that it could be part of", i,
-                          hpt__layers[node_at(c, i)->kind].name);
-}
-
 const hpt__layer hpt__layers[] = {
     [HPT__NODE_INPUT] = {"input", .forward = input_forward, .backward = input_backward},
     [HPT__NODE_CONV] = {"convolution", window_shape, conv_tensors, .forward = conv_forward, .backward = conv_backward},
     [HPT__NODE_NORM] = {"batch norm", same_shape, norm_tensors, .in_place = 1, .adds = 1, .learns = 1, .forward = norm_forward,
                         .backward = norm_backward},
-    [HPT__NODE_ADD] = {"add", same_shape, .forward = not_alone},
-    [HPT__NODE_ACT] = {"activation", same_shape, .forward = not_alone},
+    [HPT__NODE_ADD] = {"add", add_shape, .in_place = 1, .forward = add_forward, .backward = add_backward},
+    [HPT__NODE_ACT] = {"activation", same_shape, .in_place = 1, .adds = 1, .forward = act_forward, .backward = act_backward},
     [HPT__NODE_MAXPOOL] = {"max pooling", window_shape, .adds = 1, .forward = maxpool_forward, .backward = pool_backward},
     [HPT__NODE_AVERAGE] = {"average", rows_shape, .forward = average_forward, .backward = pool_backward},
     [HPT__NODE_LINEAR] = {"linear", rows_shape, linear_tensors, .learns = 1, .forward = linear_forward, .backward = linear_backward},

@@ -8,7 +8,7 @@ typedef struct hpt__compiler hpt__compiler;
 
 typedef struct hpt__layer {
     const char *name;
-    void (*shape)(const hpt__graph *g, hpt__node *n);       /* output from inputs; NULL: the builder says it */
+    void (*shape)(hpt__graph *g, hpt__node *n);       /* output from inputs; NULL: the builder says it */
     void (*tensors)(hpt__graph *g, const hpt__node *n);     /* registers what it owns, in torch's order; NULL: nothing */
     int in_place;           /* without a backward pass the output may lie over the input */
     int adds;               /* its backward operation adds a second gradient while it reads the first */

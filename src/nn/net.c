@@ -37,20 +37,25 @@ hpt_status hpt__net_graph(const hpt__arch *a, int size, int head, hpt__graph *g)
     return st;
 }
 
+hpt_status hpt__net_of_graph(const hpt__graph *g, hpt__net *net) {
+    size_t bytes = sizeof *g->tensors * (size_t)g->n_tensors;
+    memset(net, 0, sizeof *net);
+    if (!(net->tensors = hpt__alloc(bytes))) return hpt__fail_memory(bytes);
+    memcpy(net->tensors, g->tensors, bytes);
+    net->n_tensors = g->n_tensors;
+    net->n_params = g->n_params;
+    net->n_stats = g->n_stats;
+    return HPT_OK;
+}
+
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net) {
     hpt__graph g;
     memset(net, 0, sizeof *net);
-    net->arch = *a;
-    hpt_status st = hpt__net_graph(a, 224, 1, &g);
-    if (st == HPT_OK && !(net->tensors = hpt__alloc(sizeof *g.tensors * (size_t)g.n_tensors))) st = hpt__fail_memory(0);
-    if (st == HPT_OK) {
-        memcpy(net->tensors, g.tensors, sizeof *g.tensors * (size_t)g.n_tensors);
-        net->n_tensors = g.n_tensors;
-        net->n_params = g.n_params;
-        net->n_stats = g.n_stats;
-        net->feature_dim = families[a->family]->feature_dim(a);
-    }
+    HPT_TRY(hpt__net_graph(a, 224, 1, &g));
+    hpt_status st = hpt__net_of_graph(&g, net);
     hpt__graph_fini(&g);
+    net->arch = *a;
+    net->feature_dim = families[a->family]->feature_dim(a);
     return st;
 }
 

@@ -62,6 +62,7 @@ const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck);
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head);
 /* The graph of a network, not yet fused. On failure there is none to free. */
 hpt_status hpt__net_graph(const hpt__arch *a, int size, int head, hpt__graph *g);
+hpt_status hpt__net_of_graph(const hpt__graph *g, hpt__net *net);       /* its table of tensors alone */
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net);
 void hpt__net_fini(hpt__net *net);
 int hpt__net_find(const hpt__net *net, const char *name);     /* index or -1 */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Compilation: forward operations node by node; backward operations in reverse, where each node collects the gradients that its
- * consumers send (one or two in a ResNet: the second is added by the operation that reads them). What a node emits: layers.c; where
+ * consumers send: where the operation that reads them adds a second one it does so, any other is summed as it comes. What a node emits: layers.c; where
  * buffers lie: arena.c. Then running a plan, and its description. */
 #include "core/alloc.h"
 #include "nn/compile.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s) {
     hpt__plan *p = c->p;
@@ -30,11 +31,8 @@ void hpt__send_grad(hpt__compiler *c, int node, hpt__place grad) {
     hpt__node_state *s = &c->s[node];
     int most = hpt__layers[c->g.nodes[node].kind].adds ? 2 : 1;
     if (c->status) return;
-    if (s->grads == most) {
-        c->status = hpt__fail(HPT_ERR_INTERNAL, "plan: %d gradients for a layer that cannot add them", most + 1);
-        return;
-    }
-    s->grad[s->grads++] = grad;
+    if (s->grads < most) s->grad[s->grads++] = grad;
+    else hpt__add_grad(c, node, s->grad[0], grad);
 }
 
 /* Which layers take part in the backward pass: they or something before them trains. */
@@ -106,18 +104,28 @@ static void allocate(hpt__compiler *c) {
 }
 
 hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out) {
-    hpt__compiler c = {.net = net};
+    hpt__graph g;
+    *out = NULL;
+    HPT_TRY(hpt__net_graph(&net->arch, spec->size, spec->head || spec->layer, &g));
+    return hpt__plan_compile(be, dev, net, &g, spec, out);
+}
+hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt__net *net, hpt__graph *g, const hpt__plan_spec *spec,
+                             hpt__plan **out) {
+    hpt__compiler c = {.net = net, .g = *g};
     int last = 0;
     *out = NULL;
     hpt__plan *p = hpt__calloc(1, sizeof *p);
-    if (!p) return hpt__fail_memory(sizeof *p);
+    memset(g, 0, sizeof *g);
+    if (!p) {
+        hpt__graph_fini(&c.g);
+        return hpt__fail_memory(sizeof *p);
+    }
     p->be = be;
     p->dev = dev;
     p->spec = *spec;
     c.p = p;
     be->enter(dev);
-    c.status = hpt__net_graph(&net->arch, spec->size, spec->head || spec->layer, &c.g);
-    if (!c.status && spec->layer) c.status = hpt__graph_cut(&c.g, spec->layer, spec->pool);
+    if (spec->layer) c.status = hpt__graph_cut(&c.g, spec->layer, spec->pool);
     if (!c.status && !(c.s = hpt__calloc((size_t)c.g.n_nodes, sizeof *c.s))) c.status = hpt__fail_memory(0);
     if (!c.status) compile_forward(&c, &last);
     if (!c.status && spec->mode == HPT__TRAIN) compile_backward(&c, last);
@@ -219,7 +227,8 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         [HPT__OP_INPUT] = "input", [HPT__OP_CONV] = "conv", [HPT__OP_CONV_DATA] = "conv_data", [HPT__OP_CONV_WEIGHTS] = "conv_weights",
         [HPT__OP_NORM] = "norm", [HPT__OP_NORM_EVAL] = "norm_eval", [HPT__OP_NORM_GRAD] = "norm_grad", [HPT__OP_MAXPOOL] = "maxpool",
         [HPT__OP_MAXPOOL_GRAD] = "maxpool_grad", [HPT__OP_AVERAGE] = "average", [HPT__OP_AVERAGE_GRAD] = "average_grad",
-        [HPT__OP_LINEAR] = "linear", [HPT__OP_OUTPUT] = "output", [HPT__OP_LINEAR_GRAD] = "linear_grad"};
+        [HPT__OP_LINEAR] = "linear", [HPT__OP_OUTPUT] = "output", [HPT__OP_LINEAR_GRAD] = "linear_grad",
+        [HPT__OP_ACT] = "act", [HPT__OP_ACT_GRAD] = "act_grad", [HPT__OP_SUM] = "sum"};
     static const char *const acts[] = {"", " relu", " silu", " sigmoid"};
     text_out o = {text, 0, size};
     if (size) text[0] = 0;

@@ -36,6 +36,10 @@ typedef struct hpt__plan_spec {
 typedef struct hpt__plan hpt__plan;
 
 hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out);
+/* The same of a graph that is not (all of) its net's family's: its tensors, by place in its table, are the net's. g is taken over and empty
+ * afterwards. */
+hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt__net *net, hpt__graph *g, const hpt__plan_spec *spec,
+                             hpt__plan **out);
 void hpt__plan_destroy(hpt__plan *p);
 size_t hpt__plan_bytes(const hpt__plan *p);
 /* All arrays in device memory, from mem_alloc or 64-byte aligned. input: images or rows. low: bfloat16 copy of params where the backend

@@ -138,6 +138,11 @@ static hpt_status run_linear_grad(hpt__op *op, const hpt__op_args *a) {
     return a->dx ? hpt__cuda_matmul(dev, fast, 0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c, NULL, 0) : HPT_OK;
 }
 
+/* of an operation that goes value by value: padding too, which stays finite and which no operation lets through */
+static size_t values(const hpt__op *op) {
+    const hpt__geometry *g = &op->d.g;
+    return (size_t)g->n * (size_t)g->h * (size_t)g->w * (size_t)(g->rows ? g->c : op->channels);
+}
 hpt_status hpt__cuda_op_run(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
@@ -158,6 +163,11 @@ hpt_status hpt__cuda_op_run(hpt__op *op, const hpt__op_args *a) {
     case HPT__OP_AVERAGE_GRAD: CUDA_TRY(dev, hpt__cuda_average_backward(s, g, op->bf16, a->dy, a->dx)); return HPT_OK;
     case HPT__OP_LINEAR: return run_linear(op, a);
     case HPT__OP_LINEAR_GRAD: return run_linear_grad(op, a);
+    case HPT__OP_ACT: CUDA_TRY(dev, hpt__cuda_act(s, op->bf16, values(op), g->act, a->x, a->y)); return HPT_OK;
+    case HPT__OP_ACT_GRAD:
+        CUDA_TRY(dev, hpt__cuda_act_backward(s, op->bf16, values(op), g->act, a->x, a->y_in, a->dy, g->extra_grad ? a->dy2 : NULL, a->dx));
+        return HPT_OK;
+    case HPT__OP_SUM: CUDA_TRY(dev, hpt__cuda_sum(s, op->bf16, values(op), a->x, g->residual ? a->r : NULL, a->y)); return HPT_OK;
     }
     return dev->host->fail(HPT_ERR_INTERNAL, "cuda: operation %d is unknown", (int)op->d.kind);
 }

@@ -437,6 +437,33 @@ static void output(const hpt__device *dev, const hpt__geometry *g, int bf16, con
             }
 }
 
+typedef struct act_job {
+    hpt__cpu_act act;
+    void (*part)(const hpt__cpu_act *, size_t, size_t);
+    size_t n;
+} act_job;
+static void act_part(void *arg, int t, int nt) {
+    act_job *j = arg;
+    size_t blocks = (j->n + 15) / 16, lo = blocks * (size_t)t / (size_t)nt * 16, hi = blocks * (size_t)(t + 1) / (size_t)nt * 16;
+    if (lo < j->n) j->part(&j->act, lo, hi < j->n ? hi : j->n);
+}
+static void run_act(const hpt__op *op, const hpt__op_args *a, int bf16) {
+    const hpt__geometry *g = &op->d.g;
+    const hpt__cpu_kernels *cpu = op->dev->cpu;
+    act_job j = {{.act = g->act, .bf16 = bf16, .a = a->x, .y = a->y}, cpu->act, (size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w};
+    if (op->d.kind == HPT__OP_SUM) {
+        j.part = cpu->sum;
+        if (g->residual) j.act.b = a->r;
+    } else if (op->d.kind == HPT__OP_ACT_GRAD) {
+        j.part = cpu->act_grad;
+        if (g->act != HPT__ACT_SILU) j.act.a = a->y_in;
+        j.act.b = a->dy;
+        if (g->extra_grad) j.act.c = a->dy2;
+        j.act.y = a->dx;
+    }
+    hpt__team_run(act_part, &j);
+}
+
 static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
@@ -486,6 +513,7 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
         if (!st) hpt__ref_add_bias_f32(g->n, g->k, a->b, g->act == HPT__ACT_RELU, a->y);
         return st; }
     case HPT__OP_LINEAR_GRAD: return run_linear_grad(op, a);
+    case HPT__OP_ACT: case HPT__OP_ACT_GRAD: case HPT__OP_SUM: run_act(op, a, bf16); return HPT_OK;
     }
     hpt__team_run(pool_job, &j);
     return HPT_OK;

@@ -2,6 +2,7 @@
  * The reference backend: plain loops over (N,C,H,W) maps in float or double, from src/kernels/<family>_ref.c. The oracle of the tests;
  * never fast. */
 #include "backend/backend.h"
+#include "kernels/act.h"
 #include "kernels/conv.h"
 #include "kernels/embed.h"
 #include "kernels/gemm.h"
@@ -71,6 +72,8 @@ static size_t ref_op_scratch(const hpt__op *op) {
 static void ref_op_destroy(hpt__op *op) { if (op) op->dev->host->free(op); }
 static const char *ref_op_name(const hpt__op *op) { (void)op; return "reference"; }
 
+static size_t values(const hpt__geometry *g) { return (size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w; }
+
 /* The body of op_run for one real type T with suffix X. */
 #define RUN(T, X) \
 static void run_##X(const hpt__op *op, const hpt__op_args *a) { \
@@ -102,6 +105,9 @@ static void run_##X(const hpt__op *op, const hpt__op_args *a) { \
         if (a->db) hpt__ref_sum_rows_##X(g->n, g->k, a->dy, a->db); \
         if (a->dx) hpt__ref_gemm_##X(0, 0, g->n, g->c, g->k, 1, a->dy, g->k, a->w, g->c, 0, a->dx, g->c); \
         break; \
+    case HPT__OP_ACT: hpt__ref_act_##X(values(g), g->act, a->x, a->y); break; \
+    case HPT__OP_ACT_GRAD: hpt__ref_act_backward_##X(values(g), g->act, a->x, a->y_in, a->dy, g->extra_grad ? a->dy2 : NULL, a->dx); break; \
+    case HPT__OP_SUM: hpt__ref_sum_##X(values(g), a->x, g->residual ? a->r : NULL, a->y); break; \
     } \
 }
 RUN(float, f32)
