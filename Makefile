@@ -83,8 +83,8 @@ LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-
 # ---- sources ----
 SRC := $(wildcard $(addsuffix /*.c,$(addprefix src/,core io data nn train eval ssl api recipe))) src/dist/comm_self.c src/backend/registry.c \
        src/backend/reference/reference.c
-REF := $(addprefix src/kernels/,act_ref.c conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
-CPU := $(addprefix src/kernels/,act_cpu.c norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
+REF := $(addprefix src/kernels/,act_ref.c bias_ref.c conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
+CPU := $(addprefix src/kernels/,act_cpu.c bias_cpu.c norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
 ISAS := base avx2 avx512
 ISA_base :=
 ISA_avx2 := -mavx2 -mfma
@@ -92,7 +92,7 @@ ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-w
 
 OBJ := $(SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o)
 MODULE_OBJ := $(addprefix $(B)/,src/backend/onednn/onednn.o src/backend/onednn/team.o) $(foreach i,$(ISAS),$(CPU:%.c=$(B)/%.$(i).o)) \
-              $(addprefix $(B)/src/kernels/,embed_ref.f32.o heads_ref.f32.o norm_ref.f32.o optim_ref.f32.o)
+              $(addprefix $(B)/src/kernels/,embed_ref.f32.o heads_ref.f32.o bias_ref.f32.o norm_ref.f32.o pool_ref.f32.o optim_ref.f32.o)
 # sanitized products stay in the build folder, so that lib/ and bin/ always hold the plain ones
 OUT     := $(if $(filter 1,$(ASAN) $(TSAN))$(COVER),$(B)/)
 L       := $(OUT)lib
@@ -197,7 +197,7 @@ $(B)/src/dist/mpi/%.o: private ALLFLAGS := $(FLAGS) $(subst -I,-isystem ,$(shell
 
 # ---- the cuda module: nvcc for the kernels, the C compiler for the rest ----
 CUDA_INC := $(if $(CUDA_HEADERS),$(addprefix -isystem ,$(sort $(CUDA_HOME)/include $(CUDNN_HOME)/include $(NCCL_HOME)/include)))
-CUDA_KERNELS := $(addprefix src/kernels/,act.cu optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
+CUDA_KERNELS := $(addprefix src/kernels/,act.cu bias.cu optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
 CUDA_SRC := $(wildcard src/backend/cuda/*.c)
 CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 NVCCFLAGS := -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_ARCH) -Isrc -Iinclude $(CUDA_INC) -Xcompiler -fPIC,-fvisibility=hidden,-O2

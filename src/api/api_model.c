@@ -208,7 +208,7 @@ static hpt_status layer_out(const hpt__node *n, hpt_layer_info *info) {
 static hpt_status layers(const hpt_model *model, uint32_t image_size, hpt__graph *g) {
     CHECK(model, MODEL);
     if (image_size < 8 || image_size > 4096) return hpt__fail(HPT_ERR_ARGUMENT, "image_size %u is outside 8..4096", image_size);
-    return hpt__net_graph(&model->net.arch, (int)image_size, 1, g);
+    return hpt__net_graph(&model->net.arch, (int)image_size, (int)image_size, 1, g);
 }
 hpt_status hpt_model_layer_info(const hpt_model *model, uint32_t index, uint32_t image_size, hpt_layer_info *info) {
     hpt__graph g;

@@ -17,7 +17,7 @@
 #include "kernels/augment.h"
 #include "kernels/optim.h"
 
-#define HPT__BACKEND_API 5
+#define HPT__BACKEND_API 6
 typedef enum hpt__dtype { HPT__F32, HPT__BF16, HPT__F64, HPT__TF32 } hpt__dtype;   /* of feature maps; TF32: float maps, products rounded to 10 bits */
 
 typedef enum hpt__op_kind {
@@ -37,7 +37,9 @@ typedef enum hpt__op_kind {
     HPT__OP_LINEAR_GRAD,    /* x, y, w, dy (in, out: masked if act is relu) -> dx (or NULL), dw, db (or NULL) */
     HPT__OP_ACT,            /* x -> y; geometry.act; maps, or rows if geometry.rows */
     HPT__OP_ACT_GRAD,       /* x (silu) or y (relu, sigmoid), dy, dy2 -> dx */
-    HPT__OP_SUM             /* x, r (if geometry.residual, else a copy) -> y; maps, or rows */
+    HPT__OP_SUM,            /* x, r (if geometry.residual, else a copy) -> y; maps, or rows */
+    HPT__OP_BIAS,           /* x, b -> y: maps */
+    HPT__OP_BIAS_GRAD       /* dy -> db */
 } hpt__op_kind;
 
 typedef struct hpt__op_desc {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The table of the _cpu.c kernels of one instruction set. Contracts: norm.h, act.h, pool.h, optim.h, infonce.h. Maps are blocked
+ * The table of the _cpu.c kernels of one instruction set. Contracts: norm.h, act.h, bias.h, pool.h, optim.h, infonce.h. Maps are blocked
  * (N, C/block, H*W, block), float or bfloat16. Each call does the part t of nt; calls of one name may run at the same time. */
 #ifndef HPT__CPU_KERNELS_H
 #define HPT__CPU_KERNELS_H
@@ -37,6 +37,15 @@ typedef struct hpt__cpu_act {
     void *y;
 } hpt__cpu_act;
 
+typedef struct hpt__cpu_bias {
+    const hpt__geometry *g;
+    int bf16;
+    const void *x;          /* map; the gradient: dy */
+    const float *b;
+    void *y;
+    float *db;
+} hpt__cpu_bias;
+
 typedef struct hpt__cpu_kernels {
     const char *isa;
     int block;
@@ -61,6 +70,8 @@ typedef struct hpt__cpu_kernels {
     void (*act)(const hpt__cpu_act *j, size_t lo, size_t hi);
     void (*act_grad)(const hpt__cpu_act *j, size_t lo, size_t hi);
     void (*sum)(const hpt__cpu_act *j, size_t lo, size_t hi);
+    void (*bias)(const hpt__cpu_bias *a, int t, int nt);
+    void (*bias_grad)(const hpt__cpu_bias *a, int t, int nt);
 } hpt__cpu_kernels;
 
 extern const hpt__cpu_kernels hpt__cpu_table_base, hpt__cpu_table_avx2, hpt__cpu_table_avx512;

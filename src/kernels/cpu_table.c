@@ -23,10 +23,13 @@ void CPU(infonce_rows)(int first, int last, int d, int width, int pitch, float *
 void CPU(act)(const hpt__cpu_act *j, size_t lo, size_t hi);
 void CPU(act_grad)(const hpt__cpu_act *j, size_t lo, size_t hi);
 void CPU(sum)(const hpt__cpu_act *j, size_t lo, size_t hi);
+void CPU(bias)(const hpt__cpu_bias *a, int t, int nt);
+void CPU(bias_grad)(const hpt__cpu_bias *a, int t, int nt);
 
 #define STR2(x) #x
 #define STR(x) STR2(x)
 const hpt__cpu_kernels CPU(table) = {
     STR(HPT__ISA), HPT__VB, CPU(norm_scratch), CPU(norm_stats), CPU(norm_finish), CPU(norm_apply), CPU(norm_eval),
     CPU(norm_grad_sums), CPU(norm_grad_finish), CPU(norm_grad_apply), CPU(maxpool), CPU(maxpool_grad), CPU(average),
-    CPU(average_grad), CPU(update), CPU(foresee), CPU(ema), CPU(finite), CPU(infonce_rows), CPU(act), CPU(act_grad), CPU(sum)};
+    CPU(average_grad), CPU(update), CPU(foresee), CPU(ema), CPU(finite), CPU(infonce_rows), CPU(act), CPU(act_grad), CPU(sum),
+    CPU(bias), CPU(bias_grad)};

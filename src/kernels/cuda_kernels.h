@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The launchers of the .cu files. Contracts: norm.h, act.h, pool.h, optim.h, infonce.h, embed.h, heads.h, augment.h; what differs is said here.
+ * The launchers of the .cu files. Contracts: norm.h, act.h, bias.h, pool.h, optim.h, infonce.h, embed.h, heads.h, augment.h; what differs is said here.
  * All pointers are device memory unless a line says otherwise. Launchers take the stream first, never allocate, never synchronise,
  * and return the launch's error. sms: multiprocessors of the card, from which grids are sized.
  *
@@ -52,6 +52,10 @@ cudaError_t hpt__cuda_norm_backward(cudaStream_t s, const hpt__cuda_norm *a);
 cudaError_t hpt__cuda_act(cudaStream_t s, int bf16, size_t n, hpt__act act, const void *x, void *y);
 cudaError_t hpt__cuda_act_backward(cudaStream_t s, int bf16, size_t n, hpt__act act, const void *x, const void *y, const void *dy, const void *dy2, void *dx);
 cudaError_t hpt__cuda_sum(cudaStream_t s, int bf16, size_t n, const void *x, const void *r, void *y);
+
+/* bias of maps */
+cudaError_t hpt__cuda_bias(cudaStream_t s, const hpt__geometry *g, int bf16, const void *x, const float *b, void *y);
+cudaError_t hpt__cuda_map_bias_backward(cudaStream_t s, const hpt__geometry *g, int bf16, const void *dy, float *db);
 
 /* pool: where is (N,P,Q,C) */
 cudaError_t hpt__cuda_maxpool(cudaStream_t s, const hpt__geometry *g, int bf16, const void *x, void *y, uint8_t *where);

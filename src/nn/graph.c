@@ -56,9 +56,15 @@ int hpt__graph_images(hpt__graph *g, int c, int h, int w) {
 int hpt__graph_rows(hpt__graph *g, int c) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_INPUT, .in = -1, .residual = -1, .c = c, .h = 1, .w = 1, .rows = 1}, "");
 }
-int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
+static int conv(hpt__graph *g, int in, int k, int window, int stride, int no_bias, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = k, .window = window, .stride = stride,
-                                   .pad = window / 2}, name);
+                                   .pad = window / 2, .no_bias = no_bias}, name);
+}
+int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
+    return conv(g, in, k, window, stride, 1, name);
+}
+int hpt__graph_conv_bias(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
+    return conv(g, in, k, window, stride, 0, name);
 }
 int hpt__graph_norm(hpt__graph *g, int in, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_NORM, .in = in, .residual = -1, .eps = 1e-5, .momentum = 0.1}, name);

@@ -17,7 +17,7 @@ typedef struct hpt__node {
     int window, stride, pad;        /* CONV, MAXPOOL */
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
-    int no_bias;                    /* LINEAR */
+    int no_bias;                    /* CONV, LINEAR */
     char name[40];                  /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
     int tensor;                     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
 } hpt__node;
@@ -34,6 +34,7 @@ struct hpt__graph {
 int hpt__graph_images(hpt__graph *g, int c, int h, int w);                     /* the input: float (N,c,h,w) */
 int hpt__graph_rows(hpt__graph *g, int c);                                      /* or real (N,c) */
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);      /* padded by window / 2 */
+int hpt__graph_conv_bias(hpt__graph *g, int in, int k, int window, int stride, const char *name);
 int hpt__graph_norm(hpt__graph *g, int in, const char *name);
 int hpt__graph_act(hpt__graph *g, int in, hpt__act act);
 int hpt__graph_add(hpt__graph *g, int in, int other);

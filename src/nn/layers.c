@@ -45,14 +45,15 @@ static hpt__step backward_step(const hpt__compiler *c, int i) {
     const hpt__node_state *s = &c->s[i];
     return (hpt__step){.dy = s->grad[0], .dy2 = s->grads == 2 ? s->grad[1] : (hpt__place){0}};
 }
+/* of an operation that goes over a node's output */
+static hpt__geometry output_geometry(const hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    return (hpt__geometry){.n = c->p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w, .bn_groups = 1,
+                           .rows = n->rows};
+}
 void hpt__add_grad(hpt__compiler *c, int i, hpt__place into, hpt__place more) {
-    hpt__geometry g = geometry(c, i);
-    g.c = g.k;
-    g.h = g.p;
-    g.w = g.q;
-    g.rows = node_at(c, i)->rows;
+    hpt__geometry g = output_geometry(c, i);
     g.residual = 1;
-    g.extra_grad = 0;
     hpt__emit(c, HPT__OP_SUM, g, (hpt__step){.x = into, .r = more, .y = into});
 }
 static hpt__place input_grad(hpt__compiler *c, int i) { return hpt__new_buffer(c, output_bytes(c, node_at(c, node_at(c, i)->in))); }
@@ -106,6 +107,7 @@ static void input_backward(hpt__compiler *c, int i) {
 
 static void conv_tensors(hpt__graph *g, const hpt__node *n) {
     hpt__graph_tensor(g, HPT__CONV_WEIGHT, n->c, g->nodes[n->in].c, n->window, n->name, "weight");
+    if (!n->no_bias) hpt__graph_tensor(g, HPT__CONV_BIAS, n->c, 0, 0, n->name, "bias");
 }
 static void conv_forward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
@@ -113,10 +115,17 @@ static void conv_forward(hpt__compiler *c, int i) {
     op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
     op.w_low = low_of(c, n->tensor);
     hpt__emit(c, HPT__OP_CONV, geometry(c, i), op);
+    if (n->no_bias) return;
+    hpt__place b = tensor_in(c, HPT__IN_PARAM, n->tensor + 1);
+    hpt__emit(c, HPT__OP_BIAS, output_geometry(c, i), (hpt__step){.x = op.y, .b = b, .y = op.y});
 }
 static void conv_backward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__step op = backward_step(c, i);
+    if (!n->no_bias && trains(c, n->tensor + 1)) {
+        hpt__place db = tensor_in(c, HPT__IN_GRAD, n->tensor + 1);
+        hpt__emit(c, HPT__OP_BIAS_GRAD, output_geometry(c, i), (hpt__step){.dy = op.dy, .db = db});
+    }
     op.x = c->s[n->in].y;
     op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
     op.w_low = low_of(c, n->tensor);

@@ -30,8 +30,8 @@ static int no_options(const hpt__options *o, const char *name, hpt__arch *a) {
     (void)o; (void)name; (void)a;
     return 0;       /* not a network of images: made by hpt__arch_mlp() */
 }
-static void build(hpt__graph *g, const hpt__arch *a, int size, int head) {
-    (void)size; (void)head;
+static void build(hpt__graph *g, const hpt__arch *a, int h, int w, int head) {
+    (void)h; (void)w; (void)head;
     g->head = 1;
     hpt__graph_head(g, hpt__graph_rows(g, a->in), a, "");
 }

@@ -29,9 +29,9 @@ int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
                               !memcmp(a->no_bias, b->no_bias, sizeof a->no_bias)));
 }
 
-hpt_status hpt__net_graph(const hpt__arch *a, int size, int head, hpt__graph *g) {
+hpt_status hpt__net_graph(const hpt__arch *a, int h, int w, int head, hpt__graph *g) {
     memset(g, 0, sizeof *g);
-    families[a->family]->build(g, a, size, head);
+    families[a->family]->build(g, a, h, w, head);
     hpt_status st = g->status;
     if (st) hpt__graph_fini(g);
     return st;
@@ -51,7 +51,7 @@ hpt_status hpt__net_of_graph(const hpt__graph *g, hpt__net *net) {
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net) {
     hpt__graph g;
     memset(net, 0, sizeof *net);
-    HPT_TRY(hpt__net_graph(a, 224, 1, &g));
+    HPT_TRY(hpt__net_graph(a, 224, 224, 1, &g));
     hpt_status st = hpt__net_of_graph(&g, net);
     hpt__graph_fini(&g);
     net->arch = *a;

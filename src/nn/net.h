@@ -26,13 +26,13 @@ typedef struct hpt__arch {
 typedef struct hpt__family {
     const char *name;
     int (*from_options)(const hpt__options *o, const char *name, hpt__arch *a);     /* 0: it has no member of that name */
-    void (*build)(hpt__graph *g, const hpt__arch *a, int size, int head);           /* for size x size images; head: with the projection head */
+    void (*build)(hpt__graph *g, const hpt__arch *a, int h, int w, int head);       /* for images of h x w; head: with the projection head */
     int (*feature_dim)(const hpt__arch *a);
 } hpt__family;
 extern const hpt__family hpt__family_resnet, hpt__family_mlp;
 
 typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR, HPT__LINEAR_WEIGHT,
-                                HPT__LINEAR_BIAS } hpt__tensor_kind;
+                                HPT__LINEAR_BIAS, HPT__CONV_BIAS } hpt__tensor_kind;
 
 /* One tensor. Parameters lie in one flat array, running statistics in another; offset counts elements there and is a multiple of 16. */
 typedef struct hpt__tensor {
@@ -61,7 +61,7 @@ void hpt__arch_mlp(hpt__arch *a, int in, int hidden, int dim, int norm);
 const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck);
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head);
 /* The graph of a network, not yet fused. On failure there is none to free. */
-hpt_status hpt__net_graph(const hpt__arch *a, int size, int head, hpt__graph *g);
+hpt_status hpt__net_graph(const hpt__arch *a, int h, int w, int head, hpt__graph *g);
 hpt_status hpt__net_of_graph(const hpt__graph *g, hpt__net *net);       /* its table of tensors alone */
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net);
 void hpt__net_fini(hpt__net *net);

@@ -43,7 +43,7 @@ static void mark_needed(hpt__compiler *c) {
         const hpt__layer *row = &hpt__layers[n->kind];
         if (n->kind == HPT__NODE_GONE) continue;
         int wanted = n->kind == HPT__NODE_INPUT && c->p->spec.input_grad;
-        int own = wanted || row->learns || (row->tensors && flags && flags[n->tensor]);
+        int own = wanted || row->learns || (row->tensors && flags && (flags[n->tensor] || (!n->no_bias && flags[n->tensor + 1])));
         c->s[i].needed = own || (n->in >= 0 && c->s[n->in].needed) || (n->residual >= 0 && c->s[n->residual].needed);
     }
 }
@@ -106,7 +106,7 @@ static void allocate(hpt__compiler *c) {
 hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out) {
     hpt__graph g;
     *out = NULL;
-    HPT_TRY(hpt__net_graph(&net->arch, spec->size, spec->head || spec->layer, &g));
+    HPT_TRY(hpt__net_graph(&net->arch, spec->size, spec->width ? spec->width : spec->size, spec->head || spec->layer, &g));
     return hpt__plan_compile(be, dev, net, &g, spec, out);
 }
 hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt__net *net, hpt__graph *g, const hpt__plan_spec *spec,
@@ -228,7 +228,8 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         [HPT__OP_NORM] = "norm", [HPT__OP_NORM_EVAL] = "norm_eval", [HPT__OP_NORM_GRAD] = "norm_grad", [HPT__OP_MAXPOOL] = "maxpool",
         [HPT__OP_MAXPOOL_GRAD] = "maxpool_grad", [HPT__OP_AVERAGE] = "average", [HPT__OP_AVERAGE_GRAD] = "average_grad",
         [HPT__OP_LINEAR] = "linear", [HPT__OP_OUTPUT] = "output", [HPT__OP_LINEAR_GRAD] = "linear_grad",
-        [HPT__OP_ACT] = "act", [HPT__OP_ACT_GRAD] = "act_grad", [HPT__OP_SUM] = "sum"};
+        [HPT__OP_ACT] = "act", [HPT__OP_ACT_GRAD] = "act_grad", [HPT__OP_SUM] = "sum",
+        [HPT__OP_BIAS] = "bias", [HPT__OP_BIAS_GRAD] = "bias_grad"};
     static const char *const acts[] = {"", " relu", " silu", " sigmoid"};
     text_out o = {text, 0, size};
     if (size) text[0] = 0;

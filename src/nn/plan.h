@@ -2,7 +2,7 @@
  * A network compiled for one (batch, size, precision, mode, backend): a flat list of operations over buffers that share one arena by
  * lifetime. Running it allocates nothing.
  *
- * A network of images takes float (batch,3,size,size); one of rows (family mlp: a head standing alone) takes real (batch,in), which it
+ * A network of images takes float (batch,3,size,width); one of rows (family mlp: a head standing alone) takes real (batch,in), which it
  * reads where they lie: they must stay until backward has run. `real` is double where dtype is HPT__F64, else float, also in bf16 plans.
  * Two plans make a chain when one's output is the next one's input and the next one's input gradient is its dout:
  *     hpt__plan_forward(body, ..., images);     hpt__plan_forward(head, ..., hpt__plan_output(body));
@@ -22,7 +22,7 @@ typedef enum hpt__plan_mode {
 typedef struct hpt__plan_spec {
     hpt__dtype dtype;
     hpt__plan_mode mode;
-    int batch, size;
+    int batch, size, width;     /* of images: their height, and their width if it is another (0: square) */
     int groups;                 /* batch-norm groups; divides batch */
     int head;                   /* output = head's (batch, dim), else features (batch, feature_dim); type real */
     int direct, deterministic;  /* no Winograd; the same bits every run */

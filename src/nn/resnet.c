@@ -57,8 +57,8 @@ static int block(hpt__graph *g, const hpt__arch *a, int x, int planes, int strid
     return x;
 }
 
-static void build(hpt__graph *g, const hpt__arch *a, int size, int head) {
-    int x = hpt__graph_images(g, 3, size, size);
+static void build(hpt__graph *g, const hpt__arch *a, int h, int w, int head) {
+    int x = hpt__graph_images(g, 3, h, w);
     x = hpt__graph_conv(g, x, a->width, a->small_stem ? 3 : 7, a->small_stem ? 1 : 2, "conv1");
     x = relu(g, hpt__graph_norm(g, x, "bn1"));
     if (!a->small_stem) x = hpt__graph_maxpool(g, x, 3, 2, "maxpool");

@@ -69,8 +69,16 @@ void hpt__cuda_unpack(hpt__device *dev, hpt__dtype t, const int64_t shape[4], co
 }
 
 static int is_conv(hpt__op_kind k) { return k == HPT__OP_CONV || k == HPT__OP_CONV_DATA || k == HPT__OP_CONV_WEIGHTS; }
+/* Outputs of convolutions, and what batch norm reads, lie without padding: their channels are whole vectors. (The images' three are padded.) */
+static hpt_status fits(hpt__device *dev, const hpt__op_desc *d) {
+    int norm = d->kind == HPT__OP_NORM || d->kind == HPT__OP_NORM_EVAL || d->kind == HPT__OP_NORM_GRAD, bf16 = d->dtype == HPT__BF16;
+    int channels = norm ? d->g.c : d->g.k;
+    if (!(norm || is_conv(d->kind)) || d->g.rows || hpt__cuda_channels(channels, bf16) == channels) return HPT_OK;
+    return dev->host->fail(HPT_ERR_UNSUPPORTED, "cuda: a map of %d channels, which is no multiple of %d", channels, bf16 ? 8 : 4);
+}
 hpt_status hpt__cuda_op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **out) {
     const hpt__geometry *g = &d->g;
+    HPT_TRY(fits(dev, d));
     hpt__op *op = dev->host->alloc(sizeof *op);
     if (!op) return dev->host->fail(HPT_ERR_MEMORY, "out of memory for an operation");
     memset(op, 0, sizeof *op);
@@ -167,6 +175,8 @@ hpt_status hpt__cuda_op_run(hpt__op *op, const hpt__op_args *a) {
     case HPT__OP_ACT_GRAD:
         CUDA_TRY(dev, hpt__cuda_act_backward(s, op->bf16, values(op), g->act, a->x, a->y_in, a->dy, g->extra_grad ? a->dy2 : NULL, a->dx));
         return HPT_OK;
+    case HPT__OP_BIAS: CUDA_TRY(dev, hpt__cuda_bias(s, g, op->bf16, a->x, a->b, a->y)); return HPT_OK;
+    case HPT__OP_BIAS_GRAD: CUDA_TRY(dev, hpt__cuda_map_bias_backward(s, g, op->bf16, a->dy, a->db)); return HPT_OK;
     case HPT__OP_SUM: CUDA_TRY(dev, hpt__cuda_sum(s, op->bf16, values(op), a->x, g->residual ? a->r : NULL, a->y)); return HPT_OK;
     }
     return dev->host->fail(HPT_ERR_INTERNAL, "cuda: operation %d is unknown", (int)op->d.kind);

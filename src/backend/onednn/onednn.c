@@ -9,11 +9,13 @@
 #define _POSIX_C_SOURCE 200809L
 #include "backend/backend.h"
 #include "backend/onednn/team.h"
+#include "kernels/bias.h"
 #include "kernels/cpu_kernels.h"
 #include "kernels/embed.h"
 #include "kernels/heads.h"
 #include "kernels/infonce.h"
 #include "kernels/norm.h"
+#include "kernels/pool.h"
 #include <dnnl.h>
 #include <math.h>
 #include <stdio.h>
@@ -178,7 +180,7 @@ static dnnl_status_t act_md(hpt__device *dev, dnnl_memory_desc_t *md, hpt__dtype
 static dnnl_status_t weight_md(hpt__device *dev, dnnl_memory_desc_t *md, const hpt__geometry *g) {
     dnnl_dims_t dims = {g->k, g->c, g->r, g->s};
     int b = dev->cpu->block;
-    dnnl_format_tag_t tag = g->c % b ? (b == 16 ? dnnl_Ohwi16o : dnnl_Ohwi8o) : (b == 16 ? dnnl_OIhw16i16o : dnnl_OIhw8i8o);
+    dnnl_format_tag_t tag = g->k % b ? dnnl_oihw : g->c % b ? (b == 16 ? dnnl_Ohwi16o : dnnl_Ohwi8o) : (b == 16 ? dnnl_OIhw16i16o : dnnl_OIhw8i8o);
     return dnnl_memory_desc_init_by_tag(md, 4, dims, dnnl_f32, tag);
 }
 
@@ -352,19 +354,21 @@ static void norm_sums_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_gr
 static void norm_grad_job(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_apply(&((job *)arg)->norm, t, nt); }
 static void pool_job(void *arg, int t, int nt) { ((job *)arg)->part(&((job *)arg)->pool, t, nt); }
 
-/* Blocked maps, and rows that are byte for byte maps of 1x1, by the cpu kernels; channels that blocks do not divide lie plain
- * (act_md), and the reference's kernels serve them: right, not fast. */
-static hpt_status make_norm(hpt__op *op) {
+/* Channels that blocks do not divide lie plain (act_md), and the reference's kernels serve them: right, not fast, and float only. */
+static hpt_status make_plain(hpt__op *op, int channels) {
     hpt__device *dev = op->dev;
-    const hpt__geometry *g = &op->d.g;
-    if (g->c % dev->cpu->block == 0) {
-        if (op->d.kind != HPT__OP_NORM_EVAL) op->scratch = dev->cpu->norm_scratch(g);
-        return HPT_OK;
-    }
-    if (op->d.dtype == HPT__BF16 && !g->rows)
-        return dev->host->fail(HPT_ERR_UNSUPPORTED, "precision=bf16: maps of %d channels, which %d do not divide: use fp32", g->c, dev->cpu->block);
+    if (channels % dev->cpu->block == 0) return HPT_OK;
+    if (op->d.dtype == HPT__BF16 && !op->d.g.rows)
+        return dev->host->fail(HPT_ERR_UNSUPPORTED, "precision=bf16: a map of %d channels, which is no multiple of %d; use fp32", channels,
+                               dev->cpu->block);
     snprintf(op->name, sizeof op->name, "reference");
     return HPT_OK;
+}
+/* Rows are, byte for byte, maps of 1x1. */
+static hpt_status make_norm(hpt__op *op) {
+    const hpt__cpu_kernels *cpu = op->dev->cpu;
+    if (op->d.g.c % cpu->block == 0 && op->d.kind != HPT__OP_NORM_EVAL) op->scratch = cpu->norm_scratch(&op->d.g);
+    return make_plain(op, op->d.g.c);
 }
 
 static void op_destroy(hpt__op *op) {
@@ -386,6 +390,8 @@ static hpt_status op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **o
     switch (d->kind) {
     case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: st = make_conv(op); break;
     case HPT__OP_NORM: case HPT__OP_NORM_EVAL: case HPT__OP_NORM_GRAD: st = make_norm(op); break;
+    case HPT__OP_BIAS: case HPT__OP_BIAS_GRAD: case HPT__OP_MAXPOOL: case HPT__OP_MAXPOOL_GRAD: case HPT__OP_AVERAGE:
+    case HPT__OP_AVERAGE_GRAD: st = make_plain(op, d->g.c); break;
     default: break;
     }
     if (st) {
@@ -437,6 +443,7 @@ static void output(const hpt__device *dev, const hpt__geometry *g, int bf16, con
             }
 }
 
+struct bias_job { hpt__cpu_bias bias; void (*part)(const hpt__cpu_bias *, int, int); };
 typedef struct act_job {
     hpt__cpu_act act;
     void (*part)(const hpt__cpu_act *, size_t, size_t);
@@ -464,6 +471,36 @@ static void run_act(const hpt__op *op, const hpt__op_args *a, int bf16) {
     hpt__team_run(act_part, &j);
 }
 
+static void bias_job(void *arg, int t, int nt) { ((struct bias_job *)arg)->part(&((struct bias_job *)arg)->bias, t, nt); }
+static void run_bias(const hpt__op *op, const hpt__op_args *a) {
+    const hpt__geometry *g = &op->d.g;
+    const hpt__cpu_kernels *cpu = op->dev->cpu;
+    int grad = op->d.kind == HPT__OP_BIAS_GRAD;
+    struct bias_job j = {{g, op->d.dtype == HPT__BF16, grad ? a->dy : a->x, a->b, a->y, a->db}, grad ? cpu->bias_grad : cpu->bias};
+    hpt__team_run(bias_job, &j);
+}
+
+/* An operation on channels that lie plain; 0: it is none of those that mind. */
+static int run_plain(const hpt__op *op, const hpt__op_args *a) {
+    const hpt__geometry *g = &op->d.g;
+    switch (op->d.kind) {
+    case HPT__OP_NORM:
+        hpt__ref_norm_train_f32(g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
+        return 1;
+    case HPT__OP_NORM_EVAL: hpt__ref_norm_eval_f32(g, a->x, a->w, a->b, a->r, a->y, a->run_mean, a->run_var); return 1;
+    case HPT__OP_NORM_GRAD:
+        hpt__ref_norm_backward_f32(g, a->x, a->y_in, a->w, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw, a->db);
+        return 1;
+    case HPT__OP_MAXPOOL: hpt__ref_maxpool_forward_f32(g, a->x, a->y, a->aux); return 1;
+    case HPT__OP_MAXPOOL_GRAD: hpt__ref_maxpool_backward_f32(g, a->dy, a->dy2, a->aux, a->dx); return 1;
+    case HPT__OP_AVERAGE: hpt__ref_average_forward_f32(g, a->x, a->y); return 1;
+    case HPT__OP_AVERAGE_GRAD: hpt__ref_average_backward_f32(g, a->dy, a->dx); return 1;
+    case HPT__OP_BIAS: hpt__ref_bias_f32(g, a->x, a->b, a->y); return 1;
+    case HPT__OP_BIAS_GRAD: hpt__ref_bias_backward_f32(g, a->dy, a->db); return 1;
+    default: return 0;
+    }
+}
+
 static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
     const hpt__geometry *g = &op->d.g;
@@ -475,6 +512,7 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
                       .w = a->w, .b = a->b, .mean = a->mean, .rstd = a->rstd, .run_mean = a->run_mean, .run_var = a->run_var,
                       .dw = a->dw, .db = a->db, .momentum = a->momentum, .partial = a->scratch},
              .pool = {.g = g, .bf16 = bf16, .x = a->x, .y = a->y, .where = a->aux, .dy = a->dy, .dy2 = a->dy2, .dx = a->dx}};
+    if (plain && run_plain(op, a)) return HPT_OK;
     switch (op->d.kind) {
     case HPT__OP_INPUT:
         if (bf16) to_bf16(a->x, a->y, (size_t)g->n * g->c * g->h * g->w);
@@ -483,23 +521,12 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
     case HPT__OP_OUTPUT: output(dev, g, bf16, a->x, a->y); return HPT_OK;
     case HPT__OP_CONV: case HPT__OP_CONV_DATA: case HPT__OP_CONV_WEIGHTS: return run_conv(op, a);
     case HPT__OP_NORM:
-        if (plain) {
-            hpt__ref_norm_train_f32(g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
-            return HPT_OK;
-        }
         hpt__team_run(norm_stats_job, &j);
         dev->cpu->norm_finish(&j.norm);
         hpt__team_run(norm_apply_job, &j);
         return HPT_OK;
-    case HPT__OP_NORM_EVAL:
-        if (plain) hpt__ref_norm_eval_f32(g, a->x, a->w, a->b, a->r, a->y, a->run_mean, a->run_var);
-        else hpt__team_run(norm_eval_job, &j);
-        return HPT_OK;
+    case HPT__OP_NORM_EVAL: hpt__team_run(norm_eval_job, &j); return HPT_OK;
     case HPT__OP_NORM_GRAD:
-        if (plain) {
-            hpt__ref_norm_backward_f32(g, a->x, a->y_in, a->w, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw, a->db);
-            return HPT_OK;
-        }
         hpt__team_run(norm_sums_job, &j);
         dev->cpu->norm_grad_finish(&j.norm);
         hpt__team_run(norm_grad_job, &j);
@@ -513,6 +540,7 @@ static hpt_status op_run(hpt__op *op, const hpt__op_args *a) {
         if (!st) hpt__ref_add_bias_f32(g->n, g->k, a->b, g->act == HPT__ACT_RELU, a->y);
         return st; }
     case HPT__OP_LINEAR_GRAD: return run_linear_grad(op, a);
+    case HPT__OP_BIAS: case HPT__OP_BIAS_GRAD: run_bias(op, a); return HPT_OK;
     case HPT__OP_ACT: case HPT__OP_ACT_GRAD: case HPT__OP_SUM: run_act(op, a, bf16); return HPT_OK;
     }
     hpt__team_run(pool_job, &j);

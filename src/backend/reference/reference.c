@@ -3,6 +3,7 @@
  * never fast. */
 #include "backend/backend.h"
 #include "kernels/act.h"
+#include "kernels/bias.h"
 #include "kernels/conv.h"
 #include "kernels/embed.h"
 #include "kernels/gemm.h"
@@ -107,6 +108,8 @@ static void run_##X(const hpt__op *op, const hpt__op_args *a) { \
         break; \
     case HPT__OP_ACT: hpt__ref_act_##X(values(g), g->act, a->x, a->y); break; \
     case HPT__OP_ACT_GRAD: hpt__ref_act_backward_##X(values(g), g->act, a->x, a->y_in, a->dy, g->extra_grad ? a->dy2 : NULL, a->dx); break; \
+    case HPT__OP_BIAS: hpt__ref_bias_##X(g, a->x, a->b, a->y); break; \
+    case HPT__OP_BIAS_GRAD: hpt__ref_bias_backward_##X(g, a->dy, a->db); break; \
     case HPT__OP_SUM: hpt__ref_sum_##X(values(g), a->x, g->residual ? a->r : NULL, a->y); break; \
     } \
 }
