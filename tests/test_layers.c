@@ -171,11 +171,11 @@ static void busy(hpt__graph *g, int less) {
     memset(g, 0, sizeof *g);
     int x = hpt__graph_images(g, 3, 11, 6);
     int a = hpt__graph_act(g, hpt__graph_norm(g, hpt__graph_conv(g, x, W(16), 3, 1, "a"), "an"), HPT__ACT_SILU);
-    int b = hpt__graph_conv_bias(g, a, W(16), 3, 1, "b"), c = hpt__graph_conv(g, a, W(16), 1, 1, "c");
+    int b = hpt__graph_conv_as(g, a, (hpt__conv_as){W(16), 3, 1, 1, 1}, "b"), c = hpt__graph_conv(g, a, W(16), 1, 1, "c");
     int s = hpt__graph_add(g, hpt__graph_add(g, b, c), a);                          /* a: three consumers; sums not folded */
     int n = hpt__graph_norm(g, s, "sn");
     int m = hpt__graph_add(g, n, s);                                                /* s: read by a norm and a sum */
-    int d = hpt__graph_act(g, hpt__graph_conv_bias(g, m, W(32), 3, 2, "d"), HPT__ACT_RELU);  /* relu that follows a convolution */
+    int d = hpt__graph_act(g, hpt__graph_conv_as(g, m, (hpt__conv_as){W(32), 3, 2, 0, 1}, "d"), HPT__ACT_RELU);  /* relu that follows a convolution */
     int e = hpt__graph_act(g, d, HPT__ACT_SIGMOID);
     int f = hpt__graph_add(g, hpt__graph_conv(g, hpt__graph_add(g, d, d), W(32), 1, 1, "f"), e);
     int p = hpt__graph_maxpool(g, f, 3, 2, "p"), q = hpt__graph_norm(g, p, "qn");
@@ -187,6 +187,24 @@ static void busy(hpt__graph *g, int less) {
     OK(g->status);
 }
 
+/* Convolutions in groups: depthwise, groups of 16 and of fewer inputs; less = 1: numbers of channels that no vector divides. */
+static void grouped(hpt__graph *g, int less) {
+    memset(g, 0, sizeof *g);
+    int x = hpt__graph_images(g, 3, 11, 6), w = less ? 10 : 32, wide = less ? 30 : 128;
+    int a = hpt__graph_act(g, hpt__graph_norm(g, hpt__graph_conv(g, x, w, 3, 1, "a"), "an"), HPT__ACT_SILU);
+    int b = hpt__graph_conv_as(g, a, (hpt__conv_as){.k = w, .window = 3, .stride = 1, .groups = w, .bias = 1}, "b");
+    b = hpt__graph_act(g, hpt__graph_norm(g, b, "bn"), HPT__ACT_RELU);
+    int c = hpt__graph_conv_as(g, b, (hpt__conv_as){.k = 2 * w, .window = 3, .stride = 2, .groups = 2}, "c");
+    int d = hpt__graph_conv_as(g, hpt__graph_norm(g, c, "cn"), (hpt__conv_as){.k = 2 * w, .window = 5, .stride = 1, .groups = 4}, "d");
+    int e = hpt__graph_conv_as(g, d, (hpt__conv_as){.k = wide, .window = 1, .stride = 1, .groups = less ? 5 : 8}, "e");
+    e = hpt__graph_conv_as(g, e, (hpt__conv_as){.k = wide, .window = 5, .stride = 2, .groups = wide}, "f");
+    int r = hpt__graph_average(g, e, "r");
+    g->head = 1;
+    hpt__graph_linear(g, r, 5, 0, "w");
+    OK(g->status);
+}
+static void (*const graphs[])(hpt__graph *, int) = {busy, grouped};
+
 enum { N = 4, IN = N * 3 * 11 * 6, OUT = N * 5 };
 typedef struct run {
     hpt_context *c;
@@ -195,10 +213,10 @@ typedef struct run {
     hpt__plan *plan;
     void *params, *low, *stats, *grads, *x, *dout;
 } run;
-static void open_run(run *r, hpt_context *c, hpt__dtype t, int less, hpt__plan_mode mode, const float *params, const double *image, const double *dout) {
+static void open_run(run *r, hpt_context *c, hpt__dtype t, int which, int less, hpt__plan_mode mode, const float *params, const double *image, const double *dout) {
     hpt__graph g;
     *r = (run){.c = c, .t = t};
-    busy(&g, less);
+    graphs[which](&g, less);
     OK(hpt__net_of_graph(&g, &r->net));
     uint8_t *flags = malloc((size_t)r->net.n_tensors);
     memset(flags, 1, (size_t)r->net.n_tensors);
@@ -263,17 +281,17 @@ static void inputs(double *image, double *dout) {
     for (int i = 0; i < OUT; i++) dout[i] = (float)dout[i];
 }
 
-TEST(layers_gradients_by_differences) {
+static void by_differences(int which) {
     double image[IN], dout[OUT];
     hpt__graph g;
     run r;
-    busy(&g, 0);
+    graphs[which](&g, 0);
     OK(hpt__net_of_graph(&g, &r.net));
     float *params = some_params(&r.net);
     hpt__net_fini(&r.net);
     hpt__graph_fini(&g);
     inputs(image, dout);
-    open_run(&r, context("reference", 1), HPT__F64, 0, HPT__TRAIN, params, image, dout);
+    open_run(&r, context("reference", 1), HPT__F64, which, 0, HPT__TRAIN, params, image, dout);
     double *p = r.params, h = 1e-6;
     free(forward(&r));
     double *grad = backward(&r);
@@ -312,12 +330,15 @@ TEST(layers_gradients_by_differences) {
     hpt__plan_destroy(r.plan);
 }
 
+TEST(layers_gradients_by_differences) { by_differences(0); }
+TEST(layers_groups_gradients_by_differences) { by_differences(1); }
+
 /* Training, forward and evaluation give the reference's numbers. */
-static void follows(hpt_context *c, hpt__dtype t, int less, double tol) {
+static void follows(hpt_context *c, hpt__dtype t, int which, int less, double tol) {
     double image[IN], dout[OUT];
     hpt__graph g;
     hpt__net net;
-    busy(&g, less);
+    graphs[which](&g, less);
     OK(hpt__net_of_graph(&g, &net));
     float *params = some_params(&net);
     inputs(image, dout);
@@ -325,8 +346,8 @@ static void follows(hpt_context *c, hpt__dtype t, int less, double tol) {
     for (int mode = HPT__EVAL; mode <= HPT__TRAIN; mode++) {
         run r[2];
         double *y[2], *d[2] = {NULL, NULL}, err = 0, all = 0;
-        open_run(&r[0], host, HPT__F64, less, (hpt__plan_mode)mode, params, image, dout);
-        open_run(&r[1], c, t, less, (hpt__plan_mode)mode, params, image, dout);
+        open_run(&r[0], host, HPT__F64, which, less, (hpt__plan_mode)mode, params, image, dout);
+        open_run(&r[1], c, t, which, less, (hpt__plan_mode)mode, params, image, dout);
         for (int i = 0; i < 2; i++) y[i] = forward(&r[i]);
         for (int i = 0; i < OUT; i++) err += (y[1][i] - y[0][i]) * (y[1][i] - y[0][i]), all += y[0][i] * y[0][i];
         if (!(sqrt(err / all) <= tol)) FAIL("mode %d: output %.3g apart", mode, sqrt(err / all));
@@ -340,14 +361,19 @@ static void follows(hpt_context *c, hpt__dtype t, int less, double tol) {
 }
 TEST(layers_onednn) {
     hpt_context *c = fast_context();
-    follows(c, HPT__F32, 0, 1e-4);
-    follows(c, HPT__F32, 3, 1e-4);
-    if (c->be->supports(c->dev, HPT__BF16)) follows(c, HPT__BF16, 0, 0.15);
+    int bf16 = c->be->supports(c->dev, HPT__BF16);
+    for (int which = 0; which < 2; which++) {
+        follows(c, HPT__F32, which, 0, 1e-4);
+        follows(c, HPT__F32, which, 3, 1e-4);
+        if (bf16) follows(c, HPT__BF16, which, 0, 0.15);
+    }
 }
 TEST(layers_cuda) {
     hpt_context *c = open_cuda();
-    follows(c, HPT__F32, 0, 1e-4);
-    follows(c, HPT__BF16, 0, 0.15);
+    for (int which = 0; which < 2; which++) {
+        follows(c, HPT__F32, which, 0, 1e-4);
+        follows(c, HPT__BF16, which, 0, 0.15);
+    }
 }
 
 /* What a backend cannot do is said when the plan is made. */

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: conv.h. */
 #include "kernels/conv.h"
 #include <string.h>
 
@@ -14,10 +15,11 @@ static void valid(int out, int in, int s, int stride, int pad, int *lo, int *hi)
 void REF(conv_forward)(const hpt__geometry *g, const real *x, const real *w, real *y, double *plane) {
     for (int n = 0; n < g->n; n++)
         for (int k = 0; k < g->k; k++) {
+            int cs = g->c / hpt__conv_groups(g), first = k / (g->k / hpt__conv_groups(g)) * cs;
             memset(plane, 0, sizeof(double) * (size_t)g->p * g->q);
-            for (int c = 0; c < g->c; c++) {
-                const real *xc = x + ((size_t)n * g->c + c) * g->h * g->w;
-                const real *wk = w + ((size_t)k * g->c + c) * g->r * g->s;
+            for (int c = 0; c < cs; c++) {
+                const real *xc = x + ((size_t)n * g->c + first + c) * g->h * g->w;
+                const real *wk = w + ((size_t)k * cs + c) * g->r * g->s;
                 for (int r = 0; r < g->r; r++)
                     for (int s = 0; s < g->s; s++) {
                         int p0, p1, q0, q1;
@@ -38,10 +40,11 @@ void REF(conv_forward)(const hpt__geometry *g, const real *x, const real *w, rea
 void REF(conv_backward_data)(const hpt__geometry *g, const real *dy, const real *w, real *dx, double *plane) {
     for (int n = 0; n < g->n; n++)
         for (int c = 0; c < g->c; c++) {
+            int cs = g->c / hpt__conv_groups(g), ks = g->k / hpt__conv_groups(g), first = c / cs * ks;
             memset(plane, 0, sizeof(double) * (size_t)g->h * g->w);
-            for (int k = 0; k < g->k; k++) {
+            for (int k = first; k < first + ks; k++) {
                 const real *dk = dy + ((size_t)n * g->k + k) * g->p * g->q;
-                const real *wk = w + ((size_t)k * g->c + c) * g->r * g->s;
+                const real *wk = w + ((size_t)k * cs + c % cs) * g->r * g->s;
                 for (int r = 0; r < g->r; r++)
                     for (int s = 0; s < g->s; s++) {
                         int p0, p1, q0, q1;
@@ -60,8 +63,9 @@ void REF(conv_backward_data)(const hpt__geometry *g, const real *dy, const real 
 }
 
 void REF(conv_backward_weights)(const hpt__geometry *g, const real *x, const real *dy, real *dw) {
+    int cs = g->c / hpt__conv_groups(g), ks = g->k / hpt__conv_groups(g);
     for (int k = 0; k < g->k; k++)
-        for (int c = 0; c < g->c; c++)
+        for (int c = 0; c < cs; c++)
             for (int r = 0; r < g->r; r++)
                 for (int s = 0; s < g->s; s++) {
                     int p0, p1, q0, q1;
@@ -69,13 +73,13 @@ void REF(conv_backward_weights)(const hpt__geometry *g, const real *x, const rea
                     valid(g->p, g->h, r, g->stride, g->pad, &p0, &p1);
                     valid(g->q, g->w, s, g->stride, g->pad, &q0, &q1);
                     for (int n = 0; n < g->n; n++) {
-                        const real *xc = x + ((size_t)n * g->c + c) * g->h * g->w;
+                        const real *xc = x + ((size_t)n * g->c + k / ks * cs + c) * g->h * g->w;
                         const real *dk = dy + ((size_t)n * g->k + k) * g->p * g->q;
                         for (int p = p0; p < p1; p++) {
                             const real *row = xc + (ptrdiff_t)(p * g->stride + r - g->pad) * g->w + s - g->pad;
                             for (int q = q0; q < q1; q++) sum += (double)dk[p * g->q + q] * row[(ptrdiff_t)q * g->stride];
                         }
                     }
-                    dw[(((size_t)k * g->c + c) * g->r + r) * g->s + s] = (real)sum;
+                    dw[(((size_t)k * cs + c) * g->r + r) * g->s + s] = (real)sum;
                 }
 }

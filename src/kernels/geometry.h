@@ -7,6 +7,7 @@ typedef struct hpt__geometry {
     int n, c, h, w;         /* input: batch, channels, height, width */
     int k, p, q;            /* output: channels, height, width */
     int r, s, stride, pad;  /* window, both directions alike */
+    int conv_groups;        /* convolution: channels go in so many groups, each of c/groups -> k/groups; 0 is 1 */
     int bn_groups;          /* batch norm: contiguous sub-batches of n/bn_groups images with their own statistics */
     hpt__act act;           /* batch norm, linear: fused into the operation, none or relu; the activation itself: which */
     int residual;           /* batch norm: y = act(norm(x) + residual?) */
@@ -14,4 +15,5 @@ typedef struct hpt__geometry {
     int extra_grad;         /* a second gradient is added to dy on reading */
     double eps;             /* batch norm: added to the variance */
 } hpt__geometry;
+static inline int hpt__conv_groups(const hpt__geometry *g) { return g->conv_groups > 1 ? g->conv_groups : 1; }
 #endif

@@ -56,15 +56,12 @@ int hpt__graph_images(hpt__graph *g, int c, int h, int w) {
 int hpt__graph_rows(hpt__graph *g, int c) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_INPUT, .in = -1, .residual = -1, .c = c, .h = 1, .w = 1, .rows = 1}, "");
 }
-static int conv(hpt__graph *g, int in, int k, int window, int stride, int no_bias, const char *name) {
-    return add_node(g, (hpt__node){.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = k, .window = window, .stride = stride,
-                                   .pad = window / 2, .no_bias = no_bias}, name);
+int hpt__graph_conv_as(hpt__graph *g, int in, hpt__conv_as as, const char *name) {
+    return add_node(g, (hpt__node){.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = as.k, .window = as.window, .stride = as.stride,
+                                   .pad = as.window / 2, .groups = as.groups > 1 ? as.groups : 1, .no_bias = !as.bias}, name);
 }
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
-    return conv(g, in, k, window, stride, 1, name);
-}
-int hpt__graph_conv_bias(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
-    return conv(g, in, k, window, stride, 0, name);
+    return hpt__graph_conv_as(g, in, (hpt__conv_as){.k = k, .window = window, .stride = stride}, name);
 }
 int hpt__graph_norm(hpt__graph *g, int in, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_NORM, .in = in, .residual = -1, .eps = 1e-5, .momentum = 0.1}, name);

@@ -15,6 +15,7 @@ typedef struct hpt__node {
     int c, h, w;                    /* output map, or rows: (N,c) reals, h = w = 1 */
     int rows;
     int window, stride, pad;        /* CONV, MAXPOOL */
+    int groups;                     /* CONV */
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
     int no_bias;                    /* CONV, LINEAR */
@@ -34,7 +35,8 @@ struct hpt__graph {
 int hpt__graph_images(hpt__graph *g, int c, int h, int w);                     /* the input: float (N,c,h,w) */
 int hpt__graph_rows(hpt__graph *g, int c);                                      /* or real (N,c) */
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);      /* padded by window / 2 */
-int hpt__graph_conv_bias(hpt__graph *g, int in, int k, int window, int stride, const char *name);
+typedef struct hpt__conv_as { int k, window, stride, groups, bias; } hpt__conv_as;       /* groups 0: 1 */
+int hpt__graph_conv_as(hpt__graph *g, int in, hpt__conv_as as, const char *name);
 int hpt__graph_norm(hpt__graph *g, int in, const char *name);
 int hpt__graph_act(hpt__graph *g, int in, hpt__act act);
 int hpt__graph_add(hpt__graph *g, int in, int other);

@@ -26,7 +26,8 @@ static int trains(const hpt__compiler *c, int tensor) { return c->p->spec.traina
 static hpt__geometry geometry(const hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i), *x = n->in >= 0 ? node_at(c, n->in) : n;
     return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w, .r = n->window,
-                           .s = n->window, .stride = n->stride, .pad = n->pad, .bn_groups = c->p->spec.groups, .act = n->act,
+                           .s = n->window, .stride = n->stride, .pad = n->pad, .conv_groups = n->groups,
+                           .bn_groups = c->p->spec.groups, .act = n->act,
                            .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps,
                            .rows = n->rows && x->rows && n->kind != HPT__NODE_LINEAR};
 }
@@ -76,6 +77,8 @@ static void add_shape(hpt__graph *g, hpt__node *n) {
 static void window_shape(hpt__graph *g, hpt__node *n) {
     const hpt__node *x = &g->nodes[n->in];
     if (n->kind == HPT__NODE_MAXPOOL) n->c = x->c;
+    else if (x->c % n->groups || n->c % n->groups)
+        g->status = hpt__fail(HPT_ERR_INTERNAL, "a convolution %d -> %d in %d groups", x->c, n->c, n->groups);
     n->h = (x->h + 2 * n->pad - n->window) / n->stride + 1;
     n->w = (x->w + 2 * n->pad - n->window) / n->stride + 1;
 }
@@ -106,7 +109,7 @@ static void input_backward(hpt__compiler *c, int i) {
 /* ---- convolution ---- */
 
 static void conv_tensors(hpt__graph *g, const hpt__node *n) {
-    hpt__graph_tensor(g, HPT__CONV_WEIGHT, n->c, g->nodes[n->in].c, n->window, n->name, "weight");
+    hpt__graph_tensor(g, HPT__CONV_WEIGHT, n->c, g->nodes[n->in].c / n->groups, n->window, n->name, "weight");
     if (!n->no_bias) hpt__graph_tensor(g, HPT__CONV_BIAS, n->c, 0, 0, n->name, "bias");
 }
 static void conv_forward(hpt__compiler *c, int i) {

@@ -239,6 +239,7 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "", names[s->d.kind], g->n, g->c, g->h, g->w,
             g->k, g->p, g->q);
         if (g->r && has_window(s->d.kind)) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
+        if (g->conv_groups > 1 && has_window(s->d.kind)) say(&o, " in %d groups", g->conv_groups);
         say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",
             g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic" : "");
         say_place(&o, p, "x", s->x);

@@ -92,7 +92,8 @@ static bool finalize_graph(descriptor *g) {
     q.stride = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
     q.pad = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
     q.bn_groups = 1;
-    if (c->w.dim[1] != q.c || c->y.dim[0] != q.n || c->y.dim[1] != q.k || q.p != (q.h + 2 * q.pad - q.r) / q.stride + 1 || q.q != (q.w + 2 * q.pad - q.s) / q.stride + 1) {
+    q.conv_groups = (int)(q.c / c->w.dim[1]);
+    if (c->w.dim[1] * q.conv_groups != q.c || q.k % q.conv_groups || c->y.dim[0] != q.n || c->y.dim[1] != q.k || q.p != (q.h + 2 * q.pad - q.r) / q.stride + 1 || q.q != (q.w + 2 * q.pad - q.s) / q.stride + 1) {
         hpt_fake_complain("cudnn: shapes of a convolution do not fit");
         return false;
     }
@@ -100,7 +101,7 @@ static bool finalize_graph(descriptor *g) {
     if (get<cudnnDataType_t>(conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE) != CUDNN_DATA_FLOAT) { hpt_fake_complain("cudnn: accumulation is not float"); return false; }
     for (const side *s : {&c->x, &c->w, &c->y}) {
         if (s->stride[1] != 1 || s->stride[3] != s->dim[1] || s->stride[2] != s->dim[3] * s->dim[1] || s->stride[0] != s->dim[2] * s->stride[2]) { hpt_fake_complain("cudnn: a tensor is not NHWC"); return false; }
-        if ((size_t)s->dim[1] * size_of(s->type) % 16) { hpt_fake_complain("cudnn: %d channels are no whole 16-byte vectors", (int)s->dim[1]); return false; }
+        if ((s != &c->w || q.conv_groups == 1) && (size_t)s->dim[1] * size_of(s->type) % 16) { hpt_fake_complain("cudnn: %d channels are no whole 16-byte vectors", (int)s->dim[1]); return false; }
     }
     g->conv = c;
     return true;

@@ -71,7 +71,7 @@ static desc_t conv_graph(builder *b, const hpt__conv_target *t, const hpt__op_de
          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA}};
     int kind = d->kind == HPT__OP_CONV ? 0 : d->kind == HPT__OP_CONV_DATA ? 1 : 2;
-    desc_t x = tensor(b, UID_X, map, g->n, g->c, g->h, g->w), w = tensor(b, UID_W, map, g->k, g->c, g->r, g->s), y = tensor(b, UID_Y, map, g->n, g->k, g->p, g->q);
+    desc_t x = tensor(b, UID_X, map, g->n, g->c, g->h, g->w), w = tensor(b, UID_W, map, g->k, g->c / hpt__conv_groups(g), g->r, g->s), y = tensor(b, UID_Y, map, g->n, g->k, g->p, g->q);
     desc_t conv = make(b, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, "convolution");
     set(b, conv, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &dims);
     set(b, conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
@@ -203,8 +203,8 @@ hpt_status hpt__conv_execute(hpt__device *dev, const hpt__conv_plan *p, const vo
 
 static void key_of(const hpt__device *dev, const hpt__op_desc *d, char *key, size_t size) {
     const hpt__geometry *g = &d->g;
-    snprintf(key, size, "libhpt plan 1; %s; sm %d.%d; driver %d; cudnn %zu; kind %d dtype %d direct %d det %d; n%d c%d h%d w%d k%d p%d q%d r%d s%d stride%d pad%d", dev->name, dev->major, dev->minor, dev->driver,
-             cudnnGetVersion(), (int)d->kind, (int)d->dtype, d->direct, d->deterministic, g->n, g->c, g->h, g->w, g->k, g->p, g->q, g->r, g->s, g->stride, g->pad);
+    snprintf(key, size, "libhpt plan 2; %s; sm %d.%d; driver %d; cudnn %zu; kind %d dtype %d direct %d det %d; n%d c%d h%d w%d k%d p%d q%d r%d s%d stride%d pad%d groups%d", dev->name, dev->major, dev->minor, dev->driver,
+             cudnnGetVersion(), (int)d->kind, (int)d->dtype, d->direct, d->deterministic, g->n, g->c, g->h, g->w, g->k, g->p, g->q, g->r, g->s, g->stride, g->pad, hpt__conv_groups(g));
 }
 static void path_of(const hpt__device *dev, const char *key, char *path, size_t size) {
     uint64_t h = 14695981039346656037u;
@@ -274,7 +274,7 @@ static cudaError_t time_plan(hpt__device *dev, const hpt__conv_plan *p, int runs
 /* The fastest of the candidates, or (not timed) the first that runs; those that fail to run are passed over, unless all do. */
 static hpt_status pick(hpt__device *dev, const hpt__op_desc *d, hpt__conv_plan *c, int n, int timed, int *best) {
     const hpt__geometry *g = &d->g;
-    size_t size = d->dtype == HPT__BF16 ? 2 : 4, bytes[4] = {(size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w * size, (size_t)g->k * (size_t)g->c * (size_t)g->r * (size_t)g->s * size,
+    size_t size = d->dtype == HPT__BF16 ? 2 : 4, bytes[4] = {(size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w * size, (size_t)g->k * (size_t)(g->c / hpt__conv_groups(g)) * (size_t)g->r * (size_t)g->s * size,
                                                              (size_t)g->n * (size_t)g->k * (size_t)g->p * (size_t)g->q * size, 256};
     void *buf[4] = {0};
     cudaEvent_t a = NULL, b = NULL;

@@ -72,7 +72,7 @@ static int is_conv(hpt__op_kind k) { return k == HPT__OP_CONV || k == HPT__OP_CO
 /* Outputs of convolutions, and what batch norm reads, lie without padding: their channels are whole vectors. (The images' three are padded.) */
 static hpt_status fits(hpt__device *dev, const hpt__op_desc *d) {
     int norm = d->kind == HPT__OP_NORM || d->kind == HPT__OP_NORM_EVAL || d->kind == HPT__OP_NORM_GRAD, bf16 = d->dtype == HPT__BF16;
-    int channels = norm ? d->g.c : d->g.k;
+    int channels = norm || (is_conv(d->kind) && hpt__conv_groups(&d->g) > 1 && hpt__cuda_channels(d->g.c, bf16) != d->g.c) ? d->g.c : d->g.k;
     if (!(norm || is_conv(d->kind)) || d->g.rows || hpt__cuda_channels(channels, bf16) == channels) return HPT_OK;
     return dev->host->fail(HPT_ERR_UNSUPPORTED, "cuda: a map of %d channels, which is no multiple of %d", channels, bf16 ? 8 : 4);
 }
@@ -88,7 +88,7 @@ hpt_status hpt__cuda_op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op 
     op->channels = hpt__cuda_channels(g->c, op->bf16);
     if (is_conv(d->kind)) {
         hpt__op_desc padded = *d;
-        size_t weights = (size_t)g->k * (size_t)g->r * (size_t)g->s * (size_t)op->channels;
+        size_t weights = (size_t)g->k * (size_t)g->r * (size_t)g->s * (size_t)(op->channels / hpt__conv_groups(g));
         padded.g.c = op->channels;
         hpt_status st = hpt__conv_choose(dev, &padded, &op->conv);
         if (st) {
@@ -116,7 +116,7 @@ static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
     const hpt__geometry *g = &op->d.g;
     char *scratch = a->scratch, *padded = scratch + op->padded_at;
     int rows = g->k * g->r * g->s, pads = op->channels != g->c;
-    size_t weights = (size_t)rows * (size_t)op->channels;
+    size_t weights = (size_t)rows * (size_t)(op->channels / hpt__conv_groups(g));
     if (op->d.kind != HPT__OP_CONV_WEIGHTS) {
         const void *w = op->bf16 ? a->w_low : a->w;
         if (pads) {

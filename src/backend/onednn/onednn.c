@@ -178,8 +178,14 @@ static dnnl_status_t act_md(hpt__device *dev, dnnl_memory_desc_t *md, hpt__dtype
     return dnnl_memory_desc_init_by_tag(md, 4, dims, t == HPT__BF16 ? dnnl_bf16 : dnnl_f32, tag);
 }
 static dnnl_status_t weight_md(hpt__device *dev, dnnl_memory_desc_t *md, const hpt__geometry *g) {
+    int b = dev->cpu->block, groups = hpt__conv_groups(g);
+    if (groups > 1) {       /* what weight_index() makes of (K, C/groups, R, S) is one of these */
+        dnnl_dims_t in_groups = {groups, g->k / groups, g->c / groups, g->r, g->s};
+        dnnl_format_tag_t as = g->k % b ? dnnl_goihw : g->k == groups ? (b == 16 ? dnnl_Goihw16g : dnnl_Goihw8g)
+                               : g->c / groups % b ? (b == 16 ? dnnl_gOhwi16o : dnnl_gOhwi8o) : (b == 16 ? dnnl_gOIhw16i16o : dnnl_gOIhw8i8o);
+        return dnnl_memory_desc_init_by_tag(md, 5, in_groups, dnnl_f32, as);
+    }
     dnnl_dims_t dims = {g->k, g->c, g->r, g->s};
-    int b = dev->cpu->block;
     dnnl_format_tag_t tag = g->k % b ? dnnl_oihw : g->c % b ? (b == 16 ? dnnl_Ohwi16o : dnnl_Ohwi8o) : (b == 16 ? dnnl_OIhw16i16o : dnnl_OIhw8i8o);
     return dnnl_memory_desc_init_by_tag(md, 4, dims, dnnl_f32, tag);
 }
@@ -190,6 +196,8 @@ static dnnl_status_t conv_pd(hpt__op *op, dnnl_alg_kind_t alg, int plain, hpt__o
     hpt__device *dev = op->dev;
     dnnl_memory_desc_t src, wei, dst;
     dnnl_dims_t sdims = {g->n, g->c, g->h, g->w}, ddims = {g->n, g->k, g->p, g->q}, wdims = {g->k, g->c, g->r, g->s};
+    int groups = hpt__conv_groups(g);
+    dnnl_dims_t gdims = {groups, g->k / groups, g->c / groups, g->r, g->s};
     dnnl_dims_t stride = {g->stride, g->stride}, pad = {g->pad, g->pad}, pad_r;
     pad_r[0] = (g->p - 1) * g->stride + g->r - g->h - g->pad;
     pad_r[1] = (g->q - 1) * g->stride + g->s - g->w - g->pad;
@@ -200,7 +208,7 @@ static dnnl_status_t conv_pd(hpt__op *op, dnnl_alg_kind_t alg, int plain, hpt__o
     dnnl_primitive_attr_t attr = NULL;
     if (plain) st = dnnl_memory_desc_init_by_tag(&src, 4, sdims, at, dnnl_nchw) ? dnnl_invalid_arguments : dnnl_memory_desc_init_by_tag(&dst, 4, ddims, at, dnnl_nchw);
     else st = act_md(dev, &src, op->d.dtype, g->n, g->c, g->h, g->w) ? dnnl_invalid_arguments : act_md(dev, &dst, op->d.dtype, g->n, g->k, g->p, g->q);
-    if (st || (st = dnnl_memory_desc_init_by_tag(&wei, 4, wdims, wt, dnnl_format_tag_any))) return st;
+    if (st || (st = dnnl_memory_desc_init_by_tag(&wei, groups > 1 ? 5 : 4, groups > 1 ? gdims : wdims, wt, dnnl_format_tag_any))) return st;
     if (kind == HPT__OP_CONV) st = dnnl_convolution_forward_desc_init(&cd, dnnl_forward_training, alg, &src, &wei, NULL, &dst, stride, pad, pad_r);
     else if (kind == HPT__OP_CONV_DATA) st = dnnl_convolution_backward_data_desc_init(&cd, alg, &src, &wei, &dst, stride, pad, pad_r);
     else st = dnnl_convolution_backward_weights_desc_init(&cd, alg, &src, &wei, NULL, &dst, stride, pad, pad_r);
@@ -237,7 +245,7 @@ static dnnl_primitive_desc_t try_conv(hpt__op *op, dnnl_alg_kind_t alg, int plai
 static dnnl_primitive_desc_t choose_conv(hpt__op *op) {
     const hpt__geometry *g = &op->d.g;
     dnnl_primitive_desc_t pd = NULL;
-    if (!op->d.direct && op->d.dtype == HPT__F32 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && g->c >= 32 && g->k >= 32 &&
+    if (!op->d.direct && op->d.dtype == HPT__F32 && hpt__conv_groups(g) == 1 && g->r == 3 && g->s == 3 && g->stride == 1 && g->c % 16 == 0 && g->c >= 32 && g->k >= 32 &&
         g->p >= 4 && g->q >= 4 && op->dev->cpu->block == 16)
         pd = try_conv(op, dnnl_convolution_winograd, 0, 0);
     if (!pd) pd = try_conv(op, dnnl_convolution_direct, 0, 0);
@@ -284,6 +292,10 @@ static hpt_status make_conv(hpt__op *op) {
     const hpt__geometry *g = &op->d.g;
     int role = (int)op->d.kind - HPT__OP_CONV, out = output_of(op->d.kind);
     dnnl_memory_desc_t ours[3];
+    int groups = hpt__conv_groups(g), depthwise = groups == g->k && groups == g->c;
+    if (groups > 1 && !depthwise && g->k % dev->cpu->block == 0 && g->k / groups % dev->cpu->block)
+        return dev->host->fail(HPT_ERR_UNSUPPORTED, "oneDNN: a convolution %d -> %d in %d groups: groups have a multiple of %d output channels, "
+                               "or one input and output channel each", g->c, g->k, groups, dev->cpu->block);
     dnnl_primitive_desc_t pd = choose_conv(op);
     if (!pd)
         return dev->host->fail(HPT_ERR_UNSUPPORTED, "oneDNN has no %s convolution %dx%dx%dx%d -> %d, %dx%d stride %d", op->d.dtype == HPT__BF16 ? "bf16" : "fp32",
