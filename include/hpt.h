@@ -360,7 +360,8 @@ HPT_API hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt
 /* hpt_model_load - a model whose weights come from a file: torch zip, torch legacy stream, or safetensors, known by its first
  * bytes. Names of torchvision, facebookresearch/moco, OpenSelfSup, solo-learn, timm are recognised. Nothing in the file is ever
  * executed. The architecture is the one that cfg names; if cfg leaves arch at "auto", the one recorded in a libhpt file or
- * derived from the tensors. The backbone is loaded; the head too with option carry_head=1, else it starts fresh.
+ * derived from the tensors. The backbone is loaded; the head too with option carry_head=1, else it starts fresh; a classifier as
+ * option classifier says: that of a libhpt file, unless asked otherwise.
  *
  * report [out] NULL allowed. What was loaded, missing, unexpected, of the wrong shape, not used, not finite; also set when HPT_ERR_MISMATCH is returned.
  * HPT_ERR_IO, HPT_ERR_FORMAT, HPT_ERR_VERSION   see there
@@ -376,6 +377,7 @@ HPT_API hpt_status hpt_model_clone(const hpt_model *model, hpt_model **out);
 /* hpt_model_save - write the weights, atomically (temporary file, fsync, rename).
  * format [in] "torchvision" {backbone names, readable by torch.load(weights_only=True)}, "moco" {state_dict with
  *             module.encoder_q.*, head included}, "openselfsup" {state_dict, author}, "safetensors" (backbone and head);
+ *             a classifier goes into torchvision and safetensors (fc.weight, fc.bias), with the names of its classes;
  *             NULL: safetensors for *.safetensors, else torchvision.
  * pixel_mean and pixel_std are kept too: as metadata of safetensors, beside the pickle (record hpt.json) in the others.
  * HPT_ERR_IO  nothing was changed at path
@@ -395,11 +397,18 @@ typedef struct hpt_model_info {
     uint32_t reserved;
     float pixel_mean[3];        /* what its images are normalised with: (level/255 - pixel_mean)/pixel_std, red, green, blue */
     float pixel_std[3];
+    uint32_t classes;           /* of its classifier; 0: it has none */
+    int32_t several;            /* 1: an image may have several of them (sigmoid); 0: one (softmax) */
 } hpt_model_info;
 /* hpt_model_get_info - pixel_mean and pixel_std are those that the weights were last trained (or refreshed, or finetuned) with, or those
  * of the file, where libhpt wrote it; else ImageNet's (0.485,0.456,0.406 and 0.229,0.224,0.225): for files of others and for random
  * weights, until they are trained. Options pixel_mean and pixel_std of hpt_model_load() and hpt_model_create() set them. Since 0.1. */
 HPT_API hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info);
+
+/* hpt_model_class_name - what class c of the model's classifier is called; its number where the classes have
+ * no names. HPT_ERR_ARGUMENT: no such class. Since 0.1. */
+HPT_API hpt_status hpt_model_class_name(const hpt_model *model, uint32_t c, char *buf, size_t size,
+                                        size_t *needed);
 
 typedef struct hpt_tensor_info {
     uint32_t struct_size;
@@ -410,7 +419,8 @@ typedef struct hpt_tensor_info {
 
 /* hpt_model_tensor_info - list the tensors, index 0, 1, ... until HPT_END. hpt_model_get_tensor, _set_tensor - copy one out of or
  * into the model as float32; count must equal the number of elements. After set, sessions that run on this model do not see the
- * change. HPT_ERR_ARGUMENT: unknown name or wrong count. Since 0.1. */
+ * change. HPT_ERR_ARGUMENT: unknown name or wrong count. A classifier's, which are not listed, are called "classifier.weight"
+ * (classes, feature_dim) and "classifier.bias" (classes). Since 0.1. */
 HPT_API hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_tensor_info *info);
 HPT_API hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data, uint64_t count);
 HPT_API hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float *data, uint64_t count);
@@ -428,6 +438,19 @@ HPT_API hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const h
  * Since 0.1. */
 HPT_API hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size,
                                              float *out);
+
+/* hpt_model_predict - the classifier's logits of every image, with image processing, normalisation and options
+ * as in hpt_model_features(). A model has a classifier after hpt_model_finetune(), from a file that such a model
+ * was saved in, and with option classifier=take from a file of others (torchvision's fc). Pretraining drops it.
+ *
+ * logits [out] (count of images, classes) float32, classes as in hpt_model_info; count must equal their product.
+ *              Probabilities are their softmax, or sigmoid where info.several. With bad_image=skip the row of an
+ *              image that cannot be read is NaN (hpt_dataset_readable() tells); the log says how many there are.
+ * HPT_ERR_STATE  the model has no classifier
+ * HPT_ERR_DATA   an unreadable image with bad_image=error, or no readable one at all
+ * Since 0.1. */
+HPT_API hpt_status hpt_model_predict(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *logits,
+                                     uint64_t count);
 
 typedef struct hpt_layer_info {
     uint32_t struct_size;
@@ -499,7 +522,8 @@ HPT_API hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_datas
  * freeze choose what trains.
  *
  * val   NULL: a class-balanced fifth of train.   test  NULL: no test score.
- * tuned [out] NULL allowed: a new model with the weights that were chosen; the given one stays as it is.
+ * tuned [out] NULL allowed: a new model with the weights that were chosen, classifier and names of train's classes included; the
+ *       given one stays as it is.
  * result [out] numbers: val_score, test_score, val_top1, test_top1, test_top5 (or _auroc), best_lr, best_step, classes; JSON with every run;
  *              arrays head_weight (classes, feature_dim), head_bias (classes), and with probe_keep=1 test_logits.
  * Errors as hpt_model_linear(); HPT_ERR_NUMERIC if every rate diverges. Since 0.1. */

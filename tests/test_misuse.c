@@ -71,10 +71,12 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_model_clone, "", h[0], OUT(hpt_model)) \
     CALL(hpt_model_save, "", h[0], "/nowhere/x.pth", NULL) \
     CALL(hpt_model_get_info, "", h[0], &model_info) \
+    CALL(hpt_model_class_name, "", h[0], 0, buf, sizeof buf, &need) \
     CALL(hpt_model_tensor_info, "", h[0], 0, &tensor_info) \
     CALL(hpt_model_get_tensor, "", h[0], "bn1.bias", x, 16) \
     CALL(hpt_model_set_tensor, "", h[0], "bn1.bias", x, 16) \
     CALL(hpt_model_features, "cfg", h[0], h[1], h[2], x, 4 * 128) \
+    CALL(hpt_model_predict, "cfg", h[0], h[1], h[2], x, 4) \
     CALL(hpt_model_features_pixels, "cfg", h[0], h[1], x, 1, 8, x) \
     CALL(hpt_model_layer_info, "", h[0], 0, 32, &layer_info) \
     CALL(hpt_model_layer, "", h[0], "conv1", 32, &layer_info) \

@@ -358,6 +358,29 @@ int cli_writable(const cli *c, const char *path) {
     return bad;
 }
 
+void cli_csv_text(FILE *f, const char *text) {
+    for (const char *p = text; *p; p++) fprintf(f, *p == '"' ? "\"\"" : "%c", *p);
+}
+int cli_file_begin(cli_file *o, const cli *c, const char *path) {
+    *o = (cli_file){.f = stdout, .path = path, .command = c->command};
+    if (!path) return 0;
+    if (asprintf(&o->temp, "%s.tmp%d", path, (int)getpid()) < 0) return fprintf(stderr, "hpt %s: out of memory\n", c->command), 1;
+    if ((o->f = fopen(o->temp, "wb"))) return 0;
+    fprintf(stderr, "hpt %s: %s: %s\n", c->command, path, strerror(errno));
+    free(o->temp);
+    return 1;
+}
+int cli_file_end(cli_file *o, int failed) {
+    if (!o->temp) return failed;
+    int bad = failed || ferror(o->f) || fflush(o->f) || fsync(fileno(o->f)), why = errno;
+    if (fclose(o->f) && !bad) bad = 1, why = errno;
+    if (!bad && rename(o->temp, o->path)) bad = 1, why = errno;
+    if (bad) unlink(o->temp);
+    if (bad && !failed) fprintf(stderr, "hpt %s: %s: %s\n", o->command, o->path, strerror(why));
+    free(o->temp);
+    return bad;
+}
+
 void cli_print(json_t *object) {
     char *text = json_dumps(object, JSON_REAL_PRECISION(8));
     printf("%s\n", text ? text : "");
@@ -489,8 +512,10 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
         hpt_result_number(report, "not_used_count", &beside);
         hpt_result_number(report, "foreign_count", &foreign);
         hpt_model_get_info(*m, &info);
-        cli_note(0, "%s: %s of width %u, stem %s, %g tensors loaded%s%.300s%s, %g beside them not used", path, info.arch, info.width, info.stem, loaded,
-                 prefix && *prefix ? " from '" : "", prefix ? prefix : "", prefix && *prefix ? "'" : "", beside + foreign);
+        char classes[64] = "";
+        if (info.classes) snprintf(classes, sizeof classes, ", and its classifier of %u classes", info.classes);
+        cli_note(0, "%s: %s of width %u, stem %s, %g tensors loaded%s%.300s%s%s, %g beside them not used", path, info.arch, info.width, info.stem, loaded,
+                 prefix && *prefix ? " from '" : "", prefix ? prefix : "", prefix && *prefix ? "'" : "", classes, beside + foreign);
         json_decref(j);
         free(text);
     }

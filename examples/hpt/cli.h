@@ -54,6 +54,11 @@ void cli_json_text(json_t *object, const char *key, const char *text);      /* b
 char *cli_json(const hpt_result *r);                        /* free() it */
 /* "test: 2 images, 1 unreadable (left out): a/00.png", if some are; to stderr where stdout is JSON. ds may be NULL */
 void cli_unreadable(const cli *c, const char *set, const hpt_dataset *ds, const char *became);
+void cli_csv_text(FILE *f, const char *text);                /* inside quotes */
+/* A file that is there whole, or as it was before. path NULL: standard output. end: 0, or 1 with a text; failed: the file as it was stays. */
+typedef struct cli_file { FILE *f; char *temp; const char *path, *command; } cli_file;
+int cli_file_begin(cli_file *o, const cli *c, const char *path);
+int cli_file_end(cli_file *o, int failed);
 void cli_print(json_t *object);                              /* on standard output; the object is gone then */
 void cli_json_number(json_t *object, const char *key, double v);    /* null for what is no number */
 void cli_clock(double s, char out[24]);                     /* 1:02:03 or 02:03 */
@@ -69,6 +74,7 @@ int cmd_pretrain(int argc, char **argv);
 int cmd_refresh_bn(int argc, char **argv);
 int cmd_linear(int argc, char **argv);
 int cmd_embed(int argc, char **argv);
+int cmd_predict(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_options(int argc, char **argv);

@@ -39,7 +39,7 @@ int cmd_knn(int argc, char **argv) {
 
 int cmd_finetune(int argc, char **argv) {
     cli_arg args[] = {{"train", "PATH", "labelled images to learn from", NULL, 0}, {"val", "PATH", "to choose on (else a fifth of train)", NULL, 0}, {"test", "PATH", "scored once at the end", NULL, 0},
-                      {"init", "FILE", "model, or the word random", NULL, 0}, {"out", "FILE", "write the tuned backbone (not the classifier on it)", NULL, 0},
+                      {"init", "FILE", "model, or the word random", NULL, 0}, {"out", "FILE", "write the tuned model, classifier included (hpt predict)", NULL, 0},
                       {"labels", "N", "use only N images, every class among them", NULL, 0}, {"per-class", "K", "use only K images of each class", NULL, 0},
                       {"json", "", "print everything as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     static const char *const names[3] = {"train", "val", "test"};

@@ -83,9 +83,6 @@ static int has_row(const hpt_dataset *ds, unsigned long long i) {
     hpt_dataset_readable(ds, i, &readable);
     return readable != 0;
 }
-static void csv_text(FILE *f, const char *text) {
-    for (const char *p = text; *p; p++) fprintf(f, *p == '"' ? "\"\"" : "%c", *p);
-}
 /* Names of the classes that image i has, those of several labels with ';' between. */
 static void csv_classes(FILE *f, const hpt_dataset *ds, const hpt_dataset_info *di, unsigned long long i, int32_t label) {
     char name[1024];
@@ -97,12 +94,12 @@ static void csv_classes(FILE *f, const hpt_dataset *ds, const hpt_dataset_info *
         if (several ? !several[k] : (int32_t)k != label) continue;
         hpt_dataset_class_name(ds, k, name, sizeof name, NULL);
         if (n++) fprintf(f, ";");
-        csv_text(f, name);
+        cli_csv_text(f, name);
     }
     fprintf(f, "\"");
     free(several);
 }
-static int write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned d) {
+static void write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned d) {
     char name[4200];
     hpt_dataset_info di = {.struct_size = sizeof di};
     hpt_dataset_get_info(ds, &di);
@@ -115,15 +112,14 @@ static int write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long lon
         hpt_dataset_label(ds, i, &label);
         hpt_dataset_name(ds, i, name, sizeof name, NULL);
         fprintf(f, "\"");
-        csv_text(f, name);
+        cli_csv_text(f, name);
         fprintf(f, "\",%d", label);
         for (unsigned j = 0; j < d; j++) fprintf(f, ",%.8g", (double)x[i * d + j]);
         if (di.labelled) csv_classes(f, ds, &di, i, label);
         fprintf(f, "\n");
     }
-    return ferror(f);
 }
-static int write_npy(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
+static void write_npy(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
     char head[128];
     int len = snprintf(head, sizeof head, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }", rows, d), total = (len + 11 + 63) / 64 * 64 - 10;
     unsigned char pre[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(total & 255), (unsigned char)(total >> 8)};
@@ -131,22 +127,13 @@ static int write_npy(FILE *f, hpt_dataset *ds, const float *x, unsigned long lon
     fprintf(f, "%s%*s\n", head, total - len - 1, "");
     for (unsigned long long i = 0; i < n; i++)
         if (has_row(ds, i)) fwrite(x + i * d, 4, d, f);
-    return ferror(f);
 }
-/* The file is there whole, or as it was before. */
-static int write_features(const char *out, int npy, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
-    char *temp = NULL;
-    if (asprintf(&temp, "%s.tmp%d", out, (int)getpid()) < 0) return fprintf(stderr, "hpt embed: out of memory\n"), 1;
-    FILE *f = fopen(temp, "wb");
-    int bad = !f || (npy ? write_npy(f, ds, x, n, rows, d) : write_csv(f, ds, x, n, d)) || fflush(f) || fsync(fileno(f)), why = errno;
-    if (f && fclose(f) && !bad) bad = 1, why = errno;
-    if (!bad && rename(temp, out)) bad = 1, why = errno;
-    if (bad) {
-        unlink(temp);
-        fprintf(stderr, "hpt embed: %s: %s\n", out, strerror(why));
-    }
-    free(temp);
-    return bad;
+static int write_features(const cli *c, const char *out, int npy, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
+    cli_file o;
+    if (cli_file_begin(&o, c, out)) return 1;
+    if (npy) write_npy(o.f, ds, x, n, rows, d);
+    else write_csv(o.f, ds, x, n, d);
+    return cli_file_end(&o, 0);
 }
 
 int cmd_embed(int argc, char **argv) {
@@ -177,7 +164,7 @@ int cmd_embed(int argc, char **argv) {
     if (st) rc = cli_fail("embed", st);
     if (!rc) hpt_dataset_get_info(ds, &di);
     unsigned long long rows = di.count - di.bad_images;
-    if (!rc && !(rc = write_features(out, npy, ds, x, di.count, rows, mi.feature_dim))) {
+    if (!rc && !(rc = write_features(&c, out, npy, ds, x, di.count, rows, mi.feature_dim))) {
         if (cli_value(&c, "json")) {
             json_t *j = json_pack("{s:I, s:I, s:I}", "images", (json_int_t)rows, "features", (json_int_t)mi.feature_dim, "unreadable_images", (json_int_t)di.bad_images);
             cli_json_text(j, "file", out);

@@ -87,6 +87,7 @@ hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset 
         memcpy((*tuned)->params, t.params, model->net.n_params * 4);
         memcpy((*tuned)->stats, t.stats, model->net.n_stats * 4);
         hpt__model_learnt(*tuned, &t.pixels);
+        st = hpt__tuned_classifier(&t, train, model->net.feature_dim, &(*tuned)->fc);
     }
     hpt__head head = {t.w, t.b, t.classes};
     t.w = t.b = NULL;

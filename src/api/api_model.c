@@ -28,6 +28,14 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
     return st;
 }
 
+/* The classifier of a file, taken or not, in the report. */
+static void report_classifier(const hpt__networks *r, const hpt__candidate *c, const hpt__file_fc *fc, json_t *report) {
+    if (!fc->w) return;
+    json_object_set_new(report, "classifier", json_pack("{s:i, s:b}", "classes", fc->classes, "loaded", fc->taken));
+    if (fc->taken) hpt__names_used(r, c, fc->w, report);
+    if (fc->taken && fc->b) hpt__names_used(r, c, fc->b, report);
+}
+
 /* The network of an open file that the options ask for, as a new model. */
 static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path, const hpt__tensorfile *f,
                        const hpt__networks *r, hpt_model **out, json_t *report) {
@@ -46,6 +54,9 @@ static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path
     HPT_TRY(hpt__pixels_given(o, &(*out)->pixels));
     hpt__facts_pixels(report, &(*out)->pixels);
     HPT_TRY(hpt__names_load(r, c, o, path, *out, report));
+    hpt__file_fc fc;
+    if ((st = hpt__load_classifier(r, c, o, *out, &fc))) return hpt__fail_context(st, "%.400s", path);
+    report_classifier(r, c, &fc, report);
     if (json_integer_value(json_object_get(report, "foreign_count")))
         hpt__log(ctx, 1, "%.400s: %d tensors inside the backbone are not used, as unused=allow asks", path,
                  (int)json_integer_value(json_object_get(report, "foreign_count")));
@@ -122,7 +133,18 @@ hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info) {
     full.width = (uint32_t)net->arch.width;
     memcpy(full.pixel_mean, model->pixels.mean, sizeof full.pixel_mean);
     memcpy(full.pixel_std, model->pixels.std, sizeof full.pixel_std);
+    full.classes = (uint32_t)hpt__classes(&model->fc);
+    full.several = model->fc.several;
     return hpt__struct_out(info, &full, sizeof full, "info");
+}
+
+hpt_status hpt_model_class_name(const hpt_model *model, uint32_t c, char *buf, size_t size, size_t *needed) {
+    char number[16];
+    CHECK(model, MODEL);
+    if (c >= (uint32_t)hpt__classes(&model->fc))
+        return hpt__fail(HPT_ERR_ARGUMENT, "class %u of a model with %d classes", c, hpt__classes(&model->fc));
+    snprintf(number, sizeof number, "%u", c);
+    return hpt__text_out(model->fc.name ? model->fc.name[c] : number, buf, size, needed);
 }
 
 hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_tensor_info *info) {
@@ -137,13 +159,18 @@ hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_ten
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
 static hpt_status tensor(hpt_model *m, const char *name, const float *other, uint64_t count, float **data) {
+    static const char own[] = "classifier.";        /* its fc.weight, which a projection head of one layer has too */
     NOT_NULL(name);
-    int i = hpt__net_find(&m->net, name);
+    int fc = !strncmp(name, own, sizeof own - 1) && hpt__classes(&m->fc);
+    char inside[80];
+    if (fc) snprintf(inside, sizeof inside, "fc.%.60s", name + sizeof own - 1);
+    const hpt__net *net = fc ? &m->fc.net : &m->net;
+    int i = hpt__net_find(net, fc ? inside : name);
     if (i < 0) return hpt__fail(HPT_ERR_ARGUMENT, "no tensor is called '%.80s'", name);
-    if (m->net.tensors[i].count != count)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, m->net.tensors[i].count, (unsigned long long)count);
+    if (net->tensors[i].count != count)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, net->tensors[i].count, (unsigned long long)count);
     if (!other) return hpt__fail(HPT_ERR_ARGUMENT, "data is NULL");
-    *data = hpt__model_tensor(m, i);
+    *data = fc ? m->fc.params + net->tensors[i].offset : hpt__model_tensor(m, i);
     return HPT_OK;
 }
 hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data, uint64_t count) {
@@ -194,6 +221,16 @@ hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, co
     HPT_TRY(hpt__config_options(cfg, &o));
     if (n < 1 || n > 65536 || size < 8 || size > 4096) return hpt__fail(HPT_ERR_ARGUMENT, "%u images of %ux%u pixels", n, size, size);
     return hpt__features_pixels(model, o, x, n, size, out);
+}
+
+hpt_status hpt_model_predict(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *logits, uint64_t count) {
+    const hpt__options *o;
+    HOLD(model, MODEL);
+    HOLD(ds, DATASET);
+    NOT_NULL(logits);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(tell_pixels(model, ds, o));
+    return hpt__predict(model, ds, o, logits, count);
 }
 
 static hpt_status layer_out(const hpt__node *n, hpt_layer_info *info) {
@@ -272,7 +309,12 @@ hpt_status hpt_file_info(const char *path, hpt_result **result) {
         json_t *j = hpt__json_begin(), *list = json_array();
         const hpt__candidate *c = r.n ? &r.c[0] : NULL;
         int lost = json_object_set_new(j, "file", hpt__json_text(path));        /* out of memory: an entry would be missing */
+        hpt__file_fc fc;
         st = hpt__names_check(&r, c, j);
+        if (hpt__file_classifier(&r, c, &fc)) {
+            fc.taken = fc.labels != NULL;       /* as a load at defaults would */
+            report_classifier(&r, c, &fc, j);
+        }
         hpt__names_summary(&r, c, j, summary, sizeof summary);
         lost |= json_object_set_new(j, "summary", hpt__json_text(summary));
         for (uint32_t i = 0; i < f.n; i++) {

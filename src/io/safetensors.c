@@ -124,8 +124,7 @@ static hpt_status one(reader *r, const char *name) {
     return hpt__tensorfile_add(r->f, name, strlen(name), &t);
 }
 
-/* "__metadata__": {"name": "text", ...}, after the name. Long texts are cut by the scanner and decoded from the file.
- */
+/* "__metadata__": {"name": "text", ...}, after the name. */
 static hpt_status metadata(reader *r) {
     char key[HPT__J_TEXT];
     hpt__jtoken token = hpt__jscan_next(&r->s);
@@ -137,15 +136,7 @@ static hpt_status metadata(reader *r) {
         uint64_t begin = hpt__jscan_at(&r->s);
         if ((token = hpt__jscan_next(&r->s)) != HPT__J_STRING)
             return token == HPT__J_ERROR ? not_json(r) : BAD("metadata '%.100s' is no text", key);
-        size_t len = (size_t)(hpt__jscan_at(&r->s) - begin);
-        if (6 * (uint64_t)len > r->f->room) {
-            r->f->values_cut = 1;
-            continue;
-        }
-        json_error_t err;
-        json_t *v = len < HPT__J_TEXT ? json_string(r->s.text)
-                                      : json_loadb((const char *)r->f->file.p + 8 + begin, len, JSON_DECODE_ANY, &err);
-        HPT_TRY(hpt__tensorfile_value(r->f, key, v, len));
+        HPT_TRY(hpt__tensorfile_text(r->f, key, &r->s, r->f->file.p + 8, begin));
     }
     return token == HPT__J_END_OBJECT ? HPT_OK : not_json(r);
 }

@@ -240,7 +240,7 @@ static hpt_status zip_layout(zip_ctx *c, hpt__zip_entry **pkl, hpt__zip_entry **
 
 /* Our record beside the pickle: an object of strings, kept as "hpt/<key>". */
 static hpt_status read_note(hpt__tensorfile *f, const hpt__zip *z, hpt__zip_entry *e) {
-    enum { LONGEST = 4096 };
+    enum { LONGEST = 64 << 20 };       /* names of a million classes */
     const uint8_t *data;
     char name[128];
     hpt__jscan s;
@@ -252,9 +252,9 @@ static hpt_status read_note(hpt__tensorfile *f, const hpt__zip *z, hpt__zip_entr
     hpt_status st = t == HPT__J_OBJECT ? HPT_OK : BAD("hpt.json is no JSON object");
     while (!st && (t = hpt__jscan_next(&s)) == HPT__J_KEY) {
         snprintf(name, sizeof name, "hpt/%.100s", s.text);
+        uint64_t begin = hpt__jscan_at(&s);
         if (!hpt__jscan_skip(&s)) break;
-        if (s.p[-1] == '"' && !json_object_get(f->meta, name))
-            st = hpt__tensorfile_value(f, name, json_string(s.text), strlen(s.text));
+        if (s.p[-1] == '"' && !json_object_get(f->meta, name)) st = hpt__tensorfile_text(f, name, &s, data, begin);
     }
     if (!st && (t != HPT__J_END_OBJECT || hpt__jscan_next(&s) != HPT__J_END)) st = BAD("hpt.json is no JSON object");
     hpt__jscan_close(&s);

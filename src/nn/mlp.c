@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A multilayer perceptron on rows, as the projection head of another family's network and standing alone (BYOL's predictor):
  * linear -> batch norm (if asked) -> ReLU -> linear, or one linear layer. Modules are called as in torch's Sequential: prefix + 0, 1, 3
- * with batch norm, 0, 2 without it. */
+ * with batch norm, 0, 2 without it; one layer alone (a classifier) is called fc. */
 #include "nn/graph.h"
 #include <stdio.h>
 
@@ -33,7 +33,7 @@ static int no_options(const hpt__options *o, const char *name, hpt__arch *a) {
 static void build(hpt__graph *g, const hpt__arch *a, int h, int w, int head) {
     (void)h; (void)w; (void)head;
     g->head = 1;
-    hpt__graph_head(g, hpt__graph_rows(g, a->in), a, "");
+    hpt__graph_head(g, hpt__graph_rows(g, a->in), a, a->mlp ? "" : "fc");
 }
 static int feature_dim(const hpt__arch *a) { return a->dim; }
 

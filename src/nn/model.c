@@ -9,6 +9,7 @@ static void model_free(void *p) {
     hpt__net_fini(&m->net);
     hpt__free(m->params);
     hpt__free(m->stats);
+    hpt__classifier_fini(&m->fc);
     hpt__release(m->ctx);
     hpt__free(m);
 }
@@ -32,6 +33,17 @@ hpt_status hpt__model_new(hpt_context *ctx, const hpt__arch *a, hpt_model **out)
     hpt__retain(ctx);
     *out = m;
     return HPT_OK;
+}
+
+hpt_status hpt__model_clone(const hpt_model *m, hpt_model **out) {
+    HPT_TRY(hpt__model_new(m->ctx, &m->net.arch, out));
+    memcpy((*out)->params, m->params, m->net.n_params * 4);
+    memcpy((*out)->stats, m->stats, m->net.n_stats * 4);
+    (*out)->pixels = m->pixels;
+    hpt_status st = hpt__classifier_copy(&(*out)->fc, &m->fc);
+    if (st) hpt__handle_close(*out, HPT__KIND_MODEL);
+    if (st) *out = NULL;
+    return st;
 }
 
 void hpt__model_learnt(hpt_model *m, const hpt__pixels *p) {

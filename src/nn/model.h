@@ -5,6 +5,7 @@
 #include "backend/backend.h"
 #include "core/context.h"
 #include "core/pixels.h"
+#include "nn/classifier.h"
 #include "nn/net.h"
 #include "nn/plan.h"
 
@@ -14,8 +15,10 @@ struct hpt_model {
     hpt__net net;
     float *params, *stats;
     hpt__pixels pixels;             /* what its images are normalised with: of its training, or of its file; else ImageNet's */
+    hpt__classifier fc;             /* on the features, where there is one */
 };
 
+hpt_status hpt__model_clone(const hpt_model *m, hpt_model **out);
 hpt_status hpt__model_new(hpt_context *ctx, const hpt__arch *a, hpt_model **out);     /* weights zero */
 void hpt__model_learnt(hpt_model *m, const hpt__pixels *p);    /* it was trained on images normalised so, and carries that on */
 float *hpt__model_tensor(hpt_model *m, int i);

@@ -35,10 +35,33 @@ hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *
     if (st) hpt__encoder_close(e);
     return st;
 }
+/* Behind the features comes the model's classifier. */
+static hpt_status classify(hpt__encoder *e, const hpt__options *o) {
+    hpt_context *c = e->m->ctx;
+    const hpt__backend *be = c->be;
+    const hpt__classifier *fc = &e->m->fc;
+    size_t n = fc->net.n_params;
+    int low = be->low_params(c->dev, e->dtype);
+    be->enter(c->dev);
+    e->fc_params = be->mem_alloc(c->dev, n * hpt__real_size(e->dtype));
+    if (low) e->fc_low = be->mem_alloc(c->dev, n * 2);
+    be->leave(c->dev);
+    if (!e->fc_params || (low && !e->fc_low)) return hpt__fail_memory(n * hpt__real_size(e->dtype));
+    hpt__plan_spec s = {.dtype = e->dtype, .mode = HPT__EVAL, .batch = e->batch, .size = e->size, .groups = 1, .head = 1,
+                        .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .watch = &c->watch};
+    HPT_TRY(hpt__plan_create(be, c->dev, &fc->net, &s, &e->fc));
+    be->enter(c->dev);
+    hpt__weights_upload(be, c->dev, e->dtype, &fc->net, fc->params, e->fc_params, 0);
+    if (low) be->lower(c->dev, 1, n, n, e->fc_params, e->fc_low);
+    hpt_status st = be->sync(c->dev);
+    be->leave(c->dev);
+    return st;
+}
 void hpt__encoder_close(hpt__encoder *e) {
     hpt_context *c = e->m->ctx;
-    void *all[] = {e->params, e->low, e->stats, e->images};
+    void *all[] = {e->params, e->low, e->stats, e->images, e->fc_params, e->fc_low};
     hpt__plan_destroy(e->plan);
+    hpt__plan_destroy(e->fc);
     c->be->enter(c->dev);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]) c->be->mem_free(c->dev, all[i]);
@@ -57,8 +80,9 @@ hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momen
 hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) {
     hpt_context *c = e->m->ctx;
     HPT_TRY(hpt__encoder_forward(e, x, 0));
-    const void *y = hpt__plan_output(e->plan);
-    size_t count = (size_t)n * hpt__plan_width(e->plan);
+    if (e->fc) HPT_TRY(hpt__plan_forward(e->fc, e->fc_params, e->fc_low, NULL, hpt__plan_output(e->plan), 0));
+    const void *y = hpt__plan_output(e->fc ? e->fc : e->plan);
+    size_t count = (size_t)n * hpt__plan_width(e->fc ? e->fc : e->plan);
     hpt_status st = HPT_OK;
     c->be->enter(c->dev);
     if (e->dtype == HPT__F64) for (size_t i = 0; i < count; i++) out[i] = (float)((const double *)y)[i];
@@ -99,30 +123,38 @@ static uint64_t bad_rows(const hpt__batch *x, int n, size_t width, const float *
     }
     return bad;
 }
-static hpt_status tell_holes(const hpt_dataset *ds, uint64_t holes) {
+static hpt_status tell_holes(const hpt_dataset *ds, uint64_t holes, const char *what) {
     char name[400];
     uint64_t i = 0;
     if (!holes) return HPT_OK;
     while (i + 1 < ds->count && !hpt__dataset_is_bad(ds, i)) i++;
     hpt__dataset_name(ds, i, name, sizeof name);
     if (holes == ds->count) return hpt__fail(HPT_ERR_DATA, "no readable image among %llu, first %s", (unsigned long long)holes, name);
-    hpt__log(ds->ctx, 1, "%llu of %llu images cannot be read and have no features, first %s", (unsigned long long)holes, (unsigned long long)ds->count, name);
+    hpt__log(ds->ctx, 1, "%llu of %llu images cannot be read and have no %s, first %s", (unsigned long long)holes, (unsigned long long)ds->count, what, name);
     return HPT_OK;
 }
 
-hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, hpt__bad_policy bad, float *out, uint64_t count) {
+/* What one pass over a set gives for each image: the values of a layer (NULL: features), or the classifier's logits. */
+typedef struct wanted { const char *layer; int pool, logits; const char *what; } wanted;
+
+static hpt_status pass(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const wanted *w, hpt__bad_policy bad,
+                       float *out, uint64_t count) {
     hpt__encoder e;
     hpt__loader *l = NULL;
     HPT__TURN(m->ctx);
     int64_t b = OPT_I(o, batch_size);
     int batch = (int)((uint64_t)b < ds->count ? b : (int64_t)ds->count);
-    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1, layer, pool));
-    size_t width = hpt__plan_width(e.plan);
-    hpt_status st = count == ds->count * width ? HPT_OK
-                    : hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
+    if (w->logits && !hpt__classes(&m->fc))
+        return hpt__fail(HPT_ERR_STATE, "the model has no classifier: finetuning gives it one, and option classifier=take "
+                         "loads that of a file");
+    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1, w->layer, w->pool));
+    hpt_status st = w->logits ? classify(&e, o) : HPT_OK;
+    size_t width = w->logits ? (size_t)hpt__classes(&m->fc) : hpt__plan_width(e.plan);
+    if (!st && count != ds->count * width)
+        st = hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
     uint64_t holes = 0, wrong = 0;
     hpt__span span;
-    hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, ds->count, "features of %llu images", (unsigned long long)ds->count);
+    hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, ds->count, "%s of %llu images", w->what, (unsigned long long)ds->count);
     if (!st) st = hpt__plain_loader(ds, o, &m->pixels, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
     for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
         hpt__batch x;
@@ -139,9 +171,16 @@ hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
     if (!st && wrong)
-        hpt__log(m->ctx, 1, "features of %llu of %llu images are not finite: weights of the model are not, or overflow", (unsigned long long)wrong,
+        hpt__log(m->ctx, 1, "%s of %llu of %llu images are not finite: weights of the model are not, or overflow", w->what, (unsigned long long)wrong,
                  (unsigned long long)ds->count);
-    return st ? st : tell_holes(ds, holes);
+    return st ? st : tell_holes(ds, holes, w->what);
+}
+hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool,
+                            hpt__bad_policy bad, float *out, uint64_t count) {
+    return pass(m, ds, o, &(wanted){layer, pool, 0, "features"}, bad, out, count);
+}
+hpt_status hpt__predict(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *logits, uint64_t count) {
+    return pass(m, ds, o, &(wanted){NULL, 0, 1, "predictions"}, HPT__BAD_HOLE, logits, count);
 }
 hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *out) {
     return hpt__activations(m, ds, o, NULL, 0, HPT__BAD_STOP, out, ds->count * (uint64_t)m->net.feature_dim);

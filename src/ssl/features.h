@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * Forward passes of a model over a data set: features, and the refresh of batch-norm statistics. */
+ * Forward passes of a model over a data set: features, predictions, and the refresh of batch-norm statistics. */
 #ifndef HPT__FEATURES_H
 #define HPT__FEATURES_H
 #include "data/loader.h"
 #include "nn/model.h"
 
 /* A model on its device, in evaluation mode (or statistics mode), for batches of one size. */
-typedef struct hpt__encoder { hpt_model *m; hpt__dtype dtype; hpt__plan *plan; void *params, *low, *stats, *images; int batch, size; } hpt__encoder;
+typedef struct hpt__encoder {
+    hpt_model *m;
+    hpt__dtype dtype;
+    hpt__plan *plan, *fc;           /* fc: the classifier's, where its logits are wanted */
+    void *params, *low, *stats, *images, *fc_params, *fc_low;
+    int batch, size;
+} hpt__encoder;
 hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups, const char *layer, int pool);
 void hpt__encoder_close(hpt__encoder *e);
 /* x (batch,3,size,size) in host memory -> the first n rows of features (or of the layer's values), or (forward) only new running statistics */
@@ -20,6 +26,8 @@ hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, f
 /* The same for any layer (NULL: the features): count must be images * values of the layer. HPT__BAD_HOLE: rows of images that cannot be read are
  * NaN, which the log says; HPT_ERR_DATA if all are. */
 hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool, hpt__bad_policy bad, float *out, uint64_t count);
+/* The classifier's logits, (images,classes), with such holes. HPT_ERR_STATE: the model has none. */
+hpt_status hpt__predict(hpt_model *m, hpt_dataset *ds, const hpt__options *o, float *logits, uint64_t count);
 hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out);
 /* Reed et al. 2022, Base: only running means and variances change, and with them the normalisation that the model carries. images: how many were
  * used; unreadable ones never are. pixels: how they were normalised. */

@@ -476,6 +476,13 @@ static void close_tuner(tuner *t) {
     t->be->leave(t->dev);
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) hpt__free(host[i]);
 }
+hpt_status hpt__tuned_classifier(const hpt__tuned *t, const hpt_dataset *train, int features, hpt__classifier *fc) {
+    hpt__classifier_fini(fc);
+    HPT_TRY(hpt__classifier_create(fc, features, t->classes, hpt__dataset_labelled(train) == 2, train->src->class_name));
+    memcpy(hpt__classifier_weight(fc), t->w, (size_t)t->classes * (size_t)features * 4);
+    memcpy(hpt__classifier_bias(fc), t->b, (size_t)t->classes * 4);
+    return HPT_OK;
+}
 void hpt__tuned_free(hpt__tuned *t) {
     hpt__free(t->params);
     hpt__free(t->stats);

@@ -12,5 +12,7 @@ typedef struct hpt__tuned { float *params, *stats, *w, *b; int classes; hpt__pix
  * classes), NaN where one cannot be read; or NULL. */
 hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best,
                          float *test_logits);
+/* Its classifier, with the classes of train, in place of the one that is there. */
+hpt_status hpt__tuned_classifier(const hpt__tuned *t, const hpt_dataset *train, int features, hpt__classifier *fc);
 void hpt__tuned_free(hpt__tuned *t);
 #endif

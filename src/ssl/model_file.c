@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Model files (docs/checkpoints.md): a network's tensors under a prefix, its architecture and its normalisation, as sessions' checkpoints
- * have them too. */
+ * Model files (docs/checkpoints.md): a network's tensors under a prefix, its architecture, its normalisation and its classifier, as sessions'
+ * checkpoints have them too. */
 #include "ssl/model_file.h"
 #include "core/alloc.h"
 #include "core/json.h"
@@ -54,25 +54,94 @@ int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p) {
     return 0;
 }
 
+/* The classifier, in the same places: "labels" says how many of its classes an image may have (and, in a file of ours, that fc is a classifier
+ * and no projection head of one layer); "classes" are their names as a JSON array in a text, where there are names. */
+static int note_classifier(json_t *to, const hpt__classifier *c) {        /* not 0: out of memory */
+    if (!hpt__classes(c)) return 0;
+    int lost = json_object_set_new(to, "labels", json_string(c->several ? "several" : "one"));
+    if (!c->name) return lost;
+    json_t *names = json_array();
+    for (int i = 0; i < hpt__classes(c); i++) lost |= json_array_append_new(names, hpt__json_text(c->name[i]));
+    char *text = lost ? NULL : hpt__json_dumps(names, JSON_COMPACT);
+    lost |= !text || json_object_set_new(to, "classes", json_string(text));
+    json_decref(names);
+    hpt__free(text);
+    return lost;
+}
+
+static const char *file_text(const hpt__tensorfile *f, const char *key) {
+    char inside[40];
+    snprintf(inside, sizeof inside, "hpt/%s", key);
+    const char *text = json_string_value(json_object_get(f->meta, inside));
+    return text ? text : json_string_value(json_object_get(f->meta, key));
+}
+int hpt__file_classifier(const hpt__networks *r, const hpt__candidate *c, hpt__file_fc *fc) {
+    hpt__pixels pixels;
+    int ours = hpt__file_pixels(r->f, &pixels);
+    *fc = (hpt__file_fc){.labels = ours ? file_text(r->f, "labels") : NULL};
+    if (!c || !*c->arch.name || (ours && !fc->labels)) return 0;
+    if (c->head && !c->arch.mlp) return 0;          /* MoCo v1 calls its projection head so */
+    fc->w = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.weight");
+    fc->b = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.bias");
+    int64_t features = (int64_t)c->arch.width * 8 * (c->arch.bottleneck ? 4 : 1);
+    if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20) return 0;
+    fc->classes = (int)fc->w->shape[0];
+    return !fc->b || (fc->b->ndim == 1 && fc->b->shape[0] == fc->classes);
+}
+static hpt_status take_names(const hpt__tensorfile *f, hpt__classifier *c) {
+    const char *text = file_text(f, "classes");
+    json_t *names = text ? json_loads(text, 0, NULL) : NULL;
+    size_t n = (size_t)hpt__classes(c);
+    int lost = 0;
+    if (!text && !f->values_cut) return HPT_OK;
+    if (json_array_size(names) != n) {
+        json_decref(names);
+        return hpt__fail(HPT_ERR_FORMAT, "the names of its %zu classes cannot be read", n);
+    }
+    lost = !(c->name = hpt__calloc(n, sizeof *c->name));
+    for (size_t i = 0; i < n && !lost; i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        lost = !(c->name[i] = hpt__strdup(name ? name : ""));
+    }
+    json_decref(names);
+    return lost ? hpt__fail_memory(n * sizeof *c->name) : HPT_OK;
+}
+hpt_status hpt__load_classifier(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, hpt_model *m, hpt__file_fc *fc) {
+    int there = hpt__file_classifier(r, c, fc), take = OPT_IS(o, classifier, "take");
+    if (take && !there)
+        return hpt__fail(HPT_ERR_MISMATCH, "no classifier lies beside the backbone (fc.weight with a row for each class, fc.bias)");
+    if (!there || OPT_IS(o, classifier, "drop") || !(take || fc->labels)) return HPT_OK;
+    HPT_TRY(hpt__classifier_create(&m->fc, m->net.feature_dim, fc->classes, fc->labels && !strcmp(fc->labels, "several"), NULL));
+    HPT_TRY(take_names(r->f, &m->fc));
+    HPT_TRY(hpt__ftensor_read(fc->w, hpt__classifier_weight(&m->fc)));
+    if (fc->b) HPT_TRY(hpt__ftensor_read(fc->b, hpt__classifier_bias(&m->fc)));
+    fc->taken = 1;
+    return HPT_OK;
+}
+
 static hpt_status save_safetensors(hpt_model *m, const char *path) {
     const hpt__net *net = &m->net;
+    const hpt__classifier *fc = &m->fc;
     char arch[200];
-    hpt__st_item *items = hpt__calloc((size_t)net->n_tensors, sizeof *items);
-    if (!items) return hpt__fail_memory(sizeof *items * (size_t)net->n_tensors);
-    for (int i = 0; i < net->n_tensors; i++) {
-        const hpt__tensor *t = &net->tensors[i];
-        items[i] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = hpt__model_tensor(m, i), .count = t->count};
-        memcpy(items[i].shape, t->shape, sizeof items[i].shape);
+    size_t most = (size_t)net->n_tensors + 2, n = 0;
+    hpt__st_item *items = hpt__calloc(most, sizeof *items);
+    if (!items) return hpt__fail_memory(sizeof *items * most);
+    for (int i = 0; i < net->n_tensors + fc->net.n_tensors; i++) {
+        int own = i < net->n_tensors;
+        const hpt__tensor *t = own ? &net->tensors[i] : &fc->net.tensors[i - net->n_tensors];
+        if (own && t->head && !net->arch.mlp && hpt__classes(fc)) continue;         /* a projection of one layer is called fc too */
+        items[n] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = own ? hpt__model_tensor(m, i) : fc->params + t->offset, .count = t->count};
+        memcpy(items[n++].shape, t->shape, sizeof items->shape);
     }
     json_t *meta = json_object();
     snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width, net->arch.small_stem ? "small" : "imagenet",
              net->arch.dim, net->arch.mlp);
-    int lost = json_object_set_new(meta, "arch", json_string(arch)) | note_pixels(meta, &m->pixels);
+    int lost = json_object_set_new(meta, "arch", json_string(arch)) | note_pixels(meta, &m->pixels) | note_classifier(meta, fc);
     hpt_status st = HPT_OK;
     if (lost) {
         json_decref(meta);
         st = hpt__fail_memory(sizeof arch);
-    } else st = hpt__safetensors_write(path, items, (uint32_t)net->n_tensors, meta);
+    } else st = hpt__safetensors_write(path, items, (uint32_t)n, meta);
     hpt__free(items);
     return st;
 }
@@ -87,7 +156,10 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
     if (!moco && !oss && strcmp(format, "torchvision"))
         return hpt__fail(HPT_ERR_ARGUMENT, "format '%.40s' is none of torchvision, moco, openselfsup, safetensors", format);
     json_t *note = json_pack("{s:s}", "version", hpt_version_string());
-    char *text = note_pixels(note, &m->pixels) ? NULL : hpt__json_dumps(note, 0);
+    const hpt__classifier *fc = &m->fc;
+    int with = hpt__classes(fc) && !moco && !oss;
+    if (hpt__classes(fc) && !with) hpt__log(m->ctx, 0, "%.400s: layout %s has no place for the classifier of %d classes, which is left out", path, format, hpt__classes(fc));
+    char *text = note_pixels(note, &m->pixels) || (with && note_classifier(note, fc)) ? NULL : hpt__json_dumps(note, 0);
     json_decref(note);
     if (!text) return hpt__fail_memory(sizeof *note);
     hpt__tw_begin(&t);
@@ -98,6 +170,7 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
     }
     hpt__tw_dict(&t, 1);
     hpt__put_net(&t, &m->net, moco ? "module.encoder_q." : "", m->params, m->stats, &batches, moco);
+    if (with) hpt__put_net(&t, &fc->net, "", fc->params, NULL, &batches, 1);
     hpt__tw_end_dict(&t);
     if (oss) hpt__tw_str(&t, "author"), hpt__tw_str(&t, "OpenSelfSup");
     if (moco || oss) hpt__tw_end_dict(&t);

@@ -79,6 +79,9 @@ static size_t group_of(const hpt__networks *r, const hpt__candidate *c, const ch
     size_t next = strcspn(name + base, "./");
     return base + next + (name[base + next] != 0);
 }
+static void group_key(const hpt__networks *r, const hpt__candidate *c, const hpt__ftensor *t, char *key, size_t size) {
+    snprintf(key, size, "%.*s", (int)hpt__networks_shown(r, t, group_of(r, c, t->name)), hpt__networks_name(r, t));
+}
 static void count_unused(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
     char canonical[400], key[400];
     json_int_t all = 0;
@@ -88,14 +91,32 @@ static void count_unused(const hpt__networks *r, const hpt__candidate *c, json_t
         if (c && k >= c->at && k < c->end &&
             hpt__candidate_inside(c, name + c->prefix_len, canonical, sizeof canonical))
             continue;
-        snprintf(key, sizeof key, "%.*s", (int)hpt__networks_shown(r, r->order[k], group_of(r, c, name)),
-                 hpt__networks_name(r, r->order[k]));
+        group_key(r, c, r->order[k], key, sizeof key);
         all++;
         json_int_t n = json_integer_value(json_object_get(groups, key));
         if (!n && json_object_size(groups) >= LISTED) snprintf(key, sizeof key, "...");
         json_object_set_new(groups, key, json_integer(json_integer_value(json_object_get(groups, key)) + 1));
     }
     json_object_set_new(report, "not_used_count", json_integer(all));
+}
+
+void hpt__names_used(const hpt__networks *r, const hpt__candidate *c, const hpt__ftensor *t, json_t *report) {
+    char key[400];
+    json_t *groups = json_object_get(report, "not_used");
+    group_key(r, c, t, key, sizeof key);
+    json_int_t n = json_integer_value(json_object_get(groups, key)), all = json_integer_value(json_object_get(report, "not_used_count"));
+    if (n > 1) json_object_set_new(groups, key, json_integer(n - 1));
+    else json_object_del(groups, key);
+    json_object_set_new(report, "not_used_count", json_integer(all - 1));
+    json_t *list = json_object_get(report, "unexpected"), *name;
+    size_t i;
+    json_array_foreach(list, i, name)
+        if (!strcmp(json_string_value(name), hpt__networks_name(r, t))) {
+            json_array_remove(list, i);
+            n = json_integer_value(json_object_get(report, "unexpected_count"));
+            json_object_set_new(report, "unexpected_count", json_integer(n - 1));
+            break;
+        }
 }
 
 void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t *report) {
@@ -354,6 +375,10 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
         if (c->head)
             say(&t, "head        %s to %d values (loaded with carry_head=1)\n",
                 c->arch.mlp ? "two layers" : "one layer", c->arch.dim);
+        json_t *fc = json_object_get(report, "classifier");
+        if (fc)
+            say(&t, "classifier  %lld classes (%s)\n", (long long)json_integer_value(json_object_get(fc, "classes")),
+                json_is_true(json_object_get(fc, "loaded")) ? "loaded" : "loaded with classifier=take");
         say(&t, "loads       %s%s\n", refused ? "no: " : "yes", refused ? refused : "");
     }
     for (n = 0; n < r->n; n++)

@@ -22,6 +22,8 @@ hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, cons
 /* What the file was recognised as: {container, tensor_count, backbone_prefix, naming, producer, arch, width, stem,
  * head, candidates[], not_used{}, not_used_count, unreadable[]}. */
 void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t *report);
+/* A tensor that such a report counts as not used was used after all. */
+void hpt__names_used(const hpt__networks *r, const hpt__candidate *c, const hpt__ftensor *t, json_t *report);
 /* That, and the same lists as a load with all options at their defaults: {loads, refused (why not)}. */
 hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, json_t *report);
 /* A checked report as lines of text, at most a screen. */

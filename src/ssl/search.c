@@ -37,14 +37,6 @@ typedef struct search {
     double probe_seconds;
 } search;
 
-hpt_status hpt__model_clone(const hpt_model *m, hpt_model **out) {
-    HPT_TRY(hpt__model_new(m->ctx, &m->net.arch, out));
-    memcpy((*out)->params, m->params, m->net.n_params * 4);
-    memcpy((*out)->stats, m->stats, m->net.n_stats * 4);
-    (*out)->pixels = m->pixels;
-    return HPT_OK;
-}
-
 /* ---- what is kept on disk ---- */
 
 static void file_of(const search *s, int i, const char *end, char *path, size_t size) {

@@ -21,5 +21,4 @@ typedef struct hpt__search {
 
 /* winner: a new model. result: see hpt_source_search(). */
 hpt_status hpt__source_search(const hpt__search *s, hpt_model **winner, json_t *result);
-hpt_status hpt__model_clone(const hpt_model *m, hpt_model **out);
 #endif

@@ -386,6 +386,10 @@ hpt_status hpt__session_sync(hpt_session *s) {
     hpt_status st = t->be->sync(t->dev);
     t->be->leave(t->dev);
     if (!st) hpt__model_learnt(s->model, &s->pixels);
+    if (!st && hpt__classes(&s->model->fc)) {       /* it was learnt on features that the model no longer gives */
+        hpt__log(s->ctx, 0, "the model's classifier of %d classes is dropped: pretraining has changed the features below it", hpt__classes(&s->model->fc));
+        hpt__classifier_fini(&s->model->fc);
+    }
     s->synced = st == HPT_OK;
     return st;
 }

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ * Memory of a model's classifier, and the names of its classes. */
+#include "nn/classifier.h"
+#include "core/alloc.h"
+#include <string.h>
+
+float *hpt__classifier_weight(const hpt__classifier *c) { return c->params + c->net.tensors[0].offset; }
+float *hpt__classifier_bias(const hpt__classifier *c) { return c->params + c->net.tensors[1].offset; }
+
+void hpt__classifier_fini(hpt__classifier *c) {
+    for (int i = 0; c->name && i < hpt__classes(c); i++) hpt__free(c->name[i]);
+    hpt__free(c->name);
+    hpt__free(c->params);
+    hpt__net_fini(&c->net);
+    memset(c, 0, sizeof *c);
+}
+
+hpt_status hpt__classifier_create(hpt__classifier *c, int features, int classes, int several, char *const *name) {
+    hpt__arch a = {.family = HPT__FAMILY_MLP, .name = "mlp", .in = features, .dim = classes};
+    memset(c, 0, sizeof *c);
+    HPT_TRY(hpt__net_create(&a, &c->net));
+    c->several = several;
+    int lost = !(c->params = hpt__calloc(c->net.n_params, 4));
+    if (name) lost |= !(c->name = hpt__calloc((size_t)classes, sizeof *c->name));
+    for (int i = 0; i < classes && name && !lost; i++) lost = !(c->name[i] = hpt__strdup(name[i]));
+    if (!lost) return HPT_OK;
+    size_t bytes = c->net.n_params * 4;
+    hpt__classifier_fini(c);
+    return hpt__fail_memory(bytes);
+}
+
+hpt_status hpt__classifier_copy(hpt__classifier *to, const hpt__classifier *from) {
+    memset(to, 0, sizeof *to);
+    if (!hpt__classes(from)) return HPT_OK;
+    HPT_TRY(hpt__classifier_create(to, from->net.arch.in, hpt__classes(from), from->several, from->name));
+    memcpy(to->params, from->params, from->net.n_params * 4);
+    return HPT_OK;
+}
