@@ -423,6 +423,40 @@ TEST(heads_gradients_by_differences) {
     hpt__ref_bce_f64(1, 1, 2, wide, target, loss);
     CHECK(loss[0] == 800 && loss[1] == 800 && wide[0] == 0.5 && wide[1] == -0.5);
 }
+/* Smoothing and class weights: the loss by its definition, the gradient by differences of it. */
+TEST(loss_of_a_classifier) {
+    enum { N = 6, C = 7 };
+    double x[N * C], w[C], g[N * C], waste[N * C];
+    const int32_t y[N] = {0, 6, 3, 2, 2, 5};
+    fill_f64(x, N * C, 1, 3, 0);
+    fill_f64(w, C, 2, 0.5f, 1);
+    for (int kind = 0; kind < 4; kind++) {
+        const double *weight = kind & 1 ? w : NULL;
+        double s = kind & 2 ? 0.1 : 0, want = 0;
+        hpt__outcome o = {.loss = 9}, f[2];
+        int top1 = 0, top5 = 0;
+        memcpy(g, x, sizeof x);
+        hpt__ref_classify_f64(N, C, g, y, weight, s, &o);
+        for (int i = 0; i < N; i++) {
+            double sum = 0;
+            int above = 0;
+            for (int c = 0; c < C; c++) sum += exp(x[i * C + c]), above += x[i * C + c] > x[i * C + y[i]];
+            for (int c = 0; c < C; c++)
+                want += (weight ? w[c] : 1) * ((1 - s) * (c == y[i]) + s / C) * (log(sum) - x[i * C + c]) / N;
+            top1 += above == 0;
+            top5 += above < 5;
+        }
+        CHECK(fabs(o.loss - want) < 1e-12 && o.top1 == top1 && o.top5 == top5);
+        for (int i = 0; i < N * C; i++) {
+            for (int d = 0; d < 2; d++) {
+                memcpy(waste, x, sizeof x);
+                waste[i] += d ? -1e-6 : 1e-6;
+                hpt__ref_classify_f64(N, C, waste, y, weight, s, &f[d]);
+            }
+            CHECK(fabs((f[0].loss - f[1].loss) / 2e-6 - g[i]) < 1e-8);
+        }
+    }
+}
 /* moco-v3's optimizer written out once more, naively */
 TEST(lars_by_its_formula) {
     enum { N = 300 };

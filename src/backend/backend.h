@@ -17,7 +17,7 @@
 #include "kernels/augment.h"
 #include "kernels/optim.h"
 
-#define HPT__BACKEND_API 6
+#define HPT__BACKEND_API 7
 typedef enum hpt__dtype { HPT__F32, HPT__BF16, HPT__F64, HPT__TF32 } hpt__dtype;   /* of feature maps; TF32: float maps, products rounded to 10 bits */
 
 typedef enum hpt__op_kind {
@@ -139,6 +139,8 @@ typedef struct hpt__backend {
     /* kernels/heads.h; loss may be NULL */
     void (*softmax_ce)(hpt__device *, int n, int heads, int classes, float *logits, const int32_t *label, float *loss);
     void (*bce)(hpt__device *, int n, int heads, int classes, float *logits, const float *target, float *loss);
+    void (*classify)(hpt__device *, hpt__dtype, int n, int classes, void *logits, const int32_t *label, const void *weight, double smoothing,
+                     hpt__outcome *);
     void (*sum_rows)(hpt__device *, int n, int d, const float *x, float *out);
     void (*add_bias)(hpt__device *, int n, int d, const float *b, float *y);
     /* views from 8-bit images: kernels/augment.h; NULL: images come augmented from the host */

@@ -91,6 +91,8 @@ cudaError_t hpt__cuda_judge(cudaStream_t s, hpt__outcome *o);
 
 /* heads */
 cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, int classes, float *logits, const int32_t *label, float *loss);
+cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, float *logits, const int32_t *label, const float *weight, double smoothing,
+                               hpt__outcome *o);
 cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target, float *loss);
 
 /* augment: views of a batch from 8-bit images, one block each */

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The losses of heads.h in plain loops: what every backend must give. */
 #include "kernels/heads.h"
 #include <math.h>
 
@@ -23,4 +24,31 @@ void REF(bce)(int n, int heads, int classes, real *logits, const real *target, r
         if (loss) loss[i] = (real)((x > 0 ? x : 0) - x * t + log1p(exp(-fabs(x))));
         logits[i] = (real)((1 / (1 + exp(-x)) - t) / n / classes);
     }
+}
+
+void REF(classify)(int n, int classes, real *logits, const int32_t *label, const real *weight, double smoothing, hpt__outcome *o) {
+    double loss = 0, all = 0;
+    for (int c = 0; c < classes; c++) all += weight ? weight[c] : 1;
+    o->top1 = o->top5 = 0;
+    for (int i = 0; i < n; i++) {
+        real *x = logits + (size_t)i * (size_t)classes;
+        int y = label[i], above = 0;
+        double max = x[0], sum = 0, own = (1 - smoothing) * (weight ? weight[y] : 1), spread = smoothing / classes;
+        for (int c = 1; c < classes; c++)
+            if (x[c] > max) max = x[c];
+        for (int c = 0; c < classes; c++) {
+            sum += exp(x[c] - max);
+            above += x[c] > x[y];
+        }
+        double log_sum = max + log(sum), total = own + spread * all, mine = own * (log_sum - x[y]);
+        for (int c = 0; c < classes; c++) {
+            double t = spread * (weight ? weight[c] : 1) + (c == y ? own : 0);
+            if (smoothing > 0) mine += spread * (weight ? weight[c] : 1) * (log_sum - x[c]);
+            x[c] = (real)((exp(x[c] - max) / sum * total - t) / n);
+        }
+        loss += mine;
+        o->top1 += above < 1;
+        o->top5 += above < 5;
+    }
+    o->loss = loss / n;
 }

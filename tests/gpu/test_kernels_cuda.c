@@ -309,6 +309,25 @@ TEST(cuda_heads) {
         }
 }
 
+TEST(cuda_classify) {
+    for (int a = 0; a < SIZES; a++)
+        for (int kind = 0; kind < 4; kind++) {
+            int n = sizes[a], classes = sizes[(a * 3 + 1) % SIZES];
+            size_t c = (size_t)n * (size_t)classes;
+            float *x = noise(c, 30, 8, 0), *gx = to_device(x, c * 4), *w = noise((size_t)classes, 31, 0.5f, 1);
+            float *gw = kind & 1 ? to_device(w, (size_t)classes * 4) : NULL;
+            int32_t *y = malloc((size_t)n * 4);
+            hpt__outcome o = {0}, *got, *go = to_device(&o, sizeof o);
+            for (int i = 0; i < n; i++) y[i] = i * 3 % classes;
+            hpt__ref_classify_f32(n, classes, x, y, gw ? w : NULL, kind & 2 ? 0.1 : 0, &o);
+            RUN(hpt__cuda_classify(0, n, classes, gx, to_device(y, (size_t)n * 4), gw, kind & 2 ? 0.1 : 0, go));
+            got = to_host(go, sizeof o);
+            close_to("gradient", to_host(gx, c * 4), x, c, 2e-6);
+            CHECK(fabs(got->loss - o.loss) <= 2e-6 * (1 + fabs(o.loss)) && got->top1 == o.top1 && got->top5 == o.top5);
+            device_free_all();
+        }
+}
+
 /* ---- maps: reference in (N,C,H,W) float, device in (N,H,W,C) ---- */
 
 static void *map_to_device(const float *x, int n, int c, int hw, int bf16) {

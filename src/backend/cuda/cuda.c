@@ -39,6 +39,10 @@ static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int3
 static void judge(hpt__device *dev, hpt__outcome *o) { NOTE(hpt__cuda_judge(dev->compute, o)); }
 static void lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { NOTE(hpt__cuda_lower(dev->compute, rows, d, pitch, x, low)); }
 static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label, float *loss) { NOTE(hpt__cuda_softmax_ce(dev->compute, n, heads, classes, logits, label, loss)); }
+static void classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label, const void *weight, double smoothing, hpt__outcome *o) {
+    (void)t;
+    NOTE(hpt__cuda_classify(dev->compute, n, classes, logits, label, weight, smoothing, o));
+}
 static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) { NOTE(hpt__cuda_bce(dev->compute, n, heads, classes, logits, target, loss)); }
 static void sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { NOTE(hpt__cuda_bias_backward(dev->compute, n, d, 0, NULL, (float *)(uintptr_t)x, out)); }
 static void add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { NOTE(hpt__cuda_add_bias(dev->compute, n, d, 0, b, y)); }
@@ -56,4 +60,5 @@ const hpt__backend hpt_backend_cuda = {
     .unpack = hpt__cuda_unpack, .op_create = hpt__cuda_op_create, .op_scratch = hpt__cuda_op_scratch, .op_run = hpt__cuda_op_run, .op_destroy = hpt__cuda_op_destroy, .op_name = hpt__cuda_op_name, .gemm = gemm,
     .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad, .gather = gather, .enqueue = enqueue, .spread = spread, .update = update,
     .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge, .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias, .augment_scratch = augment_scratch, .augment = augment,
+    .classify = classify,
 };

@@ -649,6 +649,12 @@ static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *l
     (void)dev;
     hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, loss);
 }
+static void classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label, const void *weight, double smoothing,
+                     hpt__outcome *o) {
+    (void)dev;
+    (void)t;
+    hpt__ref_classify_f32(n, classes, logits, label, weight, smoothing, o);
+}
 static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
     (void)dev;
     hpt__ref_bce_f32(n, heads, classes, logits, target, loss);
@@ -737,4 +743,5 @@ const hpt__backend hpt_backend_onednn = {
     .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad,
     .gather = gather, .enqueue = enqueue, .spread = spread, .update = update, .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
     .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias,
+    .classify = classify,
 };

@@ -194,6 +194,11 @@ static void ref_softmax_ce(hpt__device *dev, int n, int heads, int classes, floa
     (void)dev;
     hpt__ref_softmax_ce_f32(n, heads, classes, logits, label, loss);
 }
+static void ref_classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label, const void *weight, double smoothing,
+                         hpt__outcome *o) {
+    (void)dev;
+    CALL(t, hpt__ref_classify, n, classes, logits, label, weight, smoothing, o);
+}
 static void ref_bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
     (void)dev;
     hpt__ref_bce_f32(n, heads, classes, logits, target, loss);
@@ -210,4 +215,5 @@ const hpt__backend hpt__backend_reference = {
     .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm, .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue,
     .spread = ref_spread, .update = ref_update, .foresee = ref_foresee, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
     .softmax_ce = ref_softmax_ce, .bce = ref_bce, .sum_rows = ref_sum_rows, .add_bias = ref_add_bias,
+    .classify = ref_classify,
 };
