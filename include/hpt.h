@@ -652,10 +652,11 @@ HPT_API hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hp
  * row, any width; columns are centred. -1..1; 1 for equal up to rotation and scale. HPT_ERR_NUMERIC if one is constant. Since 0.1. */
 HPT_API hpt_status hpt_rv2(const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n, double *rv2);
 
-/* hpt_context_rv2 - the same number, bit for bit, as a call of a context: its hpt_progress_fn is told (HPT_PHASE_COMPARE, in
- * rows) and it can be stopped. HPT_ERR_CANCELLED: rv2 is untouched; nothing is kept, another call begins anew. Since 0.1. */
-HPT_API hpt_status hpt_context_rv2(hpt_context *ctx, const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n,
-                                   double *rv2);
+/* hpt_context_rv2 - the same number, bit for bit, as a call of a context: its hpt_progress_fn is
+ * told (HPT_PHASE_COMPARE, in rows) and it can be stopped. HPT_ERR_CANCELLED: rv2 is untouched;
+ * nothing is kept, another call begins anew. Since 0.1. */
+HPT_API hpt_status hpt_context_rv2(hpt_context *ctx, const float *x, uint64_t p, const float *y,
+                                   uint64_t q, uint64_t n, double *rv2);
 
 /* hpt_error_iou - of the images that prediction a or b gets wrong, the share that both get wrong; 1 if neither errs. Since 0.1. */
 HPT_API hpt_status hpt_error_iou(const int32_t *a, const int32_t *b, const int32_t *labels, uint64_t n, double *iou);
@@ -735,15 +736,17 @@ HPT_API hpt_status hpt_recipe_set(hpt_recipe *r, const char *key, const char *va
 /* hpt_recipe_set_log - notes and warnings of the stages; with jobs > 1 from worker threads, one at a time. Since 0.1. */
 HPT_API hpt_status hpt_recipe_set_log(hpt_recipe *r, hpt_log_fn fn, void *user);
 
-/* hpt_recipe_set_progress - who is told how far the call under way is, about ten times a second: data sets opened and compared,
- * networks timed (HPT_PHASE_PLAN), the report (HPT_PHASE_REPORT), and what the stages do. With jobs > 1 from worker threads,
- * one at a time. Non-zero stops the call as hpt_recipe_cancel() does. It must not call the recipe, except for
- * hpt_recipe_cancel(). fn NULL: nobody, which is the default. Since 0.1. */
+/* hpt_recipe_set_progress - who is told how far the call under way is, about ten times a second:
+ * data sets opened and compared, networks timed (HPT_PHASE_PLAN), the report (HPT_PHASE_REPORT),
+ * and what the stages do. With jobs > 1 from worker threads, one at a time. Non-zero stops the
+ * call, as hpt_recipe_cancel() does, which is all of the recipe that it may call. fn NULL: nobody,
+ * which is the default. Since 0.1. */
 HPT_API hpt_status hpt_recipe_set_progress(hpt_recipe *r, hpt_progress_fn fn, void *user);
 
-/* hpt_recipe_cancel - from any thread (not from a signal handler): hpt_recipe_plan(), _run() or _report() that is under way, or
- * the next one, returns HPT_ERR_CANCELLED within a fifth of a second of work, whatever it is doing. Stages under way save first.
- * The recipe stays usable: another call goes on to the results of an undisturbed run. Since 0.1. */
+/* hpt_recipe_cancel - from any thread (not from a signal handler): the hpt_recipe_plan(), _run()
+ * or _report() that is under way, or the next one, returns HPT_ERR_CANCELLED within a fifth of a
+ * second of work, whatever it is doing; stages under way save first. The recipe stays usable:
+ * another call goes on to the results of an undisturbed one. Since 0.1. */
 HPT_API hpt_status hpt_recipe_cancel(hpt_recipe *r);
 
 /* hpt_recipe_plan - opens all data and checks it (labels, classes, splits and sources that share images: list and line are named), finds what is done
@@ -754,7 +757,8 @@ HPT_API hpt_status hpt_recipe_plan(hpt_recipe *r, hpt_result **result);
 /* hpt_recipe_run - the plan, then every stage whose result is not there. Results are kept under a key of the stage's full configuration, its
  * inputs and the library's version; an interrupted stage goes on from its last checkpoint (save_every). Ends with the report.
  * result [out] NULL allowed; the JSON of results.json
- * HPT_ERR_CANCELLED  stopped by fn, hpt_recipe_set_progress()'s fn or hpt_recipe_cancel(); a later run goes on, of this handle too
+ * HPT_ERR_CANCELLED  stopped by fn, by that of hpt_recipe_set_progress() or by hpt_recipe_cancel();
+ *                    a later run goes on, of this handle too
  * HPT_ERR_STATE      another process runs a recipe in the same folder. Since 0.1. */
 HPT_API hpt_status hpt_recipe_run(hpt_recipe *r, hpt_recipe_fn fn, void *user, hpt_result **result);
 
