@@ -293,7 +293,7 @@ static void *cancels_later(void *arg) {
     return NULL;
 }
 TEST_LIMIT(recipes_are_cancelled_from_another_thread, 300) {
-    begin(36, 48);
+    begin(24, 48);
     for (int jobs = 1; jobs < 3; jobs++) {
         double worst = 0;
         int stopped = 0;
@@ -301,7 +301,7 @@ TEST_LIMIT(recipes_are_cancelled_from_another_thread, 300) {
         write_text("r.ini", jobs == 1 ? HEAD NET("16") STAGES : HEAD "jobs = 2\n" NET("16") STAGES);
         undisturbed();
         hpt_recipe *r = opened();
-        for (useconds_t after = 2000; st == HPT_ERR_CANCELLED; after += after / 2) {
+        for (useconds_t after = 3000; st == HPT_ERR_CANCELLED; after *= 2) {
             later l = {r, after, 0};
             pthread_t t;
             CHECK(!pthread_create(&t, NULL, cancels_later, &l));
@@ -319,7 +319,7 @@ TEST_LIMIT(recipes_are_cancelled_from_another_thread, 300) {
     }
 }
 
-/* hpt run: the first line, and Ctrl-C at any instant. */
+/* hpt run: the first line, and Ctrl-C at any instant (--foreground: once; else timeout(1) signals twice, which ends at once). */
 TEST_LIMIT(hpt_run_stops_at_any_instant, 300) {
     char hpt[4096];
     int in_plan = 0, in_stages = 0, stopped = 0;
@@ -336,7 +336,7 @@ TEST_LIMIT(hpt_run_stops_at_any_instant, 300) {
     CHECK(!strncmp(output, "reference", 9) && strstr(output, first));
     keep_results("whole");
     for (double after = 0.01;; after *= 1.4) {
-        int rc = sh("timeout --preserve-status -s INT %.3f %s run r.ini --out out", after, hpt);
+        int rc = sh("timeout --foreground --preserve-status -s INT %.3f %s run r.ini --out out", after, hpt);
         if (!rc) break;
         if (rc != 130) FAIL("%d: %s", rc, output);
         in_plan += strstr(output, "before the first stage") != NULL;
@@ -347,4 +347,41 @@ TEST_LIMIT(hpt_run_stops_at_any_instant, 300) {
     printf("  stopped %d times, %d of them before the first stage\n", stopped, in_plan);
     CHECK(in_plan >= 1 && in_stages >= 1);
     as_undisturbed();
+}
+
+/* hpt similarity: on its way to the activations, and between the rows that are compared. */
+TEST_LIMIT(hpt_similarity_stops_at_any_instant, 120) {
+    char hpt[4096], *want = NULL, *got;
+    int stopped = 0, comparing = 0;
+    CHECK(realpath(HPT_TEST_BIN "/hpt", hpt));
+    CHECK(!chdir(temp_dir()));
+    write_set("target", 0, 120, 32);
+    hpt_context *ctx = context("reference", 1);
+    for (int i = 0; i < 2; i++) {
+        hpt_config *c = config("arch=resnet10 width=16 stem=small");
+        OK(hpt_config_set_int(c, "seed", i));
+        hpt_model *m;
+        OK(hpt_model_create(ctx, c, &m));
+        OK(hpt_model_save(m, i ? "b.safetensors" : "a.safetensors", NULL));
+        hpt_model_destroy(m);
+        hpt_config_destroy(c);
+    }
+    hpt_context_destroy(ctx);
+    for (double after = 0.02;; after *= 1.4) {
+        int rc = sh("timeout --foreground --preserve-status -s INT %.3f %s similarity a.safetensors b.safetensors "
+                    "--data target --arch resnet10 --width 16 --stem small --image_size 48 --eval_crop full --layer layer1 --act_pool none "
+                    "--backend reference --threads 1 --json",
+                    want ? after : 1000.0, hpt);
+        if (rc && rc != 130) FAIL("%d: %s", rc, output);
+        if (rc && *output && !strstr(output, "stopped")) FAIL("%s", output);
+        stopped += rc != 0;
+        comparing += strstr(output, "two representations") != NULL;
+        if (rc) continue;
+        CHECK((got = strstr(output, "\"rv2\"")) && (got = strdup(got)));
+        if (want && strcmp(want, got)) FAIL("%s\n%s", want, got);
+        if (want) break;
+        want = got;
+    }
+    printf("  stopped %d times, %d of them while comparing\n", stopped, comparing);
+    CHECK(stopped >= 3);
 }
