@@ -55,6 +55,7 @@ hpt_status hpt_context_create(const hpt_config *cfg, hpt_context **out) {
     hpt__open open = {.device = (int)OPT_I(o, device), .threads = c->asked, .cache_dir = OPT_S(o, plan_cache)};
     hpt_status st = hpt__backend_open(OPT_S(o, backend), OPT_S(o, module_dir), &open, &c->be, &c->dev, &c->module, c->fallback);
     c->threads = open.threads;
+    if (!st && c->be->host_memory) c->watch.owner = c;
     if (!st) st = open_comm(c, o);
     if (!st) st = hpt__handle_open(c, HPT__KIND_CONTEXT, context_free);
     if (st) {

@@ -56,14 +56,16 @@ void hpt__span_end(hpt__span *s) {
     } else s->watch->heard = s->watch->cancels;
 }
 
-hpt_status hpt__watch_poll(const hpt__watch *w) {
+hpt_status hpt__watch_poll(hpt__watch *w) {
     hpt__span *s = w ? on(innermost, w) : NULL;
     if (!s) return HPT_OK;
     hpt_progress_fn fn = w->fn;
     if (w->cancels != s->heard) s->stop = 1;
-    if (!s->stop && fn) {
+    int look = w->owner && !w->busy.told;
+    if (!s->stop && (fn || look)) {
         double now = hpt__now_ms();
-        if (now - s->told >= EVERY_MS) tell(s, fn, now);
+        if (look) hpt__busy_look(w->owner, &w->busy, now);
+        if (fn && now - s->told >= EVERY_MS) tell(s, fn, now);
     }
     return s->stop ? hpt__fail(HPT_ERR_CANCELLED, "cancelled: %s", s->name) : HPT_OK;
 }

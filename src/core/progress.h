@@ -6,6 +6,7 @@
  * at every question until the outermost span is over. */
 #ifndef HPT__PROGRESS_H
 #define HPT__PROGRESS_H
+#include "core/busy.h"
 #include "core/status.h"
 
 /* Of a context; calls of several threads may be under way on it. */
@@ -14,6 +15,8 @@ typedef struct hpt__watch {
     void *_Atomic user;
     int often;                          /* fn is called at every hpt__span_at, not ten times a second (recipes) */
     _Atomic uint32_t cancels, heard;    /* asked for by any thread; of those, what a call has come back for */
+    struct hpt_context *owner;          /* whose log hears if the machine is busy; NULL: a device does the work */
+    hpt__busy busy;
 } hpt__watch;
 
 typedef struct hpt__span {
@@ -37,5 +40,5 @@ void hpt__span_end(hpt__span *s);                       /* every span that began
     hpt__span_begin(watch, &hpt__whole, phase, 0, 0, name)
 /* One more piece of whatever this thread is doing; for code that knows no context. HPT_OK outside of spans. */
 hpt_status hpt__span_tick(uint64_t pieces);
-hpt_status hpt__watch_poll(const hpt__watch *w);        /* w NULL, or no span under way on this thread: nobody watches */
+hpt_status hpt__watch_poll(hpt__watch *w);        /* w NULL, or no span under way on this thread: nobody watches */
 #endif
