@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
 #include "rundir.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +20,11 @@ static int32_t after_step(void *user, const hpt_step_info *i) {
     run *r = user;
     char text[160];
     if (r->quiet) return cli_interrupted();
-    snprintf(text, sizeof text, "loss %.3f (chance %.2f)  acc1 %.1f  z_std %.2f  wait %.0f%%", i->loss, i->chance,
-             i->acc1, i->z_std, i->step_ms > 0 ? 100 * i->wait_ms / i->step_ms : 0);
+    int n = snprintf(text, sizeof text, "loss %.3f", i->loss);
+    if (isfinite(i->chance))        /* of a method that tells images apart */
+        n += snprintf(text + n, sizeof text - (size_t)n, " (chance %.2f)  acc1 %.1f", i->chance, i->acc1);
+    snprintf(text + n, sizeof text - (size_t)n, "  z_std %.2f  wait %.0f%%", i->z_std,
+             i->step_ms > 0 ? 100 * i->wait_ms / i->step_ms : 0);
     progress_show(&r->bar, i->step, text);
     rundir_step(&r->dir, i);
     if (r->save_every && i->step % r->save_every == 0 && i->step < i->steps) {

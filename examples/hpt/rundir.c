@@ -175,9 +175,11 @@ static void put(rundir *r, FILE *f, const char *text) {
 }
 void rundir_close_epoch(rundir *r) {
     char text[120];
-    if (r->epoch_steps)
-        snprintf(text, sizeof text, "%llu,%.6f,%.3f\n", r->epoch, r->epoch_loss / (double)r->epoch_steps,
-                 r->epoch_acc / (double)r->epoch_steps);
+    int n = 0;
+    if (r->epoch_steps) n = snprintf(text, sizeof text, "%llu,%.6f,", r->epoch, r->epoch_loss / (double)r->epoch_steps);
+    if (r->epoch_steps && isfinite(r->epoch_acc))       /* a method without it leaves the field empty */
+        n += snprintf(text + n, sizeof text - (size_t)n, "%.3f", r->epoch_acc / (double)r->epoch_steps);
+    snprintf(text + n, sizeof text - (size_t)n, "\n");
     if (r->epoch_steps) put(r, r->summary, text);
     r->epoch_loss = r->epoch_acc = 0;
     r->epoch_steps = 0;
@@ -191,7 +193,7 @@ static void count(rundir *r, const char *line) {
         r->epoch = (unsigned long long)epoch;
     }
     r->loss = loss;
-    if (!isfinite(loss) || !isfinite(acc)) return;
+    if (!isfinite(loss)) return;
     r->epoch_loss += loss;
     r->epoch_acc += acc;
     r->epoch_steps++;

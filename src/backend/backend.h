@@ -129,6 +129,7 @@ typedef struct hpt__backend {
     void (*gather)(hpt__device *, hpt__dtype, int n, size_t d, const void *in, const uint32_t *index, void *out);
     void (*enqueue)(hpt__device *, hpt__dtype, int n, int d, const void *keys, void *queue, int64_t q, void *low, const hpt__vars *v, const hpt__outcome *o);
     void (*spread)(hpt__device *, hpt__dtype, int n, int d, const void *x, hpt__outcome *o, void *scratch);      /* scratch: d doubles */
+    void (*agree)(hpt__device *, hpt__dtype, int n, int d, int images, const void *x, const void *y, void *dx, hpt__outcome *o, void *scratch);  /* n doubles */
     void (*update)(hpt__device *, hpt__dtype, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o);
     void (*foresee)(hpt__device *, hpt__dtype, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o);     /* bad |= bit if update would write what is not finite */
     void (*trust)(hpt__device *, hpt__dtype, const void *p, const void *g, size_t n, double wd, double eta, void *trust, void *scratch);   /* 128 doubles */

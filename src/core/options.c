@@ -23,6 +23,11 @@ static const row table[HPT__OPT_COUNT] = {
 #include "core/options.def"
 };
 
+/* Keys that mean something to one method of pretraining only; all others are every method's. */
+static const struct { int opt; const char *methods; } of_method[] = {
+    {HPT__OPT_moco_k, "moco"}, {HPT__OPT_moco_m, "moco"}, {HPT__OPT_moco_t, "moco"}, {HPT__OPT_shuffle_bn, "moco"},
+    {HPT__OPT_carry_queue, "moco"}, {HPT__OPT_byol_m, "byol"}, {HPT__OPT_byol_hidden, "byol"}};
+
 static const struct { char letter; const char *name; } stage_names[] = {
     {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"}, {'F', "finetune"},
     {'K', "knn"}, {'S', "search"}, {'E', "embed"}};
@@ -63,6 +68,12 @@ hpt_status hpt__options_copy(hpt__options *dst, const hpt__options *src) {
             return hpt__fail_memory(strlen(src->v[i].s));
         }
     return HPT_OK;
+}
+
+const char *hpt__options_other_method(int opt, const char *method) {
+    for (size_t i = 0; i < sizeof of_method / sizeof *of_method; i++)
+        if (of_method[i].opt == opt && strcmp(of_method[i].methods, method)) return of_method[i].methods;
+    return NULL;
 }
 
 static hpt_status find(const char *key, int *opt) {
@@ -152,6 +163,15 @@ hpt_status hpt__options_get(const hpt__options *o, const char *key, char *buf, s
     default: snprintf(buf, size, "%s", hpt__opt_s(o, opt));
     }
     return HPT_OK;
+}
+
+int hpt__options_changed(const hpt__options *o, int opt) {
+    const row *r = &table[opt];
+    const hpt__option_value *v = &o->v[opt];
+    if (!v->set) return 0;
+    if (r->type == HPT_OPTION_TEXT) return strcmp(v->s, r->text) != 0;
+    if (r->type == HPT_OPTION_CHOICE) return v->i != choice_index(r->text, r->choice);
+    return v->f > r->def || v->f < r->def;
 }
 
 /* Text that describe() hands out, until the next call on the thread. */

@@ -36,6 +36,9 @@ hpt_status hpt__options_set(hpt__options *o, const char *key, const char *text);
 hpt_status hpt__options_get(const hpt__options *o, const char *key, char *buf, size_t size, int *opt);
 char hpt__options_stage(const char *name);                                  /* 0 for an unknown name */
 int hpt__options_applies(int opt, char stage);
+int hpt__options_changed(const hpt__options *o, int opt);       /* it was set, and not to its default */
+/* Is a key of methods (option method) only, and of none that is called method? Then their names, else NULL. */
+const char *hpt__options_other_method(int opt, const char *method);
 hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *info);
 const char *hpt__options_key(int opt);
 /* What an option is to a result: it decides it; it is what is done if something goes wrong, or how a file is read that is there already; it

@@ -77,6 +77,8 @@ cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const float *in, c
 /* low: bfloat16 copy of the queue with rows of pitch values (zero beyond d), or NULL */
 cudaError_t hpt__cuda_enqueue(cudaStream_t s, int n, int d, const float *keys, float *queue, int64_t q, uint16_t *low, int pitch, const hpt__vars *v, const hpt__outcome *o);
 cudaError_t hpt__cuda_spread(cudaStream_t s, int n, int d, const float *x, hpt__outcome *o, double *scratch);
+/* scratch of n doubles */
+cudaError_t hpt__cuda_agree(cudaStream_t s, int n, int d, int images, const float *x, const float *y, float *dx, hpt__outcome *o, double *scratch);
 /* d = dy masked by y > 0 (if relu; in place), db[j] = sum over rows of d, unless db is NULL */
 cudaError_t hpt__cuda_bias_backward(cudaStream_t s, int n, int d, int relu, const float *y, float *dy, float *db);
 cudaError_t hpt__cuda_add_bias(cudaStream_t s, int n, int d, int relu, const float *b, float *y);

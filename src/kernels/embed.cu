@@ -108,6 +108,32 @@ extern "C" cudaError_t hpt__cuda_spread(cudaStream_t s, int n, int d, const floa
     return cudaGetLastError();
 }
 
+/* A warp a row; the sum over rows by one warp, in order. */
+__global__ void __launch_bounds__(THREADS) k_agree(int n, int d, double scale, const float *x, const float *y, float *dx, double *part) {
+    int row = (int)(blockIdx.x * ROWS + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
+    if (row >= n) return;
+    double dot = 0;
+    for (int j = lane; j < d; j += HPT_WARP) {
+        size_t at = (size_t)row * d + j;
+        dot += (double)x[at] * (double)y[at];
+        dx[at] = (float)(-scale * (double)y[at]);
+    }
+    dot = hpt_warp_sum(dot);
+    if (lane == 0) part[row] = 2 - 2 * dot;
+}
+__global__ void k_agree_sum(int n, int images, const double *part, hpt__outcome *o) {
+    double s = 0;
+    for (int i = (int)threadIdx.x; i < n; i += HPT_WARP) s += part[i];
+    s = hpt_warp_sum(s);
+    if (threadIdx.x == 0) o->loss = s / images;
+}
+extern "C" cudaError_t hpt__cuda_agree(cudaStream_t s, int n, int d, int images, const float *x, const float *y, float *dx, hpt__outcome *o,
+                                       double *scratch) {
+    HPT_LAUNCH(k_agree, row_grid(n), dim3(THREADS), 0, s, n, d, 2.0 / images, x, y, dx, scratch);
+    HPT_LAUNCH(k_agree_sum, dim3(1), dim3(HPT_WARP), 0, s, n, images, (const double *)scratch, o);
+    return cudaGetLastError();
+}
+
 /* 32 columns a block, 8 threads down each; every element is masked by the thread that sums it */
 __global__ void __launch_bounds__(256) k_bias_backward(int n, int d, int relu, const float *y, float *dy, float *db) {
     HPT_SHARED(double, sum, 8 * 32);

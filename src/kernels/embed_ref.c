@@ -42,6 +42,19 @@ double REF(spread)(int n, int d, const real *x) {
     return total / sqrt(d);
 }
 
+double REF(agree)(int n, int d, int images, const real *x, const real *y, real *dx) {
+    double loss = 0;
+    for (int i = 0; i < n; i++, x += d, y += d, dx += d) {
+        double dot = 0;
+        for (int j = 0; j < d; j++) {
+            dot += (double)x[j] * y[j];
+            dx[j] = (real)(-2.0 / images * y[j]);
+        }
+        loss += 2 - 2 * dot;
+    }
+    return loss / images;
+}
+
 void REF(relu_backward)(size_t n, const real *y, const real *dy, real *dx) {
     for (size_t i = 0; i < n; i++) dx[i] = y[i] > 0 ? dy[i] : 0;
 }

@@ -18,6 +18,8 @@ static int from_options(const hpt__options *o, const char *name, hpt__arch *a) {
             a->small_stem = OPT_IS(o, stem, "small");
             a->dim = (int)OPT_I(o, moco_dim);
             a->mlp = (int)OPT_I(o, mlp);
+            a->hidden = (int)OPT_I(o, head_hidden);
+            a->head_norm = OPT_IS(o, head, "byol");
             return 1;
         }
     return 0;

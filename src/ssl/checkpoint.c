@@ -74,7 +74,7 @@ static hpt_status host_read(host_copy *h, hpt__trainer *t) {
         if (x->number) h->number[i] = *x->number;
         if (x->kind == HPT__STATE_ROWS) t->be->download(t->dev, h->rows[i], x->rows, (size_t)(x->n * x->d) * 4);
         if (x->kind != HPT__STATE_NETWORK) continue;
-        hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->params, h->params[i], 0);
+        hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, hpt__weights_kept(w), h->params[i], 0);
         hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->stats, h->stats[i], 1);
         if (w->moment1) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment1, h->moment1[i], 0);
         if (w->moment2) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment2, h->moment2[i], 0);
@@ -109,7 +109,7 @@ static hpt_status host_write(const host_copy *h, hpt__trainer *t, const uint8_t 
         if (x->number) *x->number = h->number[i];
         if (x->kind == HPT__STATE_ROWS && !st) st = put_rows(t, x, h->rows[i]);
         if (x->kind != HPT__STATE_NETWORK) continue;
-        hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->params[i], w->params, 0);
+        hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->params[i], hpt__weights_kept(w), 0);
         hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->stats[i], w->stats, 1);
         if (w->moment1 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment1[i], w->moment1, 0);
         if (w->moment2 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment2[i], w->moment2, 0);
@@ -476,6 +476,9 @@ static hpt_status resume_from(hpt_session *s, const parts *p, host_copy *h) {
     int64_t format = meta_int(f, "hpt/format", 0), step = 0;
     if (format > FORMAT) return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
     if (f->values_cut) return hpt__fail(HPT_ERR_FORMAT, "more values than a file of this size may hold: where the run was is not certain");
+    const char *method = json_string_value(json_object_get(f->meta, "hpt/config/method"));
+    if (method && strcmp(method, t->method->name))
+        return hpt__fail(HPT_ERR_MISMATCH, "the run was made with method=%.40s and is resumed with method=%s", method, t->method->name);
     HPT_TRY(read_beside(p, h));
     HPT_TRY(check_config(f, s));
     HPT_TRY(steps_done(f, s, &step));

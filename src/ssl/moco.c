@@ -172,6 +172,7 @@ const hpt__method hpt__method_moco = {
     .views = 2,
     .size = sizeof(hpt__moco),
     .own = sizeof(hpt__moco_own),
+    .bn_momentum = 0.1,
     .configure = configure,
     .open = open,
     .input_bytes = input_bytes,

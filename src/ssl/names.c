@@ -31,7 +31,7 @@ hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__
     if (!automatic || !c) return HPT_OK;
     a->width = c->arch.width;
     a->small_stem = c->arch.small_stem;
-    if (c->head) a->dim = c->arch.dim, a->mlp = c->arch.mlp;
+    if (c->head) a->dim = c->arch.dim, a->mlp = c->arch.mlp, a->hidden = c->arch.hidden, a->head_norm = c->arch.head_norm;
     return HPT_OK;
 }
 

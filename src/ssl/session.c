@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/result.h"
 #include "nn/facts.h"
+#include "ssl/byol.h"
 #include "ssl/moco.h"
 #include "train/feed.h"
 #include <math.h>
@@ -69,17 +70,33 @@ static int64_t queue_of(const hpt_session *s) {
     return 0;
 }
 
+static const hpt__method *const methods[] = {&hpt__method_moco, &hpt__method_byol};
+
+/* The method that option method names; keys of another that were set are refused, not ignored. */
+static hpt_status choose_method(const hpt__options *o, const hpt__method **method) {
+    const char *name = OPT_S(o, method);
+    for (int i = 0; i < HPT__OPT_COUNT; i++) {
+        const char *other = hpt__options_changed(o, i) ? hpt__options_other_method(i, name) : NULL;
+        if (other && hpt__options_applies(i, 'P'))
+            return hpt__fail(HPT_ERR_OPTION, "option '%s' is of method=%s and means nothing to method=%s: leave it out", hpt__options_key(i), other, name);
+    }
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (!strcmp(methods[i]->name, name)) *method = methods[i];
+    return HPT_OK;
+}
+
 /* What the options say of a run, for the trainer. images: of a step, over all ranks. */
 static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, int64_t *images) {
     const hpt__options *o = &s->opt;
     int ranks = s->ctx->comm->size;
     *images = OPT_I(o, batch_size);
-    *spec = (hpt__trainer_spec){.method = &hpt__method_moco, .size = (int)OPT_I(o, image_size), .direct = OPT_IS(o, conv_algo, "direct"),
+    *spec = (hpt__trainer_spec){.size = (int)OPT_I(o, image_size), .direct = OPT_IS(o, conv_algo, "direct"),
                                 .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
                                 .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
     spec->optimizer = (hpt__optimizer){.rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? HPT__LARS : HPT__SGD,
                                        .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1),
                                        .beta2 = OPT_F(o, adam_beta2), .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
+    HPT_TRY(choose_method(o, &spec->method));
     if (*images % ranks)
         return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)*images, ranks);
     spec->batch = (int)(*images / ranks);
@@ -429,7 +446,7 @@ static char *find_tensor(const hpt_session *s, const char *name, const hpt__tens
         const hpt__weights *w = item[i].weights;
         if (item[i].kind != HPT__STATE_NETWORK) continue;
         const struct { const char *prefix; void *params, *stats; } sets[] = {
-            {item[i].prefix, w->params, w->stats}, {"grad.", w->grad, NULL}, {"momentum.", w->moment1, NULL}};
+            {item[i].prefix, hpt__weights_kept(w), w->stats}, {"grad.", w->grad, NULL}, {"momentum.", w->moment1, NULL}};
         for (size_t k = 0; k < sizeof sets / sizeof *sets; k++) {
             size_t length = strlen(sets[k].prefix);
             int at = strncmp(name, sets[k].prefix, length) ? -1 : hpt__net_find(w->net, name + length);

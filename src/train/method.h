@@ -28,11 +28,14 @@ typedef struct hpt__method {
     const char *name;                                                   /* option method */
     int views;                                                          /* of an image */
     size_t size, own;                                                   /* bytes of trainer.self, zeroed; of the numbers that configure() fills */
+    double bn_momentum;                                                 /* share of a pass in the running statistics */
     hpt_status (*configure)(const hpt__options *o, int images, void *own);     /* images: of a step, over all ranks */
     hpt_status (*open)(hpt__trainer *t, const void *own);               /* networks, plans, arrays, fresh values; the trainer frees all */
+    void (*close)(hpt__trainer *t);                                     /* what it holds beside the trainer's; or NULL */
     size_t (*input_bytes)(const hpt__trainer *t);                       /* of input.data */
     void (*draw)(hpt__trainer *t, hpt__input *in);                      /* host: what differs from step to step */
-    double (*ema)(const hpt__trainer *t, uint64_t step);                /* momentum that forms the followers of this step (from 0) */
+    int follow_after;                                                   /* followers move at the end of a step, not at its beginning */
+    double (*ema)(const hpt__trainer *t, uint64_t step);                /* their momentum in this step (from 0) */
     void (*prepare)(hpt__trainer *t);                                   /* queued: own copies, after arrays were set from outside */
     hpt_status (*step)(hpt__trainer *t, const float *const *view, const hpt__input *in);       /* queued: loss and gradients */
     void (*commit)(hpt__trainer *t, const hpt__input *in);              /* queued, if the step counts (outcome): keys into the queue */

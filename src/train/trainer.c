@@ -58,6 +58,7 @@ hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net
     if (leader) {
         w->ahead = hpt__take(t, params, &st);
         leader->follower = w;
+        w->after = t->method->follow_after;
     }
     if (trainable) {
         w->grad = hpt__take(t, params, &st);
@@ -76,7 +77,7 @@ hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images,
     const hpt__trainer_spec *s = &t->spec;
     hpt__plan_spec p = {.dtype = s->dtype, .mode = w->trainable ? HPT__TRAIN : HPT__FORWARD, .batch = images, .size = s->size, .groups = groups,
                         .head = head, .direct = s->direct, .deterministic = s->deterministic, .trainable = w->trainable,
-                        .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
+                        .input_grad = w->net != t->net, .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
     if (t->n_plans == HPT__PLANS) return hpt__fail(HPT_ERR_INTERNAL, "more plans than a trainer has room for");
     HPT_TRY(hpt__plan_create(t->be, t->dev, w->net, &p, out));
     t->plan[t->n_plans++] = *out;
@@ -97,6 +98,7 @@ hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights
     hpt__weights_upload(t->be, t->dev, dt, net, t->stats, model->stats, 1);
     if (follower) {
         t->be->copy(t->dev, follower->params, model->params, net->n_params * hpt__real_size(dt));
+        t->be->copy(t->dev, follower->ahead, model->params, net->n_params * hpt__real_size(dt));
         hpt__weights_upload(t->be, t->dev, dt, net, fresh, follower->stats, 1);
     }
     t->be->leave(t->dev);
@@ -165,6 +167,7 @@ void hpt__trainer_close(hpt__trainer *t) {
     while (t->n_retired) t->be->mem_free(t->dev, t->retired[--t->n_retired]);
     t->be->leave(t->dev);
     while (t->n_plans) hpt__plan_destroy(t->plan[--t->n_plans]);
+    if (t->method->close && t->self) t->method->close(t);
     hpt__free(hpt__trainer_trainable(t));
     hpt__free(t->self);
     hpt__free(t->taken);
@@ -180,8 +183,7 @@ size_t hpt__trainer_plan_bytes(const hpt__trainer *t) {
 /* ---- one step ---- */
 
 hpt_status hpt__trainer_forward(hpt__trainer *t, const hpt__weights *w, hpt__plan *p, const void *images) {
-    (void)t;
-    return hpt__plan_forward(p, hpt__weights_forward(w), w->low, w->stats, images, 0.1);
+    return hpt__plan_forward(p, hpt__weights_forward(w), w->low, w->stats, images, t->method->bn_momentum);
 }
 
 hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p, void *dout) {
@@ -281,7 +283,7 @@ static void prepare(hpt__trainer *t) {
     for (int i = 0; i < t->n_networks; i++) {
         const hpt__weights *w = t->network[i], *f = w->follower;
         size_t n = w->net->n_params;
-        if (f) t->be->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params, t->method->ema(t, t->step));
+        if (f && !f->after) t->be->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params, t->method->ema(t, t->step));
         if (w->low && !w->ahead) t->be->lower(t->dev, 1, n, n, w->params, w->low);
         if (f && f->low) t->be->lower(t->dev, 1, f->net->n_params, f->net->n_params, f->ahead, f->low);
     }
@@ -297,7 +299,7 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
     if (!t->staged) return hpt__fail(HPT_ERR_INTERNAL, "a step without images");
     t->lr = hpt__schedule_lr(&t->spec.schedule, t->step);
     in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count), .adam2 = sqrt(1 - pow(t->spec.optimizer.beta2, count))};
-    if (t->method->ema) in->vars.ema = t->method->ema(t, t->step + 1);
+    if (t->method->ema) in->vars.ema = t->method->ema(t, t->step + !t->method->follow_after);     /* of the move that this update makes */
     if (t->method->draw) t->method->draw(t, in);
     be->enter(t->dev);
     if (!t->prepared) prepare(t);

@@ -17,10 +17,13 @@ typedef struct hpt__weights {
     void *trust;                        /* (n_tensors) factors of LARS */
     uint8_t *trainable;                 /* host: a flag for each tensor; NULL: does not train */
     struct hpt__weights *follower;      /* who follows these, or NULL */
+    int after;                          /* a follower that moves at the end of a step (BYOL), not at its beginning (MoCo) */
 } hpt__weights;
 
 /* What a forward pass reads. */
 static inline const void *hpt__weights_forward(const hpt__weights *w) { return w->ahead ? w->ahead : w->params; }
+/* What is kept of a run and seen from outside: a follower that moves at the beginning of a step has not moved yet. */
+static inline void *hpt__weights_kept(const hpt__weights *w) { return w->after ? w->ahead : w->params; }
 /* Bytes of the statistics, as copy_if() wants them. */
 static inline size_t hpt__weights_stat_bytes(const hpt__weights *w, hpt__dtype t) { return (w->net->n_stats * hpt__real_size(t) + 63) / 64 * 64; }
 

@@ -31,6 +31,10 @@ static void enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *ke
     NOTE(hpt__cuda_enqueue(dev->compute, n, d, keys, queue, q, low, low ? queue_pitch(dev, t, d) : 0, v, o));
 }
 static void spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, hpt__outcome *o, void *scratch) { (void)t; NOTE(hpt__cuda_spread(dev->compute, n, d, x, o, scratch)); }
+static void agree(hpt__device *dev, hpt__dtype t, int n, int d, int images, const void *x, const void *y, void *dx, hpt__outcome *o, void *scratch) {
+    (void)t;
+    NOTE(hpt__cuda_agree(dev->compute, n, d, images, x, y, dx, o, scratch));
+}
 static void update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) { (void)t; NOTE(hpt__cuda_update(dev->compute, dev->sms, u, at, n, v, o)); }
 static void foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o) { (void)t; NOTE(hpt__cuda_foresee(dev->compute, dev->sms, u, at, n, v, bit, o)); }
 static void trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *out, void *scratch) { (void)t; NOTE(hpt__cuda_trust(dev->compute, p, g, n, wd, eta, out, scratch)); }
@@ -58,7 +62,7 @@ const hpt__backend hpt_backend_cuda = {
     .await = hpt__cuda_await, .lane_wait = hpt__cuda_lane_wait, .fetch = hpt__cuda_fetch, .poll = hpt__cuda_poll, .graph_begin = hpt__cuda_graph_begin, .graph_end = hpt__cuda_graph_end,
     .graph_launch = hpt__cuda_graph_launch, .graph_destroy = hpt__cuda_graph_destroy, .comm_open = hpt__nccl_open, .comm_id = hpt__nccl_id, .act_bytes = hpt__cuda_act_bytes, .pack = hpt__cuda_pack,
     .unpack = hpt__cuda_unpack, .op_create = hpt__cuda_op_create, .op_scratch = hpt__cuda_op_scratch, .op_run = hpt__cuda_op_run, .op_destroy = hpt__cuda_op_destroy, .op_name = hpt__cuda_op_name, .gemm = gemm,
-    .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad, .gather = gather, .enqueue = enqueue, .spread = spread, .update = update,
+    .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad, .gather = gather, .enqueue = enqueue, .spread = spread, .agree = agree, .update = update,
     .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge, .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias, .augment_scratch = augment_scratch, .augment = augment,
     .classify = classify,
 };

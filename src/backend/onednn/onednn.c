@@ -639,6 +639,10 @@ static void spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, 
     (void)dev; (void)t; (void)scratch;
     o->spread = hpt__ref_spread_f32(n, d, x);
 }
+static void agree(hpt__device *dev, hpt__dtype t, int n, int d, int images, const void *x, const void *y, void *dx, hpt__outcome *o, void *scratch) {
+    (void)dev; (void)t; (void)scratch;
+    o->loss = hpt__ref_agree_f32(n, d, images, x, y, dx);
+}
 static void judge(hpt__device *dev, hpt__outcome *o) {
     (void)dev;
     if (!isfinite(o->loss)) o->bad |= HPT__BAD_LOSS;
@@ -741,7 +745,7 @@ const hpt__backend hpt_backend_onednn = {
     .download = copy, .copy = copy, .zero = zero, .copy_if = copy_if, .sync = sync_nothing, .act_bytes = act_bytes, .pack = pack, .unpack = unpack,
     .op_create = op_create, .op_scratch = op_scratch, .op_run = op_run, .op_destroy = op_destroy, .op_name = op_name, .gemm = gemm,
     .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad,
-    .gather = gather, .enqueue = enqueue, .spread = spread, .update = update, .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
+    .gather = gather, .enqueue = enqueue, .spread = spread, .agree = agree, .update = update, .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
     .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias,
     .classify = classify,
 };

@@ -163,6 +163,10 @@ static void ref_spread(hpt__device *dev, hpt__dtype t, int n, int d, const void 
     (void)dev; (void)scratch;
     o->spread = CALL(t, hpt__ref_spread, n, d, x);
 }
+static void ref_agree(hpt__device *dev, hpt__dtype t, int n, int d, int images, const void *x, const void *y, void *dx, hpt__outcome *o, void *scratch) {
+    (void)dev; (void)scratch;
+    o->loss = CALL(t, hpt__ref_agree, n, d, images, x, y, dx);
+}
 static void ref_update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
     (void)dev;
     CALL(t, hpt__ref_update, u, at, n, v, o);
@@ -213,7 +217,7 @@ const hpt__backend hpt__backend_reference = {
     .act_bytes = ref_act_bytes, .pack = ref_pack, .unpack = ref_unpack, .op_create = ref_op_create, .op_scratch = ref_op_scratch, .op_run = ref_op_run,
     .op_destroy = ref_op_destroy, .op_name = ref_op_name, .gemm = ref_gemm, .queue_pitch = ref_queue_pitch, .infonce = ref_infonce,
     .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm, .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue,
-    .spread = ref_spread, .update = ref_update, .foresee = ref_foresee, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
+    .spread = ref_spread, .agree = ref_agree, .update = ref_update, .foresee = ref_foresee, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
     .softmax_ce = ref_softmax_ce, .bce = ref_bce, .sum_rows = ref_sum_rows, .add_bias = ref_add_bias,
     .classify = ref_classify,
 };
