@@ -360,8 +360,9 @@ HPT_API hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt
 /* hpt_model_load - a model whose weights come from a file: torch zip, torch legacy stream, or safetensors, known by its first
  * bytes. Names of torchvision, facebookresearch/moco, OpenSelfSup, solo-learn, timm are recognised. Nothing in the file is ever
  * executed. The architecture is the one that cfg names; if cfg leaves arch at "auto", the one recorded in a libhpt file or
- * derived from the tensors. The backbone is loaded; the head too with option carry_head=1, else it starts fresh; a classifier as
- * option classifier says: that of a libhpt file, unless asked otherwise.
+ * derived from the tensors. The backbone is loaded; the head too with option carry_head=1, else it
+ * starts fresh; a classifier as option classifier says: that of a libhpt file, unless asked
+ * otherwise.
  *
  * report [out] NULL allowed. What was loaded, missing, unexpected, of the wrong shape, not used, not finite; also set when HPT_ERR_MISMATCH is returned.
  * HPT_ERR_IO, HPT_ERR_FORMAT, HPT_ERR_VERSION   see there
@@ -377,7 +378,8 @@ HPT_API hpt_status hpt_model_clone(const hpt_model *model, hpt_model **out);
 /* hpt_model_save - write the weights, atomically (temporary file, fsync, rename).
  * format [in] "torchvision" {backbone names, readable by torch.load(weights_only=True)}, "moco" {state_dict with
  *             module.encoder_q.*, head included}, "openselfsup" {state_dict, author}, "safetensors" (backbone and head);
- *             a classifier goes into torchvision and safetensors (fc.weight, fc.bias), with the names of its classes;
+ *             a classifier goes into torchvision and safetensors (fc.weight, fc.bias), with the
+ *             names of its classes;
  *             NULL: safetensors for *.safetensors, else torchvision.
  * pixel_mean and pixel_std are kept too: as metadata of safetensors, beside the pickle (record hpt.json) in the others.
  * HPT_ERR_IO  nothing was changed at path
@@ -398,15 +400,15 @@ typedef struct hpt_model_info {
     float pixel_mean[3];        /* what its images are normalised with: (level/255 - pixel_mean)/pixel_std, red, green, blue */
     float pixel_std[3];
     uint32_t classes;           /* of its classifier; 0: it has none */
-    int32_t several;            /* 1: an image may have several of them (sigmoid); 0: one (softmax) */
+    int32_t several;            /* 1: an image may have several (sigmoid); 0: one (softmax) */
 } hpt_model_info;
 /* hpt_model_get_info - pixel_mean and pixel_std are those that the weights were last trained (or refreshed, or finetuned) with, or those
  * of the file, where libhpt wrote it; else ImageNet's (0.485,0.456,0.406 and 0.229,0.224,0.225): for files of others and for random
  * weights, until they are trained. Options pixel_mean and pixel_std of hpt_model_load() and hpt_model_create() set them. Since 0.1. */
 HPT_API hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info);
 
-/* hpt_model_class_name - what class c of the model's classifier is called; its number where the classes have
- * no names. HPT_ERR_ARGUMENT: no such class. Since 0.1. */
+/* hpt_model_class_name - what class c of the model's classifier is called; its number where the
+ * classes have no names. HPT_ERR_ARGUMENT: no such class. Since 0.1. */
 HPT_API hpt_status hpt_model_class_name(const hpt_model *model, uint32_t c, char *buf, size_t size,
                                         size_t *needed);
 
@@ -419,8 +421,9 @@ typedef struct hpt_tensor_info {
 
 /* hpt_model_tensor_info - list the tensors, index 0, 1, ... until HPT_END. hpt_model_get_tensor, _set_tensor - copy one out of or
  * into the model as float32; count must equal the number of elements. After set, sessions that run on this model do not see the
- * change. HPT_ERR_ARGUMENT: unknown name or wrong count. A classifier's, which are not listed, are called "classifier.weight"
- * (classes, feature_dim) and "classifier.bias" (classes). Since 0.1. */
+ * change. HPT_ERR_ARGUMENT: unknown name or wrong count. A classifier's, which are not listed,
+ * are called "classifier.weight" (classes, feature_dim) and "classifier.bias" (classes). Since
+ * 0.1. */
 HPT_API hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_tensor_info *info);
 HPT_API hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data, uint64_t count);
 HPT_API hpt_status hpt_model_set_tensor(hpt_model *model, const char *name, const float *data, uint64_t count);
@@ -439,18 +442,21 @@ HPT_API hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const h
 HPT_API hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size,
                                              float *out);
 
-/* hpt_model_predict - the classifier's logits of every image, with image processing, normalisation and options
- * as in hpt_model_features(). A model has a classifier after hpt_model_finetune(), from a file that such a model
- * was saved in, and with option classifier=take from a file of others (torchvision's fc). Pretraining drops it.
+/* hpt_model_predict - the classifier's logits of every image, with image processing,
+ * normalisation and options as in hpt_model_features(). A model has a classifier after
+ * hpt_model_finetune() or supervised training, from a file that such a model was saved in, and
+ * with option classifier=take from a file of others (torchvision's fc). Pretraining without
+ * labels drops it.
  *
- * logits [out] (count of images, classes) float32, classes as in hpt_model_info; count must equal their product.
- *              Probabilities are their softmax, or sigmoid where info.several. With bad_image=skip the row of an
- *              image that cannot be read is NaN (hpt_dataset_readable() tells); the log says how many there are.
+ * logits [out] (count of images, classes) float32, classes as in hpt_model_info; count must equal
+ *              their product. Probabilities are their softmax, or sigmoid where info.several.
+ *              With bad_image=skip the row of an image that cannot be read is NaN
+ *              (hpt_dataset_readable() tells), and the log says how many there are.
  * HPT_ERR_STATE  the model has no classifier
  * HPT_ERR_DATA   an unreadable image with bad_image=error, or no readable one at all
  * Since 0.1. */
-HPT_API hpt_status hpt_model_predict(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *logits,
-                                     uint64_t count);
+HPT_API hpt_status hpt_model_predict(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg,
+                                     float *logits, uint64_t count);
 
 typedef struct hpt_layer_info {
     uint32_t struct_size;
@@ -522,8 +528,8 @@ HPT_API hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_datas
  * freeze choose what trains.
  *
  * val   NULL: a class-balanced fifth of train.   test  NULL: no test score.
- * tuned [out] NULL allowed: a new model with the weights that were chosen, classifier and names of train's classes included; the
- *       given one stays as it is.
+ * tuned [out] NULL allowed: a new model with the weights that were chosen, classifier and names of
+ *       train's classes included; the given one stays as it is.
  * result [out] numbers: val_score, test_score, val_top1, test_top1, test_top5 (or _auroc), best_lr, best_step, classes; JSON with every run;
  *              arrays head_weight (classes, feature_dim), head_bias (classes), and with probe_keep=1 test_logits.
  * Errors as hpt_model_linear(); HPT_ERR_NUMERIC if every rate diverges. Since 0.1. */
@@ -559,8 +565,16 @@ typedef struct hpt_step_info {
  * paper; the model gets them with the weights, and every file that is written of it keeps them.
  * train=bn trains batch-norm parameters and head only (HPT-BN). All memory of a step is taken here.
  *
+ * method=supervised learns from the labels of ds: cross-entropy of a classifier on the features,
+ * and all of it is trained. The model's classifier goes on if it has one (classes are matched by
+ * name), else there is a fresh one; the model receives it with the weights. Of the step info,
+ * loss is the cross-entropy, chance ln(classes), acc1 and acc5 are right answers on the training
+ * images, z_std is NaN and queue_fill 0. Options of another method are refused.
+ *
  * ds  [in]  NULL: the host feeds every step through hpt_session_step_images().
  * Options: stage pretrain of the table.
+ * HPT_ERR_ARGUMENT  supervised: no labels, several labels an image, or a class without an image
+ * HPT_ERR_MISMATCH  supervised: a class that the model's classifier lacks
  * HPT_ERR_MEMORY, HPT_ERR_UNSUPPORTED (precision on this backend), HPT_ERR_DATA (statistics of unreadable images)
  * Since 0.1. Example: examples/03_pretrain.c */
 HPT_API hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model, hpt_dataset *ds,
@@ -587,7 +601,7 @@ HPT_API hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_d
 HPT_API hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info);
 
 /* hpt_session_step_images - the same with views given by the host: view_q, view_k (batch_size,3,image_size,image_size) float32,
- * normalised. Since 0.1. */
+ * normalised. HPT_ERR_STATE: method=supervised, which needs labels. Since 0.1. */
 HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q, const float *view_k, hpt_step_info *info);
 
 /* hpt_step_fn - called after each step on the calling thread; non-zero stops hpt_session_run() with HPT_ERR_CANCELLED. With
@@ -618,14 +632,18 @@ HPT_API hpt_status hpt_session_sync(hpt_session *s);
 
 /* hpt_session_result - the run as a result. JSON: steps, total_steps, skipped, loss, chance, contrast_acc1, contrast_acc5, z_std, lr (null
  * before the first step of this session), monitor, monitor_best, monitor_best_step where there is a monitor, unreadable_images met so far
- * (bad_image=skip; others stood in) with their names, and what it rests on (see "Files and results"). Since 0.1. */
+ * (bad_image=skip; others stood in) with their names, and what it rests on (see "Files and
+ * results").
+ * method=supervised: train_top1, train_top5 instead of contrast_acc1, contrast_acc5. Since 0.1. */
 HPT_API hpt_status hpt_session_result(const hpt_session *s, hpt_result **result);
 
 /* hpt_session_get_info - counters and metrics after the last step (zeros before the first). Since 0.1. */
 HPT_API hpt_status hpt_session_get_info(const hpt_session *s, hpt_step_info *info);
 
 /* hpt_session_get_tensor, _set_tensor - state by name, float32 in torch layout: "q.<name>", "k.<name>" (model tensors of both encoders),
- * "grad.<name>" (of the last step), "momentum.<name>", "queue" (dim, moco_k). For tests and own algorithms. Since 0.1. */
+ * "grad.<name>" (of the last step), "momentum.<name>", "queue" (dim, moco_k);
+ * method=supervised: "model.<name>", "model.fc.weight", "model.fc.bias". For tests and own
+ * algorithms. Since 0.1. */
 HPT_API hpt_status hpt_session_get_tensor(hpt_session *s, const char *name, float *data, uint64_t count);
 HPT_API hpt_status hpt_session_set_tensor(hpt_session *s, const char *name, const float *data, uint64_t count);
 

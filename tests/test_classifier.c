@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * The classifier that is part of a model: made by finetuning, kept in files, read from files of others, and what it predicts.
- * What must come out is computed here from features and weights. */
+ * The classifier that is part of a model: made by finetuning, kept in files, read from files of others, and what it
+ * predicts. What must come out is computed here from features and weights. */
 #include "shell.h"
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SMALL "arch=resnet10 width=16 stem=small image_size=16 eval_crop=full precision=fp32 overlap=allow batch_size=5 "
+#define SMALL                                                                                                          \
+    "arch=resnet10 width=16 stem=small image_size=16 eval_crop=full precision=fp32 overlap=allow batch_size=5 "
 #define TUNE SMALL "ft_batch=12 ft_micro=6 ft_lr=0.01 ft_length=4 ft_eval_every=4 probe_keep=1 "
 enum { DIM = 128 };
 
@@ -27,7 +28,8 @@ static void expected(hpt_model *m, hpt_dataset *ds, hpt_config *c, size_t n, siz
 }
 static void close_to(const float *x, const double *y, size_t n, double tolerance) {
     for (size_t i = 0; i < n; i++)
-        if (!(fabs(x[i] - y[i]) <= tolerance * (1 + fabs(y[i])))) FAIL("value %zu is %.8g, not %.8g", i, (double)x[i], y[i]);
+        if (!(fabs(x[i] - y[i]) <= tolerance * (1 + fabs(y[i]))))
+            FAIL("value %zu is %.8g, not %.8g", i, (double)x[i], y[i]);
 }
 static hpt_model *load(hpt_context *ctx, const char *pairs, const char *path) {
     hpt_model *m;
@@ -69,14 +71,15 @@ TEST(classifier_of_a_finetuned_model) {
         expected(m, held, c, N, K, want);
         close_to(x, want, N * K, 1e-5);
         for (int k = 0; k < N * K; k++) also[k] = kept[k];
-        close_to(x, also, N * K, 1e-4);         /* what the finetuning scored */
+        close_to(x, also, N * K, 1e-4); /* what the finetuning scored */
         FAILS(HPT_ERR_ARGUMENT, "13 images x 3 are needed", hpt_model_predict(m, held, c, x, N * K + 1));
         /* a copy, and every layout that has a place for it */
         static const char *const files[] = {"m.pth", "m.safetensors"};
         for (int f = -1; f < 2; f++) {
             hpt_model *again;
             snprintf(path, sizeof path, "%s/%s", dir, files[f < 0 ? 0 : f]);
-            if (f < 0) OK(hpt_model_clone(m, &again));
+            if (f < 0)
+                OK(hpt_model_clone(m, &again));
             else {
                 OK(hpt_model_save(m, path, NULL));
                 again = load(ctx, "", path);
@@ -86,7 +89,8 @@ TEST(classifier_of_a_finetuned_model) {
             char name[8];
             OK(hpt_model_class_name(again, 2, name, sizeof name, NULL));
             CHECK(!strcmp(name, "2"));
-            FAILS(HPT_ERR_ARGUMENT, "class 3 of a model with 3", hpt_model_class_name(again, 3, name, sizeof name, NULL));
+            FAILS(HPT_ERR_ARGUMENT, "class 3 of a model with 3",
+                  hpt_model_class_name(again, 3, name, sizeof name, NULL));
             hpt_model_destroy(again);
         }
         plain = load(ctx, "classifier=drop", path);
@@ -94,7 +98,8 @@ TEST(classifier_of_a_finetuned_model) {
         FAILS(HPT_ERR_STATE, "the model has no classifier", hpt_model_predict(plain, held, c, x, N * K));
         hpt_model_destroy(plain);
         OK(hpt_model_save(m, path, "moco"));
-        FAILS(HPT_ERR_MISMATCH, "no classifier lies beside", hpt_model_load(ctx, config("classifier=take"), path, &plain, NULL));
+        FAILS(HPT_ERR_MISMATCH, "no classifier lies beside",
+              hpt_model_load(ctx, config("classifier=take"), path, &plain, NULL));
         hpt_context_destroy(ctx);
     }
 }
@@ -162,10 +167,12 @@ TEST(classifier_is_no_projection_head) {
     snprintf(path, sizeof path, "%s/v1.safetensors", dir);
     OK(hpt_model_save(m, path, NULL));
     CHECK(!info_of(load(ctx, "", path)).classes);
-    FAILS(HPT_ERR_MISMATCH, "no classifier lies beside", hpt_model_load(ctx, config("classifier=take"), path, &again, NULL));
+    FAILS(HPT_ERR_MISMATCH, "no classifier lies beside",
+          hpt_model_load(ctx, config("classifier=take"), path, &again, NULL));
     snprintf(path, sizeof path, "%s/v1.pth", dir);
     OK(hpt_model_save(m, path, "moco"));
-    FAILS(HPT_ERR_MISMATCH, "no classifier lies beside", hpt_model_load(ctx, config("classifier=take"), path, &again, NULL));
+    FAILS(HPT_ERR_MISMATCH, "no classifier lies beside",
+          hpt_model_load(ctx, config("classifier=take"), path, &again, NULL));
     m = tuned_on(ctx, ds, NULL, TUNE "mlp=0 moco_dim=24", &r);
     snprintf(path, sizeof path, "%s/tuned.safetensors", dir);
     OK(hpt_model_save(m, path, NULL));
@@ -179,7 +186,7 @@ TEST(classifier_goes_when_features_change) {
     hpt_session *s;
     hpt_model *m = tuned_on(ctx, ds, NULL, TUNE, &r);
     OK(hpt_model_refresh_bn(m, ds, config("image_size=16 precision=fp32 batch_size=12"), NULL));
-    CHECK(info_of(m).classes == 3);         /* its weights stay, as AdaBN has it */
+    CHECK(info_of(m).classes == 3); /* its weights stay, as AdaBN has it */
     OK(hpt_session_create(ctx, config("image_size=16 batch_size=4 moco_k=8 steps=1 precision=fp32"), m, ds, &s));
     OK(hpt_session_run(s, NULL, NULL));
     CHECK(!info_of(m).classes);
@@ -189,7 +196,8 @@ TEST(predict_on_the_command_line) {
     char *dir = temp_dir(), *set_ = stripes(dir, 6);
     const char *o = "--image_size 16 --eval_crop full --precision fp32 --backend reference --threads 1";
     RUN(HPT_TEST_BIN "/hpt finetune --train %s --init random --arch resnet10 --width 16 --stem small %s --ft_batch 12 "
-                     "--ft_micro 12 --ft_lr 0.05 --ft_length 12 --ft_eval_every 4 --out %s/m.pth", set_, o, dir);
+                     "--ft_micro 12 --ft_lr 0.05 --ft_length 12 --ft_eval_every 4 --out %s/m.pth",
+        set_, o, dir);
     RUN(HPT_TEST_BIN "/hpt info %s/m.pth", dir);
     CHECK(strstr(output, "classifier  2 classes (loaded)") && !strstr(output, "fc. "));
     RUN("printf broken > %s/columns/zz.ppm", set_);
@@ -206,13 +214,15 @@ TEST(predict_on_the_command_line) {
             holes++;
             continue;
         }
-        if (sscanf(p, "\"%299[^\"]\",\"%15[^\"]\",%lf,\"%15[^\"]\",%lf", name, first, &a, second, &b) != 5) FAIL("line '%s'", p);
+        if (sscanf(p, "\"%299[^\"]\",\"%15[^\"]\",%lf,\"%15[^\"]\",%lf", name, first, &a, second, &b) != 5)
+            FAIL("line '%s'", p);
         CHECK(strcmp(first, second) && (!strcmp(first, "rows") || !strcmp(first, "columns")));
         CHECK(a >= b && b >= 0 && fabs(a + b - 1) < 1e-5);
     }
     CHECK(lines == 13 && holes == 1);
     RUN(HPT_TEST_BIN "/hpt export %s/m.pth %s/m.safetensors", dir, dir);
-    RUN(HPT_TEST_BIN "/hpt predict --init %s/m.safetensors --data %s --bad_image skip %s --out %s/p.csv", dir, set_, o, dir);
+    RUN(HPT_TEST_BIN "/hpt predict --init %s/m.safetensors --data %s --bad_image skip %s --out %s/p.csv", dir, set_, o,
+        dir);
     CHECK(strstr(output, "13 images in"));
     RUN(HPT_TEST_BIN "/hpt export %s/m.pth %s/none.pth --classifier drop", dir, dir);
     REFUSED(1, "no classifier lies beside", HPT_TEST_BIN "/hpt predict --init %s/none.pth --data %s %s", dir, set_, o);

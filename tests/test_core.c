@@ -81,12 +81,12 @@ TEST(every_option_has_a_sound_row) {
     CHECK(i == HPT__OPT_COUNT);
 }
 TEST(schedules) {
-    hpt__schedule s = {0.03, 1, 100, 0, 0};
+    hpt__schedule s = {0.03, 1, 100, 0, 0, 0};
     CHECK(hpt__schedule_lr(&s, 0) == 0.03);
     CHECK(fabs(hpt__schedule_lr(&s, 50) - 0.015) < 1e-12);
     s.per_epoch = 25;           /* four epochs: constant inside each */
     CHECK(hpt__schedule_lr(&s, 24) == 0.03 && fabs(hpt__schedule_lr(&s, 25) - 0.03 * 0.5 * (1 + cos(M_PI / 4))) < 1e-12);
-    s = (hpt__schedule){1, 0, 100, 10, 0};
+    s = (hpt__schedule){1, 0, 100, 10, 0, 0};
     CHECK(hpt__schedule_lr(&s, 0) == 0.1 && hpt__schedule_lr(&s, 9) == 1 && hpt__schedule_lr(&s, 50) == 1);
 }
 TEST(handles_and_misuse) {

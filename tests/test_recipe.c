@@ -414,6 +414,23 @@ TEST(recipe_carries_over) {
     remove_sets();
 }
 
+/* A supervised base, then MoCo on it: options of one method in [options] are for the stages of that method. */
+TEST(recipe_of_several_methods) {
+    static const char text[] = "[recipe]\nbackend = reference\n" COMMON SETS "[pretrain sup]\nmethod = supervised\ndata = base\nsteps = 4\nlabel_smoothing = 0.1\n"
+        "[pretrain hpt]\ninit = sup\ndata = target\nsteps = 3\n";
+    char command[400];
+    hpt_result *res;
+    make_sets();
+    hpt_recipe *r = open_recipe(text);
+    OK(hpt_recipe_run(r, NULL, NULL, &res));
+    json_t *stages = json_object_get(json_of(res), "stages");
+    CHECK(json_is_number(json_object_get(json_array_get(stages, 0), "train_top1")) && json_is_number(json_object_get(json_array_get(stages, 1), "contrast_acc1")));
+    snprintf(command, sizeof command, "grep -q fc.weight %s/out/stages/sup*/model.safetensors && ! grep -q '\"labels\"' %s/out/stages/hpt*/model.safetensors", work, work);
+    CHECK(!system(command));            /* the classifier stays with its features */
+    hpt_recipe_destroy(r);
+    remove_sets();
+}
+
 /* Each broken recipe is refused before anything is trained, with the line. */
 TEST(recipes_that_are_refused) {
     static const struct { const char *text, *what; int run; } bad[] = {

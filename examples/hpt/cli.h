@@ -71,6 +71,7 @@ void progress_end(progress *p);
 double seconds(void);
 
 int cmd_pretrain(int argc, char **argv);
+int cmd_train(int argc, char **argv);
 int cmd_refresh_bn(int argc, char **argv);
 int cmd_linear(int argc, char **argv);
 int cmd_embed(int argc, char **argv);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * hpt pretrain: one stage, in a run directory (rundir.h says what is in it). */
+ * hpt pretrain, train: one stage, in a run directory (rundir.h says what is in it). */
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
 #include "rundir.h"
@@ -23,8 +23,8 @@ static int32_t after_step(void *user, const hpt_step_info *i) {
     int n = snprintf(text, sizeof text, "loss %.3f", i->loss);
     if (isfinite(i->chance))        /* of a method that tells images apart */
         n += snprintf(text + n, sizeof text - (size_t)n, " (chance %.2f)  acc1 %.1f", i->chance, i->acc1);
-    snprintf(text + n, sizeof text - (size_t)n, "  z_std %.2f  wait %.0f%%", i->z_std,
-             i->step_ms > 0 ? 100 * i->wait_ms / i->step_ms : 0);
+    if (isfinite(i->z_std)) n += snprintf(text + n, sizeof text - (size_t)n, "  z_std %.2f", i->z_std);
+    snprintf(text + n, sizeof text - (size_t)n, "  wait %.0f%%", i->step_ms > 0 ? 100 * i->wait_ms / i->step_ms : 0);
     progress_show(&r->bar, i->step, text);
     rundir_step(&r->dir, i);
     if (r->save_every && i->step % r->save_every == 0 && i->step < i->steps) {
@@ -116,7 +116,7 @@ static int restore_run(cli *c, const json_t *args) {
             st = hpt_config_set_float(c->cfg, key, json_real_value(v));
         else if (json_is_string(v))
             st = hpt_config_set(c->cfg, key, json_string_value(v));
-        if (st) return fprintf(stderr, "hpt pretrain: args.json of the run: %s\n", hpt_last_error()), 1;
+        if (st) return fprintf(stderr, "hpt %s: args.json of the run: %s\n", c->command, hpt_last_error()), 1;
     }
     static char *kept[OWN];         /* to the end of the program, as what was typed */
     const json_t *r = json_object_get(args, "run");
@@ -124,7 +124,7 @@ static int restore_run(cli *c, const json_t *args) {
         char *was = kept_text(r, own[i]);
         const char *now = cli_value(c, own[i]);
         if (was && now && !strcmp(own[i], "init") && strcmp(was, now))
-            return fprintf(stderr, "hpt pretrain: --init was %s in the run and is %s now\n", was, now), 1;
+            return fprintf(stderr, "hpt %s: --init was %s in the run and is %s now\n", c->command, was, now), 1;
         if (was && !now)
             cli_give(c, own[i], kept[i] = was);
         else
@@ -154,7 +154,7 @@ static int begin(cli *c, run *r, hpt_dataset *ds, int resume, const char *machin
     hpt_status st = open_monitor(c, r->s);
     if (!st && resume) st = hpt_session_resume(r->s, r->dir.checkpoint);
     if (!st && !resume && !r->quiet) st = hpt_session_save(r->s, r->dir.checkpoint);
-    if (st) return cli_fail("pretrain", st);
+    if (st) return cli_fail(c->command, st);
     hpt_session_get_info(r->s, &info);
     if (!r->quiet) {
         json_t *j = session_json(r), *args = resume ? NULL : describe_run(c, ds, machine, j);
@@ -193,7 +193,9 @@ static void print_end(const cli *c, const run *r, const hpt_step_info *i, double
         json_t *j = json_pack("{s:I}", "steps", (json_int_t)i->step);
         cli_json_number(j, "loss", r->dir.loss);
         cli_json_number(j, "chance", i->chance);
-        cli_json_number(j, "contrast_acc1", i->acc1);
+        char right[24];
+        snprintf(right, sizeof right, "%s1", r->dir.right);
+        cli_json_number(j, right, i->acc1);
         cli_json_number(j, "z_std", i->z_std);
         cli_json_number(j, "seconds", took);
         json_t *session = session_json(r);
@@ -223,7 +225,7 @@ static int train(cli *c, run *r, hpt_model *m, hpt_dataset *ds, int resume) {
     snprintf(why, sizeof why, "%s", hpt_last_error());
     hpt_session_get_info(r->s, &info);
     int stopped = st == HPT_ERR_CANCELLED && cli_interrupted();
-    if (r->quiet) return stopped ? 130 : st ? cli_fail("pretrain", st) : 0;
+    if (r->quiet) return stopped ? 130 : st ? cli_fail(c->command, st) : 0;
     unsigned long long step = info.step;
     rundir_score(&r->dir, &info);
     rundir_flush(&r->dir);
@@ -233,7 +235,7 @@ static int train(cli *c, run *r, hpt_model *m, hpt_dataset *ds, int resume) {
     if (saved && st != HPT_ERR_PEER) snprintf(why, sizeof why, "%s", hpt_last_error());
     if (saved && st != HPT_ERR_PEER) st = saved;
     if (st == HPT_ERR_PEER && !saved)
-        fprintf(stderr, "hpt pretrain: saved after step %llu; start all ranks again with --resume\n", step);
+        fprintf(stderr, "hpt %s: saved after step %llu; start all ranks again with --resume\n", c->command, step);
     if (st == HPT_OK && (st = export_model(r, m))) snprintf(why, sizeof why, "%s", hpt_last_error());
     char text[1200];
     if (st == HPT_OK) {
@@ -244,10 +246,10 @@ static int train(cli *c, run *r, hpt_model *m, hpt_dataset *ds, int resume) {
                  seconds() - t0);
     rundir_end(&r->dir, text);
     if (stopped && !saved) {
-        fprintf(stderr, "stopped at step %llu; `hpt pretrain --out %s --resume` continues\n", step, r->dir.dir);
+        fprintf(stderr, "stopped at step %llu; `hpt %s --out %s --resume` continues\n", step, c->command, r->dir.dir);
         return 130;
     }
-    if (st) return fprintf(stderr, "hpt: pretrain: %s (%s)\n", why, hpt_status_name(st)), 1;
+    if (st) return fprintf(stderr, "hpt: %s: %s (%s)\n", c->command, why, hpt_status_name(st)), 1;
     print_end(c, r, &info, seconds() - t0);
     return 0;
 }
@@ -263,7 +265,13 @@ static hpt_status open_images(cli *c, const char *out, hpt_dataset **ds) {
     return st;
 }
 
-int cmd_pretrain(int argc, char **argv) {
+/* What torchvision's reference training has where MoCo has something else: an option that was not typed becomes this. */
+static const char *const torchvision[][2] = {
+    {"method", "supervised"}, {"lr", "0.1"},       {"schedule", "steps"}, {"aug_crop_min", "0.08"}, {"aug_jitter", "0"},
+    {"aug_gray", "0"},        {"aug_blur", "0"},   {"bn_group", "32"}};
+
+/* labels: hpt train */
+static int run_stage(int argc, char **argv, int labels) {
     cli_arg args[] = {
         {"data", "PATH", "images: folder, list, IDX, npz", NULL, 0},
         {"init", "FILE", "start from these weights (else random)", NULL, 0},
@@ -275,43 +283,54 @@ int cmd_pretrain(int argc, char **argv) {
         {"overwrite", "", "replace the run in --out", NULL, 1},
         {"json", "", "print the result as JSON", NULL, 1},
         {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "pretrain",
+    cli c = {.command = labels ? "train" : "pretrain",
              .stage = "pretrain",
              .args = args,
-             .about =
+             .about = labels ?
+                 "hpt train --data PATH --out DIR [--init FILE] [--key value ...]\nhpt train --out DIR --resume\n"
+                 "Supervised training of a network and its classifier on labelled images, as torchvision's reference does it:\n"
+                 "--lr 0.1 --schedule steps --aug_crop_min 0.08 --bn_group 32, no jitter, gray or blur, unless given otherwise.\n"
+                 "exported/ then has the classifier too (hpt predict)." :
                  "hpt pretrain --data PATH --out DIR [--init FILE] [--key value ...]\nhpt pretrain --out DIR --resume\n"
                  "Continue (or begin) MoCo-v2 pretraining. Under mpirun the ranks share each batch; rank 0 writes."};
     int rc = cli_parse(&c, argc, argv), resume, overwrite;
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
     json_t *was = NULL;
+    char method[32] = "";
     run r = {.save_every = 500};
     if (rc) return rc - 1;
     const char *out = cli_value(&c, "out");
     resume = cli_value(&c, "resume") != NULL;
     overwrite = cli_value(&c, "overwrite") != NULL;
     if (!out || (!resume && !cli_value(&c, "data")))
-        return fprintf(stderr, "hpt pretrain: --data and --out are needed (--help lists all)\n"), 2;
+        return fprintf(stderr, "hpt %s: --data and --out are needed (--help lists all)\n", c.command), 2;
     if (resume && overwrite)
-        return fprintf(stderr, "hpt pretrain: --resume and --overwrite contradict each other\n"), 2;
+        return fprintf(stderr, "hpt %s: --resume and --overwrite contradict each other\n", c.command), 2;
     if (resume && (rundir_old(&r.dir, out, &was) || restore_run(&c, was))) return 1;
+    for (size_t i = 0; labels && !resume && i < sizeof torchvision / sizeof *torchvision; i++)
+        if (!cli_typed(&c, torchvision[i][0])) hpt_config_set(c.cfg, torchvision[i][0], torchvision[i][1]);
+    hpt_config_get(c.cfg, "method", method, sizeof method, NULL);
+    if (labels && strcmp(method, "supervised"))
+        return fprintf(stderr, "hpt train: method=%s is hpt pretrain's\n", method), 2;
     if (!cli_value(&c, "data"))
-        return fprintf(stderr, "hpt pretrain: the run does not say which images it had: --data is needed\n"), 2;
+        return fprintf(stderr, "hpt %s: the run does not say which images it had: --data is needed\n", c.command), 2;
     if (!cli_value(&c, "monitor-train") != !cli_value(&c, "monitor-val"))
-        return fprintf(stderr, "hpt pretrain: --monitor-train and --monitor-val go together\n"), 2;
+        return fprintf(stderr, "hpt %s: --monitor-train and --monitor-val go together\n", c.command), 2;
     static const char *const watched[] = {"monitor_every", "monitor_patience", "monitor_restore"};
     for (int i = 0; i < 3; i++)
         if (cli_typed(&c, watched[i]) && !cli_value(&c, "monitor-train"))
-            return fprintf(stderr, "hpt pretrain: --%s needs --monitor-train and --monitor-val\n", watched[i]), 2;
+            return fprintf(stderr, "hpt %s: --%s needs --monitor-train and --monitor-val\n", c.command, watched[i]), 2;
     if (cli_number(&c, "save-every", 0, 1ull << 53, &r.save_every)) return 2;
     if ((rc = cli_open(&c))) return rc;
     int32_t rank = 0, ranks = 1;
     hpt_context_ranks(c.ctx, &rank, &ranks);
     r.quiet = rank != 0;
     if (!resume && !r.quiet && (rc = rundir_new(&r.dir, out, overwrite))) return rc;
+    r.dir.right = strcmp(method, "supervised") ? "contrast_acc" : "train_top";
     hpt_status st = open_images(&c, !resume && r.quiet ? NULL : out, &ds);
-    rc = st ? cli_fail("pretrain", st) : cli_model(&c, resume ? r.dir.checkpoint : cli_value(&c, "init"), &m);
-    if (!rc && (st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s))) rc = cli_fail("pretrain", st);
+    rc = st ? cli_fail(c.command, st) : cli_model(&c, resume ? r.dir.checkpoint : cli_value(&c, "init"), &m);
+    if (!rc && (st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s))) rc = cli_fail(c.command, st);
     if (rc && !resume && !r.quiet) rundir_undo(&r.dir);
     if (!rc && !resume && !r.quiet) rc = rundir_clear(&r.dir);
     if (!rc) rc = train(&c, &r, m, ds, resume);
@@ -331,3 +350,5 @@ int cmd_pretrain(int argc, char **argv) {
     cli_close(&c);
     return rc;
 }
+int cmd_pretrain(int argc, char **argv) { return run_stage(argc, argv, 0); }
+int cmd_train(int argc, char **argv) { return run_stage(argc, argv, 1); }

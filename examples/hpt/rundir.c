@@ -187,7 +187,9 @@ void rundir_close_epoch(rundir *r) {
 /* A line of metrics.jsonl enters the averages. They are taken from the text, so that a resumed run, which reads it
  * back, gets the same. */
 static void count(rundir *r, const char *line) {
-    double epoch = field(line, "epoch"), loss = field(line, "loss"), acc = field(line, "contrast_acc1");
+    char key[24];
+    snprintf(key, sizeof key, "%s1", r->right);
+    double epoch = field(line, "epoch"), loss = field(line, "loss"), acc = field(line, key);
     if (epoch != (double)r->epoch) {
         rundir_close_epoch(r);
         r->epoch = (unsigned long long)epoch;
@@ -218,9 +220,9 @@ void rundir_step(rundir *r, const hpt_step_info *i) {
     for (int k = 0; k < 7; k++) number(v[k], sizeof v[k], all[k].format, all[k].v);
     snprintf(
         line, sizeof line,
-        "{\"step\": %llu, \"epoch\": %llu, \"loss\": %s, \"contrast_acc1\": %s, \"contrast_acc5\": %s, \"z_std\": %s, "
+        "{\"step\": %llu, \"epoch\": %llu, \"loss\": %s, \"%s1\": %s, \"%s5\": %s, \"z_std\": %s, "
         "\"queue_fill\": %u, \"lr\": %s, \"time_ms\": %s, \"data_wait_ms\": %s}\n",
-        (unsigned long long)i->step, (unsigned long long)i->epoch, v[0], v[1], v[2], v[3], i->queue_fill, v[4], v[5],
+        (unsigned long long)i->step, (unsigned long long)i->epoch, v[0], r->right, v[1], r->right, v[2], v[3], i->queue_fill, v[4], v[5],
         v[6]);
     put(r, r->metrics, line);
     count(r, line);
@@ -294,7 +296,8 @@ int rundir_open(rundir *r, unsigned long long step, const char *machine) {
     if (!(r->summary = fopen(summary, "w"))) refuse(summary, strerror(errno));
     free(summary);
     if (!r->summary) return 1;
-    put(r, r->summary, "epoch,train_loss,train_contrast_acc1\n");
+    snprintf(text, sizeof text, "epoch,train_loss,train_%s1\n", r->right + (strncmp(r->right, "train_", 6) ? 0 : 6));
+    put(r, r->summary, text);
     if (!(r->metrics = reopen(r, "metrics.jsonl", step, machine, &same)) ||
         !(r->log = reopen(r, "train.log", step, machine, &same)))
         return 1;

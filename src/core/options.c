@@ -26,7 +26,8 @@ static const row table[HPT__OPT_COUNT] = {
 /* Keys that mean something to one method of pretraining only; all others are every method's. */
 static const struct { int opt; const char *methods; } of_method[] = {
     {HPT__OPT_moco_k, "moco"}, {HPT__OPT_moco_m, "moco"}, {HPT__OPT_moco_t, "moco"}, {HPT__OPT_shuffle_bn, "moco"},
-    {HPT__OPT_carry_queue, "moco"}, {HPT__OPT_byol_m, "byol"}, {HPT__OPT_byol_hidden, "byol"}};
+    {HPT__OPT_carry_queue, "moco"}, {HPT__OPT_byol_m, "byol"}, {HPT__OPT_byol_hidden, "byol"},
+    {HPT__OPT_label_smoothing, "supervised"}, {HPT__OPT_class_weights, "supervised"}};
 
 static const struct { char letter; const char *name; } stage_names[] = {
     {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"}, {'F', "finetune"},

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The learning rate as a function of the update, nothing kept. */
 #include "nn/schedule.h"
 #include <math.h>
 
@@ -9,6 +10,7 @@ double hpt__schedule_lr(const hpt__schedule *s, uint64_t t) {
         total = ceil((double)s->total / (double)s->per_epoch);
     }
     if (s->cosine) lr *= 0.5 * (1 + cos(3.14159265358979323846 * at / total));
+    if (s->drops) lr *= pow(0.1, floor(at * (double)(s->drops + 1) / total));
     if (t < s->warmup) lr *= (double)(t + 1) / (double)s->warmup;
     return lr;
 }

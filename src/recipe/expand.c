@@ -434,9 +434,16 @@ hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hp
     HPT_TRY(hpt_config_create(k->stage, out));
     c = *out;
     hpt_status st = HPT_OK;
+    int trains = hpt__options_applies(HPT__OPT_method, letter);
+    const char *method = trains ? hpt__instance_value(r, in, "method") : NULL;
+    if (trains && !method && common) method = hpt__section_value(common, "method", NULL);
+    if (method) st = hpt_config_set(c, "method", method);
     for (int i = 0; common && i < common->n && !st; i++) {
+        const hpt__line *l = &common->lines[i];
         int opt;
-        if (!hpt__options_get(&c->o, common->lines[i].key, text, sizeof text, &opt) && hpt__options_applies(opt, letter)) st = hpt_config_set(c, common->lines[i].key, common->lines[i].value);
+        if (hpt__options_get(&c->o, l->key, text, sizeof text, &opt) || !hpt__options_applies(opt, letter)) continue;
+        if (trains && hpt__options_other_method(opt, OPT_S(&c->o, method))) continue;      /* for the stages of that method */
+        st = hpt_config_set(c, l->key, l->value);
     }
     for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
         const char *v = hpt__options_applies(i, letter) && !hpt__word_in(k->own, hpt__options_key(i)) ? hpt__instance_value(r, in, hpt__options_key(i)) : NULL;

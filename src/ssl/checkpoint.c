@@ -182,7 +182,8 @@ static void put_monitor(hpt__torch_out *t, const hpt_session *s, const int64_t *
     }
     hpt__tw_str(t, "monitor_weights");
     hpt__tw_dict(t, 0);
-    hpt__put_net(t, s->trainer.net, "", w->params, w->stats, batches, 1);
+    hpt__put_net(t, &s->model->net, "", w->params, w->stats, batches, !s->trainer.method->labels);
+    if (hpt__classes(&w->fc)) hpt__put_net(t, &w->fc.net, "", w->fc.params, NULL, batches, 1);
     hpt__tw_end_dict(t);
 }
 static double meta_number(const hpt__tensorfile *f, const char *name) {
@@ -233,8 +234,9 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     hpt__tw_str(&out, "skipped"); hpt__tw_int(&out, s->skipped);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)s->fingerprint);
     hpt__tw_str(&out, "data"); hpt__tw_str(&out, text);
-    hpt__put_arch(&out, &net->arch);
+    hpt__put_arch(&out, &s->model->net.arch);
     hpt__put_pixels(&out, &s->pixels);
+    hpt__put_classes(&out, &s->taught.fc);
     if (s->monitor.best_at) put_monitor(&out, s, &batches);
     hpt__tw_str(&out, "config");
     hpt__tw_dict(&out, 0);
@@ -300,12 +302,12 @@ static hpt_status parts_open(parts *p, const hpt__tensorfile *f, const host_copy
 static const hpt__ftensor *beside(const parts *p, const char *name) {
     return p->first ? hpt__networks_find(&p->nets, p->first->prefix, p->base, name) : NULL;
 }
-static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net, float *params, float *stats) {
+static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net, int head, float *params, float *stats) {
     int length = (int)strlen(what);
     while (length && what[length - 1] == '.') length--;
     if (!c) return hpt__fail(HPT_ERR_MISMATCH, "no %.*s inside that libhpt knows", length, what);
     json_t *report = json_object();
-    hpt_status st = hpt__names_read(&p->nets, c, NULL, net, 1, params, stats, report);
+    hpt_status st = hpt__names_read(&p->nets, c, NULL, net, head, params, stats, report);
     json_decref(report);
     return st ? hpt__fail_context(st, "%.*s", length, what) : HPT_OK;
 }
@@ -325,7 +327,7 @@ static hpt_status read_small(const parts *p, const hpt__state *x, float *params,
 }
 static hpt_status read_network(const parts *p, host_copy *h, int i, const hpt__net *net) {
     const hpt__state *x = &h->item[i];
-    if (x->weights->net == net) return read_net(p, p->of[i], x->name, net, h->params[i], h->stats[i]);
+    if (x->weights->net == net) return read_net(p, p->of[i], x->name, net, 1, h->params[i], h->stats[i]);
     return read_small(p, x, h->params[i], h->stats[i]);
 }
 
@@ -470,6 +472,27 @@ static void take_monitor(hpt_session *s, const hpt__tensorfile *f) {
     w->stopped = s->info.stopped = meta_number(f, "hpt/monitor_stopped") > 0;
 }
 
+/* The weights of the best score, and the classifier that went with them. */
+static hpt_status read_best(hpt_session *s, const parts *p) {
+    static const char place[] = "hpt/monitor_weights/";
+    hpt__monitor *w = &s->monitor;
+    int labels = s->trainer.method->labels;
+    char name[96];
+    memcpy(w->params, s->model->params, s->model->net.n_params * 4);
+    HPT_TRY(read_net(p, network_at(&p->nets, place), "monitor_weights", &s->model->net, !labels, w->params, w->stats));
+    if (!labels) return HPT_OK;
+    hpt__classifier_fini(&w->fc);
+    HPT_TRY(hpt__classifier_copy(&w->fc, &s->taught.fc));
+    for (int i = 0; i < w->fc.net.n_tensors; i++) {
+        const hpt__tensor *x = &w->fc.net.tensors[i];
+        snprintf(name, sizeof name, "%s%s", place, x->name);
+        const hpt__ftensor *found = hpt__tensorfile_find(p->f, name);
+        if (!found || !hpt__names_fits(found, x)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' is %s", name, found ? "of another shape" : "missing");
+        HPT_TRY(hpt__ftensor_read(found, w->fc.params + x->offset));
+    }
+    return HPT_OK;
+}
+
 static hpt_status resume_from(hpt_session *s, const parts *p, host_copy *h) {
     const hpt__tensorfile *f = p->f;
     hpt__trainer *t = &s->trainer;
@@ -488,7 +511,7 @@ static hpt_status resume_from(hpt_session *s, const parts *p, host_copy *h) {
         if (h->item[i].kind == HPT__STATE_NETWORK) HPT_TRY(read_network(p, h, i, t->net));
     HPT_TRY(read_optimizer(f, s, h, (uint64_t)step));
     if (s->monitor.train && meta_number(f, "hpt/monitor_best_at") > 0) {
-        HPT_TRY(read_net(p, network_at(&p->nets, "hpt/monitor_weights/"), "monitor_weights", t->net, s->monitor.params, s->monitor.stats));
+        HPT_TRY(read_best(s, p));
         take_monitor(s, f);
     }
     /* all is read and fits: only now does the session change */

@@ -69,6 +69,17 @@ static int note_classifier(json_t *to, const hpt__classifier *c) {        /* not
     return lost;
 }
 
+void hpt__put_classes(hpt__torch_out *t, const hpt__classifier *c) {
+    static const char *const keys[] = {"labels", "classes"};
+    json_t *note = json_object();
+    if (!note || note_classifier(note, c)) t->failed = 1;
+    for (int i = 0; i < 2; i++) {
+        const char *text = json_string_value(json_object_get(note, keys[i]));
+        if (text) hpt__tw_str(t, keys[i]), hpt__tw_str(t, text);
+    }
+    json_decref(note);
+}
+
 static const char *file_text(const hpt__tensorfile *f, const char *key) {
     char inside[40];
     snprintf(inside, sizeof inside, "hpt/%s", key);

@@ -12,6 +12,7 @@ int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p);
 void hpt__put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params, const float *stats, const int64_t *batches,
                   int head);
 void hpt__put_arch(hpt__torch_out *t, const hpt__arch *a);
+void hpt__put_classes(hpt__torch_out *t, const hpt__classifier *c);      /* what note says of them beside its tensors */
 void hpt__put_pixels(hpt__torch_out *t, const hpt__pixels *p);
 /* A classifier beside a network of a file. */
 typedef struct hpt__file_fc {

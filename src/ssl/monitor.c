@@ -37,6 +37,7 @@ void hpt__monitor_close(hpt__monitor *m) {
     hpt__release(m->val);
     hpt__free(m->params);
     hpt__free(m->stats);
+    hpt__classifier_fini(&m->fc);
     memset(m, 0, sizeof *m);
 }
 
@@ -58,6 +59,8 @@ hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__opti
             m->misses = 0;
             memcpy(m->params, model->params, model->net.n_params * 4);
             memcpy(m->stats, model->stats, model->net.n_stats * 4);
+            hpt__classifier_fini(&m->fc);
+            st = hpt__classifier_copy(&m->fc, &model->fc);
         }
         m->stopped = m->patience && m->misses >= m->patience;
     }
@@ -67,6 +70,7 @@ hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__opti
 
 void hpt__monitor_restore(const hpt__monitor *m, hpt_model *model) {
     if (!m->best_at) return;
+    if (hpt__classes(&m->fc) && hpt__classes(&m->fc) == hpt__classes(&model->fc)) memcpy(model->fc.params, m->fc.params, m->fc.net.n_params * 4);
     memcpy(model->params, m->params, model->net.n_params * 4);
     memcpy(model->stats, m->stats, model->net.n_stats * 4);
 }
@@ -85,8 +89,8 @@ hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__opti
         text = line;
     } else if (!m->told_loss && m->high >= LONG) {
         m->told_loss = 1;
-        hpt__format(line, sizeof line, "step %llu: the loss has been above chance (%.2f) for %d steps though the queue is full: lr may be too high, or the key encoder too slow for a short run (moco_m=0.99)",
-                 (unsigned long long)i->step, i->chance, LONG);
+        hpt__format(line, sizeof line, "step %llu: the loss has been above chance (%.2f) for %d steps%s",
+                 (unsigned long long)i->step, i->chance, LONG, i->queue_fill ? " though the queue is full: lr may be too high, or the key encoder too slow for a short run (moco_m=0.99)" : ": lr may be too high");
         text = line;
     }
     if (!text) return HPT_OK;

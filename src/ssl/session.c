@@ -8,6 +8,7 @@
 #include "nn/facts.h"
 #include "ssl/byol.h"
 #include "ssl/moco.h"
+#include "ssl/supervised.h"
 #include "train/feed.h"
 #include <math.h>
 #include <string.h>
@@ -19,6 +20,7 @@ static void session_free(void *p) {
     hpt__turn_take(&s->ctx->turn);
     if (s->trainer.be) close_loader(s);
     hpt__trainer_close(&s->trainer);
+    hpt__taught_close(&s->taught);
     hpt__turn_give(&s->ctx->turn);
     hpt__monitor_close(&s->monitor);
     hpt__options_fini(&s->opt);
@@ -32,7 +34,10 @@ static void session_free(void *p) {
 static hpt_status same_on_all_ranks(hpt_session *s) {
     static const char *const what[] = {"options", "images", "weights"};
     hpt__comm *c = s->ctx->comm;
-    uint64_t mine[3] = {hpt__options_hash(&s->opt, 'P', 0), s->fingerprint, XXH3_64bits_withSeed(s->model->params, s->model->net.n_params * 4, XXH3_64bits(s->pixels.mean, sizeof s->pixels.mean) ^ XXH3_64bits(s->pixels.std, sizeof s->pixels.std) << 1)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
+    int labels = s->trainer.method->labels;
+    const float *params = labels ? s->taught.params : s->model->params;
+    size_t n = s->trainer.net->n_params;
+    uint64_t mine[3] = {hpt__options_hash(&s->opt, 'P', 0), s->fingerprint, XXH3_64bits_withSeed(params, n * 4, XXH3_64bits(s->pixels.mean, sizeof s->pixels.mean) ^ XXH3_64bits(s->pixels.std, sizeof s->pixels.std) << 1)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
     if (!all) return hpt__fail_memory(sizeof mine * (size_t)c->size);
     hpt_status st = c->host_gather(c, mine, all, sizeof mine);
     for (int r = 0; !st && r < c->size; r++)
@@ -70,11 +75,12 @@ static int64_t queue_of(const hpt_session *s) {
     return 0;
 }
 
-static const hpt__method *const methods[] = {&hpt__method_moco, &hpt__method_byol};
+static const hpt__method *const methods[] = {&hpt__method_moco, &hpt__method_byol, &hpt__method_supervised};
 
-/* The method that option method names; keys of another that were set are refused, not ignored. */
+/* The method that option method names; keys of another that were changed are refused, not ignored (hosts that keep options set all). */
 static hpt_status choose_method(const hpt__options *o, const hpt__method **method) {
-    const char *name = OPT_S(o, method);
+    char name[32];
+    snprintf(name, sizeof name, "%s", OPT_S(o, method));
     for (int i = 0; i < HPT__OPT_COUNT; i++) {
         const char *other = hpt__options_changed(o, i) ? hpt__options_other_method(i, name) : NULL;
         if (other && hpt__options_applies(i, 'P'))
@@ -102,7 +108,8 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     spec->batch = (int)(*images / ranks);
     if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->augment)
         return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s", s->ctx->be->name);
-    spec->schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0};
+    spec->schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0, 0};
+    if (OPT_IS(o, schedule, "steps")) spec->schedule.drops = (uint64_t)OPT_I(o, schedule_drops);
     if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
         uint64_t per = s->ds->count / (uint64_t)*images;
         spec->schedule.per_epoch = per ? per : 1;
@@ -125,6 +132,13 @@ static hpt_status start(hpt_session *s) {
         if (OPT_F(o, aug_crop_min) > OPT_F(o, aug_crop_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_crop_min' is larger than aug_crop_max");
         if (OPT_F(o, aug_blur_min) > OPT_F(o, aug_blur_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_blur_min' is larger than aug_blur_max");
     }
+    if (spec.method->labels) {
+        HPT_TRY(hpt__taught_open(&s->taught, o, s->model, s->ds));
+        net = &s->taught.net;
+        spec.class_weight = s->taught.weight;
+        if (s->ds) s->fingerprint ^= hpt__taught_fingerprint(&s->taught, s->ds);
+    }
+    const float *params = spec.method->labels ? s->taught.params : s->model->params, *stats = spec.method->labels ? s->taught.stats : s->model->stats;
     uint8_t *trainable = hpt__alloc((size_t)net->n_tensors);
     void *own = hpt__calloc(1, spec.method->own);
     hpt_status st = trainable && own ? HPT_OK : hpt__fail_memory((size_t)net->n_tensors);
@@ -132,10 +146,10 @@ static hpt_status start(hpt_session *s) {
     spec.own = own;
     if (!st) st = hpt__choose_trainable(net, o, OPT_IS(o, train, "bn"), trainable);
     if (!st) st = spec.method->configure(o, (int)images, own);
-    if (!st) st = hpt__trainer_open(t, s->ctx->be, s->ctx->dev, comm, net, &spec, s->model->params, s->model->stats);
+    if (!st) st = hpt__trainer_open(t, s->ctx->be, s->ctx->dev, comm, net, &spec, params, stats);
     hpt__free(trainable);
     hpt__free(own);
-    if (!st && s->ds) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
+    if (!st && s->ds && !spec.method->labels) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
     if (!st && !s->ctx->be->host_memory)
         hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", hpt__trainer_plan_bytes(t) >> 20, spec.batch,
                  s->ctx->be->mem_left(s->ctx->dev) >> 20);
@@ -188,7 +202,7 @@ static void pinned_free(void *user, void *p) {
 static hpt_status open_loader(hpt_session *s) {
     const hpt__comm *c = s->trainer.comm;
     hpt__loader_spec l = {.ds = s->ds, .batch = s->trainer.spec.batch, .total = s->trainer.spec.batch * c->size, .first = s->trainer.spec.batch * c->rank, .size = s->trainer.spec.size, .workers = (int)OPT_I(&s->opt, workers),
-                          .views = 2, .seed = s->trainer.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->trainer.step,
+                          .views = s->trainer.method->views, .seed = s->trainer.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->trainer.step,
                           .steps = s->trainer.spec.schedule.total};
     hpt__augment_from_options(&s->opt, &l.augment);
     memcpy(l.mean, s->pixels.mean, sizeof l.mean);
@@ -217,6 +231,7 @@ static hpt_status next_batch(hpt_session *s) {
     hpt_status st = s->loader ? HPT_OK : open_loader(s);
     if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
     if (!st) st = b.views ? hpt__feed_raw(t, b.pixels, b.bytes, b.views, b.table) : hpt__feed_views(t, b.view, !t->be->host_memory);
+    for (int i = 0; !st && t->method->labels && i < t->spec.batch; i++) t->label[i] = hpt__taught_label(&s->taught, s->ds, b.index[i]);
     if (!st) st = hpt__feed_staged(t);        /* the copy may overlap with a step under way, but ends before the loader refills its memory */
     return st;
 }
@@ -234,6 +249,7 @@ static hpt_status run_step(hpt_session *s, const float *const *view, int advance
         close_loader(s);
         s->wait = 0;
         HPT_TRY(hpt__feed_views(t, view, 0));
+        if (t->method->labels) memcpy(t->label, s->given, sizeof *t->label * (size_t)t->spec.batch);
     } else if (!s->prefetched) {
         hpt_status st = next_batch(s);
         if (st < 0) close_loader(s);
@@ -306,6 +322,8 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
     if (!view_q && !s->ds) return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
     int skip = OPT_IS(&s->opt, on_nonfinite, "skip"), ask = OPT_IS(&s->opt, on_nonfinite, "callback");
     uint64_t before = t->step;
+    if (view_q && t->method->labels && !s->given)
+        return hpt__fail(HPT_ERR_STATE, "images without labels: method=%s learns from the labels of a data set", t->method->name);
     const float *view[] = {view_q, view_k};
     hpt_status st = run_step(s, view_q ? view : NULL, skip || ask, &out);
     if (st == HPT_ERR_CANCELLED && t->step == before) {         /* nothing has changed; a later call begins this step anew */
@@ -373,7 +391,8 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
 /* Where the run is, and what its numbers rest on. Metrics are those of the last step that this session made. */
 void hpt__session_report(const hpt_session *s, json_t *to) {
     const hpt_step_info *i = &s->info;
-    const struct { const char *key; double v; } metrics[] = {{"loss", i->loss}, {"contrast_acc1", i->acc1}, {"contrast_acc5", i->acc5}, {"z_std", i->z_std}, {"lr", i->lr}};
+    int labels = s->trainer.method->labels;
+    const struct { const char *key; double v; } metrics[] = {{"loss", i->loss}, {labels ? "train_top1" : "contrast_acc1", i->acc1}, {labels ? "train_top5" : "contrast_acc5", i->acc5}, {"z_std", i->z_std}, {"lr", i->lr}};
     json_object_set_new(to, "steps", json_integer((json_int_t)i->step));
     json_object_set_new(to, "total_steps", json_integer((json_int_t)i->steps));
     json_object_set_new(to, "skipped", json_integer(i->skipped));
@@ -392,21 +411,43 @@ void hpt__session_report(const hpt_session *s, json_t *to) {
     hpt__facts(to, s->ctx, s->trainer.spec.dtype, &s->pixels);
 }
 
-hpt_status hpt__session_sync(hpt_session *s) {
-    HPT__TURN(s->ctx);
+/* The network that a method with labels trains becomes the model and its classifier. */
+static hpt_status sync_taught(hpt_session *s) {
+    hpt__trainer *t = &s->trainer;
+    const hpt__weights *w = t->network[0];
+    float *params = hpt__alloc(t->net->n_params * 4), *stats = hpt__alloc(t->net->n_stats * 4 + 4);
+    hpt_status st = params && stats ? HPT_OK : hpt__fail_memory(t->net->n_params * 4);
+    if (!st) {
+        t->be->enter(t->dev);
+        hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->params, params, 0);
+        hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->stats, stats, 1);
+        st = t->be->sync(t->dev);
+        t->be->leave(t->dev);
+    }
+    if (!st) st = hpt__taught_give(&s->taught, params, stats, s->model);
+    hpt__free(params);
+    hpt__free(stats);
+    return st;
+}
+static hpt_status sync_model(hpt_session *s) {
     hpt__trainer *t = &s->trainer;
     const hpt__weights *w = t->network[0];      /* the model's */
-    if (s->synced) return HPT_OK;
     t->be->enter(t->dev);
     hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->params, s->model->params, 0);
     hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->stats, s->model->stats, 1);
     hpt_status st = t->be->sync(t->dev);
     t->be->leave(t->dev);
-    if (!st) hpt__model_learnt(s->model, &s->pixels);
     if (!st && hpt__classes(&s->model->fc)) {       /* it was learnt on features that the model no longer gives */
         hpt__log(s->ctx, 0, "the model's classifier of %d classes is dropped: pretraining has changed the features below it", hpt__classes(&s->model->fc));
         hpt__classifier_fini(&s->model->fc);
     }
+    return st;
+}
+hpt_status hpt__session_sync(hpt_session *s) {
+    HPT__TURN(s->ctx);
+    if (s->synced) return HPT_OK;
+    hpt_status st = s->trainer.method->labels ? sync_taught(s) : sync_model(s);
+    if (!st) hpt__model_learnt(s->model, &s->pixels);
     s->synced = st == HPT_OK;
     return st;
 }

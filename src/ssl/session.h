@@ -4,6 +4,7 @@
 #define HPT__SESSION_H
 #include "data/loader.h"
 #include "ssl/monitor.h"
+#include "ssl/taught.h"
 #include "train/trainer.h"
 
 struct hpt_session {
@@ -13,6 +14,8 @@ struct hpt_session {
     hpt_dataset *ds;            /* NULL: the host gives the views */
     hpt__options opt;
     hpt__trainer trainer;
+    hpt__taught taught;         /* of a method that learns from labels */
+    const int32_t *given;       /* labels of the images that the host gives for the next step, or NULL */
     hpt__loader *loader;
     hpt__pixels pixels;         /* of its images; the model gets them with the weights */
     uint64_t fingerprint;       /* of the data set */

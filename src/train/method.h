@@ -27,6 +27,7 @@ enum { HPT__STATES = 8 };
 typedef struct hpt__method {
     const char *name;                                                   /* option method */
     int views;                                                          /* of an image */
+    int labels;                                                         /* the feed brings trainer.label too */
     size_t size, own;                                                   /* bytes of trainer.self, zeroed; of the numbers that configure() fills */
     double bn_momentum;                                                 /* share of a pass in the running statistics */
     hpt_status (*configure)(const hpt__options *o, int images, void *own);     /* images: of a step, over all ranks */

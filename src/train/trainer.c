@@ -135,8 +135,9 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
     if (!be->graph_begin) t->spec.graph = 0;
     uint8_t *trainable = hpt__alloc(tensors);
     t->self = hpt__calloc(1, t->method->size);
+    t->label = t->method->labels ? hpt__calloc((size_t)spec->batch, sizeof *t->label) : NULL;
     t->spec.trainable = trainable;
-    hpt_status st = trainable && t->self ? HPT_OK : hpt__fail_memory(tensors + t->method->size);
+    hpt_status st = trainable && t->self && (t->label || !t->method->labels) ? HPT_OK : hpt__fail_memory(tensors + t->method->size);
     if (!st) {
         memcpy(trainable, spec->trainable, tensors);
         st = take_lanes(t);
@@ -149,6 +150,7 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
     }
     t->params = t->stats = NULL;
     t->spec.own = NULL;
+    t->spec.class_weight = NULL;
     if (st) hpt__trainer_close(t);
     return st;
 }
@@ -170,6 +172,7 @@ void hpt__trainer_close(hpt__trainer *t) {
     if (t->method->close && t->self) t->method->close(t);
     hpt__free(hpt__trainer_trainable(t));
     hpt__free(t->self);
+    hpt__free(t->label);
     hpt__free(t->taken);
     *t = (hpt__trainer){0};
 }

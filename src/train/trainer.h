@@ -22,6 +22,7 @@ typedef struct hpt__trainer_spec {
     uint64_t seed;
     hpt__watch *watch;              /* may give up a step between two operations, which changes nothing; NULL: nobody. Alone on the host only */
     const uint8_t *trainable;       /* a flag for each tensor of the model's net; copied */
+    const double *class_weight;     /* while method->open() runs: of a classifier's classes; NULL: all 1 */
 } hpt__trainer_spec;
 
 /* What the last step says. top1, top5: percent of this rank's images. */
@@ -51,6 +52,7 @@ struct hpt__trainer {
     size_t pixels_cap[HPT__LANES], augment_cap;
     int views_taps[HPT__LANES], raw[HPT__LANES], table_sent, n_retired;
     void *retired[HPT__RETIRED];    /* memory that a step under way may still read; freed when it is finished */
+    int32_t *label;                 /* (batch) of the images that are staged, where the method has labels */
     const float *source[HPT__VIEWS];        /* host backends read the views where they are */
 
     hpt__outcome *outcome, *outcome_host;

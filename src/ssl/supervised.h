@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * Supervised training as a method of the trainer: cross-entropy of a linear layer on the features, all of it trained.
+ */
+#ifndef HPT__SUPERVISED_H
+#define HPT__SUPERVISED_H
+#include "train/trainer.h"
+
+typedef struct hpt__supervised_own {
+    double smoothing;
+} hpt__supervised_own;
+
+/* trainer.self. n images on this rank, K classes. */
+typedef struct hpt__supervised {
+    hpt__supervised_own own;
+    hpt__weights model; /* backbone and classifier, one network as torchvision has it */
+    hpt__plan *plan;
+    void *logits, *weight; /* (n,K), then their gradient; (K) of the classes, or NULL: all 1 */
+} hpt__supervised;
+
+extern const hpt__method hpt__method_supervised;
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ * Labels are looked at here, all of them, before anything trains; and here model and classifier become one network and
+ * two again. */
+#include "ssl/taught.h"
+#include "core/alloc.h"
+#include "data/classes.h"
+#include <string.h>
+#include <xxhash.h>
+
+int32_t hpt__taught_label(const hpt__taught *t, const hpt_dataset *ds, uint64_t i) {
+    int32_t y = hpt__dataset_label(ds, i);
+    return t->to ? t->to[y] : y;
+}
+
+uint64_t hpt__taught_fingerprint(const hpt__taught *t, const hpt_dataset *ds) {
+    uint64_t hash = (uint64_t)hpt__classes(&t->fc);
+    for (uint64_t i = 0; i < ds->count; i++) {
+        int32_t y = hpt__taught_label(t, ds, i);
+        hash = XXH3_64bits_withSeed(&y, sizeof y, hash);
+    }
+    return hash;
+}
+
+/* One label an image, and of each class an image. */
+static hpt_status look_at_labels(const hpt_dataset *ds, const hpt__options *o) {
+    char where[400];
+    int kind = hpt__dataset_labelled(ds);
+    if (!kind) return hpt__dataset_no_labels(ds, "data");
+    if (kind == 2)
+        return hpt__fail(HPT_ERR_ARGUMENT,
+                         "data: an image has several labels, method=supervised learns one (finetuning learns several)");
+    if (ds->src->classes < 2)
+        return hpt__fail(HPT_ERR_ARGUMENT, "data: labelled images of at least two classes are needed");
+    for (uint64_t i = 0; i < ds->count; i++) {
+        if (hpt__dataset_label(ds, i) >= 0) continue;
+        hpt__dataset_where(ds, i, where, sizeof where);
+        return hpt__fail(HPT_ERR_ARGUMENT, "data: %s has no label", where);
+    }
+    return OPT_IS(o, empty_classes, "allow") ? HPT_OK : hpt__dataset_all_classes(ds, "data");
+}
+
+/* The classifier goes on: every class of the data is one of its classes, by name where both have names. */
+static hpt_status match(hpt__taught *t, const hpt_dataset *ds) {
+    hpt__class_names into = {t->fc.name, (uint32_t)hpt__classes(&t->fc)},
+                     from = {ds->src->class_name, ds->src->classes};
+    hpt__class_rule rule;
+    char where[400], text[900];
+    hpt_status st = hpt__classes_match(into, from, &rule, &t->to);
+    if (st == HPT_ERR_FORMAT) return hpt__fail_context(HPT_ERR_ARGUMENT, "data");
+    HPT_TRY(st);
+    for (uint64_t i = 0; i < ds->count; i++) {
+        int32_t y = hpt__dataset_label(ds, i), is = t->to ? t->to[y] : y;
+        if (is >= 0 && is < hpt__classes(&t->fc)) continue;
+        hpt__dataset_where(ds, i, where, sizeof where);
+        if (into.name || from.name)
+            hpt__classes_missing(into, from, (uint32_t)y, "the classifier's", where, text, sizeof text);
+        else
+            snprintf(text, sizeof text, "%s: label %d is outside 0..%d, the classes of the classifier", where, (int)y,
+                     (int)into.n - 1);
+        return hpt__fail(HPT_ERR_MISMATCH, "data: %s; a model without a classifier (classifier=drop) gets a fresh one",
+                         text);
+    }
+    return HPT_OK;
+}
+
+/* Images of a class count for n/(K n_c): each class as much as every other, and 1 in the mean over the images. */
+static hpt_status balance(hpt__taught *t, const hpt_dataset *ds) {
+    size_t k = (size_t)hpt__classes(&t->fc);
+    if (!(t->weight = hpt__calloc(k, sizeof *t->weight))) return hpt__fail_memory(k * sizeof *t->weight);
+    for (uint64_t i = 0; i < ds->count; i++) t->weight[hpt__taught_label(t, ds, i)]++;
+    for (size_t c = 0; c < k; c++)
+        if (t->weight[c] > 0) t->weight[c] = (double)ds->count / (double)k / t->weight[c];
+    return HPT_OK;
+}
+
+/* Backbone and classifier as one network. Tensors of the backbone come first in both, in the same order. */
+static hpt_status join(hpt__taught *t, const hpt__options *o, const hpt_model *m, int fresh) {
+    hpt__arch a = m->net.arch;
+    a.mlp = a.hidden = a.head_norm = a.no_bias[0] = a.no_bias[1] = 0;
+    a.dim = hpt__classes(&t->fc);
+    HPT_TRY(hpt__net_create(&a, &t->net));
+    t->params = hpt__calloc(t->net.n_params, 4);
+    t->stats = hpt__calloc(t->net.n_stats + 1, 4);
+    if (!t->params || !t->stats) return hpt__fail_memory(t->net.n_params * 4);
+    hpt__net_init(&t->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, t->params, t->stats);
+    for (int i = 0; i < t->net.n_tensors; i++) {
+        const hpt__tensor *x = &t->net.tensors[i];
+        if (!x->head)
+            memcpy((hpt__is_stat(x) ? t->stats : t->params) + x->offset,
+                   hpt__model_tensor((hpt_model *)(uintptr_t)m, i), x->count * 4);
+        else if (!fresh)
+            memcpy(t->params + x->offset, t->fc.params + t->fc.net.tensors[hpt__net_find(&t->fc.net, x->name)].offset,
+                   x->count * 4);
+    }
+    return HPT_OK;
+}
+
+static hpt_status open(hpt__taught *t, const hpt__options *o, const hpt_model *m, const hpt_dataset *ds) {
+    int fresh = !hpt__classes(&m->fc);
+    if (m->fc.several)
+        return hpt__fail(
+            HPT_ERR_ARGUMENT,
+            "the model's classifier gives an image several labels, method=supervised learns one: classifier=drop");
+    if (!ds && fresh)
+        return hpt__fail(HPT_ERR_ARGUMENT,
+                         "method=supervised needs a data set with labels, or a model with a classifier");
+    if (ds) HPT_TRY(look_at_labels(ds, o));
+    if (fresh)
+        HPT_TRY(hpt__classifier_create(&t->fc, m->net.feature_dim, (int)ds->src->classes, 0, ds->src->class_name));
+    else
+        HPT_TRY(hpt__classifier_copy(&t->fc, &m->fc));
+    if (ds && !fresh) HPT_TRY(match(t, ds));
+    if (ds && OPT_IS(o, class_weights, "balanced")) HPT_TRY(balance(t, ds));
+    return join(t, o, m, fresh);
+}
+hpt_status hpt__taught_open(hpt__taught *t, const hpt__options *o, const hpt_model *m, const hpt_dataset *ds) {
+    memset(t, 0, sizeof *t);
+    hpt_status st = open(t, o, m, ds);
+    if (st) hpt__taught_close(t);
+    return st;
+}
+void hpt__taught_close(hpt__taught *t) {
+    hpt__net_fini(&t->net);
+    hpt__classifier_fini(&t->fc);
+    hpt__free(t->to);
+    hpt__free(t->weight);
+    hpt__free(t->params);
+    hpt__free(t->stats);
+    memset(t, 0, sizeof *t);
+}
+
+hpt_status hpt__taught_give(const hpt__taught *t, const float *params, const float *stats, hpt_model *m) {
+    hpt__classifier fc;
+    HPT_TRY(hpt__classifier_copy(&fc, &t->fc));
+    for (int i = 0; i < t->net.n_tensors; i++) {
+        const hpt__tensor *x = &t->net.tensors[i];
+        const float *from = (hpt__is_stat(x) ? stats : params) + x->offset;
+        float *to =
+            x->head ? fc.params + fc.net.tensors[hpt__net_find(&fc.net, x->name)].offset : hpt__model_tensor(m, i);
+        memcpy(to, from, x->count * 4);
+    }
+    hpt__classifier_fini(&m->fc);
+    m->fc = fc;
+    return HPT_OK;
+}

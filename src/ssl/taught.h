@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * What a session of a method that learns from labels has beside others': the classes, the label of each image, and a
+ * network of the model's backbone with its classifier behind it, which trains as one and becomes the two again. */
+#ifndef HPT__TAUGHT_H
+#define HPT__TAUGHT_H
+#include "data/dataset.h"
+#include "nn/model.h"
+
+typedef struct hpt__taught {
+    hpt__net net;          /* backbone, fc.weight, fc.bias; no tensors: the method has no labels */
+    hpt__classifier fc;    /* classes and their names; weights as they were at the beginning */
+    int32_t *to;           /* class of fc that a class of the data set is; NULL: the same number */
+    double *weight;        /* (classes) option class_weights, mean 1 over the images; NULL: all 1 */
+    float *params, *stats; /* of net at the beginning */
+} hpt__taught;
+
+/* The model's classifier if it has one, else a fresh one for the classes of ds. ds NULL: labels come from the host.
+ * HPT_ERR_ARGUMENT: no labels, several an image, a class without an image. HPT_ERR_MISMATCH: a class that the
+ * classifier lacks. */
+hpt_status hpt__taught_open(hpt__taught *t, const hpt__options *o, const hpt_model *m, const hpt_dataset *ds);
+void hpt__taught_close(hpt__taught *t);
+int32_t hpt__taught_label(const hpt__taught *t, const hpt_dataset *ds, uint64_t i);
+uint64_t hpt__taught_fingerprint(const hpt__taught *t, const hpt_dataset *ds); /* of the labels */
+/* params, stats of net: their backbone becomes the model's, the rest its classifier. */
+hpt_status hpt__taught_give(const hpt__taught *t, const float *params, const float *stats, hpt_model *m);
+#endif
