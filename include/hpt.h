@@ -347,7 +347,8 @@ HPT_API hpt_status hpt_dataset_stats(hpt_dataset *ds, float mean[3], float std[3
 HPT_API hpt_status hpt_dataset_image(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, uint32_t size, uint8_t *rgb);
 
 /* hpt_dataset_view - the augmented view that pretraining would make of image i: (size,size,3) uint8. view 0 = query, 1 = key;
- * draws keyed by (seed, epoch, i, view). Options: aug_*, seed. Since 0.1. */
+ * draws keyed by (seed, epoch, i, view). Options: aug_* (those that end in _2 are of view 1), seed. HPT_ERR_OPTION: aug_*
+ * options that contradict each other. Since 0.1. */
 HPT_API hpt_status hpt_dataset_view(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, uint32_t view, uint64_t epoch,
                                     uint32_t size, uint8_t *rgb);
 

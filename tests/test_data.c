@@ -155,7 +155,7 @@ TEST(augmentation_against_pillow) {
         if (!strcmp(kind, "resize")) {
             int b[4];
             for (size_t k = 0; k < 4; k++) b[k] = (int)json_number_value(json_array_get(a, k));
-            OK(hpt__resize(&wk, im, w, h, b[0], b[1], b[2], b[3], out, ow, oh));
+            OK(hpt__resize(&wk, im, w, h, b[0], b[1], b[2], b[3], HPT__BILINEAR, out, ow, oh));
         } else if (!strcmp(kind, "brightness")) hpt__brightness(out, px, (float)v);
         else if (!strcmp(kind, "contrast")) hpt__contrast(out, px, (float)v);
         else if (!strcmp(kind, "saturation")) hpt__saturation(out, px, (float)v);
@@ -193,7 +193,7 @@ TEST(augmentation_against_pillow) {
 
 TEST(augmentation_statistics) {
     hpt__augment a;
-    hpt__augment_from_options(NULL, &a);
+    hpt__augment_from_options(NULL, 0, &a);
     int jitter = 0, gray = 0, blur = 0, flip = 0, first[4] = {0};
     double area = 0, sigma = 0;
     for (int i = 0; i < 20000; i++) {
@@ -371,8 +371,10 @@ TEST(splits_are_nested_and_disjoint) {
 
 static float *batches(hpt_dataset *ds, int workers, uint64_t first, uint64_t steps, int batch) {
     hpt__loader_spec s = {.ds = ds, .batch = batch, .size = 16, .workers = workers, .views = 2, .seed = 9, .first_step = first, .steps = steps, .std = {1, 1, 1}};
-    hpt__augment_from_options(NULL, &s.augment);
-    s.augment.size = 16;
+    for (int v = 0; v < 2; v++) {
+        hpt__augment_from_options(NULL, v, &s.augment[v]);
+        s.augment[v].size = 16;
+    }
     size_t n = (size_t)batch * 3 * 16 * 16;
     float *all = malloc((size_t)steps * 2 * n * 4);
     hpt__loader *l;

@@ -132,7 +132,7 @@ TEST(extreme_shapes) {
         for (int i = 0; i < w * h * 3; i++) px[i] = (uint8_t)((unsigned)i * 2654435761u >> 13);
         hpt__work a = {0}, b = {0};
         hpt__image im = {.w = w, .h = h, .rgb = px};
-        OK(hpt__resize(&a, px, w, h, 0, 0, w, h, whole, rw, rh));
+        OK(hpt__resize(&a, px, w, h, 0, 0, w, h, HPT__BILINEAR, whole, rw, rh));
         OK(hpt__plain_apply(&b, &im, edge, size, part));
         int x = (int)lrint((rw - size) / 2.0), y = (int)lrint((rh - size) / 2.0);
         for (int r = 0; r < size; r++)

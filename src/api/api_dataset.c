@@ -325,7 +325,8 @@ hpt_status hpt_dataset_view(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, 
     HPT_TRY(one_image(ds, i, size, rgb));
     HPT_TRY(hpt__config_options(cfg, &o));
     if (view > 1) return hpt__fail(HPT_ERR_ARGUMENT, "view %u is neither 0 nor 1", view);
-    hpt__augment_from_options(o, &a);
+    HPT_TRY(hpt__augment_check(o));
+    hpt__augment_from_options(o, (int)view, &a);
     a.size = (int)size;
     hpt_status st = hpt__dataset_image(ds, i, &work, &hold, &im);
     if (!st) {

@@ -3,12 +3,31 @@
 #include <math.h>
 #include <string.h>
 
-void hpt__augment_from_options(const hpt__options *o, hpt__augment *a) {
+/* A probability of the second view, or the first's. */
+static double of_view(int view, double first, double second) { return view && second >= 0 ? second : first; }
+
+void hpt__augment_from_options(const hpt__options *o, int view, hpt__augment *a) {
     *a = (hpt__augment){
         .size = (int)OPT_I(o, image_size), .crop = (int)OPT_I(o, aug_crop), .crop_min = OPT_F(o, aug_crop_min),
         .crop_max = OPT_F(o, aug_crop_max), .jitter = OPT_F(o, aug_jitter), .brightness = OPT_F(o, aug_brightness),
         .contrast = OPT_F(o, aug_contrast), .saturation = OPT_F(o, aug_saturation), .hue = OPT_F(o, aug_hue), .gray = OPT_F(o, aug_gray),
-        .blur = OPT_F(o, aug_blur), .blur_min = OPT_F(o, aug_blur_min), .blur_max = OPT_F(o, aug_blur_max), .flip = OPT_F(o, aug_flip)};
+        .blur = of_view(view, OPT_F(o, aug_blur), OPT_F(o, aug_blur_2)), .blur_min = OPT_F(o, aug_blur_min),
+        .blur_max = OPT_F(o, aug_blur_max), .flip = OPT_F(o, aug_flip),
+        .solarize = of_view(view, OPT_F(o, aug_solarize), OPT_F(o, aug_solarize_2)),
+        .filter = OPT_IS(o, aug_resample, "bicubic") ? HPT__BICUBIC : HPT__BILINEAR};
+}
+hpt_status hpt__augment_check(const hpt__options *o) {
+    const struct { const char *key; double v; } second[] = {
+        {"aug_blur_2", OPT_F(o, aug_blur_2)}, {"aug_solarize_2", OPT_F(o, aug_solarize_2)}};
+    for (size_t i = 0; i < sizeof second / sizeof *second; i++)
+        if (second[i].v < 0 && second[i].v != -1)
+            return hpt__fail(HPT_ERR_OPTION, "option '%s': %g is neither a probability nor -1 (as in the first view)", second[i].key,
+                             second[i].v);
+    if (OPT_F(o, aug_crop_min) > OPT_F(o, aug_crop_max))
+        return hpt__fail(HPT_ERR_OPTION, "option 'aug_crop_min' is larger than aug_crop_max");
+    if (OPT_F(o, aug_blur_min) > OPT_F(o, aug_blur_max))
+        return hpt__fail(HPT_ERR_OPTION, "option 'aug_blur_min' is larger than aug_blur_max");
+    return HPT_OK;
 }
 void hpt__augment_probe(int size, hpt__augment *a) {
     *a = (hpt__augment){.size = size, .crop = 1, .crop_min = 0.08, .crop_max = 1, .flip = 0.5};
@@ -38,7 +57,8 @@ static void draw_crop(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__dra
     d->y = (h - d->h) / 2;
 }
 
-/* The sequence of draws is part of every published result: change it and runs differ. */
+/* The sequence of draws is part of every published result: change it and runs differ. A new draw comes after all others, and is made
+ * whatever the probabilities: those of one view do not move another draw. */
 void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d) {
     memset(d, 0, sizeof *d);
     if (a->crop) draw_crop(r, a, w, h, d);
@@ -54,12 +74,27 @@ void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__dr
     d->blur = hpt__rng_uniform(r) < a->blur;
     d->sigma = hpt__rng_range(r, a->blur_min, a->blur_max);
     d->flip = hpt__rng_uniform(r) < a->flip;
+    d->solarize = hpt__rng_uniform(r) < a->solarize;
+}
+
+/* Short edge to resize, then the central size x size crop. */
+static hpt_status plain(hpt__work *wk, const hpt__image *im, int resize, int size, hpt__filter filter, uint8_t *out) {
+    int w = im->w, h = im->h;
+    if ((w < h ? w : h) != resize) {
+        w = im->w <= im->h ? resize : (int)((int64_t)resize * im->w / im->h);
+        h = im->w <= im->h ? (int)((int64_t)resize * im->h / im->w) : resize;
+    }
+    int x = (int)lrint((w - size) / 2.0), y = (int)lrint((h - size) / 2.0);
+    return hpt__resize_part(wk, im->rgb, im->w, 0, 0, im->w, im->h, w, h, filter, x, y, size, size, out);
+}
+hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out) {
+    return plain(wk, im, resize, size, HPT__BILINEAR, out);
 }
 
 hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out) {
     size_t pixels = (size_t)a->size * (size_t)a->size;
-    if (a->crop) HPT_TRY(hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, out, a->size, a->size));
-    else HPT_TRY(hpt__plain_apply(wk, im, a->size, a->size, out));
+    if (a->crop) HPT_TRY(hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, a->filter, out, a->size, a->size));
+    else HPT_TRY(plain(wk, im, a->size, a->size, a->filter, out));
     if (d->jitter)
         for (int i = 0; i < 4; i++) switch (d->order[i]) {
             case 0: if (a->brightness > 0) hpt__brightness(out, pixels, (float)d->brightness); break;
@@ -69,26 +104,18 @@ hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__au
             }
     if (d->gray) hpt__grayscale(out, pixels);
     if (d->blur) HPT_TRY(hpt__gaussian_blur(wk, out, a->size, a->size, (float)d->sigma));
+    if (d->solarize) hpt__solarize(out, pixels);
     if (d->flip) hpt__flip(out, a->size, a->size);
     return HPT_OK;
 }
 
 void hpt__draws_view(const hpt__draws *d, const hpt__augment *a, int w, int h, uint64_t offset, hpt__view *v) {
     const double strength[4] = {a->brightness, a->contrast, a->saturation, a->hue};
-    *v = (hpt__view){.offset = offset, .w = w, .h = h, .x = d->x, .y = d->y, .cw = d->w, .ch = d->h, .jitter = d->jitter, .brightness = (float)d->brightness,
-                     .contrast = (float)d->contrast, .saturation = (float)d->saturation, .hue = (int)(d->hue * 255), .gray = d->gray, .blur = d->blur, .flip = d->flip,
-                     .radius = d->blur ? hpt__box_radius((float)d->sigma) : 0};
+    *v = (hpt__view){.offset = offset, .w = w, .h = h, .x = d->x, .y = d->y, .cw = d->w, .ch = d->h, .filter = a->filter,
+                     .jitter = d->jitter, .brightness = (float)d->brightness, .contrast = (float)d->contrast,
+                     .saturation = (float)d->saturation, .hue = (int)(d->hue * 255), .gray = d->gray, .blur = d->blur,
+                     .solarize = d->solarize, .flip = d->flip, .radius = d->blur ? hpt__box_radius((float)d->sigma) : 0};
     for (int i = 0; i < 4; i++) v->order[i] = strength[d->order[i]] > 0 ? d->order[i] : -1;
-}
-
-hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out) {
-    int w = im->w, h = im->h;
-    if ((w < h ? w : h) != resize) {
-        w = im->w <= im->h ? resize : (int)((int64_t)resize * im->w / im->h);
-        h = im->w <= im->h ? (int)((int64_t)resize * im->h / im->w) : resize;
-    }
-    int x = (int)lrint((w - size) / 2.0), y = (int)lrint((h - size) / 2.0);
-    return hpt__resize_part(wk, im->rgb, im->w, 0, 0, im->w, im->h, w, h, x, y, size, size, out);
 }
 
 void hpt__normalize_table(const float mean[3], const float std[3], float table[3][256]) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The paper's pipeline: random resized crop, colour jitter, grayscale, blur, flip, normalise. Draws and their application are apart, so
- * that tests can give the draws and another device can use the same ones. */
+ * The paper's pipeline: random resized crop, colour jitter, grayscale, blur, flip, normalise; and BYOL's (Grill et al. 2020, appendix B),
+ * which solarizes after blur, crops bicubically and has other probabilities in each view. There the flip comes first, which gives the same
+ * pixels: every operation after the crop treats left and right alike. Draws and their application are apart, so that tests can give the
+ * draws and another device can use the same ones. */
 #ifndef HPT__AUGMENT_H
 #define HPT__AUGMENT_H
 #include "core/options.h"
@@ -11,18 +13,22 @@
 
 typedef struct hpt__augment {
     int size, crop;
-    double crop_min, crop_max, jitter, brightness, contrast, saturation, hue, gray, blur, blur_min, blur_max, flip;
+    hpt__filter filter;                 /* of the crop */
+    double crop_min, crop_max, jitter, brightness, contrast, saturation, hue, gray, blur, blur_min, blur_max, flip, solarize;
 } hpt__augment;
 
 typedef struct hpt__draws {
     int x, y, w, h;                     /* crop box */
     int jitter, order[4];               /* operations 0 brightness 1 contrast 2 saturation 3 hue, in this order */
     double brightness, contrast, saturation, hue;
-    int gray, blur, flip;
+    int gray, blur, flip, solarize;
     double sigma;
 } hpt__draws;
 
-void hpt__augment_from_options(const hpt__options *o, hpt__augment *a);         /* the pretraining pipeline */
+/* The pretraining pipeline of view 0 (query) or 1 (key). */
+void hpt__augment_from_options(const hpt__options *o, int view, hpt__augment *a);
+/* HPT_ERR_OPTION: aug_* options that contradict each other. */
+hpt_status hpt__augment_check(const hpt__options *o);
 void hpt__augment_probe(int size, hpt__augment *a);                             /* crop 0.08..1 and flip, for supervised stages */
 void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d);
 /* out (size,size,3) */

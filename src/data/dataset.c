@@ -136,7 +136,7 @@ static hpt_status keep(hpt__source *s, uint64_t k, hpt__work *work, hpt__image *
         int h = hold->w <= hold->h ? (int)((int64_t)s->cache_side * hold->h / hold->w) : s->cache_side;
         uint8_t *small = hpt__alloc((size_t)w * (size_t)h * 3);
         if (!small) return hpt__fail_memory((size_t)w * (size_t)h * 3);
-        hpt_status st = hpt__resize(work, hold->rgb, hold->w, hold->h, 0, 0, hold->w, hold->h, small, w, h);
+        hpt_status st = hpt__resize(work, hold->rgb, hold->w, hold->h, 0, 0, hold->w, hold->h, HPT__BILINEAR, small, w, h);
         if (st) {
             hpt__free(small);
             return st;

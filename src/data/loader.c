@@ -78,7 +78,7 @@ static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, 
     for (int v = 0; v < 2; v++) {
         hpt__rng r;
         hpt__rng_init(&r, l->s.seed, HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
-        hpt__augment_draw(&r, &l->s.augment, im->w, im->h, &d[v]);
+        hpt__augment_draw(&r, &l->s.augment[v], im->w, im->h, &d[v]);
     }
     int x0 = d[0].x < d[1].x ? d[0].x : d[1].x, y0 = d[0].y < d[1].y ? d[0].y : d[1].y;
     int xa = d[0].x + d[0].w, xb = d[1].x + d[1].w, ya = d[0].y + d[0].h, yb = d[1].y + d[1].h, w = (xa > xb ? xa : xb) - x0, h = (ya > yb ? ya : yb) - y0;
@@ -93,7 +93,7 @@ static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, 
     for (int v = 0; v < 2; v++) {
         d[v].x -= x0;
         d[v].y -= y0;
-        hpt__draws_view(&d[v], &l->s.augment, w, h, at, &s->views[(size_t)v * (size_t)l->s.batch + i]);
+        hpt__draws_view(&d[v], &l->s.augment[v], w, h, at, &s->views[(size_t)v * (size_t)l->s.batch + i]);
     }
     return HPT_OK;
 }
@@ -142,8 +142,8 @@ static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image,
             hpt__rng r;
             hpt__draws d;
             hpt__rng_init(&r, l->s.seed, HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
-            hpt__augment_draw(&r, &l->s.augment, im.w, im.h, &d);
-            HPT_TRY(hpt__augment_apply(work, &im, &l->s.augment, &d, rgb));
+            hpt__augment_draw(&r, &l->s.augment[v], im.w, im.h, &d);
+            HPT_TRY(hpt__augment_apply(work, &im, &l->s.augment[v], &d, rgb));
         }
         hpt__normalize(rgb, pixels, l->table, s->x[v] + i * pixels * 3);
     }

@@ -17,11 +17,11 @@ typedef struct hpt__loader_spec {
     void *user;
     int views;                          /* 2: query and key; 1 */
     int stream;                         /* epochs follow each other without a gap; else the rest of an epoch that fills no batch is dropped */
-    int raw;                            /* 8-bit pixels and draws instead of views: a device makes them (needs augment.crop) */
+    int raw;                            /* 8-bit pixels and draws instead of views: a device makes them (needs augment[].crop) */
     int plain;                          /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
     int resize;
     hpt__bad_policy bad;
-    hpt__augment augment;
+    hpt__augment augment[2];            /* of each view; size and crop alike in both */
     uint64_t seed, first_step, steps;   /* batches first_step .. steps-1 */
     float mean[3], std[3];
 } hpt__loader_spec;

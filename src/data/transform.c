@@ -2,7 +2,6 @@
  * Semantics: Pillow (ImagingResample, ImageEnhance, convert, BoxBlur), as torchvision's PIL path uses them. */
 #include "data/transform.h"
 #include "core/alloc.h"
-#include "kernels/pixel.h"
 #include <math.h>
 #include <string.h>
 
@@ -21,7 +20,7 @@ void hpt__work_fini(hpt__work *w) {
 
 /* ---- resize: 22-bit fixed-point coefficients, horizontal pass first, 8-bit in between ---- */
 
-enum { BITS = 22 };
+enum { BITS = HPT__FILTER_BITS };
 static inline uint8_t clip8(int32_t v) {
     v >>= BITS;
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
@@ -29,8 +28,8 @@ static inline uint8_t clip8(int32_t v) {
 
 /* For output positions from0..from0+n-1 of out: first input position, number of taps, coefficients (k[i*size]). */
 typedef struct taps { int size, *first, *count; int32_t *k; } taps;
-static int make_taps(hpt__work *wk, int slot, int in, int out, int from0, int n, taps *t) {
-    double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = fscale;
+static int make_taps(hpt__work *wk, int slot, int in, int out, hpt__filter filter, int from0, int n, taps *t) {
+    double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = HPT__FILTER_SUPPORT(filter) * fscale;
     t->size = (int)ceil(support) * 2 + 1;
     char *mem = hpt__work_get(wk, slot, (size_t)t->size * sizeof(double) + (size_t)n * (2 * sizeof(int) + (size_t)t->size * sizeof(int32_t)));
     if (!mem) return 0;
@@ -44,32 +43,32 @@ static int make_taps(hpt__work *wk, int slot, int in, int out, int from0, int n,
         if (lo < 0) lo = 0;
         if (hi > in) hi = in;
         for (int j = 0; j < hi - lo; j++) {
-            double x = (j + lo - center + 0.5) * inv;
-            if (x < 0) x = -x;
-            w[j] = x < 1 ? 1 - x : 0;
+            w[j] = hpt__filter_weight(filter, (j + lo - center + 0.5) * inv);
             sum += w[j];
         }
         for (int j = 0; j < hi - lo; j++)
-            t->k[(size_t)i * (size_t)t->size + (size_t)j] = (int32_t)(0.5 + (sum != 0 ? w[j] / sum : w[j]) * (1 << BITS));
+            t->k[(size_t)i * (size_t)t->size + (size_t)j] = hpt__filter_fixed(sum != 0 ? w[j] / sum : w[j]);
         t->first[i] = lo;
         t->count[i] = hi - lo;
     }
     return 1;
 }
 
-hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, uint8_t *out, int ow, int oh) {
+hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, hpt__filter filter,
+                       uint8_t *out, int ow, int oh) {
     (void)h;
-    return hpt__resize_part(wk, img, w, x, y, bw, bh, ow, oh, 0, 0, ow, oh, out);
+    return hpt__resize_part(wk, img, w, x, y, bw, bh, ow, oh, filter, 0, 0, ow, oh, out);
 }
 
-hpt_status hpt__resize_part(hpt__work *wk, const uint8_t *img, int w, int x, int y, int bw, int bh, int rw, int rh, int px, int py, int ow, int oh, uint8_t *out) {
+hpt_status hpt__resize_part(hpt__work *wk, const uint8_t *img, int w, int x, int y, int bw, int bh, int rw, int rh,
+                            hpt__filter filter, int px, int py, int ow, int oh, uint8_t *out) {
     taps tx, ty;
     const uint8_t *src = img + ((size_t)y * (size_t)w + (size_t)x) * 3;
     size_t pitch = (size_t)w * 3;
     int x_pass = bw != rw, y_pass = bh != rh, row0 = py, rows = oh;
-    if (x_pass && !make_taps(wk, 0, bw, rw, px, ow, &tx)) return hpt__fail_memory(0);
+    if (x_pass && !make_taps(wk, 0, bw, rw, filter, px, ow, &tx)) return hpt__fail_memory(0);
     if (y_pass) {
-        if (!make_taps(wk, 1, bh, rh, py, oh, &ty)) return hpt__fail_memory(0);
+        if (!make_taps(wk, 1, bh, rh, filter, py, oh, &ty)) return hpt__fail_memory(0);
         row0 = ty.first[0];
         rows = ty.first[oh - 1] + ty.count[oh - 1] - row0;
     }
@@ -145,6 +144,10 @@ void hpt__saturation(uint8_t *img, size_t pixels, float f) {
 }
 void hpt__grayscale(uint8_t *img, size_t pixels) {
     for (size_t i = 0; i < pixels; i++) img[3 * i] = img[3 * i + 1] = img[3 * i + 2] = (uint8_t)hpt__luma(img + 3 * i);
+}
+
+void hpt__solarize(uint8_t *img, size_t pixels) {
+    for (size_t i = 0; i < pixels * 3; i++) img[i] = hpt__solar(img[i]);
 }
 
 void hpt__hue(uint8_t *img, size_t pixels, double shift) {

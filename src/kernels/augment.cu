@@ -6,7 +6,7 @@
 #include "kernels/device.h"
 #include "kernels/pixel.h"
 
-enum { THREADS = 512, BITS = 22 };
+enum { THREADS = 512, BITS = HPT__FILTER_BITS };
 
 static size_t taps_bytes(int size, int taps) { return (size_t)size * (size_t)(taps + 2) * 4; }
 static size_t view_bytes(int size, int taps) { return (2 * taps_bytes(size, taps) + 2 * (size_t)size * (size_t)size * 3 + 255) / 256 * 256; }
@@ -16,23 +16,18 @@ HPT_DEVICE int clip8(int v) {
     v >>= BITS;
     return v < 0 ? 0 : v > 255 ? 255 : v;
 }
-HPT_DEVICE double weight(int j, double center, double inv) {
-    double x = (j - center + 0.5) * inv;
-    if (x < 0) x = -x;
-    return x < 1 ? 1 - x : 0;
-}
 /* table[i*(taps+2)]: first input position, number of taps, coefficients */
-HPT_DEVICE void make_taps(int in, int out, int taps, int *table) {
-    double scale = (double)in / out, support = scale < 1 ? 1 : scale, inv = 1 / support;
+HPT_DEVICE void make_taps(int in, int out, int filter, int taps, int *table) {
+    double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = HPT__FILTER_SUPPORT(filter) * fscale, inv = 1 / fscale;
     for (int i = (int)threadIdx.x; i < out; i += THREADS) {
         double center = (i + 0.5) * scale, sum = 0;
         int lo = (int)(center - support + 0.5), hi = (int)(center + support + 0.5), *t = table + i * (taps + 2);
         if (lo < 0) lo = 0;
         if (hi > in) hi = in;
-        for (int j = lo; j < hi; j++) sum += weight(j, center, inv);
+        for (int j = lo; j < hi; j++) sum += hpt__filter_weight(filter, (j - center + 0.5) * inv);
         for (int j = lo; j < hi; j++) {
-            double w = weight(j, center, inv);
-            t[2 + j - lo] = (int)(0.5 + (sum != 0 ? w / sum : w) * (1 << BITS));
+            double w = hpt__filter_weight(filter, (j - center + 0.5) * inv);
+            t[2 + j - lo] = hpt__filter_fixed(sum != 0 ? w / sum : w);
         }
         t[0] = lo;
         t[1] = hi - lo;
@@ -61,8 +56,8 @@ __global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const h
     int *tx = (int *)mine, *ty = tx + (size_t)size * (size_t)(taps + 2);
     uint8_t *a = (uint8_t *)(ty + (size_t)size * (size_t)(taps + 2)), *b = a + (size_t)count * 3;
     const uint8_t *src = pixels + v.offset + ((size_t)v.y * (size_t)v.w + (size_t)v.x) * 3;
-    make_taps(v.cw, size, taps, tx);
-    make_taps(v.ch, size, taps, ty);
+    make_taps(v.cw, size, v.filter, taps, tx);
+    make_taps(v.ch, size, v.filter, taps, ty);
     __syncthreads();
     for (int i = tid; i < count; i += THREADS) {
         const int *kx = tx + i % size * (taps + 2), *ky = ty + i / size * (taps + 2);
@@ -116,7 +111,7 @@ __global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const h
     float *to = out + (size_t)blockIdx.x * (size_t)count * 3;
     for (int i = tid; i < count; i += THREADS) {
         int y = i / size, x = i % size, from = v.flip ? y * size + size - 1 - x : i;
-        for (int c = 0; c < 3; c++) to[(size_t)c * (size_t)count + (size_t)i] = table[c * 256 + a[3 * from + c]];
+        for (int c = 0; c < 3; c++) to[(size_t)c * (size_t)count + (size_t)i] = table[c * 256 + (v.solarize ? hpt__solar(a[3 * from + c]) : a[3 * from + c])];
     }
 }
 extern "C" cudaError_t hpt__cuda_augment(cudaStream_t s, int views, int size, int taps, const hpt__view *view, const uint8_t *pixels, const float *table, float *out, void *scratch) {

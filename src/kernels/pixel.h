@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pillow's arithmetic on one pixel, once for the CPU and the GPU: compiled without contraction of products and sums, both give the same bits. */
+ * Pillow's arithmetic on one pixel and one tap of its resizing, once for the CPU and the GPU: compiled without contraction of products and
+ * sums, both give the same bits. */
 #ifndef HPT__PIXEL_H
 #define HPT__PIXEL_H
 #include <stdint.h>
@@ -9,6 +10,19 @@
 #define PIXEL static inline
 #endif
 
+/* Filters of resizing: triangle, and cubic convolution with a = -0.5 (Keys 1981). Support in input pixels at scale 1. */
+typedef enum hpt__filter { HPT__BILINEAR, HPT__BICUBIC } hpt__filter;
+enum { HPT__FILTER_BITS = 22 };         /* coefficients are fixed-point with so many bits behind the point */
+#define HPT__FILTER_SUPPORT(filter) ((filter) == HPT__BICUBIC ? 2 : 1)
+PIXEL double hpt__filter_weight(int filter, double x) {
+    if (x < 0) x = -x;
+    if (filter != HPT__BICUBIC) return x < 1 ? 1 - x : 0;
+    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0;
+}
+PIXEL int32_t hpt__filter_fixed(double k) { return (int32_t)((k < 0 ? -0.5 : 0.5) + k * (1 << HPT__FILTER_BITS)); }
+
+PIXEL uint8_t hpt__solar(uint8_t v) { return (uint8_t)(v < 128 ? v : 255 - v); }
 PIXEL int hpt__luma(const uint8_t *p) { return (p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16; }
 /* d + f*(s-d) in float; truncated, clipped when f is outside 0..1 */
 PIXEL uint8_t hpt__blend(int d, int s, float f) {

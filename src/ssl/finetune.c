@@ -179,8 +179,8 @@ static hpt_status restore(tuner *t, const hpt__tuned *best) {
 static hpt_status open_loader(tuner *t, uint64_t first, uint64_t updates, hpt__loader **l) {
     hpt__loader_spec s = {.ds = t->sets->ds[0], .batch = t->micro, .size = t->size, .workers = (int)OPT_I(t->o, workers), .views = 1, .stream = 1,
                           .seed = (uint64_t)OPT_I(t->o, seed) ^ 0x74756e65u, .first_step = first * (uint64_t)t->parts, .steps = updates * (uint64_t)t->parts};
-    hpt__augment_probe(s.size, &s.augment);
-    if (!OPT_I(t->o, ft_augment)) s.augment.crop = 0, s.augment.flip = 0;
+    hpt__augment_probe(s.size, &s.augment[0]);
+    if (!OPT_I(t->o, ft_augment)) s.augment[0].crop = 0, s.augment[0].flip = 0;
     memcpy(s.mean, t->sets->pixels.mean, sizeof s.mean);
     memcpy(s.std, t->sets->pixels.std, sizeof s.std);
     return hpt__loader_create(&s, l);

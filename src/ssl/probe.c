@@ -94,7 +94,7 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
     p->batch = (int)((uint64_t)want < train->count ? want : (int64_t)train->count);
     hpt__loader_spec s = {.ds = train, .batch = p->batch, .size = (int)OPT_I(o, image_size), .workers = (int)OPT_I(o, workers), .views = 1,
                           .seed = (uint64_t)OPT_I(o, seed) ^ 0x70726f6265u, .steps = (uint64_t)OPT_I(o, probe_steps)};
-    hpt__augment_probe(s.size, &s.augment);
+    hpt__augment_probe(s.size, &s.augment[0]);
     hpt__pixels px;
     HPT_TRY(hpt__dataset_normalization(train, o, &m->pixels, 0, &px));
     memcpy(s.mean, px.mean, sizeof s.mean);

@@ -129,8 +129,7 @@ static hpt_status start(hpt_session *s) {
     HPT_TRY(hpt__dataset_normalization(s->ds, o, &s->model->pixels, 1, &s->pixels));
     if (s->ds) {
         s->fingerprint = hpt__dataset_fingerprint(s->ds);
-        if (OPT_F(o, aug_crop_min) > OPT_F(o, aug_crop_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_crop_min' is larger than aug_crop_max");
-        if (OPT_F(o, aug_blur_min) > OPT_F(o, aug_blur_max)) return hpt__fail(HPT_ERR_OPTION, "option 'aug_blur_min' is larger than aug_blur_max");
+        HPT_TRY(hpt__augment_check(o));
     }
     if (spec.method->labels) {
         HPT_TRY(hpt__taught_open(&s->taught, o, s->model, s->ds));
@@ -204,11 +203,11 @@ static hpt_status open_loader(hpt_session *s) {
     hpt__loader_spec l = {.ds = s->ds, .batch = s->trainer.spec.batch, .total = s->trainer.spec.batch * c->size, .first = s->trainer.spec.batch * c->rank, .size = s->trainer.spec.size, .workers = (int)OPT_I(&s->opt, workers),
                           .views = s->trainer.method->views, .seed = s->trainer.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->trainer.step,
                           .steps = s->trainer.spec.schedule.total};
-    hpt__augment_from_options(&s->opt, &l.augment);
+    for (int v = 0; v < 2; v++) hpt__augment_from_options(&s->opt, v, &l.augment[v]);
     memcpy(l.mean, s->pixels.mean, sizeof l.mean);
     memcpy(l.std, s->pixels.std, sizeof l.std);
     l.bad = HPT__BAD_NEXT;
-    l.raw = s->trainer.be->augment && l.augment.crop && !OPT_IS(&s->opt, augment_on, "cpu");
+    l.raw = s->trainer.be->augment && l.augment[0].crop && !OPT_IS(&s->opt, augment_on, "cpu");
     if (!s->trainer.be->host_memory) {
         l.alloc = pinned_alloc;
         l.free = pinned_free;

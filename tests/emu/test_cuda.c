@@ -68,13 +68,14 @@ TEST_LIMIT(cuda_follows_the_reference_over_steps, 300) {
     follow("fp32", 1e-4, 1);
 }
 TEST_LIMIT(cuda_bf16_follows_within_its_rounding, 300) { follow("auto", 0.05, 0); }
-static void same_bits(const char *more, const char *order, int size) {
+/* always: of both runs; more: of the second */
+static void same_bits_of(const char *always, const char *more, const char *order, int size) {
     hpt_context *ctx = cuda_with("comm=self");
     char text[200];
     float *ref = NULL;
     for (int k = 0; k < 2; k++) {
         if (k && order) setenv("HPT_EMU_ORDER", order, 1);
-        snprintf(text, sizeof text, "steps=20 %s", k ? more : "");
+        snprintf(text, sizeof text, "steps=20 %s %s", always, k ? more : "");
         hpt_session *s = session(ctx, text, toy_set(ctx, "", 30, size, 3));
         steps(s, 5);
         float *w = weights(s, "q.layer3.0.conv2.weight", W3);
@@ -84,8 +85,12 @@ static void same_bits(const char *more, const char *order, int size) {
     }
     correct();
 }
+static void same_bits(const char *more, const char *order, int size) { same_bits_of("", more, order, size); }
 TEST_LIMIT(cuda_graph_and_plain_launches_give_the_same_bits, 300) { same_bits("cuda_graph=0 workers=3", NULL, 18); }
 TEST_LIMIT(cuda_views_made_on_the_device_are_the_cpus_bit_for_bit, 300) { same_bits("augment_on=cpu workers=2", NULL, 70); }       /* a batch larger than its first memory */
+TEST_LIMIT(cuda_views_of_byol_on_the_device_are_the_cpus_bit_for_bit, 300) {
+    same_bits_of("aug_blur=1 aug_blur_2=0.1 aug_solarize_2=0.6 aug_resample=bicubic aug_crop_min=0.08", "augment_on=cpu workers=2", NULL, 70);
+}
 TEST_LIMIT(cuda_threads_in_shuffled_order_give_the_same_bits, 300) { same_bits("", "12345", 18); }
 
 /* nor does it ever wait for the whole device: the host polls, so that it notices a rank that is gone */

@@ -468,7 +468,7 @@ TEST(cuda_layout) {
 TEST_LIMIT(cuda_augment, 300) {
     enum { SIZE = 24, IMAGES = 24 };
     hpt__augment a = {.size = SIZE, .crop = 1, .crop_min = 0.2, .crop_max = 1, .jitter = 0.9, .brightness = 0.4, .contrast = 0.4, .saturation = 0.4, .hue = 0.4, .gray = 0.3, .blur = 0.6, .blur_min = 0.1,
-                      .blur_max = 3, .flip = 0.5};
+                      .blur_max = 3, .flip = 0.5, .solarize = 0.4};
     hpt__view view[IMAGES];
     hpt__work work = {0};
     size_t bytes = 0, at = 0, pixels = SIZE * SIZE;
@@ -483,6 +483,7 @@ TEST_LIMIT(cuda_augment, 300) {
         hpt__draws d;
         for (int p = 0; p < w * h * 3; p++) all[at + (size_t)p] = (uint8_t)(128 + 100 * sin(p * 0.01 * (i + 1)) + 27 * sin(p * 1.7));
         hpt__rng_init(&r, 5, HPT__RNG_AUGMENT, 0, (uint32_t)i);
+        a.filter = i % 2 ? HPT__BICUBIC : HPT__BILINEAR;
         hpt__augment_draw(&r, &a, w, h, &d);
         OK(hpt__augment_apply(&work, &im, &a, &d, out));
         hpt__normalize(out, pixels, table, want + (size_t)i * pixels * 3);
