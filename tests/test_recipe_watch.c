@@ -319,7 +319,8 @@ TEST_LIMIT(recipes_are_cancelled_from_another_thread, 300) {
     }
 }
 
-/* hpt run: the first line, and Ctrl-C at any instant (--foreground: once; else timeout(1) signals twice, which ends at once). */
+/* hpt run: the first line, and Ctrl-C at any instant. --foreground: once; else timeout(1) also signals its own group,
+ * and a second Ctrl-C ends at once. */
 TEST_LIMIT(hpt_run_stops_at_any_instant, 300) {
     char hpt[4096];
     int in_plan = 0, in_stages = 0, stopped = 0;
@@ -369,8 +370,8 @@ TEST_LIMIT(hpt_similarity_stops_at_any_instant, 120) {
     hpt_context_destroy(ctx);
     for (double after = 0.02;; after *= 1.4) {
         int rc = sh("timeout --foreground --preserve-status -s INT %.3f %s similarity a.safetensors b.safetensors "
-                    "--data target --arch resnet10 --width 16 --stem small --image_size 48 --eval_crop full --layer layer1 --act_pool none "
-                    "--backend reference --threads 1 --json",
+                    "--data target --arch resnet10 --width 16 --stem small --image_size 48 --eval_crop full "
+                    "--layer layer1 --act_pool none --backend reference --threads 1 --json",
                     want ? after : 1000.0, hpt);
         if (rc && rc != 130) FAIL("%d: %s", rc, output);
         if (rc && *output && !strstr(output, "stopped")) FAIL("%s", output);
@@ -379,9 +380,12 @@ TEST_LIMIT(hpt_similarity_stops_at_any_instant, 120) {
         if (rc) continue;
         CHECK((got = strstr(output, "\"rv2\"")) && (got = strdup(got)));
         if (want && strcmp(want, got)) FAIL("%s\n%s", want, got);
-        if (want) break;
+        int again = want != NULL;
+        free(want);
         want = got;
+        if (again) break;
     }
+    free(want);
     printf("  stopped %d times, %d of them while comparing\n", stopped, comparing);
     CHECK(stopped >= 3);
 }
