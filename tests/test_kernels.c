@@ -472,7 +472,7 @@ TEST(lars_by_its_formula) {
         dd += d * d;
     }
     double ratio = 0.001 * sqrt(pp) / sqrt(dd);
-    trust = hpt__ref_trust_f64(p, g, N, 1e-3, 0.001);
+    trust = hpt__ref_trust_f64(HPT__LARS, p, g, N, 1e-3, 0.001);
     CHECK(fabs(trust - ratio) < 1e-15);
     hpt__vars vars = {.lr = 0.3};
     hpt__update u = {.q = q, .m = v, .g = g, .trust = &trust, .rule = HPT__LARS, .momentum = 0.9, .wd = 1e-3};
@@ -482,5 +482,5 @@ TEST(lars_by_its_formula) {
         CHECK(fabs(v[i] - step) < 1e-15 && fabs(q[i] - (p[i] - 0.3 * step)) < 1e-14);
     }
     double zero[N] = {0};
-    CHECK(hpt__ref_trust_f64(zero, g, N, 1e-3, 0.001) == 1 && hpt__ref_trust_f64(p, zero, N, 0, 0.001) == 1);
+    CHECK(hpt__ref_trust_f64(HPT__LARS, zero, g, N, 1e-3, 0.001) == 1 && hpt__ref_trust_f64(HPT__LARS, p, zero, N, 0, 0.001) == 1);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What each of the two views is made of: bicubic crops and solarize against Pillow (fixtures/make_views.py), probabilities of the second
- * view, and that a run which uses none of this keeps the views that it had. */
+ * What each of the two views is made of: bicubic crops and solarize against Pillow (fixtures/make_views.py),
+ * probabilities of the second view, and that a run which uses none of this keeps the views that it had. */
 #include "api/api.h"
 #undef CHECK
 #include "data/loader.h"
@@ -24,9 +24,16 @@ TEST(views_bicubic_and_solarize_against_pillow) {
         size_t n = hex(json_string_value(json_object_get(c, "rgb")), want), k;
         json_t *x;
         json_array_foreach(json_object_get(c, "args"), k, x) a[k] = (int)json_integer_value(x);
-        hpt__augment g = {.size = SIZE, .crop = 1, .filter = HPT__BICUBIC, .brightness = 0.4, .contrast = 0.4, .saturation = 0.4, .hue = 0};
+        hpt__augment g = {.size = SIZE,
+                          .crop = 1,
+                          .filter = HPT__BICUBIC,
+                          .brightness = 0.4,
+                          .contrast = 0.4,
+                          .saturation = 0.4,
+                          .hue = 0};
         hpt__draws d = {.w = im.w, .h = im.h};
-        if (!strcmp(kind, "bicubic")) OK(hpt__resize(&wk, im.rgb, im.w, im.h, a[0], a[1], a[2], a[3], HPT__BICUBIC, out, w, h));
+        if (!strcmp(kind, "bicubic"))
+            OK(hpt__resize(&wk, im.rgb, im.w, im.h, a[0], a[1], a[2], a[3], HPT__BICUBIC, out, w, h));
         else if (!strcmp(kind, "plain")) {
             g.crop = 0;
             OK(hpt__augment_apply(&wk, &im, &g, &d, out));
@@ -40,9 +47,19 @@ TEST(views_bicubic_and_solarize_against_pillow) {
                 out[3 * v + 2] = (uint8_t)(v * 7 % 256);
             }
             hpt__solarize(out, 256);
-        } else if (!strcmp(kind, "view")) {         /* there the flip comes first, here last */
-            d = (hpt__draws){.x = 4, .y = 3, .w = 31, .h = 29, .jitter = 1, .order = {0, 1, 2, 3}, .brightness = 1.3, .contrast = 0.75,
-                             .saturation = 1.15, .gray = a[0], .solarize = a[1], .flip = 1};
+        } else if (!strcmp(kind, "view")) { /* there the flip comes first, here last */
+            d = (hpt__draws){.x = 4,
+                             .y = 3,
+                             .w = 31,
+                             .h = 29,
+                             .jitter = 1,
+                             .order = {0, 1, 2, 3},
+                             .brightness = 1.3,
+                             .contrast = 0.75,
+                             .saturation = 1.15,
+                             .gray = a[0],
+                             .solarize = a[1],
+                             .flip = 1};
             OK(hpt__augment_apply(&wk, &im, &g, &d, out));
         } else FAIL("unknown case %s", kind);
         for (size_t b = 0; b < n; b++)
@@ -71,13 +88,27 @@ TEST(views_part_of_a_bicubic_picture) {
     hpt__work_fini(&wk);
 }
 
-/* Flip first (BYOL) or last (MoCo): every operation after the crop treats left and right alike, blur's running sums too. */
+/* Flip first (BYOL) or last (MoCo): every operation after the crop treats left and right alike, blur's running sums
+ * too. */
 TEST(views_flip_first_or_last) {
     enum { W = 50, H = 40 };
     uint8_t *px = malloc(W * H * 3), last[RGB], first[RGB];
     hpt__image im = {.rgb = px, .w = W, .h = H};
-    hpt__augment a = {.size = SIZE, .crop = 1, .crop_min = 0.08, .crop_max = 1, .jitter = 1, .brightness = 0.4, .contrast = 0.4,
-                      .saturation = 0.2, .hue = 0.1, .gray = 0.3, .blur = 0.8, .blur_min = 0.1, .blur_max = 2, .flip = 1, .solarize = 0.5,
+    hpt__augment a = {.size = SIZE,
+                      .crop = 1,
+                      .crop_min = 0.08,
+                      .crop_max = 1,
+                      .jitter = 1,
+                      .brightness = 0.4,
+                      .contrast = 0.4,
+                      .saturation = 0.2,
+                      .hue = 0.1,
+                      .gray = 0.3,
+                      .blur = 0.8,
+                      .blur_min = 0.1,
+                      .blur_max = 2,
+                      .flip = 1,
+                      .solarize = 0.5,
                       .filter = HPT__BICUBIC};
     hpt__work wk = {0};
     for (int i = 0; i < W * H * 3; i++) px[i] = (uint8_t)(128 + 90 * sin(i * 0.013) + 30 * sin(i * 1.7));
@@ -119,11 +150,13 @@ static void count(const char *pairs, int view, int *blur, int *solarize) {
     hpt_config_destroy(c);
 }
 TEST(views_have_probabilities_of_their_own) {
-    const struct { const char *pairs; double blur[2], solarize[2]; } cases[] = {
-        {"", {0.5, 0.5}, {0, 0}},
-        {"aug_blur=1 aug_blur_2=0.1 aug_solarize_2=0.2", {1, 0.1}, {0, 0.2}},       /* BYOL's */
-        {"aug_blur=0.3 aug_solarize=0.6", {0.3, 0.3}, {0.6, 0.6}},
-        {"aug_blur_2=0 aug_solarize=1 aug_solarize_2=0", {0.5, 0}, {1, 0}}};
+    const struct {
+        const char *pairs;
+        double blur[2], solarize[2];
+    } cases[] = {{"", {0.5, 0.5}, {0, 0}},
+                 {"aug_blur=1 aug_blur_2=0.1 aug_solarize_2=0.2", {1, 0.1}, {0, 0.2}}, /* BYOL's */
+                 {"aug_blur=0.3 aug_solarize=0.6", {0.3, 0.3}, {0.6, 0.6}},
+                 {"aug_blur_2=0 aug_solarize=1 aug_solarize_2=0", {0.5, 0}, {1, 0}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int v = 0; v < 2; v++) {
             int blur, solarize;
@@ -144,7 +177,8 @@ static hpt_dataset *pictures(hpt_context *ctx) {
     return ds;
 }
 
-/* The draws are a contract: views of a run that uses no new option are what they were before there were any (the hash is of then). */
+/* The draws are a contract: views of a run that uses no new option are what they were before there were any (the hash
+ * is of then). */
 TEST(views_of_old_runs_stay) {
     hpt_context *ctx = context("reference", 1);
     hpt_dataset *ds = pictures(ctx);
@@ -162,7 +196,8 @@ TEST(views_of_old_runs_stay) {
 /* What a session's loader brings is what hpt_dataset_view() shows, of each view, by any number of threads. */
 TEST(views_by_loader_and_preview) {
     enum { BATCH = 6, STEPS = 5 };
-    const char *pairs = "aug_blur=1 aug_blur_2=0.3 aug_solarize=0.2 aug_solarize_2=0.7 aug_resample=bicubic aug_crop_min=0.08 seed=5";
+    const char *pairs =
+        "aug_blur=1 aug_blur_2=0.3 aug_solarize=0.2 aug_solarize_2=0.7 aug_resample=bicubic aug_crop_min=0.08 seed=5";
     hpt_context *ctx = context("reference", 2);
     hpt_dataset *ds = pictures(ctx);
     hpt_config *c = config(pairs);
@@ -171,7 +206,8 @@ TEST(views_by_loader_and_preview) {
     OK(hpt__config_options(c, &o));
     hpt__normalize_table(mean, std, table);
     for (int workers = 1; workers <= 3; workers += 2) {
-        hpt__loader_spec s = {.ds = ds, .batch = BATCH, .size = SIZE, .workers = workers, .views = 2, .seed = 5, .steps = STEPS};
+        hpt__loader_spec s = {
+            .ds = ds, .batch = BATCH, .size = SIZE, .workers = workers, .views = 2, .seed = 5, .steps = STEPS};
         hpt__loader *l;
         hpt__batch b;
         memcpy(s.mean, mean, sizeof mean);
@@ -188,7 +224,8 @@ TEST(views_by_loader_and_preview) {
                     uint8_t rgb[RGB];
                     OK(hpt_dataset_view(ds, c, b.index[i], v, b.epoch, SIZE, rgb));
                     hpt__normalize(rgb, RGB / 3, table, x);
-                    if (memcmp(x, b.view[v] + (size_t)i * RGB, sizeof x)) FAIL("%d workers, step %d: view %u of item %d", workers, step, v, i);
+                    if (memcmp(x, b.view[v] + (size_t)i * RGB, sizeof x))
+                        FAIL("%d workers, step %d: view %u of item %d", workers, step, v, i);
                 }
         }
         hpt__loader_destroy(l);
@@ -201,10 +238,13 @@ TEST(views_options_that_make_no_sense) {
     uint8_t rgb[RGB];
     const char *const bad[][2] = {{"aug_blur_2=-0.5", "option 'aug_blur_2': -0.5 is neither a probability nor -1"},
                                   {"aug_solarize_2=-0.01", "option 'aug_solarize_2': -0.01 is neither"},
-                                  {"aug_crop_min=0.9 aug_crop_max=0.5", "aug_crop_min"}, {"aug_blur_min=3", "aug_blur_min"}};
+                                  {"aug_crop_min=0.9 aug_crop_max=0.5", "aug_crop_min"},
+                                  {"aug_blur_min=3", "aug_blur_min"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[300];
-        snprintf(text, sizeof text, "arch=resnet10 width=16 stem=small image_size=16 batch_size=6 bn_group=0 moco_k=12 steps=2 %s", bad[i][0]);
+        snprintf(text, sizeof text,
+                 "arch=resnet10 width=16 stem=small image_size=16 batch_size=6 bn_group=0 moco_k=12 steps=2 %s",
+                 bad[i][0]);
         hpt_config *c = config(text);
         hpt_model *m;
         hpt_session *s;

@@ -17,7 +17,7 @@
 #include "kernels/augment.h"
 #include "kernels/optim.h"
 
-#define HPT__BACKEND_API 7
+#define HPT__BACKEND_API 8
 typedef enum hpt__dtype { HPT__F32, HPT__BF16, HPT__F64, HPT__TF32 } hpt__dtype;   /* of feature maps; TF32: float maps, products rounded to 10 bits */
 
 typedef enum hpt__op_kind {
@@ -132,7 +132,7 @@ typedef struct hpt__backend {
     void (*agree)(hpt__device *, hpt__dtype, int n, int d, int images, const void *x, const void *y, void *dx, hpt__outcome *o, void *scratch);  /* n doubles */
     void (*update)(hpt__device *, hpt__dtype, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o);
     void (*foresee)(hpt__device *, hpt__dtype, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o);     /* bad |= bit if update would write what is not finite */
-    void (*trust)(hpt__device *, hpt__dtype, const void *p, const void *g, size_t n, double wd, double eta, void *trust, void *scratch);   /* 128 doubles */
+    void (*trust)(hpt__device *, hpt__dtype, hpt__rule, const void *p, const void *g, size_t n, double wd, double eta, void *trust, void *scratch);   /* 128 doubles */
     void (*ema)(hpt__device *, hpt__dtype, void *out, const void *k, const void *q, size_t n, double mom);
     void (*finite)(hpt__device *, hpt__dtype, const void *x, size_t n, int32_t bit, hpt__outcome *o);      /* o->bad |= bit if one is not */
     void (*judge)(hpt__device *, hpt__outcome *o);                                                          /* bad |= HPT__BAD_LOSS likewise */

@@ -21,8 +21,8 @@ hpt_status hpt__augment_check(const hpt__options *o) {
         {"aug_blur_2", OPT_F(o, aug_blur_2)}, {"aug_solarize_2", OPT_F(o, aug_solarize_2)}};
     for (size_t i = 0; i < sizeof second / sizeof *second; i++)
         if (second[i].v < 0 && second[i].v != -1)
-            return hpt__fail(HPT_ERR_OPTION, "option '%s': %g is neither a probability nor -1 (as in the first view)", second[i].key,
-                             second[i].v);
+            return hpt__fail(HPT_ERR_OPTION, "option '%s': %g is neither a probability nor -1 (as in the first view)",
+                             second[i].key, second[i].v);
     if (OPT_F(o, aug_crop_min) > OPT_F(o, aug_crop_max))
         return hpt__fail(HPT_ERR_OPTION, "option 'aug_crop_min' is larger than aug_crop_max");
     if (OPT_F(o, aug_blur_min) > OPT_F(o, aug_blur_max))
@@ -57,8 +57,8 @@ static void draw_crop(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__dra
     d->y = (h - d->h) / 2;
 }
 
-/* The sequence of draws is part of every published result: change it and runs differ. A new draw comes after all others, and is made
- * whatever the probabilities: those of one view do not move another draw. */
+/* The sequence of draws is part of every published result: change it and runs differ. A new draw comes after all others,
+ * and is made whatever the probabilities, so that none of them moves another draw. */
 void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d) {
     memset(d, 0, sizeof *d);
     if (a->crop) draw_crop(r, a, w, h, d);
@@ -93,7 +93,8 @@ hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int
 
 hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out) {
     size_t pixels = (size_t)a->size * (size_t)a->size;
-    if (a->crop) HPT_TRY(hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, a->filter, out, a->size, a->size));
+    if (a->crop)
+        HPT_TRY(hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, a->filter, out, a->size, a->size));
     else HPT_TRY(plain(wk, im, a->size, a->size, a->filter, out));
     if (d->jitter)
         for (int i = 0; i < 4; i++) switch (d->order[i]) {
@@ -111,10 +112,11 @@ hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__au
 
 void hpt__draws_view(const hpt__draws *d, const hpt__augment *a, int w, int h, uint64_t offset, hpt__view *v) {
     const double strength[4] = {a->brightness, a->contrast, a->saturation, a->hue};
-    *v = (hpt__view){.offset = offset, .w = w, .h = h, .x = d->x, .y = d->y, .cw = d->w, .ch = d->h, .filter = a->filter,
-                     .jitter = d->jitter, .brightness = (float)d->brightness, .contrast = (float)d->contrast,
+    *v = (hpt__view){.offset = offset, .w = w, .h = h, .x = d->x, .y = d->y, .cw = d->w, .ch = d->h,
+                     .filter = a->filter, .jitter = d->jitter, .brightness = (float)d->brightness, .contrast = (float)d->contrast,
                      .saturation = (float)d->saturation, .hue = (int)(d->hue * 255), .gray = d->gray, .blur = d->blur,
-                     .solarize = d->solarize, .flip = d->flip, .radius = d->blur ? hpt__box_radius((float)d->sigma) : 0};
+                     .solarize = d->solarize, .flip = d->flip,
+                     .radius = d->blur ? hpt__box_radius((float)d->sigma) : 0};
     for (int i = 0; i < 4; i++) v->order[i] = strength[d->order[i]] > 0 ? d->order[i] : -1;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The paper's pipeline: random resized crop, colour jitter, grayscale, blur, flip, normalise; and BYOL's (Grill et al. 2020, appendix B),
- * which solarizes after blur, crops bicubically and has other probabilities in each view. There the flip comes first, which gives the same
- * pixels: every operation after the crop treats left and right alike. Draws and their application are apart, so that tests can give the
- * draws and another device can use the same ones. */
+ * The paper's pipeline: random resized crop, colour jitter, grayscale, blur, flip, normalise; and BYOL's (Grill et al.
+ * 2020, appendix B), which solarizes after blur, crops bicubically and has other probabilities in each view. There the
+ * flip comes first, which gives the same pixels: every operation after the crop treats left and right alike. Draws and
+ * their application are apart, so that tests can give the draws and another device can use the same ones. */
 #ifndef HPT__AUGMENT_H
 #define HPT__AUGMENT_H
 #include "core/options.h"
@@ -14,7 +14,8 @@
 typedef struct hpt__augment {
     int size, crop;
     hpt__filter filter;                 /* of the crop */
-    double crop_min, crop_max, jitter, brightness, contrast, saturation, hue, gray, blur, blur_min, blur_max, flip, solarize;
+    double crop_min, crop_max, jitter, brightness, contrast, saturation, hue, gray, blur, blur_min, blur_max, flip;
+    double solarize;
 } hpt__augment;
 
 typedef struct hpt__draws {

@@ -66,7 +66,7 @@ cudaError_t hpt__cuda_average_backward(cudaStream_t s, const hpt__geometry *g, i
 /* optim: pointers in u are device memory; low copies bfloat16 or NULL */
 cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o);
 cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o);
-cudaError_t hpt__cuda_trust(cudaStream_t s, const float *p, const float *g, size_t n, double wd, double eta, float *trust, double *scratch /* 128 */);
+cudaError_t hpt__cuda_trust(cudaStream_t s, hpt__rule rule, const float *p, const float *g, size_t n, double wd, double eta, float *trust, double *scratch /* 128 */);
 cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n, double mom);
 cudaError_t hpt__cuda_finite(cudaStream_t s, int sms, const float *x, size_t n, int32_t bit, hpt__outcome *o);
 

@@ -15,6 +15,10 @@ template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, flo
         *m = hpt_add(hpt_mul(f->momentum, *m), d);
         return fmaf(-lr, *m, p);
     }
+    if (RULE == HPT__LARS_LR) {         /* trust: times the rate */
+        *m = hpt_add(hpt_mul(f->momentum, *m), hpt_mul(fmaf((float)f->wd, p, g), trust));
+        return hpt_add(p, -*m);
+    }
     if (RULE == HPT__ADAMW) {
         double pi = (double)p * (1 - lr64 * f->wd), mi = f->b1 * (double)*m + (1 - f->b1) * (double)g, vi = f->b2 * (double)*v + (1 - f->b2) * (double)g * (double)g;
         *m = (float)mi;
@@ -48,10 +52,16 @@ template <int RULE, int V> HPT_DEVICE void update_at(const flat *a, const factor
     if (a->k_low) hpt_store_low<V>(a->k_low + i, next);
 }
 
+/* What the gradient is multiplied with: read here, where a recorded step reads this step's rate. */
+template <int RULE> HPT_DEVICE float scale_of(const flat *a, double lr64) {
+    if (RULE == HPT__LARS_LR) return (float)((a->trust ? (double)*a->trust : 1) * lr64);
+    return RULE == HPT__LARS ? *a->trust : 1;
+}
+
 template <int RULE> __global__ void __launch_bounds__(THREADS) k_update(flat a, factors f, size_t n, const hpt__vars *vars, const hpt__outcome *o) {
     if (o && o->bad) return;
     double lr64 = vars ? vars->lr : 0, adam1 = RULE == HPT__ADAMW ? vars->adam1 : 1, adam2 = RULE == HPT__ADAMW ? vars->adam2 : 1;
-    float lr = (float)lr64, trust = RULE == HPT__LARS ? *a.trust : 1, ema = vars ? (float)vars->ema : 0, ema1 = vars ? (float)(1 - vars->ema) : 1;
+    float lr = (float)lr64, trust = scale_of<RULE>(&a, lr64), ema = vars ? (float)vars->ema : 0, ema1 = vars ? (float)(1 - vars->ema) : 1;
     size_t first = (size_t)blockIdx.x * THREADS + threadIdx.x, stride = (size_t)gridDim.x * THREADS, whole = n / 4;
     for (size_t i = first; i < whole; i += stride) update_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust, ema, ema1);
     for (size_t i = 4 * whole + first; i < n; i += stride) update_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust, ema, ema1);
@@ -80,7 +90,7 @@ template <int RULE, int V> HPT_DEVICE int foresee_at(const flat *a, const factor
 }
 template <int RULE> __global__ void __launch_bounds__(THREADS) k_foresee(flat a, factors f, size_t n, const hpt__vars *vars, int32_t bit, hpt__outcome *o) {
     double lr64 = vars->lr, adam1 = RULE == HPT__ADAMW ? vars->adam1 : 1, adam2 = RULE == HPT__ADAMW ? vars->adam2 : 1;
-    float lr = (float)lr64, trust = RULE == HPT__LARS ? *a.trust : 1;
+    float lr = (float)lr64, trust = scale_of<RULE>(&a, lr64);
     int bad = 0;
     size_t first = (size_t)blockIdx.x * THREADS + threadIdx.x, stride = (size_t)gridDim.x * THREADS, whole = n / 4;
     for (size_t i = first; i < whole; i += stride) bad |= foresee_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust);
@@ -108,6 +118,7 @@ extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__upda
     case HPT__SGD: HPT_LAUNCH(k_update<HPT__SGD>, grid, block, 0, s, a, f, n, v, o); break;
     case HPT__ADAMW: HPT_LAUNCH(k_update<HPT__ADAMW>, grid, block, 0, s, a, f, n, v, o); break;
     case HPT__LARS: HPT_LAUNCH(k_update<HPT__LARS>, grid, block, 0, s, a, f, n, v, o); break;
+    case HPT__LARS_LR: HPT_LAUNCH(k_update<HPT__LARS_LR>, grid, block, 0, s, a, f, n, v, o); break;
     default: HPT_LAUNCH(k_update<HPT__FROZEN>, grid, block, 0, s, a, f, n, v, o); break;
     }
     return cudaGetLastError();
@@ -121,6 +132,7 @@ extern "C" cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__upd
     case HPT__SGD: HPT_LAUNCH(k_foresee<HPT__SGD>, grid, block, 0, s, a, f, n, v, bit, o); break;
     case HPT__ADAMW: HPT_LAUNCH(k_foresee<HPT__ADAMW>, grid, block, 0, s, a, f, n, v, bit, o); break;
     case HPT__LARS: HPT_LAUNCH(k_foresee<HPT__LARS>, grid, block, 0, s, a, f, n, v, bit, o); break;
+    case HPT__LARS_LR: HPT_LAUNCH(k_foresee<HPT__LARS_LR>, grid, block, 0, s, a, f, n, v, bit, o); break;
     default: return cudaSuccess;
     }
     return cudaGetLastError();
@@ -148,18 +160,21 @@ __global__ void __launch_bounds__(THREADS) k_trust_parts(const float *p, const f
         part[2 * blockIdx.x + 1] = sum[THREADS];
     }
 }
-__global__ void k_trust(const double *part, double eta, float *trust) {
+__global__ void k_trust(int rule, const double *part, double wd, double eta, float *trust) {
     double pp = 0, dd = 0;
     if (threadIdx.x) return;
     for (int i = 0; i < PARTS; i++) {
         pp += part[2 * i];
         dd += part[2 * i + 1];
     }
-    *trust = (float)(pp > 0 && dd > 0 ? eta * sqrt(pp) / sqrt(dd) : 1);
+    double sum = rule == HPT__LARS_LR ? sqrt(dd) + wd * sqrt(pp) : sqrt(dd);
+    if (rule == HPT__LARS_LR) *trust = (float)(sum > 0 ? eta * sqrt(pp) / sum : 0);
+    else *trust = (float)(pp > 0 && dd > 0 ? eta * sqrt(pp) / sum : 1);
 }
-extern "C" cudaError_t hpt__cuda_trust(cudaStream_t s, const float *p, const float *g, size_t n, double wd, double eta, float *trust, double *scratch) {
-    HPT_LAUNCH(k_trust_parts, dim3(PARTS), dim3(THREADS), 0, s, p, g, n, wd, scratch);
-    HPT_LAUNCH(k_trust, dim3(1), dim3(32), 0, s, (const double *)scratch, eta, trust);
+extern "C" cudaError_t hpt__cuda_trust(cudaStream_t s, hpt__rule rule, const float *p, const float *g, size_t n, double wd, double eta,
+                                       float *trust, double *scratch) {
+    HPT_LAUNCH(k_trust_parts, dim3(PARTS), dim3(THREADS), 0, s, p, g, n, rule == HPT__LARS_LR ? 0 : wd, scratch);
+    HPT_LAUNCH(k_trust, dim3(1), dim3(32), 0, s, (int)rule, (const double *)scratch, wd, eta, trust);
     return cudaGetLastError();
 }
 

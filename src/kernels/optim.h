@@ -7,12 +7,16 @@
  *     adamw   p = p*(1 - lr*wd);  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g^2;
  *             p = p - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)        Loshchilov and Hutter 2019; t = step, from 1
  *     lars    d = trust*(g + wd*p);  m = mom*m + d;  p = p - lr*m         You et al. 2017, as in moco-v3: one tensor at a time
+ *     lars_lr d = (trust*lr)*(g + wd*p);  m = mom*m + d;  p = p - m       as in OpenSelfSup: lr within the momentum
+ *             trust*lr (trust NULL: 1) is a product of doubles and rounds once, d twice (fma and product), m twice, p once
  *     frozen  p stays
  *   and then, if there is a key encoder (He et al. 2020, eq. 2), the step that has just counted becomes its state and the next is prepared:
  *     k = k_next;  k_next = k_next*ema + p*(1-ema)                        two rounded products and a rounded sum
  *   foresee 1 if update would leave a parameter (or second moment) that is not finite, whether by its gradient, its momentum or an overflow;
  *           the same arithmetic, nothing is written. Reads 12 bytes for each float32 value of sgd.
- *   trust   eta*|p| / |g + wd*p|, 1 if either length is 0
+ *   trust   lars: eta*|p| / |g + wd*p|, 1 if either length is 0
+ *           lars_lr: eta*|p| / (|g| + wd*|p|), 0 if that sum is 0: the quotient would be NaN or Inf where nothing moves.
+ *           A tensor of zeros has 0 and stays zero, as in OpenSelfSup
  *   ema     out = k*mom + q*(1-mom), rounded likewise; out may be k
  *   finite  1 if every value is finite
  *
@@ -35,10 +39,12 @@ typedef struct hpt__outcome {   /* what a step reports */
     int32_t bad, reserved;      /* HPT__BAD_*: the step must change nothing */
 } hpt__outcome;
 
-typedef enum hpt__rule { HPT__SGD, HPT__ADAMW, HPT__LARS, HPT__FROZEN } hpt__rule;
+typedef enum hpt__rule { HPT__SGD, HPT__ADAMW, HPT__LARS, HPT__LARS_LR, HPT__FROZEN } hpt__rule;
+/* Tensors are treated one at a time, with a trust each. */
+static inline int hpt__rule_trusts(hpt__rule r) { return r == HPT__LARS || r == HPT__LARS_LR; }
 typedef struct hpt__update {
     void *q, *k, *k_next, *m, *v;       /* parameters; key encoder (or NULL), the next one; first and second moment */
-    const void *g, *trust;              /* gradient; lars: one value */
+    const void *g, *trust;              /* gradient; lars: one value; lars_lr: one, or NULL */
     void *q_low, *k_low;                /* bfloat16 copies of q and k_next kept by the device backends, or NULL */
     hpt__rule rule;
     double momentum, wd, b1, b2, eps;
@@ -47,7 +53,7 @@ typedef struct hpt__update {
 #define HPT__DECL(T, x_) \
     void hpt__ref_update_##x_(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o); \
     int hpt__ref_foresee_##x_(const hpt__update *u, size_t at, size_t n, const hpt__vars *v); \
-    double hpt__ref_trust_##x_(const T *p, const T *g, size_t n, double wd, double eta); \
+    double hpt__ref_trust_##x_(hpt__rule rule, const T *p, const T *g, size_t n, double wd, double eta); \
     void hpt__ref_ema_##x_(T *out, const T *k, const T *q, size_t n, double mom); \
     int hpt__ref_finite_##x_(const T *x, size_t n);
 HPT__BOTH(HPT__DECL)

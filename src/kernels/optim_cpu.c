@@ -14,6 +14,20 @@ static void sgd(float *restrict p, float *restrict m, const float *restrict g, s
         p[i] = __builtin_fmaf(-lr, b, p[i]);
     }
 }
+static void lars_lr(float *restrict p, float *restrict m, const float *restrict g, size_t n, float rate, float mom,
+                    float wd) {
+    for (size_t i = 0; i < n; i++) {
+        float d = __builtin_fmaf(wd, p[i], g[i]) * rate;
+        float b = mom * m[i];
+        b = b + d;
+        m[i] = b;
+        p[i] = p[i] - b;
+    }
+}
+/* trust*lr of lars_lr */
+static float inner_rate(const hpt__update *u, const hpt__vars *v) {
+    return (float)((u->trust ? (double)*(const float *)u->trust : 1) * v->lr);
+}
 static void adamw(const hpt__update *u, const hpt__vars *s, float *restrict p, float *restrict m, float *restrict v, const float *restrict g, size_t n) {
     float b1 = (float)u->b1, b2 = (float)u->b2, a1 = (float)(1 - u->b1), a2 = (float)(1 - u->b2);
     float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1), c2 = (float)(1 / s->adam2);
@@ -48,6 +62,17 @@ static int sgd_foresee(const float *restrict p, const float *restrict m, const f
     }
     return (int)bad;
 }
+static int lars_lr_foresee(const float *restrict p, const float *restrict m, const float *restrict g, size_t n,
+                           float rate, float mom, float wd) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        float d = __builtin_fmaf(wd, p[i], g[i]) * rate;
+        float b = mom * m[i];
+        b = b + d;
+        bad |= not_finite(p[i] - b);
+    }
+    return (int)bad;
+}
 static int adamw_foresee(const hpt__update *u, const hpt__vars *s, const float *restrict p, const float *restrict m, const float *restrict v, const float *restrict g, size_t n) {
     float b1 = (float)u->b1, b2 = (float)u->b2, a1 = (float)(1 - u->b1), a2 = (float)(1 - u->b2);
     float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1), c2 = (float)(1 / s->adam2);
@@ -63,6 +88,7 @@ int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
     const float *q = (const float *)u->q + at, *m = (const float *)u->m + at, *g = (const float *)u->g + at;
     if (u->rule == HPT__FROZEN) return 0;
     if (u->rule == HPT__ADAMW) return adamw_foresee(u, v, q, m, (const float *)u->v + at, g, n);
+    if (u->rule == HPT__LARS_LR) return lars_lr_foresee(q, m, g, n, inner_rate(u, v), (float)u->momentum, (float)u->wd);
     return sgd_foresee(q, m, g, n, (float)v->lr, (float)u->momentum, (float)u->wd, u->rule == HPT__LARS ? *(const float *)u->trust : 1);
 }
 
@@ -75,6 +101,7 @@ void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
         const float *g = (const float *)u->g + at;
         if (u->rule == HPT__SGD) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, 1);
         else if (u->rule == HPT__LARS) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, *(const float *)u->trust);
+        else if (u->rule == HPT__LARS_LR) lars_lr(q, m, g, step, inner_rate(u, v), (float)u->momentum, (float)u->wd);
         else if (u->rule == HPT__ADAMW) adamw(u, v, q, m, (float *)u->v + at, g, step);
         if (u->k) follow((float *)u->k + at, (float *)u->k_next + at, q, step, (float)v->ema, (float)(1 - v->ema));
     }

@@ -19,6 +19,22 @@ static void sgd(const hpt__update *u, size_t at, size_t n, double lr_, double sc
     }
 }
 
+/* trust*lr of lars_lr */
+static real inner_rate(const hpt__update *u, const hpt__vars *s) {
+    return (real)((u->trust ? (double)*(const real *)u->trust : 1) * s->lr);
+}
+static void lars_lr(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) {
+    real *p = (real *)u->q + at, *m = (real *)u->m + at;
+    real mom = (real)u->momentum, wd = (real)u->wd, rate = inner_rate(u, s);
+    const real *g = (const real *)u->g + at;
+    for (size_t i = 0; i < n; i++) {
+        real d = FMA(wd, p[i], g[i]) * rate;
+        real mm = mom * m[i];
+        m[i] = mm + d;
+        p[i] = p[i] - m[i];
+    }
+}
+
 static void adamw(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) {
     real *p = (real *)u->q + at, *m = (real *)u->m + at, *v = (real *)u->v + at;
     const real *g = (const real *)u->g + at;
@@ -34,6 +50,7 @@ void REF(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, 
     if (o && o->bad) return;
     if (u->rule == HPT__SGD) sgd(u, at, n, v->lr, 1);
     else if (u->rule == HPT__LARS) sgd(u, at, n, v->lr, *(const real *)u->trust);
+    else if (u->rule == HPT__LARS_LR) lars_lr(u, at, n, v);
     else if (u->rule == HPT__ADAMW) adamw(u, at, n, v);
     if (!u->k) return;
     const real *q = (const real *)u->q + at;
@@ -47,7 +64,8 @@ void REF(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, 
 
 int REF(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) {
     const real *p = (const real *)u->q + at, *m = (const real *)u->m + at, *v = (const real *)u->v + at, *g = (const real *)u->g + at;
-    real scale = u->rule == HPT__LARS ? *(const real *)u->trust : 1, lr = (real)-s->lr, mom = (real)u->momentum, wd = (real)u->wd;
+    real scale = u->rule == HPT__LARS ? *(const real *)u->trust : u->rule == HPT__LARS_LR ? inner_rate(u, s) : 1;
+    real lr = (real)-s->lr, mom = (real)u->momentum, wd = (real)u->wd;
     int bad = 0;
     for (size_t i = 0; i < n && u->rule != HPT__FROZEN; i++) {
         if (u->rule == HPT__ADAMW) {
@@ -55,18 +73,23 @@ int REF(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) 
             bad |= !isfinite((real)vi) | !isfinite((real)(pi - s->lr / s->adam1 * mi / (sqrt(vi) / s->adam2 + u->eps)));
         } else {
             real d = FMA(wd, p[i], g[i]) * scale, mm = mom * m[i];
-            bad |= !isfinite(FMA(lr, mm + d, p[i]));      /* finite only if the momentum is */
+            real next = u->rule == HPT__LARS_LR ? p[i] - (mm + d) : FMA(lr, mm + d, p[i]);
+            bad |= !isfinite(next);                 /* finite only if the momentum is */
         }
     }
     return bad;
 }
 
-double REF(trust)(const real *p, const real *g, size_t n, double wd, double eta) {
-    double pp = 0, dd = 0;
+double REF(trust)(hpt__rule rule, const real *p, const real *g, size_t n, double wd, double eta) {
+    double pp = 0, dd = 0, decay = rule == HPT__LARS_LR ? 0 : wd;
     for (size_t i = 0; i < n; i++) {
-        double d = g[i] + wd * p[i];
+        double d = g[i] + decay * p[i];
         pp += (double)p[i] * p[i];
         dd += d * d;
+    }
+    if (rule == HPT__LARS_LR) {
+        double sum = sqrt(dd) + wd * sqrt(pp);
+        return sum > 0 ? eta * sqrt(pp) / sum : 0;
     }
     return pp > 0 && dd > 0 ? eta * sqrt(pp) / sqrt(dd) : 1;
 }

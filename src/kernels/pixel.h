@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pillow's arithmetic on one pixel and one tap of its resizing, once for the CPU and the GPU: compiled without contraction of products and
- * sums, both give the same bits. */
+ * Pillow's arithmetic on one pixel and one tap of its resizing, once for the CPU and the GPU: compiled without
+ * contraction of products and sums, both give the same bits. */
 #ifndef HPT__PIXEL_H
 #define HPT__PIXEL_H
 #include <stdint.h>
@@ -10,7 +10,7 @@
 #define PIXEL static inline
 #endif
 
-/* Filters of resizing: triangle, and cubic convolution with a = -0.5 (Keys 1981). Support in input pixels at scale 1. */
+/* Filters of resizing: triangle, and cubic convolution with a = -0.5 (Keys 1981). Support: input pixels at scale 1. */
 typedef enum hpt__filter { HPT__BILINEAR, HPT__BICUBIC } hpt__filter;
 enum { HPT__FILTER_BITS = 22 };         /* coefficients are fixed-point with so many bits behind the point */
 #define HPT__FILTER_SUPPORT(filter) ((filter) == HPT__BICUBIC ? 2 : 1)

@@ -99,7 +99,8 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     *spec = (hpt__trainer_spec){.size = (int)OPT_I(o, image_size), .direct = OPT_IS(o, conv_algo, "direct"),
                                 .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
                                 .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
-    spec->optimizer = (hpt__optimizer){.rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? HPT__LARS : HPT__SGD,
+    hpt__rule lars = OPT_IS(o, lars_form, "openselfsup") ? HPT__LARS_LR : HPT__LARS;
+    spec->optimizer = (hpt__optimizer){.rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? lars : HPT__SGD,
                                        .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1),
                                        .beta2 = OPT_F(o, adam_beta2), .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
     HPT_TRY(choose_method(o, &spec->method));

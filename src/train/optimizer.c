@@ -12,9 +12,10 @@ hpt__update hpt__optimizer_update(const hpt__optimizer *o, hpt__dtype t, const h
     }
     u.rule = r->trains ? o->rule : HPT__FROZEN;
     u.trust = (char *)w->trust + (size_t)(r->first - w->net->tensors) * hpt__real_size(t);
-    if (u.rule == HPT__LARS && r->first->ndim < 2) {
-        u.rule = HPT__SGD;
+    if (hpt__rule_trusts(u.rule) && r->first->ndim < 2) {
         u.wd = 0;
+        u.trust = NULL;
+        if (u.rule == HPT__LARS) u.rule = HPT__SGD;
     }
     return u;
 }
@@ -23,18 +24,18 @@ hpt__update hpt__optimizer_update(const hpt__optimizer *o, hpt__dtype t, const h
 void hpt__optimizer_foresee(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__weights *w,
                             const hpt__vars *vars, hpt__outcome *outcome, void *scratch) {
     size_t size = hpt__real_size(t);
-    for (hpt__run r = {0}; hpt__weights_next_run(w, &r, o->rule == HPT__LARS);) {
+    for (hpt__run r = {0}; hpt__weights_next_run(w, &r, hpt__rule_trusts(o->rule));) {
         hpt__update u = hpt__optimizer_update(o, t, w, &r);
-        if (u.rule == HPT__LARS)
-            be->trust(dev, t, (char *)w->params + r.at * size, (char *)w->grad + r.at * size, r.first->count, u.wd, o->trust,
-                      (void *)(uintptr_t)u.trust, scratch);
+        if (hpt__rule_trusts(u.rule) && u.trust)
+            be->trust(dev, t, u.rule, (char *)w->params + r.at * size, (char *)w->grad + r.at * size, r.first->count,
+                      u.wd, o->trust, (void *)(uintptr_t)u.trust, scratch);
         if (u.rule != HPT__FROZEN) be->foresee(dev, t, &u, r.at, r.end - r.at, vars, HPT__BAD_UPDATE, outcome);
     }
 }
 
 void hpt__optimizer_step(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__weights *w,
                          const hpt__vars *vars, hpt__outcome *outcome) {
-    for (hpt__run r = {0}; hpt__weights_next_run(w, &r, o->rule == HPT__LARS);) {
+    for (hpt__run r = {0}; hpt__weights_next_run(w, &r, hpt__rule_trusts(o->rule));) {
         hpt__update u = hpt__optimizer_update(o, t, w, &r);
         be->update(dev, t, &u, r.at, r.end - r.at, vars, outcome);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One update of a network that trains, and in the same pass that of its follower: SGD with momentum, AdamW or LARS (kernels/optim.h) over
- * runs of tensors. Tensors that do not train stay; a follower follows all of them. */
+ * One update of a network that trains, and in the same pass that of its follower: SGD with momentum, AdamW or LARS in
+ * two forms (kernels/optim.h) over runs of tensors. Tensors that do not train stay; a follower follows all of them. */
 #ifndef HPT__OPTIMIZER_H
 #define HPT__OPTIMIZER_H
 #include "train/weights.h"
@@ -9,7 +9,7 @@ typedef struct hpt__optimizer {
     hpt__rule rule;
     double momentum, weight_decay;
     double beta1, beta2, eps;       /* AdamW */
-    double trust;                   /* LARS: eta; vectors have neither weight decay nor trust (moco-v3) */
+    double trust;                   /* LARS: eta; vectors have neither weight decay nor trust */
 } hpt__optimizer;
 
 /* Memory that hpt__optimizer_foresee() needs. */

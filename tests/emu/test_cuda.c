@@ -91,6 +91,10 @@ TEST_LIMIT(cuda_views_made_on_the_device_are_the_cpus_bit_for_bit, 300) { same_b
 TEST_LIMIT(cuda_views_of_byol_on_the_device_are_the_cpus_bit_for_bit, 300) {
     same_bits_of("aug_blur=1 aug_blur_2=0.1 aug_solarize_2=0.6 aug_resample=bicubic aug_crop_min=0.08", "augment_on=cpu workers=2", NULL, 70);
 }
+/* The rate lies within the momentum, and changes each step: a recorded step reads it where the host puts it. */
+TEST_LIMIT(cuda_lars_of_openselfsup_reads_the_rate_of_each_step, 300) {
+    same_bits_of("optimizer=lars lars_form=openselfsup lr=0.5 lars_trust=0.02 warmup_steps=3", "cuda_graph=0", NULL, 18);
+}
 TEST_LIMIT(cuda_threads_in_shuffled_order_give_the_same_bits, 300) { same_bits("", "12345", 18); }
 
 /* nor does it ever wait for the whole device: the host polls, so that it notices a rank that is gone */
@@ -108,8 +112,9 @@ TEST_LIMIT(cuda_step_allocates_nothing, 300) {
     correct();
 }
 TEST_LIMIT(cuda_resume_bit_for_bit, 300) {
-    const char *more[] = {"steps=12", "steps=12 optimizer=adamw lr=0.003 precision=tf32", "steps=12 optimizer=lars train=bn"};
-    for (int k = 0; k < 3; k++) {
+    const char *more[] = {"steps=12", "steps=12 optimizer=adamw lr=0.003 precision=tf32", "steps=12 optimizer=lars train=bn",
+                          "steps=12 optimizer=lars lars_form=openselfsup"};
+    for (int k = 0; k < 4; k++) {
         hpt_context *ctx = cuda_with("comm=self");
         hpt_dataset *ds = toy_set(ctx, "", 30, 18, 3);
         char path[200];

@@ -99,11 +99,19 @@ TEST(cuda_ema_finite_trust) {
         RUN(hpt__cuda_ema(0, SMS, dout, dk, dq, n[i], 0.999));
         float *got = to_host(dout, n[i] * 4);
         CHECK(!memcmp(got, out, n[i] * 4));
-        double *p64 = widen(k, n[i]), *g64 = widen(q, n[i]), want = hpt__ref_trust_f64(p64, g64, n[i], 1e-3, 0.001);
+        double *p64 = widen(k, n[i]), *g64 = widen(q, n[i]);
         float *t = to_device(NULL, 4);
-        RUN(hpt__cuda_trust(0, dk, dq, n[i], 1e-3, 0.001, t, to_device(NULL, 128 * 8)));
-        memcpy(&trust, to_host(t, 4), 4);
-        CHECK(fabs(trust - want) <= 1e-6 * want);
+        for (int rule = HPT__LARS; rule <= HPT__LARS_LR; rule++)
+            for (int zero = 0; zero < 3; zero++) {      /* 1: parameters, 2: gradient without decay */
+                double wd = zero == 2 ? 0 : 1e-3, *none = calloc(n[i], 8);
+                float *dn = to_device(none, n[i] * 4);
+                double want = hpt__ref_trust_f64((hpt__rule)rule, zero == 1 ? none : p64, zero == 2 ? none : g64, n[i], wd, 0.001);
+                RUN(hpt__cuda_trust(0, (hpt__rule)rule, zero == 1 ? dn : dk, zero == 2 ? dn : dq, n[i], wd, 0.001, t,
+                                    to_device(NULL, 128 * 8)));
+                memcpy(&trust, to_host(t, 4), 4);
+                CHECK(fabs(trust - want) <= 1e-6 * want && (zero != 1 || trust == (rule == HPT__LARS)));
+                free(none);
+            }
         const float hostile[] = {INFINITY, -INFINITY, NAN};
         for (int b = -1; b < 3; b++) {
             hpt__outcome o = {0}, *d = to_device(&o, sizeof o);

@@ -37,7 +37,11 @@ static void agree(hpt__device *dev, hpt__dtype t, int n, int d, int images, cons
 }
 static void update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) { (void)t; NOTE(hpt__cuda_update(dev->compute, dev->sms, u, at, n, v, o)); }
 static void foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o) { (void)t; NOTE(hpt__cuda_foresee(dev->compute, dev->sms, u, at, n, v, bit, o)); }
-static void trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *out, void *scratch) { (void)t; NOTE(hpt__cuda_trust(dev->compute, p, g, n, wd, eta, out, scratch)); }
+static void trust(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p, const void *g, size_t n, double wd, double eta, void *out,
+                  void *scratch) {
+    (void)t;
+    NOTE(hpt__cuda_trust(dev->compute, rule, p, g, n, wd, eta, out, scratch));
+}
 static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) { (void)t; NOTE(hpt__cuda_ema(dev->compute, dev->sms, out, k, q, n, mom)); }
 static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) { (void)t; NOTE(hpt__cuda_finite(dev->compute, dev->sms, x, n, bit, o)); }
 static void judge(hpt__device *dev, hpt__outcome *o) { NOTE(hpt__cuda_judge(dev->compute, o)); }

@@ -723,9 +723,10 @@ static void foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t
     hpt__team_run(foresee_part, &j);
     if (any(&j)) o->bad |= bit;
 }
-static void trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *out, void *scratch) {
+static void trust(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p, const void *g, size_t n, double wd, double eta, void *out,
+                  void *scratch) {
     (void)dev; (void)t; (void)scratch;
-    *(float *)out = (float)hpt__ref_trust_f32(p, g, n, wd, eta);
+    *(float *)out = (float)hpt__ref_trust_f32(rule, p, g, n, wd, eta);
 }
 static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
     (void)t;

@@ -175,8 +175,9 @@ static void ref_foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, si
     (void)dev;
     if (CALL(t, hpt__ref_foresee, u, at, n, v)) o->bad |= bit;
 }
-static void ref_trust(hpt__device *dev, hpt__dtype t, const void *p, const void *g, size_t n, double wd, double eta, void *trust, void *scratch) {
-    double x = CALL(t, hpt__ref_trust, p, g, n, wd, eta);
+static void ref_trust(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p, const void *g, size_t n, double wd, double eta,
+                      void *trust, void *scratch) {
+    double x = CALL(t, hpt__ref_trust, rule, p, g, n, wd, eta);
     (void)dev; (void)scratch;
     if (t == HPT__F64) *(double *)trust = x;
     else *(float *)trust = (float)x;
