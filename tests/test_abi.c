@@ -182,6 +182,17 @@ TEST(installs_and_is_found_by_pkg_config) {
     CHECK(strstr(output, "my-images: no such file"));         /* a program that takes the whole library, decoders too */
     RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/01_version.c $(pkg-config --static --cflags --libs hpt) -o %s/s && %s/s", dir, dir, dir);
     CHECK(strstr(output, "backend reference"));
+    /* README's program and one in C++ from another folder, with nothing of this tree in reach but what was installed */
+    RUN("mkdir %s/away && cp examples/03_pretrain.c examples/05_raii.cpp %s/away", dir, dir);
+    CHECK(sh("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && gcc -std=c11 -Wall -Wextra -Wpedantic -Werror 03_pretrain.c $(pkg-config --cflags "
+             "--libs hpt) -Wl,-rpath,%s/moved/lib -o p && ./p", dir, dir, dir) == 1);
+    CHECK(strstr(output, "my-images: no such file"));
+    if (sh("command -v g++")) printf("no g++: a program in C++ is not tried\n");
+    else {
+        RUN("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && for std in 11 17; do g++ -std=c++$std -Wall -Wextra -Wpedantic -Werror 05_raii.cpp "
+            "$(pkg-config --cflags --libs hpt) -Wl,-rpath,%s/moved/lib -o r && ./r; done", dir, dir, dir);
+        RUN("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && g++ -static 05_raii.cpp $(pkg-config --static --cflags --libs hpt) -o s && ./s", dir, dir);
+    }
     CHECK(strstr(read_text("pkgconfig/hptConfig.cmake.in"), "hpt::hpt"));
     if (sh("command -v cmake")) SKIP("no cmake: find_package(hpt) is not tried");
     RUN("mkdir %s/c && cp examples/01_version.c %s/c && printf 'cmake_minimum_required(VERSION 3.13)\\nproject(v C)\\nfind_package(hpt 0.1 REQUIRED)\\n"

@@ -278,23 +278,30 @@ TEST_LIMIT(stopped_at_random_and_on_again, 240) {
     int all_stops = 0;
     RUN("cd %s && mkdir -p check/rows check/columns && mv set/rows/01[2-5].ppm check/rows && mv set/columns/01[2-5].ppm check/columns", dir);
     RUN("%s export random %s/base.pth --arch resnet10 --width 16 --stem small", bin, dir);
-    /* keeps: work that was done before the stop is not done again; kill -9 is survived too */
+    RUN("%s finetune --train %s --test %s/check --init %s/base.pth --out %s/classes.pth --ft_lr 0.01 --ft_length 1 --ft_batch 16 --image_size 16 --threads 1",
+        bin, set_, dir, dir, dir);
+    RUN("cd %s && printf '[dataset]\nname = s\ntrain = set\ntest = check\n' > s.ini", dir);
+    /* keeps: work that was done before the stop is not done again; kill -9 is survived too. plain: takes no model, and no options beside its own */
     static const struct {
         const char *cmd, *again, *file;
-        int keeps;
+        int keeps, plain;
     } all[] = {
         {"linear --train SET --test CHECK --work_file OUT/work --probe_augment 1 --val CHECK --overlap allow --probe_steps 60 --probe_eval_every 6 --probe_batch 8 "
-         "--work_every 6 --json", NULL, NULL, 1},
+         "--work_every 6 --json", NULL, NULL, 1, 0},
         {"finetune --train SET --test CHECK --work_file OUT/work --work_every 2 --ft_lr 0.01 --ft_length 24 --ft_batch 16 --ft_micro 8 "
-         "--ft_eval_every 4 --out OUT/tuned.pth --json", NULL, "tuned.pth", 1},
+         "--ft_eval_every 4 --out OUT/tuned.pth --json", NULL, "tuned.pth", 1, 0},
         {"search --sources SET,CHECK --train SET --val CHECK --overlap allow --steps 6 --batch_size 8 --bn_group 4 --moco_k 16 --probe_steps 10 "
-         "--search_dir OUT/search --search_save_every 3 --out OUT/best.pth", NULL, "best.pth", 1},
+         "--search_dir OUT/search --search_save_every 3 --out OUT/best.pth", NULL, "best.pth", 1, 0},
         {"pretrain --data SET --out OUT/run --steps 60 --save-every 4 --batch_size 8 --bn_group 4 --moco_k 16", "pretrain --out OUT/run --resume",
-         "run/exported/model.safetensors", 1},
-        {"embed --data SET --out OUT/f.csv", NULL, "f.csv", 0},
-        {"refresh-bn --data SET --out OUT/fresh.pth --bn_group 4 --batch_size 8", NULL, "fresh.pth", 0},
-        {"knn --train SET --test CHECK --json", NULL, NULL, 0},
-        {"similarity INIT random --data SET --arch resnet10 --width 16 --stem small", NULL, NULL, 0}};
+         "run/exported/model.safetensors", 1, 0},
+        {"embed --data SET --out OUT/f.csv", NULL, "f.csv", 0, 0},
+        {"refresh-bn --data SET --out OUT/fresh.pth --bn_group 4 --batch_size 8", NULL, "fresh.pth", 0, 0},
+        {"knn --train SET --test CHECK --json", NULL, NULL, 0, 0},
+        {"similarity INIT random --data SET --arch resnet10 --width 16 --stem small", NULL, NULL, 0, 0},
+        {"predict --data SET --init DIR/classes.pth --top 2 --out OUT/p.csv", NULL, "p.csv", 1, 0},
+        {"export INIT OUT/e.safetensors --format safetensors", NULL, "e.safetensors", 1, 1},
+        {"info INIT --json", NULL, NULL, 1, 1},
+        {"dataset check DIR/s.ini --json", NULL, NULL, 1, 1}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         double whole = 0;
         int stops = 0, done = 0;
@@ -307,9 +314,9 @@ TEST_LIMIT(stopped_at_random_and_on_again, 240) {
                 const char *typed = all[i].again && !access(run, F_OK) ? all[i].again : all[i].cmd;
                 char *to = cmd + sprintf(cmd, "exec %s ", bin);
                 for (const char *p = typed; *p; p++) {
-                    const char *name[] = {"SET", "CHECK", "OUT", "INIT"}, *is = NULL;
+                    const char *name[] = {"SET", "CHECK", "OUT", "INIT", "DIR"}, *is = NULL;
                     char value[320];
-                    for (int k = 0; k < 4 && !is; k++)
+                    for (int k = 0; k < 5 && !is; k++)
                         if (!strncmp(p, name[k], strlen(name[k]))) {
                             snprintf(value, sizeof value, k == 1 ? "%s/check" : k == 3 ? "%s/base.pth" : "%s", k == 0 ? set_ : k == 2 ? out : dir);
                             is = name[k];
@@ -317,9 +324,9 @@ TEST_LIMIT(stopped_at_random_and_on_again, 240) {
                     to += is ? sprintf(to, "%s", value) : sprintf(to, "%c", *p);
                     p += is ? strlen(is) - 1 : 0;
                 }
-                if (typed != all[i].again) {
+                if (typed != all[i].again && !all[i].plain) {
                     to += sprintf(to, " --image_size 16 --threads 1 --backend cpu");
-                    if (strncmp(typed, "similarity", 10)) to += sprintf(to, " --init %s/base.pth", dir);
+                    if (!strstr(typed, "--init ") && strncmp(typed, "similarity", 10)) to += sprintf(to, " --init %s/base.pth", dir);
                 }
                 snprintf(quoted, sizeof quoted, "%s > %s/said 2> %s/notes", cmd, out, out);
                 double begin = seconds();

@@ -350,6 +350,30 @@ TEST_LIMIT(hpt_run_stops_at_any_instant, 300) {
     as_undisturbed();
 }
 
+/* kill -9 at random instants and the same command again: what was done is kept, and the end is that of an undisturbed run. */
+TEST_LIMIT(hpt_run_survives_kills, 300) {
+    char hpt[4096];
+    unsigned draw = 20261125u;
+    int killed = 0, rc = 137;
+    CHECK(realpath(HPT_TEST_BIN "/hpt", hpt));
+    begin(36, 24);
+    write_text("r.ini", "[recipe]\nbackend = reference\nthreads = 1\nsave_every = 3\n" NET("16") STAGES);
+    double whole = now();
+    RUN("%s run r.ini --out out", hpt);
+    whole = now() - whole;
+    keep_results("whole");
+    for (int round = 0; round < 13 && rc; round++) {
+        draw = draw * 1103515245u + 12345u;
+        double after = round < 12 ? 0.02 + whole * (double)(draw >> 8 & 1023) / 2048 : 1000;
+        rc = sh("timeout --foreground --preserve-status -s KILL %.3f %s run r.ini --out out", after, hpt);
+        if (rc && rc != 137) FAIL("%d: %s", rc, output);
+        killed += rc != 0;
+    }
+    printf("  killed %d times, %.1f s undisturbed\n", killed, whole);
+    CHECK(!rc && killed >= 2);
+    as_undisturbed();
+}
+
 /* hpt similarity: on its way to the activations, and between the rows that are compared. */
 TEST_LIMIT(hpt_similarity_stops_at_any_instant, 120) {
     char hpt[4096], *want = NULL, *got;

@@ -87,6 +87,12 @@ TEST_LIMIT(resume_takes_the_options_of_the_run, 120) {
     RUN("cp -r %s/run %s/kept", dir, dir);
     RUN("%s pretrain --out %s/run --resume --json", bin, dir);
     CHECK(strstr(output, "\"steps\": 9"));
+    /* the team of threads is part of what makes the bits: another is a note */
+    CHECK(!strstr(output, "the run began on"));
+    RUN("grep -c 'machine.*onednn' %s/run/args.json; nproc", dir);
+    int other = atoi(output) && atoi(strchr(output, '\n')) > 1;
+    RUN("cp -r %s/run %s/more && %s pretrain --out %s/more --resume --threads 2", dir, dir, bin, dir);
+    CHECK(other == !!strstr(output, "note: the run began on onednn"));
     REFUSED(1, "option lr was", "%s pretrain --out %s/run --resume --lr 0.2", bin, dir);
     REFUSED(1, "--init was", "%s pretrain --out %s/run --resume --init %s/other.pth", bin, dir, dir);
     REFUSED(1, "holds no run to resume", "%s pretrain --out %s/none --resume", bin, dir);

@@ -133,6 +133,15 @@ static int restore_run(cli *c, const json_t *args) {
     return 0;
 }
 
+/* A run goes on anywhere, but to the same bits only where it was; plain C computes alike with any number of threads. */
+static void note_machine(const cli *c, const json_t *args) {
+    char now[256] = "";
+    const char *was = json_string_value(json_object_get(json_object_get(args, "run"), "machine"));
+    hpt_context_describe(c->ctx, now, sizeof now, NULL);
+    if (was && strcmp(was, now) && (strncmp(was, "reference", 9) || strncmp(now, "reference", 9)))
+        cli_note(0, "note: the run began on %s, now it is %s: its end is not bit for bit that of an undisturbed run", was, now);
+}
+
 /* ---- training ---- */
 
 static hpt_status open_monitor(cli *c, hpt_session *s) {
@@ -326,6 +335,7 @@ static int run_stage(int argc, char **argv, int labels) {
     int32_t rank = 0, ranks = 1;
     hpt_context_ranks(c.ctx, &rank, &ranks);
     r.quiet = rank != 0;
+    if (resume && !r.quiet) note_machine(&c, was);
     if (!resume && !r.quiet && (rc = rundir_new(&r.dir, out, overwrite))) return rc;
     r.dir.right = strcmp(method, "supervised") ? "contrast_acc" : "train_top";
     hpt_status st = open_images(&c, !resume && r.quiet ? NULL : out, &ds);
