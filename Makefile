@@ -122,7 +122,7 @@ FOUND := $(call found,$(JPEG),libjpeg-turbo,JPEG files are read by stb_image$(co
          $(call found,$(CUDA),CUDA$(comma) cuDNN$(comma) NCCL,no cuda module  (CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME) say where to look)) \
          $(call found,$(CXX_HERE),C++ compiler,no C++ example  (apt-get install g++))
 # Goals that compile nothing of the library, or see to its packages themselves.
-FREE := help clean uninstall demo demo-paper check check-all check-asan check-bare coverage-cuda check-layers packages-% %-gpu need-cuda
+FREE := help clean uninstall demo demo-paper check check-all check-asan check-tsan check-bare coverage-cuda check-layers packages-% %-gpu need-cuda
 ifeq ($(BASE_OK),)
 ifneq ($(filter-out $(FREE),$(or $(MAKECMDGOALS),all)),)
 $(info Packages are missing. As root:)
@@ -142,6 +142,10 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALLFLAGS) -c $< -o $@
+# nobody but the reference backend calls these, on one thread, and they take nearly all of its time
+ifeq ($(TSAN),1)
+$(addprefix $(B)/src/kernels/,conv_ref.f32.o gemm_ref.f32.o): private ALLFLAGS += -fno-sanitize=thread
+endif
 $(B)/%.f32.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,"$< (float)")
@@ -296,6 +300,11 @@ check-all:              ## the same, then again under AddressSanitizer and Undef
 	$(Q)$(MAKE) --no-print-directory check-asan
 check-asan: packages-test   ## the tests under ASan and UBSan
 	$(Q)ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 HPT_TEST_SLOW=1 $(MAKE) --no-print-directory ASAN=1 run-check
+# Every long call on a model and a recipe cancelled from another thread, a session destroyed while it runs, steps given up in the middle, many
+# threads on one context: on the reference backend, some on onednn with its team too (oneDNN itself is not instrumented).
+TSAN_TESTS := cancel_from_another cancelled_from_another destroyed_while_it_runs one_context_many_threads turns_are_taken callbacks_call an_abandoned_step stopped_calls_go
+check-tsan: packages-test   ## the tests of several threads under ThreadSanitizer (about 2 minutes)
+	$(Q)TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) --no-print-directory TSAN=1 TESTS="$(TSAN_TESTS)" run-check
 coverage-cuda:          ## lines of src/backend/cuda that the tests without a GPU run; fails below 90 %
 	$(Q)$(MAKE) --no-print-directory COVER=--coverage measure-coverage
 measure-coverage: $(CHECK_BUILD)
@@ -433,6 +442,6 @@ help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), libtiff $(if $(TIFF),yes,no), libwebp $(if $(WEBP),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
-.PHONY: coverage-cuda measure-coverage record-plans check run-check check-all check-asan check-layers check-docs check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
+.PHONY: coverage-cuda measure-coverage record-plans check run-check check-all check-asan check-tsan check-layers check-docs check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
 
 -include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)
