@@ -47,9 +47,9 @@ static int bench_step(const char *name, const char *precision, int rounds) {
     double start = now_ms();
     snprintf(a.name, sizeof a.name, "%s", configs[c].arch);
     memcpy(a.blocks, configs[c].blocks, sizeof a.blocks);
-    ok(be->open(&hpt__host_table, &o, &dev));
-    be->describe(dev, device, sizeof device);
-    size_t before = be->mem_left(dev);
+    ok(be->device.open(&hpt__host_table, &o, &dev));
+    be->device.describe(dev, device, sizeof device);
+    size_t before = be->memory.left(dev);
     hpt__comm_self(&comm);
     ok(hpt__net_create(&a, &net));
     float *params = calloc(net.n_params, 4), *stats = calloc(net.n_stats, 4);
@@ -63,7 +63,7 @@ static int bench_step(const char *name, const char *precision, int rounds) {
                            .optimizer = {.momentum = 0.9, .weight_decay = 1e-4}, .schedule = {0.03, 1, 100000, 0, 0}, .trainable = trainable};
     ok(hpt__trainer_open(&m, be, dev, &comm, &net, &s, params, stats));
     size_t count = (size_t)batch * 3 * (size_t)size * (size_t)size;
-    float *view[2] = {be->host_alloc(dev, count * 4), be->host_alloc(dev, count * 4)};
+    float *view[2] = {be->queue.host_alloc(dev, count * 4), be->queue.host_alloc(dev, count * 4)};
     unsigned seed = 1;
     for (int v = 0; v < 2; v++) for (size_t i = 0; i < count; i++) view[v][i] = (float)(seed = seed * 1664525u + 1013904223u) / 2147483648.0f - 1;
     hpt__step_result out;
@@ -80,7 +80,7 @@ static int bench_step(const char *name, const char *precision, int rounds) {
         if (i >= 0) ms[i] = now_ms() - t0;
     }
     printf("{\"kind\": \"step\", \"config\": \"%s\", \"precision\": \"%s\", \"device\": \"%s\", \"batch\": %d, \"first_ms\": %.1f, \"device_mib\": %zu, \"plan_mib\": %zu, \"loss\": %.5f, \"ms\": [", name, precision, device, batch, first,
-           (before - be->mem_left(dev)) >> 20, hpt__trainer_plan_bytes(&m) >> 20, out.loss);
+           (before - be->memory.left(dev)) >> 20, hpt__trainer_plan_bytes(&m) >> 20, out.loss);
     for (int i = 0; i < rounds; i++) printf("%s%.3f", i ? ", " : "", ms[i]);
     printf("]}\n");
     return 0;

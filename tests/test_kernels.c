@@ -15,14 +15,14 @@ static size_t blocked(const bench *b, int n, int c, int hw, int i_n, int i_c, in
     int v = !strcmp(b->c->be->name, "onednn") ? 16 : 1;
     hpt_context *ctx = b->c;
     char text[100];
-    ctx->be->describe(ctx->dev, text, sizeof text);
+    ctx->be->device.describe(ctx->dev, text, sizeof text);
     if (v == 16 && !strstr(text, "avx512")) v = 8;
     if (c % v) v = 1;
     (void)n;
     return (((size_t)i_n * (size_t)(c / v) + (size_t)(i_c / v)) * (size_t)hw + (size_t)i_p) * (size_t)v + (size_t)(i_c % v);
 }
 static void *map_in(const bench *b, const double *x, int n, int c, int hw) {
-    void *m = b->c->be->mem_alloc(b->c->dev, (size_t)n * (size_t)c * (size_t)hw * 8 + 64);
+    void *m = b->c->be->memory.alloc(b->c->dev, (size_t)n * (size_t)c * (size_t)hw * 8 + 64);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < c; j++)
             for (int p = 0; p < hw; p++) {
@@ -46,14 +46,14 @@ static double *map_out(const bench *b, const void *m, int n, int c, int hw) {
 static void run_op(const bench *b, hpt__op_kind kind, hpt__geometry g, int direct, hpt__op_args a) {
     hpt__op_desc d = {kind, b->t, g, direct, 1};
     hpt__op *op;
-    b->c->be->enter(b->c->dev);
-    OK(b->c->be->op_create(b->c->dev, &d, &op));
-    if (strstr(b->c->be->op_name(op), "ref:")) FAIL("operation %d runs on oneDNN's reference: %s", kind, b->c->be->op_name(op));
-    a.scratch = b->c->be->mem_alloc(b->c->dev, b->c->be->op_scratch(op) + 64);
-    OK(b->c->be->op_run(op, &a));
-    b->c->be->mem_free(b->c->dev, a.scratch);
-    b->c->be->op_destroy(op);
-    b->c->be->leave(b->c->dev);
+    b->c->be->device.enter(b->c->dev);
+    OK(b->c->be->op.create(b->c->dev, &d, &op));
+    if (strstr(b->c->be->op.name(op), "ref:")) FAIL("operation %d runs on oneDNN's reference: %s", kind, b->c->be->op.name(op));
+    a.scratch = b->c->be->memory.alloc(b->c->dev, b->c->be->op.scratch(op) + 64);
+    OK(b->c->be->op.run(op, &a));
+    b->c->be->memory.free(b->c->dev, a.scratch);
+    b->c->be->op.destroy(op);
+    b->c->be->device.leave(b->c->dev);
 }
 static double *inputs(size_t n, uint64_t seed, float scale, float shift) {
     double *x = malloc(n * sizeof *x);
@@ -86,13 +86,13 @@ static void conv_cases(bench b, double floor_, int direct) {
         void *mx = map_in(&b, x, g.n, g.c, g.h * g.w), *mdy = map_in(&b, dy, g.n, g.k, g.p * g.q), *my = map_in(&b, dy, g.n, g.k, g.p * g.q),
              *mdx = map_in(&b, x, g.n, g.c, g.h * g.w), *ndw = aligned_alloc(64, nw * 8 + 64);
         void *wn = aligned_alloc(64, (nw * 8 + 127) / 64 * 64);
-        b.c->be->pack(b.c->dev, b.t, shape, w, wn);
+        b.c->be->order.pack(b.c->dev, b.t, shape, w, wn);
         run_op(&b, HPT__OP_CONV, g, direct, (hpt__op_args){.x = mx, .w = wn, .y = my});
         double *y = map_out(&b, my, g.n, g.k, g.p * g.q);
         json_t *te = json_object_get(c, "torch_error");
         limit("conv y", signature_error(y, (size_t)(g.n * g.k * g.p * g.q), json_object_get(c, "y")), json_number_value(json_array_get(te, 0)), floor_);
         run_op(&b, HPT__OP_CONV_WEIGHTS, g, direct, (hpt__op_args){.x = mx, .dy = mdy, .dw = ndw});
-        b.c->be->unpack(b.c->dev, b.t, shape, ndw, dw);
+        b.c->be->order.unpack(b.c->dev, b.t, shape, ndw, dw);
         limit("conv dw", signature_error_f32(dw, nw, json_object_get(c, "dw")), json_number_value(json_array_get(te, 2)), floor_);
         if (g.c > 3) {          /* the engine never asks for the gradient of the images */
             run_op(&b, HPT__OP_CONV_DATA, g, direct, (hpt__op_args){.dy = mdy, .w = wn, .dx = mdx});
@@ -107,7 +107,7 @@ TEST(conv_onednn_direct) { conv_cases((bench){fast_context(), HPT__F32}, 2e-7, 1
 TEST(conv_onednn_winograd) { conv_cases((bench){fast_context(), HPT__F32}, 3e-6, 0); }
 TEST(conv_onednn_bf16) {
     bench b = {fast_context(), HPT__BF16};
-    if (!b.c->be->supports(b.c->dev, HPT__BF16)) SKIP("no bf16 on this processor");
+    if (!b.c->be->device.supports(b.c->dev, HPT__BF16)) SKIP("no bf16 on this processor");
     conv_cases(b, 8e-3, 0);
 }
 
@@ -126,15 +126,15 @@ static void norm_cases(bench b, double tol) {
         float *w32 = floats(ch, 12, 0.5f, 1), *b32 = floats(ch, 13, 0.3f, 0);
         double v[8][64] = {{0}};      /* w b mean rstd run_mean run_var dw db as real */
         int64_t shape[4] = {g.c, 0, 0, 0};
-        b.c->be->pack(b.c->dev, b.t, shape, w32, v[0]);
-        b.c->be->pack(b.c->dev, b.t, shape, b32, v[1]);
+        b.c->be->order.pack(b.c->dev, b.t, shape, w32, v[0]);
+        b.c->be->order.pack(b.c->dev, b.t, shape, b32, v[1]);
         for (size_t k = 0; k < ch; k++)
             if (real_bytes == 8) v[5][k] = 1;
             else ((float *)v[5])[k] = 1;
         run_op(&b, HPT__OP_NORM, g, 0, (hpt__op_args){.x = x, .w = v[0], .b = v[1], .r = g.residual ? r : NULL, .y = y, .mean = v[2], .rstd = v[3], .run_mean = v[4], .run_var = v[5], .momentum = 0.1});
         run_op(&b, HPT__OP_NORM_GRAD, g, 0, (hpt__op_args){.x = x, .y_in = y, .w = v[0], .mean = v[2], .rstd = v[3], .dy = dy, .dx = dx, .dw = v[6], .db = v[7]});
         float out[4][64];
-        for (int k = 0; k < 4; k++) b.c->be->unpack(b.c->dev, b.t, shape, v[4 + k], out[k]);
+        for (int k = 0; k < 4; k++) b.c->be->order.unpack(b.c->dev, b.t, shape, v[4 + k], out[k]);
         limit("norm y", signature_error(map_out(&b, y, g.n, g.c, hw), count, json_object_get(c, "y")), 0, tol);
         limit("norm dx", signature_error(map_out(&b, dx, g.n, g.c, hw), count, json_object_get(c, "dx")), 0, tol * 4);
         if (g.residual) limit("norm dr", signature_error(map_out(&b, dy, g.n, g.c, hw), count, json_object_get(c, "dr")), 0, tol);
@@ -216,9 +216,9 @@ TEST(sgd_and_ema_bit_for_bit) {
             hpt__vars v = {.lr = 0.03}, va = {.lr = 0.003, .adam1 = 1 - pow(0.9, (double)s + 1), .adam2 = sqrt(1 - pow(0.999, (double)s + 1))};
             hpt__update u = {.q = p, .m = m, .g = g, .rule = HPT__SGD, .momentum = 0.9, .wd = 1e-4};
             hpt__update ua = {.q = a, .m = m1, .v = m2, .g = ga, .rule = HPT__ADAMW, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8};
-            c->be->update(c->dev, HPT__F32, &u, 0, 257, &v, NULL);
-            c->be->ema(c->dev, HPT__F32, kk, kk, q, 257, 0.999);
-            c->be->update(c->dev, HPT__F32, &ua, 0, 257, &va, NULL);
+            c->be->params->update(c->dev, HPT__F32, &u, 0, 257, &v, NULL);
+            c->be->params->ema(c->dev, HPT__F32, kk, kk, q, 257, 0.999);
+            c->be->params->update(c->dev, HPT__F32, &ua, 0, 257, &va, NULL);
         }
         for (size_t i = 0; i < 257; i++) {
             uint32_t u, v;
@@ -233,7 +233,7 @@ TEST(sgd_and_ema_bit_for_bit) {
         for (int b = 0; b < 3; b++) {
             hpt__outcome o = {0};
             bad[17] = b == 0 ? 1 : b == 1 ? INFINITY : NAN;
-            c->be->finite(c->dev, HPT__F32, bad, 20, HPT__BAD_GRAD, &o);
+            c->be->params->finite(c->dev, HPT__F32, bad, 20, HPT__BAD_GRAD, &o);
             CHECK(o.bad == (b ? HPT__BAD_GRAD : 0));
         }
     }
@@ -254,12 +254,12 @@ TEST(update_fused_with_key_encoder) {
                 hpt__update plain = u;
                 hpt__outcome bad = {.bad = HPT__BAD_GRAD};
                 plain.q = q2; plain.m = m2; plain.v = v2; plain.k = NULL;
-                c->be->update(c->dev, HPT__F32, &u, 0, n, &vars, &bad);
+                c->be->params->update(c->dev, HPT__F32, &u, 0, n, &vars, &bad);
                 CHECK(!memcmp(q, q2, n * 4) && !memcmp(next, want, n * 4));
-                c->be->update(c->dev, HPT__F32, &u, 0, n, &vars, NULL);
-                c->be->update(c->dev, HPT__F32, &plain, 0, n, &vars, NULL);
+                c->be->params->update(c->dev, HPT__F32, &u, 0, n, &vars, NULL);
+                c->be->params->update(c->dev, HPT__F32, &plain, 0, n, &vars, NULL);
                 CHECK(!memcmp(q, q2, n * 4) && !memcmp(m, m2, n * 4) && !memcmp(v, v2, n * 4) && !memcmp(key, want, n * 4));
-                c->be->ema(c->dev, HPT__F32, want, want, q2, n, 0.99);
+                c->be->params->ema(c->dev, HPT__F32, want, want, q2, n, 0.99);
                 CHECK(!memcmp(next, want, n * 4));
                 hpt_context_destroy(c);
             }
@@ -306,11 +306,11 @@ TEST(infonce_cpu_against_reference) {
             for (size_t i = 0; i < nd; i++) q64[i] = q[i], k64[i] = k[i];
             for (size_t i = 0; i < qd; i++) u64[i] = queue[i];
             hpt__ref_infonce_f64(n, d, K, q64, k64, u64, T, want, d64);
-            void *scratch = c->be->mem_alloc(c->dev, c->be->infonce_scratch(c->dev, HPT__F32, n, d));
-            c->be->enter(c->dev);
+            void *scratch = c->be->memory.alloc(c->dev, c->be->contrast->scratch(c->dev, HPT__F32, n, d));
+            c->be->device.enter(c->dev);
             hpt__outcome o = {0};
-            OK(c->be->infonce(c->dev, HPT__F32, n, d, K, q, k, queue, NULL, T, &o, dq, scratch));
-            c->be->leave(c->dev);
+            OK(c->be->contrast->infonce(c->dev, HPT__F32, n, d, K, q, k, queue, NULL, T, &o, dq, scratch));
+            c->be->device.leave(c->dev);
             out[0] = o.loss, out[1] = o.top1, out[2] = o.top5;
             if (!(fabs(out[0] - want[0]) <= 4e-7 / T + 1e-6 * fabs(want[0]))) FAIL("case %zu T %g: loss %.9g, reference %.9g", s, T, out[0], want[0]);
             if (s != 4) CHECK(out[1] == want[1] && out[2] == want[2]);
@@ -320,14 +320,14 @@ TEST(infonce_cpu_against_reference) {
         }
     float bad[32], dq[32], queue[16 * 40];
     hpt__outcome o = {0};
-    void *scratch = c->be->mem_alloc(c->dev, c->be->infonce_scratch(c->dev, HPT__F32, 2, 16));
+    void *scratch = c->be->memory.alloc(c->dev, c->be->contrast->scratch(c->dev, HPT__F32, 2, 16));
     fill_f32(bad, 32, 1, 1, 0);
     fill_f32(queue, 16 * 40, 2, 1, 0);
     queue[16 * 39] = NAN;
-    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, NULL, 0.2, &o, dq, scratch));
+    OK(c->be->contrast->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, NULL, 0.2, &o, dq, scratch));
     CHECK(isnan(o.loss));
     queue[16 * 39] = INFINITY;
-    OK(c->be->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, NULL, 0.2, &o, dq, scratch));
+    OK(c->be->contrast->infonce(c->dev, HPT__F32, 2, 16, 40, bad, bad, queue, NULL, 0.2, &o, dq, scratch));
     CHECK(!isfinite(o.loss));
 }
 TEST(embeddings) {

@@ -87,7 +87,7 @@ TEST(lars_inner_rate_bit_by_bit) {
                                  .rule = HPT__LARS_LR,
                                  .momentum = mom,
                                  .wd = wd};
-                c->be->update(c->dev, HPT__F32, &u, 0, n, &vars, NULL);
+                c->be->params->update(c->dev, HPT__F32, &u, 0, n, &vars, NULL);
                 for (size_t i = 0; i < n; i++) {
                     float d = fmaf((float)wd, fp[i], fg[i]) * rate, kept = (float)mom * fm[i], step = kept + d,
                           next = fp[i] - step;

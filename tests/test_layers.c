@@ -22,21 +22,21 @@ static hpt_context *open_cuda(void) {
 #endif
 }
 static void *device_array(hpt_context *c, hpt__dtype t, const double *x, size_t n) {
-    c->be->enter(c->dev);
-    void *d = c->be->mem_alloc(c->dev, n * 8 + 64);
+    c->be->device.enter(c->dev);
+    void *d = c->be->memory.alloc(c->dev, n * 8 + 64);
     float *f = malloc(n * 4 + 4);
     for (size_t i = 0; i < n; i++) f[i] = (float)x[i];
-    c->be->upload(c->dev, d, t == HPT__F64 ? (const void *)x : f, n * hpt__real_size(t));
-    c->be->leave(c->dev);
+    c->be->memory.upload(c->dev, d, t == HPT__F64 ? (const void *)x : f, n * hpt__real_size(t));
+    c->be->device.leave(c->dev);
     free(f);
     return d;
 }
 static double *host_array(hpt_context *c, hpt__dtype t, const void *d, size_t n) {
     double *x = malloc(n * 8 + 8);
     float *f = malloc(n * 4 + 4);
-    c->be->enter(c->dev);
-    c->be->download(c->dev, t == HPT__F64 ? (void *)x : f, d, n * hpt__real_size(t));
-    c->be->leave(c->dev);
+    c->be->device.enter(c->dev);
+    c->be->memory.download(c->dev, t == HPT__F64 ? (void *)x : f, d, n * hpt__real_size(t));
+    c->be->device.leave(c->dev);
     if (t != HPT__F64) for (size_t i = 0; i < n; i++) x[i] = f[i];
     free(f);
     return x;
@@ -44,12 +44,12 @@ static double *host_array(hpt_context *c, hpt__dtype t, const void *d, size_t n)
 static void run_op(hpt_context *c, hpt__dtype t, hpt__op_kind kind, hpt__geometry g, hpt__op_args a) {
     hpt__op_desc d = {kind, t, g, 0, 1};
     hpt__op *op;
-    c->be->enter(c->dev);
-    OK(c->be->op_create(c->dev, &d, &op));
-    CHECK(c->be->op_scratch(op) == 0);
-    OK(c->be->op_run(op, &a));
-    c->be->op_destroy(op);
-    c->be->leave(c->dev);
+    c->be->device.enter(c->dev);
+    OK(c->be->op.create(c->dev, &d, &op));
+    CHECK(c->be->op.scratch(op) == 0);
+    OK(c->be->op.run(op, &a));
+    c->be->op.destroy(op);
+    c->be->device.leave(c->dev);
 }
 
 static long double act_of(hpt__act act, long double x) {
@@ -68,9 +68,9 @@ static void *make(hpt_context *c, hpt__dtype t, hpt__geometry g, double *x) {
     size_t n = (size_t)(g.n * g.c * g.h * g.w);
     void *plain = device_array(c, g.rows ? t : HPT__F32, x, n);
     if (g.rows) return plain;
-    c->be->enter(c->dev);
-    void *map = c->be->mem_alloc(c->dev, c->be->act_bytes(c->dev, t, g.n, g.c, g.h, g.w)), *back = c->be->mem_alloc(c->dev, n * 8);
-    c->be->leave(c->dev);
+    c->be->device.enter(c->dev);
+    void *map = c->be->memory.alloc(c->dev, c->be->order.act_bytes(c->dev, t, g.n, g.c, g.h, g.w)), *back = c->be->memory.alloc(c->dev, n * 8);
+    c->be->device.leave(c->dev);
     run_op(c, t, HPT__OP_INPUT, g, (hpt__op_args){.x = plain, .y = map});
     run_op(c, t, HPT__OP_OUTPUT, g, (hpt__op_args){.x = map, .y = back});
     double *now = host_array(c, t, back, n);
@@ -81,9 +81,9 @@ static void *make(hpt_context *c, hpt__dtype t, hpt__geometry g, double *x) {
 static double *read(hpt_context *c, hpt__dtype t, hpt__geometry g, const void *map) {
     size_t n = (size_t)(g.n * g.c * g.h * g.w);
     if (g.rows) return host_array(c, t, map, n);
-    c->be->enter(c->dev);
-    void *back = c->be->mem_alloc(c->dev, n * 8);
-    c->be->leave(c->dev);
+    c->be->device.enter(c->dev);
+    void *back = c->be->memory.alloc(c->dev, n * 8);
+    c->be->device.leave(c->dev);
     run_op(c, t, HPT__OP_OUTPUT, g, (hpt__op_args){.x = map, .y = back});
     return host_array(c, t, back, n);
 }
@@ -154,7 +154,7 @@ TEST(act_reference) {
 TEST(act_onednn) {
     hpt_context *c = fast_context();
     act_cases(c, HPT__F32, 1e-6, 1e-6);
-    if (c->be->supports(c->dev, HPT__BF16)) act_cases(c, HPT__BF16, 1e-6, 8e-3);
+    if (c->be->device.supports(c->dev, HPT__BF16)) act_cases(c, HPT__BF16, 1e-6, 8e-3);
 }
 TEST(act_cuda) {
     hpt_context *c = open_cuda();
@@ -223,18 +223,18 @@ static void open_run(run *r, hpt_context *c, hpt__dtype t, int which, int less, 
     hpt__plan_spec s = {.dtype = t, .mode = mode, .batch = N, .groups = 1, .deterministic = 1, .input_grad = 1, .trainable = flags};
     OK(hpt__plan_compile(c->be, c->dev, &r->net, &g, &s, &r->plan));
     CHECK(!g.nodes);
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     float *stats = malloc(r->net.n_stats * 4);
     for (size_t i = 0; i < r->net.n_stats; i++) stats[i] = 0.7f;
-    r->params = c->be->mem_alloc(c->dev, r->net.n_params * 8);
-    r->stats = c->be->mem_alloc(c->dev, r->net.n_stats * 8);
-    r->grads = c->be->mem_alloc(c->dev, r->net.n_params * 8);
-    r->low = c->be->mem_alloc(c->dev, r->net.n_params * 2);
-    c->be->zero(c->dev, r->grads, r->net.n_params * hpt__real_size(t));
+    r->params = c->be->memory.alloc(c->dev, r->net.n_params * 8);
+    r->stats = c->be->memory.alloc(c->dev, r->net.n_stats * 8);
+    r->grads = c->be->memory.alloc(c->dev, r->net.n_params * 8);
+    r->low = c->be->memory.alloc(c->dev, r->net.n_params * 2);
+    c->be->memory.zero(c->dev, r->grads, r->net.n_params * hpt__real_size(t));
     hpt__weights_upload(c->be, c->dev, t, &r->net, params, r->params, 0);
     hpt__weights_upload(c->be, c->dev, t, &r->net, stats, r->stats, 1);
-    if (c->be->low_params(c->dev, t)) c->be->lower(c->dev, 1, r->net.n_params, r->net.n_params, r->params, r->low);
-    c->be->leave(c->dev);
+    if (c->be->device.low_params(c->dev, t)) c->be->params->lower(c->dev, 1, r->net.n_params, r->net.n_params, r->params, r->low);
+    c->be->device.leave(c->dev);
     r->x = device_array(c, HPT__F32, image, IN);
     r->dout = device_array(c, t, dout, OUT);
     free(stats);
@@ -253,9 +253,9 @@ static double *backward(run *r) {
     memcpy(all + n, din, IN * 8);
     free(din);
     float *plain = calloc(n, 4);
-    r->c->be->enter(r->c->dev);
+    r->c->be->device.enter(r->c->dev);
     hpt__weights_download(r->c->be, r->c->dev, r->t, &r->net, r->grads, plain, 0);
-    r->c->be->leave(r->c->dev);
+    r->c->be->device.leave(r->c->dev);
     for (size_t i = 0; i < n; i++) all[i] = plain[i];
     free(plain);
     return all;
@@ -361,7 +361,7 @@ static void follows(hpt_context *c, hpt__dtype t, int which, int less, double to
 }
 TEST(layers_onednn) {
     hpt_context *c = fast_context();
-    int bf16 = c->be->supports(c->dev, HPT__BF16);
+    int bf16 = c->be->device.supports(c->dev, HPT__BF16);
     for (int which = 0; which < 2; which++) {
         follows(c, HPT__F32, which, 0, 1e-4);
         follows(c, HPT__F32, which, 3, 1e-4);
@@ -389,7 +389,7 @@ static void refused(hpt_context *c, hpt__dtype t, const char *word) {
 }
 TEST(layers_refused) {
     hpt_context *c = fast_context();
-    if (c->be->supports(c->dev, HPT__BF16)) refused(c, HPT__BF16, "a map of 13 channels");
+    if (c->be->device.supports(c->dev, HPT__BF16)) refused(c, HPT__BF16, "a map of 13 channels");
 }
 TEST(layers_refused_cuda) { refused(open_cuda(), HPT__BF16, "a map of 13 channels"); }
 
@@ -411,7 +411,7 @@ TEST(layers_images_of_two_sides) {
         hpt__plan_spec spec = {.dtype = HPT__F32, .mode = HPT__EVAL, .batch = 2, .size = 32, .width = 80, .groups = 1, .layer = "layer3"};
         OK(hpt__plan_create(c[i]->be, c[i]->dev, &net, &spec, &plan));
         CHECK(hpt__plan_width(plan) == 64 * 2 * 5);
-        void *dp = c[i]->be->mem_alloc(c[i]->dev, net.n_params * 4), *ds = c[i]->be->mem_alloc(c[i]->dev, net.n_stats * 4);
+        void *dp = c[i]->be->memory.alloc(c[i]->dev, net.n_params * 4), *ds = c[i]->be->memory.alloc(c[i]->dev, net.n_stats * 4);
         hpt__weights_upload(c[i]->be, c[i]->dev, HPT__F32, &net, p, dp, 0);
         hpt__weights_upload(c[i]->be, c[i]->dev, HPT__F32, &net, s, ds, 1);
         OK(hpt__plan_forward(plan, dp, NULL, ds, device_array(c[i], HPT__F32, image, WIDE), 0));

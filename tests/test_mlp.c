@@ -70,17 +70,17 @@ static ld loss(const oracle *o, const double *dout) {
 }
 
 static void *upload(hpt_context *c, hpt__dtype t, const double *x, size_t n) {
-    void *d = c->be->mem_alloc(c->dev, n * 8 + 64);
+    void *d = c->be->memory.alloc(c->dev, n * 8 + 64);
     float *f = malloc(n * 4 + 4);
     for (size_t i = 0; i < n; i++) f[i] = (float)x[i];
-    c->be->upload(c->dev, d, t == HPT__F64 ? (const void *)x : f, n * hpt__real_size(t));
+    c->be->memory.upload(c->dev, d, t == HPT__F64 ? (const void *)x : f, n * hpt__real_size(t));
     free(f);
     return d;
 }
 static double *download(hpt_context *c, hpt__dtype t, const void *d, size_t n) {
     double *x = malloc(n * 8 + 8);
     float *f = malloc(n * 4 + 4);
-    c->be->download(c->dev, t == HPT__F64 ? (void *)x : f, d, n * hpt__real_size(t));
+    c->be->memory.download(c->dev, t == HPT__F64 ? (void *)x : f, d, n * hpt__real_size(t));
     if (t != HPT__F64) for (size_t i = 0; i < n; i++) x[i] = f[i];
     free(f);
     return x;
@@ -124,29 +124,29 @@ static void alone(hpt_context *c, hpt__dtype t, const shape *s, double tol) {
     spec.mode = HPT__EVAL;
     OK(hpt__plan_create(c->be, c->dev, &net, &spec, &eval));
     CHECK(hpt__plan_width(p) == (size_t)s->dim && !hpt__plan_input_grad(eval));
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     void *dp = upload(c, t, params, np), *dst = upload(c, t, stats, ns), *dx = upload(c, t, x, nx), *dd = upload(c, t, dout, ny);
-    void *low = c->be->mem_alloc(c->dev, np * 2 + 64), *grads = c->be->mem_alloc(c->dev, np * 8 + 64);
-    c->be->zero(c->dev, grads, np * size);
-    if (c->be->low_params(c->dev, t)) c->be->lower(c->dev, 1, np, np, dp, low);
-    c->be->leave(c->dev);
+    void *low = c->be->memory.alloc(c->dev, np * 2 + 64), *grads = c->be->memory.alloc(c->dev, np * 8 + 64);
+    c->be->memory.zero(c->dev, grads, np * size);
+    if (c->be->device.low_params(c->dev, t)) c->be->params->lower(c->dev, 1, np, np, dp, low);
+    c->be->device.leave(c->dev);
     OK(hpt__plan_forward(eval, dp, low, dst, dx, 0));
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     double *ye = download(c, t, hpt__plan_output(eval), ny);
-    c->be->leave(c->dev);
+    c->be->device.leave(c->dev);
     oracle_forward(&o, 0, 1);
     near("evaluated output", s, ye, o.y, ny, tol);
     OK(hpt__plan_forward(p, dp, low, dst, dx, HPT__BN_OWN));
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     double *y = download(c, t, hpt__plan_output(p), ny), *st = download(c, t, dst, ns);
-    c->be->leave(c->dev);
+    c->be->device.leave(c->dev);
     oracle_forward(&o, 1, 0);
     near("output", s, y, o.y, ny, tol);
     near("running statistic", s, st, o.stats, ns, tol);
     OK(hpt__plan_backward(p, dp, low, grads, dd, NULL, NULL));
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     double *g = download(c, t, grads, np), *din = download(c, t, hpt__plan_input_grad(p), nx);
-    c->be->leave(c->dev);
+    c->be->device.leave(c->dev);
     /* a gradient of sums over n rows: its scale is theirs */
     const ld h = 1e-7L;
     double wide = 30 * tol;
@@ -175,10 +175,10 @@ static void alone(hpt_context *c, hpt__dtype t, const shape *s, double tol) {
         o.x[j] = was;
         if (!(fabsl(din[j] - truth) <= wide * (1 + fabsl(truth)))) FAIL("%d-%d-%d: gradient of input %zu is %.12g, not %.12Lg", s->in, s->hidden, s->dim, j, din[j], truth);
     }
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     void *device[] = {dp, dst, dx, dd, low, grads};
-    for (int i = 0; i < 6; i++) c->be->mem_free(c->dev, device[i]);
-    c->be->leave(c->dev);
+    for (int i = 0; i < 6; i++) c->be->memory.free(c->dev, device[i]);
+    c->be->device.leave(c->dev);
     hpt__plan_destroy(p);
     hpt__plan_destroy(eval);
     hpt__net_fini(&net);
@@ -200,7 +200,7 @@ TEST(mlp_reference) {
 TEST(mlp_onednn) {
     hpt_context *c = fast_context();
     all_shapes(c, HPT__F32, 2e-5);
-    if (c->be->supports(c->dev, HPT__BF16)) all_shapes(c, HPT__BF16, 2e-5);      /* rows are float also there */
+    if (c->be->device.supports(c->dev, HPT__BF16)) all_shapes(c, HPT__BF16, 2e-5);      /* rows are float also there */
 }
 #ifdef HPT_TEST_EMU
 TEST(mlp_cuda) {
@@ -262,18 +262,18 @@ static double chain(hpt_context *c, hpt__dtype t, double *grad, size_t *count) {
     void *d[2], *stats[2], *grads[2], *low[2];
     uint8_t *flags = malloc((size_t)body.n_tensors);
     memset(flags, 1, (size_t)body.n_tensors);
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     for (int i = 0; i < 2; i++) {
         float *x = calloc(n[i], 4), *s = calloc(ns[i], 4);
         hpt__net_init(nets[i], 7, 0, 0, x, s);
-        d[i] = c->be->mem_alloc(c->dev, n[i] * 8);
-        stats[i] = c->be->mem_alloc(c->dev, ns[i] * 8);
-        grads[i] = c->be->mem_alloc(c->dev, n[i] * 8);
-        low[i] = c->be->mem_alloc(c->dev, n[i] * 2);
-        c->be->zero(c->dev, grads[i], n[i] * hpt__real_size(t));
+        d[i] = c->be->memory.alloc(c->dev, n[i] * 8);
+        stats[i] = c->be->memory.alloc(c->dev, ns[i] * 8);
+        grads[i] = c->be->memory.alloc(c->dev, n[i] * 8);
+        low[i] = c->be->memory.alloc(c->dev, n[i] * 2);
+        c->be->memory.zero(c->dev, grads[i], n[i] * hpt__real_size(t));
         hpt__weights_upload(c->be, c->dev, t, nets[i], x, d[i], 0);
         hpt__weights_upload(c->be, c->dev, t, nets[i], s, stats[i], 1);
-        if (c->be->low_params(c->dev, t)) c->be->lower(c->dev, 1, n[i], n[i], d[i], low[i]);
+        if (c->be->device.low_params(c->dev, t)) c->be->params->lower(c->dev, 1, n[i], n[i], d[i], low[i]);
         free(x);
         free(s);
     }
@@ -282,7 +282,7 @@ static double chain(hpt_context *c, hpt__dtype t, double *grad, size_t *count) {
     fill_f64(image, N * 3 * PX * PX, 5, 1, 0);
     fill_f64(dout, N * 12, 6, 1, 0);
     void *x = upload(c, HPT__F32, image, N * 3 * PX * PX), *dy = upload(c, t, dout, N * 12);
-    c->be->leave(c->dev);
+    c->be->device.leave(c->dev);
     hpt__plan_spec s = {.dtype = t, .mode = HPT__TRAIN, .batch = N, .size = PX, .groups = 2, .head = 1, .deterministic = 1, .input_grad = 1, .trainable = flags};
     OK(hpt__plan_create(c->be, c->dev, &body, &s, &p));
     OK(hpt__plan_create(c->be, c->dev, &head, &s, &q));
@@ -290,7 +290,7 @@ static double chain(hpt_context *c, hpt__dtype t, double *grad, size_t *count) {
     OK(hpt__plan_forward(q, d[1], low[1], stats[1], hpt__plan_output(p), HPT__BN_OWN));
     OK(hpt__plan_backward(q, d[1], low[1], grads[1], dy, NULL, NULL));
     OK(hpt__plan_backward(p, d[0], low[0], grads[0], hpt__plan_input_grad(q), NULL, NULL));
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     double *y = download(c, t, hpt__plan_output(q), N * 12), sum = 0;
     double *din = download(c, t, hpt__plan_input_grad(p), N * 3 * PX * PX);
     for (int i = 0; i < N * 12; i++) sum += y[i] * dout[i];
@@ -300,13 +300,13 @@ static double chain(hpt_context *c, hpt__dtype t, double *grad, size_t *count) {
             const hpt__tensor *w = &nets[i]->tensors[k];
             if (hpt__is_stat(w)) continue;
             float *plain = malloc(w->count * 4);
-            c->be->unpack(c->dev, t, w->shape, (char *)grads[i] + w->offset * hpt__real_size(t), plain);
+            c->be->order.unpack(c->dev, t, w->shape, (char *)grads[i] + w->offset * hpt__real_size(t), plain);
             for (size_t j = 0; j < w->count; j++) grad[(*count)++] = plain[j];
             free(plain);
         }
     memcpy(grad + *count, din, sizeof *din * N * 3 * PX * PX);
     *count += N * 3 * PX * PX;
-    c->be->leave(c->dev);
+    c->be->device.leave(c->dev);
     hpt__plan_destroy(p);
     hpt__plan_destroy(q);
     (void)host;

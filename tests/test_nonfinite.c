@@ -119,9 +119,9 @@ TEST(foresee_is_what_update_does) {
                         hpt__outcome o = {.bad = HPT__BAD_LOSS};
                         float *q = malloc(n * 4);
                         memcpy(q, x[0], n * 4);
-                        c->be->foresee(c->dev, HPT__F32, &u, 0, n, &v, HPT__BAD_UPDATE, &o);
+                        c->be->params->foresee(c->dev, HPT__F32, &u, 0, n, &v, HPT__BAD_UPDATE, &o);
                         if (memcmp(q, x[0], n * 4)) FAIL("something was written");
-                        c->be->update(c->dev, HPT__F32, &u, 0, n, &v, NULL);
+                        c->be->params->update(c->dev, HPT__F32, &u, 0, n, &v, NULL);
                         int bad = 0;
                         for (size_t i = 0; i < n && rule != HPT__FROZEN; i++) bad |= !isfinite(x[0][i]) | !isfinite(x[1][i]) | (rule == HPT__ADAMW && !isfinite(x[2][i]));
                         if (o.bad != (HPT__BAD_LOSS | (bad ? HPT__BAD_UPDATE : 0))) FAIL("%s rule %d n %zu array %d value %g: %d, and the update is %s", backends[b], rule, n, where, (double)hostile[h], o.bad, bad ? "bad" : "good");

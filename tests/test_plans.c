@@ -68,10 +68,10 @@ static char *plan_text(hpt_context *ctx, const plan_case *p, hpt__dtype t) {
     hpt__net n, *net = &n;
     hpt__backend be = *ctx->be;
     char *text = malloc(TEXT), arch[32];
-    be.op_create = op_create;
-    be.op_scratch = op_scratch;
-    be.op_destroy = op_destroy;
-    be.op_name = op_name;
+    be.op.create = op_create;
+    be.op.scratch = op_scratch;
+    be.op.destroy = op_destroy;
+    be.op.name = op_name;
     OK(hpt_config_get(c, "arch", arch, sizeof arch, NULL));
     OK(hpt__arch_from_options(&c->o, arch, &a));
     OK(hpt__net_create(&a, net));

@@ -29,9 +29,9 @@ static hpt_status open_comm(hpt_context *c, const hpt__options *o) {
         return HPT_OK;
     }
     if (OPT_IS(o, comm, "nccl")) {
-        if (!c->be->comm_open) return hpt__fail(HPT_ERR_OPTION, "option 'comm': nccl needs backend=cuda, this context runs on %s", c->be->name);
+        if (!c->be->exchange.open) return hpt__fail(HPT_ERR_OPTION, "option 'comm': nccl needs backend=cuda, this context runs on %s", c->be->name);
         if (spec.rank >= spec.size) return hpt__fail(HPT_ERR_OPTION, "option 'rank': %d is not below ranks=%d", spec.rank, spec.size);
-        return c->be->comm_open(c->dev, &spec, c->comm);
+        return c->be->exchange.open(c->dev, &spec, c->comm);
     }
     if (!c->be->host_memory) return hpt__fail(HPT_ERR_OPTION, "option 'comm': mpi works on the memory of the CPU backends; use comm=nccl with backend=cuda");
     HPT_TRY(hpt__module_load("mpi", OPT_S(o, module_dir), &c->comm_module, path));
@@ -95,7 +95,7 @@ hpt_status hpt_context_cancel(hpt_context *ctx) {
 hpt_status hpt_context_describe(const hpt_context *ctx, char *buf, size_t size, size_t *needed) {
     char text[300], device[200];
     CHECK(ctx, CONTEXT);
-    ctx->be->describe(ctx->dev, device, sizeof device);
+    ctx->be->device.describe(ctx->dev, device, sizeof device);
     int at = snprintf(text, sizeof text, "%s%s", device, *ctx->fallback ? ", falls back: the onednn module did not load" : "");
     if (ctx->comm->size > 1) snprintf(text + at, sizeof text - (size_t)at, ", rank %d of %d over %s", ctx->comm->rank, ctx->comm->size, ctx->comm->name);
     return hpt__text_out(text, buf, size, needed);
@@ -126,7 +126,7 @@ hpt_status hpt_comm_id(const hpt_config *cfg, char *buf, size_t size, size_t *ne
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__module_load("cuda", OPT_S(o, module_dir), &module, path));
     const hpt__backend *be = dlsym(module, "hpt_backend_cuda");
-    hpt_status st = be && be->api == HPT__BACKEND_API ? be->comm_id(&hpt__host_table, id, sizeof id) : hpt__fail(HPT_ERR_UNAVAILABLE, "%.800s is a module of another version of libhpt", path);
+    hpt_status st = be && be->api == HPT__BACKEND_API ? be->exchange.id(&hpt__host_table, id, sizeof id) : hpt__fail(HPT_ERR_UNAVAILABLE, "%.800s is a module of another version of libhpt", path);
     dlclose(module);
     return st ? st : hpt__text_out(id, buf, size, needed);
 }

@@ -110,6 +110,12 @@ static hpt_status load(const char *name, const char *dir, const hpt__backend **b
         *module = NULL;
         return hpt__fail(HPT_ERR_UNAVAILABLE, "backend %s: %.800s is a module of another version of libhpt", name, path);
     }
+    const char *lacks = !b->rows ? "rows" : !b->contrast ? "contrast" : !b->params ? "params" : NULL;
+    if (lacks) {
+        dlclose(*module);
+        *module = NULL;
+        return hpt__fail(HPT_ERR_UNAVAILABLE, "backend %s: %.800s has no operations of the family '%s'", name, path, lacks);
+    }
     *backend = b;
     return HPT_OK;
 }
@@ -129,7 +135,7 @@ static int threads(int asked) {
 static hpt_status load_and_open(const char *name, const char *dir, const hpt__open *o, const hpt__backend **backend, hpt__device **dev, void **module) {
     hpt_status st = load(name, dir, backend, module);
     if (st) return st;
-    st = (*backend)->open(&hpt__host_table, o, dev);
+    st = (*backend)->device.open(&hpt__host_table, o, dev);
     if (st) {
         dlclose(*module);
         *module = NULL;
@@ -160,10 +166,10 @@ hpt_status hpt__backend_open(const char *name, const char *dir, hpt__open *o, co
         snprintf(fallback, HPT__FALLBACK, "backend %s falls back to reference, which is many times slower: %s", name, hpt__error_text());
     }
     *backend = &hpt__backend_reference;
-    return (*backend)->open(&hpt__host_table, o, dev);
+    return (*backend)->device.open(&hpt__host_table, o, dev);
 }
 
 void hpt__backend_close(const hpt__backend *backend, hpt__device *dev, void *module) {
-    if (dev) backend->close(dev);
+    if (dev) backend->device.close(dev);
     if (module) dlclose(module);
 }

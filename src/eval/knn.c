@@ -49,11 +49,11 @@ static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, 
     near *best = hpt__alloc(sizeof *best * QUERIES * (size_t)k);
     int *kept = hpt__alloc(sizeof *kept * QUERIES);
     hpt_status st = q && o && s && best && kept ? HPT_OK : hpt__fail_memory((size_t)n_others * row);
-    be->enter(ctx->dev);
+    be->device.enter(ctx->dev);
     if (!st && !be->host_memory) {
-        dq = be->mem_alloc(ctx->dev, QUERIES * row);
-        dx = be->mem_alloc(ctx->dev, OTHERS * row);
-        ds = be->mem_alloc(ctx->dev, block);
+        dq = be->memory.alloc(ctx->dev, QUERIES * row);
+        dx = be->memory.alloc(ctx->dev, OTHERS * row);
+        ds = be->memory.alloc(ctx->dev, block);
         if (!dq || !dx || !ds) st = hpt__fail(HPT_ERR_MEMORY, "out of device memory for nearest neighbours");
     }
     if (!st) unit_rows(others, n_others, dim, o);
@@ -64,14 +64,14 @@ static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, 
         int m = n - at < QUERIES ? (int)(n - at) : QUERIES;
         memset(kept, 0, sizeof *kept * QUERIES);
         unit_rows(queries + at * (uint64_t)dim, (uint64_t)m, dim, q);
-        if (!be->host_memory) be->upload(ctx->dev, dq, q, (size_t)m * row);
+        if (!be->host_memory) be->memory.upload(ctx->dev, dq, q, (size_t)m * row);
         for (uint64_t from = 0; from < n_others && !st; from += OTHERS) {
             int w = n_others - from < OTHERS ? (int)(n_others - from) : OTHERS;
             const float *x = o + from * (uint64_t)dim;
             if ((st = hpt__span_at(&span, at))) break;
-            if (!be->host_memory) be->upload(ctx->dev, dx, x, (size_t)w * row);
-            st = be->gemm(ctx->dev, HPT__F32, 0, 1, m, w, dim, 1, dq, dim, be->host_memory ? x : dx, dim, 0, ds, w);
-            if (!st && !be->host_memory) be->download(ctx->dev, s, ds, sizeof(float) * (size_t)m * (size_t)w);
+            if (!be->host_memory) be->memory.upload(ctx->dev, dx, x, (size_t)w * row);
+            st = be->rows->gemm(ctx->dev, HPT__F32, 0, 1, m, w, dim, 1, dq, dim, be->host_memory ? x : dx, dim, 0, ds, w);
+            if (!st && !be->host_memory) be->memory.download(ctx->dev, s, ds, sizeof(float) * (size_t)m * (size_t)w);
             for (int i = 0; i < m && !st; i++)
                 for (int j = 0; j < w; j++) offer(best + (size_t)i * (size_t)k, &kept[i], k, (near){s[(size_t)i * (size_t)w + (size_t)j], (uint32_t)(from + (uint64_t)j)});
         }
@@ -80,11 +80,11 @@ static hpt_status search(hpt_context *ctx, int dim, int k, const float *others, 
     if (!st) span.done = n;
     hpt__span_end(&span);
     if (!be->host_memory) {
-        if (dq && dq != q) be->mem_free(ctx->dev, dq);
-        if (dx) be->mem_free(ctx->dev, dx);
-        if (ds && ds != s) be->mem_free(ctx->dev, ds);
+        if (dq && dq != q) be->memory.free(ctx->dev, dq);
+        if (dx) be->memory.free(ctx->dev, dx);
+        if (ds && ds != s) be->memory.free(ctx->dev, ds);
     }
-    be->leave(ctx->dev);
+    be->device.leave(ctx->dev);
     hpt__free(q);
     hpt__free(o);
     hpt__free(s);

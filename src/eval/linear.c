@@ -55,17 +55,17 @@ static void scaled_row(const state *s, const char *how, const float *from, float
 }
 
 static void push(state *s, void *device, const void *host, size_t bytes) {
-    if (device != host) s->be->upload(s->dev, device, host, bytes);
+    if (device != host) s->be->memory.upload(s->dev, device, host, bytes);
 }
 static void pull(state *s, void *host, const void *device, size_t bytes) {
-    if (device != host) s->be->download(s->dev, host, device, bytes);
+    if (device != host) s->be->memory.download(s->dev, host, device, bytes);
 }
 
 /* Logits of the first n rows of s->x. */
 static hpt_status forward(state *s, int n, const float *w, const float *b) {
     push(s, s->d.x, s->x, sizeof(float) * (size_t)n * (size_t)s->dim);
-    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, s->d.x, s->dim, w, s->dim, 0, s->d.logits, s->rows));
-    s->be->add_bias(s->dev, n, s->rows, b, s->d.logits);
+    HPT_TRY(s->be->rows->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, s->d.x, s->dim, w, s->dim, 0, s->d.logits, s->rows));
+    s->be->rows->add_bias(s->dev, n, s->rows, b, s->d.logits);
     return HPT_OK;
 }
 
@@ -141,21 +141,21 @@ static hpt_status train_step(state *s, uint64_t step, uint64_t steps) {
     }
     if (train->y) {
         push(s, s->d.y, s->y, sizeof(int32_t) * (size_t)s->batch);
-        s->be->softmax_ce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.y, NULL);
+        s->be->rows->softmax_ce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.y, NULL);
     } else {
         push(s, s->d.targets, s->targets, sizeof(float) * (size_t)s->batch * c);
-        s->be->bce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.targets, NULL);
+        s->be->rows->bce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.targets, NULL);
     }
-    s->be->sum_rows(s->dev, s->batch, s->rows, s->d.logits, s->d.gb);
-    HPT_TRY(s->be->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->d.logits, s->rows, s->d.x, s->dim, 0, s->d.gw, s->dim));
+    s->be->rows->sum_rows(s->dev, s->batch, s->rows, s->d.logits, s->d.gb);
+    HPT_TRY(s->be->rows->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->d.logits, s->rows, s->d.x, s->dim, 0, s->d.gw, s->dim));
     hpt__update w = {.q = s->d.w, .m = s->d.vw, .g = s->d.gw, .rule = HPT__SGD, .momentum = s->mom}, b = {.q = s->d.b, .m = s->d.vb, .g = s->d.gb, .rule = HPT__SGD, .momentum = s->mom};
     for (int h = 0; h < s->heads; h++) {
         size_t wide = (size_t)s->classes * (size_t)s->dim;
         hpt__vars v = {.lr = s->lr[h] * hpt__supervised_factor(s->schedule[h], step, steps)};
-        if (v.lr != s->sent[h]) s->be->upload(s->dev, s->d.vars + h, &v, sizeof v);
+        if (v.lr != s->sent[h]) s->be->memory.upload(s->dev, s->d.vars + h, &v, sizeof v);
         s->sent[h] = v.lr;
-        s->be->update(s->dev, HPT__F32, &w, (size_t)h * wide, wide, s->d.vars + h, NULL);
-        s->be->update(s->dev, HPT__F32, &b, (size_t)h * (size_t)s->classes, (size_t)s->classes, s->d.vars + h, NULL);
+        s->be->params->update(s->dev, HPT__F32, &w, (size_t)h * wide, wide, s->d.vars + h, NULL);
+        s->be->params->update(s->dev, HPT__F32, &b, (size_t)h * (size_t)s->classes, (size_t)s->classes, s->d.vars + h, NULL);
     }
     return HPT_OK;
 }
@@ -193,18 +193,18 @@ static hpt_status on_device(state *s) {
         {(void **)&s->d.x, s->x, (size_t)s->batch * (size_t)s->dim * 4}, {(void **)&s->d.y, s->y, (size_t)s->batch * 4},
         {(void **)&s->d.targets, s->targets, (size_t)s->batch * (size_t)s->classes * 4}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        *all[i].device = s->be->host_memory ? all[i].host : s->be->mem_alloc(s->dev, all[i].bytes);
+        *all[i].device = s->be->host_memory ? all[i].host : s->be->memory.alloc(s->dev, all[i].bytes);
         if (!*all[i].device) return hpt__fail(HPT_ERR_MEMORY, "out of device memory for the probe: %zu MiB", all[i].bytes >> 20);
-        if (!s->be->host_memory) s->be->zero(s->dev, *all[i].device, all[i].bytes);
+        if (!s->be->host_memory) s->be->memory.zero(s->dev, *all[i].device, all[i].bytes);
     }
-    if (!(s->d.vars = s->be->mem_alloc(s->dev, MAX_HEADS * sizeof *s->d.vars))) return hpt__fail_memory(0);
+    if (!(s->d.vars = s->be->memory.alloc(s->dev, MAX_HEADS * sizeof *s->d.vars))) return hpt__fail_memory(0);
     return HPT_OK;
 }
 static void off_device(state *s) {
     void *all[] = {s->d.w, s->d.b, s->d.vw, s->d.vb, s->d.gw, s->d.gb, s->d.logits, s->d.x, s->d.y, s->d.targets};
     for (size_t i = 0; !s->be->host_memory && i < sizeof all / sizeof *all; i++)
-        if (all[i]) s->be->mem_free(s->dev, all[i]);
-    if (s->d.vars) s->be->mem_free(s->dev, s->d.vars);
+        if (all[i]) s->be->memory.free(s->dev, all[i]);
+    if (s->d.vars) s->be->memory.free(s->dev, s->d.vars);
 }
 
 static void state_free(state *s) {
@@ -280,8 +280,8 @@ static hpt_status take_score(state *s, const char *scale_name, int zero, uint64_
             c->best = got[h];
             c->step = t;
             c->head = h;
-            s->be->download(s->dev, s->best_w, s->d.w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
-            s->be->download(s->dev, s->best_b, s->d.b, sizeof(float) * (size_t)s->rows);
+            s->be->memory.download(s->dev, s->best_w, s->d.w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
+            s->be->memory.download(s->dev, s->best_b, s->d.b, sizeof(float) * (size_t)s->rows);
         }
     }
     json_array_append_new(c->curve, json_pack("{s:I, s:o}", "step", (json_int_t)t, key, row));
@@ -380,8 +380,8 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     if (*OPT_S(o, work_file)) remove(OPT_S(o, work_file));
     if (p->head) HPT_TRY(give_head(s, c.head, p->head));
     if (p->test.n) {        /* once, with the choice made */
-        s->be->upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
-        s->be->upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);
+        s->be->memory.upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
+        s->be->memory.upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);
         float *logits = p->test_logits ? p->test_logits : hpt__alloc(sizeof *logits * (size_t)p->test.n * (size_t)s->classes);
         hpt__truth asked = truth(s, &p->test);
         seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head) : hpt__fail_memory((size_t)p->test.n);
@@ -426,12 +426,12 @@ hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t 
     s.order = hpt__calloc((size_t)p->train.n + 1, 4);
     hpt_status st = s.w && s.b && s.vw && s.vb && s.gw && s.gb && s.best_w && s.best_b && s.scale && s.shift && s.logits && s.x && s.y && s.order && s.targets && s.rows_of
                         ? HPT_OK : hpt__fail_memory(wide * 4);
-    s.be->enter(s.dev);
+    s.be->device.enter(s.dev);
     if (!st) st = on_device(&s);
     if (!st) st = run(&s, o, result);
-    if (!st) st = s.be->sync(s.dev);
+    if (!st) st = s.be->queue.sync(s.dev);
     off_device(&s);
-    s.be->leave(s.dev);
+    s.be->device.leave(s.dev);
     state_free(&s);
     return st;
 }

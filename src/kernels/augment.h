@@ -6,6 +6,7 @@
  * out (views,3,size,size) float = table[channel][level]. */
 #ifndef HPT__KERNEL_AUGMENT_H
 #define HPT__KERNEL_AUGMENT_H
+#include "kernels/dtype.h"
 #include "kernels/pixel.h"
 typedef struct hpt__view {
     uint64_t offset;                /* of the image (h,w,3) in the pixels of the batch, bytes */
@@ -22,4 +23,11 @@ static inline int hpt__view_taps(const hpt__view *v, int size) {
     int s = HPT__FILTER_SUPPORT(v->filter), edge = v->cw > v->ch ? v->cw : v->ch, m = (s * edge + size - 1) / size;
     return 2 * (m < s ? s : m) + 1;
 }
+
+/* taps: the largest hpt__view_taps() of the batch; scratch in bytes */
+typedef struct hpt__views_ops {
+    size_t (*scratch)(hpt__device *dev, int views, int size, int taps);
+    void (*make)(hpt__device *dev, int views, int size, int taps, const hpt__view *view, const uint8_t *pixels,
+                 const float *table, float *out, void *scratch);
+} hpt__views_ops;
 #endif

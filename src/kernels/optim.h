@@ -24,6 +24,7 @@
  * two bfloat16 copies. Deterministic. vars and outcome lie in the backend's memory, so that a captured step reads this step's values. */
 #ifndef HPT__OPTIM_H
 #define HPT__OPTIM_H
+#include "kernels/dtype.h"
 #include "kernels/real.h"
 
 typedef struct hpt__vars {      /* what changes from step to step */
@@ -58,4 +59,22 @@ typedef struct hpt__update {
     int hpt__ref_finite_##x_(const T *x, size_t n);
 HPT__BOTH(HPT__DECL)
 #undef HPT__DECL
+
+/* On flat parameters, their gradients and what a step reports. */
+typedef struct hpt__params_ops {
+    void (*update)(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v,
+                   const hpt__outcome *o);
+    /* bad |= bit if update would write what is not finite */
+    void (*foresee)(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v,
+                    int32_t bit, hpt__outcome *o);
+    /* trust: one value; scratch: 128 doubles */
+    void (*trust)(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p, const void *g, size_t n, double wd,
+                  double eta, void *trust, void *scratch);
+    void (*ema)(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom);
+    /* bad |= bit if one is not */
+    void (*finite)(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o);
+    void (*judge)(hpt__device *dev, hpt__outcome *o);       /* bad |= HPT__BAD_LOSS if the loss is not finite */
+    /* float -> bfloat16, zero beyond d */
+    void (*lower)(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low);
+} hpt__params_ops;
 #endif

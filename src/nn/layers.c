@@ -14,7 +14,7 @@ static const hpt__node *node_at(const hpt__compiler *c, int i) { return &c->g.no
 static size_t output_bytes(const hpt__compiler *c, const hpt__node *n) {
     const hpt__plan *p = c->p;
     if (n->rows) return (size_t)p->spec.batch * (size_t)n->c * hpt__plan_real(p);
-    return p->be->act_bytes(p->dev, p->spec.dtype, p->spec.batch, n->c, n->h, n->w);
+    return p->be->order.act_bytes(p->dev, p->spec.dtype, p->spec.batch, n->c, n->h, n->w);
 }
 static hpt__place tensor_in(const hpt__compiler *c, int base, int tensor) {
     return (hpt__place){base, c->net->tensors[tensor].offset * hpt__plan_real(c->p)};

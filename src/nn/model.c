@@ -60,13 +60,13 @@ float *hpt__model_tensor(hpt_model *m, int i) {
 void hpt__weights_upload(const hpt__backend *be, hpt__device *dev, hpt__dtype dt, const hpt__net *net, const float *plain, void *native, int stats) {
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
-        if (hpt__is_stat(t) == stats) be->pack(dev, dt, t->shape, plain + t->offset, (char *)native + t->offset * hpt__real_size(dt));
+        if (hpt__is_stat(t) == stats) be->order.pack(dev, dt, t->shape, plain + t->offset, (char *)native + t->offset * hpt__real_size(dt));
     }
 }
 void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype dt, const hpt__net *net, const void *native, float *plain, int stats) {
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
-        if (hpt__is_stat(t) == stats) be->unpack(dev, dt, t->shape, (const char *)native + t->offset * hpt__real_size(dt), plain + t->offset);
+        if (hpt__is_stat(t) == stats) be->order.unpack(dev, dt, t->shape, (const char *)native + t->offset * hpt__real_size(dt), plain + t->offset);
     }
 }
 
@@ -74,9 +74,9 @@ const char *hpt__dtype_name(hpt__dtype t) { return t == HPT__BF16 ? "bf16" : t =
 
 hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t) {
     const char *p = OPT_S(o, precision);
-    if (!strcmp(p, "auto")) *t = ctx->be->supports(ctx->dev, HPT__BF16) == 2 ? HPT__BF16 : HPT__F32;
+    if (!strcmp(p, "auto")) *t = ctx->be->device.supports(ctx->dev, HPT__BF16) == 2 ? HPT__BF16 : HPT__F32;
     else *t = !strcmp(p, "bf16") ? HPT__BF16 : !strcmp(p, "tf32") ? HPT__TF32 : !strcmp(p, "fp64") ? HPT__F64 : HPT__F32;
-    if (!ctx->be->supports(ctx->dev, *t)) return hpt__fail(HPT_ERR_UNSUPPORTED, "precision=%s: not on the %s backend of this machine", p, ctx->be->name);
+    if (!ctx->be->device.supports(ctx->dev, *t)) return hpt__fail(HPT_ERR_UNSUPPORTED, "precision=%s: not on the %s backend of this machine", p, ctx->be->name);
     return HPT_OK;
 }
 

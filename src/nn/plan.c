@@ -22,7 +22,7 @@ void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s
         p->cap_steps = cap;
     }
     s.d = (hpt__op_desc){kind, p->spec.dtype, g, p->spec.direct, p->spec.deterministic};
-    if ((c->status = p->be->op_create(p->dev, &s.d, &s.op))) return;
+    if ((c->status = p->be->op.create(p->dev, &s.d, &s.op))) return;
     hpt__use_buffers(p, &s);
     p->steps[p->n_steps++] = s;
 }
@@ -49,7 +49,7 @@ static void mark_needed(hpt__compiler *c) {
 }
 
 static hpt_status no_memory(const hpt__plan *p) {
-    size_t left = p->be->mem_left(p->dev), need = p->arena_bytes >> 20;
+    size_t left = p->be->memory.left(p->dev), need = p->arena_bytes >> 20;
     if (left == SIZE_MAX)
         return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the activations of a batch of %d; a smaller batch_size needs less",
                          need, p->spec.batch);
@@ -97,10 +97,10 @@ static void allocate(hpt__compiler *c) {
     p->buffers[p->output.at].last = p->n_steps;     /* the caller reads it after forward, and this after backward */
     if (p->input_grad.base == HPT__IN_ARENA) p->buffers[p->input_grad.at].last = p->n_steps;
     for (int i = 0; i < p->n_steps; i++)
-        if (p->be->op_scratch(p->steps[i].op) > scratch) scratch = p->be->op_scratch(p->steps[i].op);
+        if (p->be->op.scratch(p->steps[i].op) > scratch) scratch = p->be->op.scratch(p->steps[i].op);
     if (!(p->scratch_at = hpt__lay_out(p))) c->status = hpt__fail_memory(0);
     p->arena_bytes = p->scratch_at + scratch + 64;
-    if (!c->status && !(p->arena = p->be->mem_alloc(p->dev, p->arena_bytes))) c->status = no_memory(p);
+    if (!c->status && !(p->arena = p->be->memory.alloc(p->dev, p->arena_bytes))) c->status = no_memory(p);
 }
 
 hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out) {
@@ -124,13 +124,13 @@ hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt
     p->dev = dev;
     p->spec = *spec;
     c.p = p;
-    be->enter(dev);
+    be->device.enter(dev);
     if (spec->layer) c.status = hpt__graph_cut(&c.g, spec->layer, spec->pool);
     if (!c.status && !(c.s = hpt__calloc((size_t)c.g.n_nodes, sizeof *c.s))) c.status = hpt__fail_memory(0);
     if (!c.status) compile_forward(&c, &last);
     if (!c.status && spec->mode == HPT__TRAIN) compile_backward(&c, last);
     if (!c.status) allocate(&c);
-    be->leave(dev);
+    be->device.leave(dev);
     hpt__free(c.s);
     hpt__graph_fini(&c.g);
     if (c.status) {
@@ -143,8 +143,8 @@ hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt
 
 void hpt__plan_destroy(hpt__plan *p) {
     if (!p) return;
-    for (int i = 0; i < p->n_steps; i++) p->be->op_destroy(p->steps[i].op);
-    if (p->arena) p->be->mem_free(p->dev, p->arena);
+    for (int i = 0; i < p->n_steps; i++) p->be->op.destroy(p->steps[i].op);
+    if (p->arena) p->be->memory.free(p->dev, p->arena);
     hpt__free(p->steps);
     hpt__free(p->buffers);
     hpt__free(p);
@@ -162,7 +162,7 @@ static void *resolve(const hpt__plan *p, hpt__place at, char *const base[HPT__BA
 static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__BASES], double momentum,
                       void (*ready)(void *, size_t), void *user) {
     hpt_status st = HPT_OK;
-    p->be->enter(p->dev);
+    p->be->device.enter(p->dev);
     for (int i = first; i < last; i++) {
         const hpt__step *s = &p->steps[i];
         if ((st = hpt__watch_poll(p->spec.watch))) break;
@@ -174,10 +174,10 @@ static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__B
             .mean = resolve(p, s->mean, base), .rstd = resolve(p, s->rstd, base), .run_mean = resolve(p, s->run_mean, base),
             .run_var = resolve(p, s->run_var, base), .aux = resolve(p, s->aux, base), .scratch = p->arena + p->scratch_at,
             .momentum = momentum < 0 ? s->momentum : momentum};
-        if ((st = p->be->op_run(s->op, &a))) break;
+        if ((st = p->be->op.run(s->op, &a))) break;
         if (ready && s->dw.base == HPT__IN_GRAD) ready(user, s->dw.at / hpt__plan_real(p));
     }
-    p->be->leave(p->dev);
+    p->be->device.leave(p->dev);
     return st;
 }
 
@@ -259,7 +259,7 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         say_place(&o, p, "run_mean", s->run_mean);
         say_place(&o, p, "run_var", s->run_var);
         say_place(&o, p, "aux", s->aux);
-        say(&o, " : %s\n", p->be->op_name(s->op));
+        say(&o, " : %s\n", p->be->op.name(s->op));
     }
     say_place(&o, p, "output", p->output);
     say(&o, " width %zu, scratch from %zu\n", p->width, p->scratch_at);

@@ -19,33 +19,33 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
     size_t pixels = (size_t)n * 3 * (size_t)t->spec.size * (size_t)t->spec.size;
     const float *x = view[0];
     if (view[1] != view[0] + pixels) {
-        be->enter(dev);
-        be->copy(dev, m->both, view[0], pixels * 4);
-        be->copy(dev, (float *)m->both + pixels, view[1], pixels * 4);
-        be->leave(dev);
+        be->device.enter(dev);
+        be->memory.copy(dev, m->both, view[0], pixels * 4);
+        be->memory.copy(dev, (float *)m->both + pixels, view[1], pixels * 4);
+        be->device.leave(dev);
         x = m->both;
     }
 
     /* online: projections, and predictions of what the target network says of the other view */
     HPT_TRY(hpt__trainer_forward(t, &m->online, m->plan_online, x));
-    be->enter(dev);
-    be->l2norm(dev, dt, rows, d, hpt__plan_output(m->plan_online), m->dp, m->norm);
-    be->spread(dev, dt, rows, d, m->dp, t->outcome, m->scratch);
-    be->leave(dev);
+    be->device.enter(dev);
+    be->rows->l2norm(dev, dt, rows, d, hpt__plan_output(m->plan_online), m->dp, m->norm);
+    be->contrast->spread(dev, dt, rows, d, m->dp, t->outcome, m->scratch);
+    be->device.leave(dev);
     HPT_TRY(hpt__trainer_forward(t, &m->predictor, m->plan_predictor, hpt__plan_output(m->plan_online)));
 
     /* target: no gradient; it has followed the online network after the step before */
     HPT_TRY(hpt__trainer_forward(t, &m->target, m->plan_target, x));
-    be->enter(dev);
-    be->l2norm(dev, dt, rows, d, hpt__plan_output(m->plan_target), m->z, m->norm);
-    be->gather(dev, dt, rows, (size_t)d, m->z, in->data, m->crossed);
+    be->device.enter(dev);
+    be->rows->l2norm(dev, dt, rows, d, hpt__plan_output(m->plan_target), m->z, m->norm);
+    be->rows->gather(dev, dt, rows, (size_t)d, m->z, in->data, m->crossed);
 
     /* loss: 2 - 2 cos, summed over both orders, mean over the images; gradient through the normalisation */
-    be->l2norm(dev, dt, rows, d, hpt__plan_output(m->plan_predictor), m->p, m->norm);
-    be->agree(dev, dt, rows, d, n, m->p, m->crossed, m->dp, t->outcome, m->scratch);
-    be->l2norm_grad(dev, dt, rows, d, m->p, m->norm, m->dp, m->dp);
+    be->rows->l2norm(dev, dt, rows, d, hpt__plan_output(m->plan_predictor), m->p, m->norm);
+    be->contrast->agree(dev, dt, rows, d, n, m->p, m->crossed, m->dp, t->outcome, m->scratch);
+    be->rows->l2norm_grad(dev, dt, rows, d, m->p, m->norm, m->dp, m->dp);
     hpt_status st = hpt__trainer_judge(t);
-    be->leave(dev);
+    be->device.leave(dev);
 
     if (!st) st = hpt__trainer_backward(t, &m->predictor, m->plan_predictor, m->dp);
     return st ? st : hpt__trainer_backward(t, &m->online, m->plan_online, hpt__plan_input_grad(m->plan_predictor));
@@ -89,10 +89,10 @@ static hpt_status fill_predictor(hpt__trainer *t) {
         }
     }
     if (!st) {
-        t->be->enter(t->dev);
+        t->be->device.enter(t->dev);
         hpt__weights_upload(t->be, t->dev, t->spec.dtype, net, params, m->predictor.params, 0);
         hpt__weights_upload(t->be, t->dev, t->spec.dtype, net, stats, m->predictor.stats, 1);
-        t->be->leave(t->dev);
+        t->be->device.leave(t->dev);
     }
     hpt__free(params);
     hpt__free(stats);

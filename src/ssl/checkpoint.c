@@ -67,20 +67,20 @@ static hpt_status host_alloc(host_copy *h, hpt__trainer *t) {
 }
 static hpt_status host_read(host_copy *h, hpt__trainer *t) {
     HPT_TRY(host_alloc(h, t));
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     for (int i = 0; i < h->n; i++) {
         const hpt__state *x = &h->item[i];
         const hpt__weights *w = x->weights;
         if (x->number) h->number[i] = *x->number;
-        if (x->kind == HPT__STATE_ROWS) t->be->download(t->dev, h->rows[i], x->rows, (size_t)(x->n * x->d) * 4);
+        if (x->kind == HPT__STATE_ROWS) t->be->memory.download(t->dev, h->rows[i], x->rows, (size_t)(x->n * x->d) * 4);
         if (x->kind != HPT__STATE_NETWORK) continue;
         hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, hpt__weights_kept(w), h->params[i], 0);
         hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->stats, h->stats[i], 1);
         if (w->moment1) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment1, h->moment1[i], 0);
         if (w->moment2) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment2, h->moment2[i], 0);
     }
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     if (st) host_free(h);
     return st;
 }
@@ -88,20 +88,20 @@ static hpt_status host_read(host_copy *h, hpt__trainer *t) {
 static hpt_status put_rows(hpt__trainer *t, const hpt__state *x, const float *rows) {
     size_t n = (size_t)(x->n * x->d);
     if (t->spec.dtype != HPT__F64) {
-        t->be->upload(t->dev, x->rows, rows, n * 4);
+        t->be->memory.upload(t->dev, x->rows, rows, n * 4);
         return HPT_OK;
     }
     double *wide = hpt__alloc(n * 8);
     if (!wide) return hpt__fail_memory(n * 8);
     for (size_t i = 0; i < n; i++) wide[i] = rows[i];
-    t->be->upload(t->dev, x->rows, wide, n * 8);
+    t->be->memory.upload(t->dev, x->rows, wide, n * 8);
     hpt__free(wide);
     return HPT_OK;
 }
 /* What was read from a file becomes the run's: all, or the items that pick names. */
 static hpt_status host_write(const host_copy *h, hpt__trainer *t, const uint8_t *pick) {
     hpt_status st = HPT_OK;
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     for (int i = 0; i < h->n; i++) {
         const hpt__state *x = &h->item[i];
         const hpt__weights *w = x->weights;
@@ -114,8 +114,8 @@ static hpt_status host_write(const host_copy *h, hpt__trainer *t, const uint8_t 
         if (w->moment1 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment1[i], w->moment1, 0);
         if (w->moment2 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment2[i], w->moment2, 0);
     }
-    if (!st) st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    if (!st) st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     t->prepared = 0;
     return st;
 }

@@ -13,24 +13,24 @@ hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *
     HPT_TRY(hpt__precision(c, o, &e->dtype));
     size_t size_of = hpt__real_size(e->dtype), image = 12 * (size_t)size * (size_t)size;
     const hpt__backend *be = c->be;
-    int low = be->low_params(c->dev, e->dtype);
-    be->enter(c->dev);
-    e->params = be->mem_alloc(c->dev, m->net.n_params * size_of);
-    e->stats = be->mem_alloc(c->dev, m->net.n_stats * size_of);
-    if (low) e->low = be->mem_alloc(c->dev, m->net.n_params * 2);
-    if (!be->host_memory) e->images = be->mem_alloc(c->dev, (size_t)batch * image);
-    be->leave(c->dev);
+    int low = be->device.low_params(c->dev, e->dtype);
+    be->device.enter(c->dev);
+    e->params = be->memory.alloc(c->dev, m->net.n_params * size_of);
+    e->stats = be->memory.alloc(c->dev, m->net.n_stats * size_of);
+    if (low) e->low = be->memory.alloc(c->dev, m->net.n_params * 2);
+    if (!be->host_memory) e->images = be->memory.alloc(c->dev, (size_t)batch * image);
+    be->device.leave(c->dev);
     hpt_status st = e->params && e->stats && (!low || e->low) && (be->host_memory || e->images) ? HPT_OK : hpt__fail_memory(m->net.n_params * size_of);
     hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .layer = layer, .pool = pool,
                           .watch = &c->watch};
     if (!st) st = hpt__plan_create(be, c->dev, &m->net, &s, &e->plan);
     if (!st) {
-        be->enter(c->dev);
+        be->device.enter(c->dev);
         hpt__weights_upload(be, c->dev, e->dtype, &m->net, m->params, e->params, 0);
         hpt__weights_upload(be, c->dev, e->dtype, &m->net, m->stats, e->stats, 1);
-        if (low) be->lower(c->dev, 1, m->net.n_params, m->net.n_params, e->params, e->low);
-        st = be->sync(c->dev);
-        be->leave(c->dev);
+        if (low) be->params->lower(c->dev, 1, m->net.n_params, m->net.n_params, e->params, e->low);
+        st = be->queue.sync(c->dev);
+        be->device.leave(c->dev);
     }
     if (st) hpt__encoder_close(e);
     return st;
@@ -41,20 +41,20 @@ static hpt_status classify(hpt__encoder *e, const hpt__options *o) {
     const hpt__backend *be = c->be;
     const hpt__classifier *fc = &e->m->fc;
     size_t n = fc->net.n_params;
-    int low = be->low_params(c->dev, e->dtype);
-    be->enter(c->dev);
-    e->fc_params = be->mem_alloc(c->dev, n * hpt__real_size(e->dtype));
-    if (low) e->fc_low = be->mem_alloc(c->dev, n * 2);
-    be->leave(c->dev);
+    int low = be->device.low_params(c->dev, e->dtype);
+    be->device.enter(c->dev);
+    e->fc_params = be->memory.alloc(c->dev, n * hpt__real_size(e->dtype));
+    if (low) e->fc_low = be->memory.alloc(c->dev, n * 2);
+    be->device.leave(c->dev);
     if (!e->fc_params || (low && !e->fc_low)) return hpt__fail_memory(n * hpt__real_size(e->dtype));
     hpt__plan_spec s = {.dtype = e->dtype, .mode = HPT__EVAL, .batch = e->batch, .size = e->size, .groups = 1, .head = 1,
                         .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .watch = &c->watch};
     HPT_TRY(hpt__plan_create(be, c->dev, &fc->net, &s, &e->fc));
-    be->enter(c->dev);
+    be->device.enter(c->dev);
     hpt__weights_upload(be, c->dev, e->dtype, &fc->net, fc->params, e->fc_params, 0);
-    if (low) be->lower(c->dev, 1, n, n, e->fc_params, e->fc_low);
-    hpt_status st = be->sync(c->dev);
-    be->leave(c->dev);
+    if (low) be->params->lower(c->dev, 1, n, n, e->fc_params, e->fc_low);
+    hpt_status st = be->queue.sync(c->dev);
+    be->device.leave(c->dev);
     return st;
 }
 void hpt__encoder_close(hpt__encoder *e) {
@@ -62,17 +62,17 @@ void hpt__encoder_close(hpt__encoder *e) {
     void *all[] = {e->params, e->low, e->stats, e->images, e->fc_params, e->fc_low};
     hpt__plan_destroy(e->plan);
     hpt__plan_destroy(e->fc);
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i]) c->be->mem_free(c->dev, all[i]);
-    c->be->leave(c->dev);
+        if (all[i]) c->be->memory.free(c->dev, all[i]);
+    c->be->device.leave(c->dev);
 }
 hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momentum) {
     hpt_context *c = e->m->ctx;
     if (e->images) {
-        c->be->enter(c->dev);
-        c->be->upload(c->dev, e->images, x, (size_t)e->batch * 12 * (size_t)e->size * (size_t)e->size);
-        c->be->leave(c->dev);
+        c->be->device.enter(c->dev);
+        c->be->memory.upload(c->dev, e->images, x, (size_t)e->batch * 12 * (size_t)e->size * (size_t)e->size);
+        c->be->device.leave(c->dev);
         x = e->images;
     }
     return hpt__plan_forward(e->plan, e->params, e->low, e->stats, x, bn_momentum);
@@ -84,11 +84,11 @@ hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) 
     const void *y = hpt__plan_output(e->fc ? e->fc : e->plan);
     size_t count = (size_t)n * hpt__plan_width(e->fc ? e->fc : e->plan);
     hpt_status st = HPT_OK;
-    c->be->enter(c->dev);
+    c->be->device.enter(c->dev);
     if (e->dtype == HPT__F64) for (size_t i = 0; i < count; i++) out[i] = (float)((const double *)y)[i];
-    else c->be->download(c->dev, out, y, count * 4);
-    st = c->be->sync(c->dev);
-    c->be->leave(c->dev);
+    else c->be->memory.download(c->dev, out, y, count * 4);
+    st = c->be->queue.sync(c->dev);
+    c->be->device.leave(c->dev);
     return st;
 }
 
@@ -226,10 +226,10 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     float *stats = st ? NULL : hpt__alloc(m->net.n_stats * 4);
     if (!st && !stats) st = hpt__fail_memory(m->net.n_stats * 4);
     if (!st) {
-        c->be->enter(c->dev);
+        c->be->device.enter(c->dev);
         hpt__weights_download(c->be, c->dev, e.dtype, &m->net, e.stats, stats, 1);
-        st = c->be->sync(c->dev);
-        c->be->leave(c->dev);
+        st = c->be->queue.sync(c->dev);
+        c->be->device.leave(c->dev);
     }
     for (int i = 0; !st && i < m->net.n_tensors; i++) {
         const hpt__tensor *t = &m->net.tensors[i];

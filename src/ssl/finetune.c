@@ -37,11 +37,11 @@ typedef struct tuner {
     int32_t *host_y;
 } tuner;
 
-static void upload(tuner *t, void *to, const void *from, size_t bytes) { t->be->upload(t->dev, to, from, bytes); }
+static void upload(tuner *t, void *to, const void *from, size_t bytes) { t->be->memory.upload(t->dev, to, from, bytes); }
 
 static hpt_status classify(tuner *t, const float *features) {
-    HPT_TRY(t->be->gemm(t->dev, HPT__F32, 0, 1, t->micro, t->classes, t->dim, 1, features, t->dim, t->head, t->dim, 0, t->logits, t->classes));
-    t->be->add_bias(t->dev, t->micro, t->classes, t->head + t->n_head, t->logits);
+    HPT_TRY(t->be->rows->gemm(t->dev, HPT__F32, 0, 1, t->micro, t->classes, t->dim, 1, features, t->dim, t->head, t->dim, 0, t->logits, t->classes));
+    t->be->rows->add_bias(t->dev, t->micro, t->classes, t->head + t->n_head, t->logits);
     return HPT_OK;
 }
 
@@ -53,29 +53,29 @@ static hpt_status part(tuner *t, const hpt__batch *b, int i) {
     for (size_t j = 0; j < n; j++)
         if (truth->y) t->host_y[j] = truth->y[b->index[j]];
         else for (size_t k = 0; k < c; k++) t->host_targets[j * c + k] = truth->multi[b->index[j] * c + k];
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     if (t->images) upload(t, t->images, x, n * 12 * (size_t)t->size * (size_t)t->size), x = t->images;
     if (truth->y) upload(t, t->y, t->host_y, n * 4);
     else upload(t, t->targets, t->host_targets, n * c * 4);
-    t->be->leave(t->dev);
+    t->be->device.leave(t->dev);
     HPT_TRY(hpt__plan_forward(t->train, t->q, t->low, t->stats, x, 0.1));
     const float *f = hpt__plan_output(t->train);
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt_status st = classify(t, f);
-    if (truth->y) t->be->softmax_ce(t->dev, t->micro, 1, t->classes, t->logits, t->y, t->loss);
-    else t->be->bce(t->dev, t->micro, 1, t->classes, t->logits, t->targets, t->loss);
-    if (!st) st = t->be->gemm(t->dev, HPT__F32, 1, 0, t->classes, t->dim, t->micro, 1, t->logits, t->classes, f, t->dim, 0, t->head_grad, t->dim);
-    t->be->sum_rows(t->dev, t->micro, t->classes, t->logits, t->head_grad + t->n_head);
-    if (!st) st = t->be->gemm(t->dev, HPT__F32, 0, 0, t->micro, t->dim, t->classes, 1, t->logits, t->classes, t->head, t->dim, 0, t->df, t->dim);
-    t->be->leave(t->dev);
+    if (truth->y) t->be->rows->softmax_ce(t->dev, t->micro, 1, t->classes, t->logits, t->y, t->loss);
+    else t->be->rows->bce(t->dev, t->micro, 1, t->classes, t->logits, t->targets, t->loss);
+    if (!st) st = t->be->rows->gemm(t->dev, HPT__F32, 1, 0, t->classes, t->dim, t->micro, 1, t->logits, t->classes, f, t->dim, 0, t->head_grad, t->dim);
+    t->be->rows->sum_rows(t->dev, t->micro, t->classes, t->logits, t->head_grad + t->n_head);
+    if (!st) st = t->be->rows->gemm(t->dev, HPT__F32, 0, 0, t->micro, t->dim, t->classes, 1, t->logits, t->classes, t->head, t->dim, 0, t->df, t->dim);
+    t->be->device.leave(t->dev);
     HPT_TRY(st);
     HPT_TRY(hpt__plan_backward(t->train, t->q, t->low, t->grad, t->df, NULL, NULL));
     if (t->parts == 1) return HPT_OK;
-    t->be->enter(t->dev);           /* mean of i+1 values = mean of i * i/(i+1) + value / (i+1) */
+    t->be->device.enter(t->dev);           /* mean of i+1 values = mean of i * i/(i+1) + value / (i+1) */
     double keep = (double)i / (i + 1);
-    t->be->ema(t->dev, HPT__F32, t->mean, t->mean, t->grad, t->m->net.n_params, keep);
-    t->be->ema(t->dev, HPT__F32, t->head_mean, t->head_mean, t->head_grad, t->n_head + (size_t)t->classes, keep);
-    t->be->leave(t->dev);
+    t->be->params->ema(t->dev, HPT__F32, t->mean, t->mean, t->grad, t->m->net.n_params, keep);
+    t->be->params->ema(t->dev, HPT__F32, t->head_mean, t->head_mean, t->head_grad, t->n_head + (size_t)t->classes, keep);
+    t->be->device.leave(t->dev);
     return HPT_OK;
 }
 
@@ -84,29 +84,29 @@ static hpt_status step(tuner *t, hpt__loader *l, double lr) {
     const hpt__net *net = &t->m->net;
     size_t bytes = net->n_stats * 4;
     hpt_status st = HPT_OK;
-    t->be->enter(t->dev);
-    t->be->copy(t->dev, t->stats_old, t->stats, bytes);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    t->be->memory.copy(t->dev, t->stats_old, t->stats, bytes);
+    t->be->device.leave(t->dev);
     for (int i = 0; i < t->parts && !st; i++) {
         hpt__batch b;
         st = hpt__loader_next(l, &b, NULL);
         if (!st) st = part(t, &b, i);
     }
     if (st) {
-        t->be->enter(t->dev);
-        t->be->copy(t->dev, t->stats, t->stats_old, bytes);
-        t->be->leave(t->dev);
+        t->be->device.enter(t->dev);
+        t->be->memory.copy(t->dev, t->stats, t->stats_old, bytes);
+        t->be->device.leave(t->dev);
         return st;
     }
     hpt__vars v[2] = {{.lr = lr}, {.lr = lr * OPT_F(t->o, ft_head_factor)}};
     hpt__update u = {.q = t->q, .m = t->mom, .g = t->parts > 1 ? t->mean : t->grad, .q_low = t->low, .rule = HPT__SGD, .momentum = OPT_F(t->o, ft_momentum), .wd = OPT_F(t->o, ft_weight_decay)};
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     upload(t, t->vars, v, sizeof v);
     for (int i = 0; i < net->n_tensors; i++)
-        if (t->trainable[i] && !net->tensors[i].head) t->be->update(t->dev, HPT__F32, &u, net->tensors[i].offset, net->tensors[i].count, t->vars, NULL);
+        if (t->trainable[i] && !net->tensors[i].head) t->be->params->update(t->dev, HPT__F32, &u, net->tensors[i].offset, net->tensors[i].count, t->vars, NULL);
     u = (hpt__update){.q = t->head, .m = t->head_mom, .g = t->parts > 1 ? t->head_mean : t->head_grad, .rule = HPT__SGD, .momentum = u.momentum, .wd = u.wd};
-    t->be->update(t->dev, HPT__F32, &u, 0, t->n_head + (size_t)t->classes, t->vars + 1, NULL);
-    t->be->leave(t->dev);
+    t->be->params->update(t->dev, HPT__F32, &u, 0, t->n_head + (size_t)t->classes, t->vars + 1, NULL);
+    t->be->device.leave(t->dev);
     return HPT_OK;
 }
 
@@ -120,14 +120,14 @@ static hpt_status logits_of(tuner *t, hpt_dataset *ds, float *out) {
         hpt__batch b;
         if ((st = hpt__loader_next(l, &b, NULL))) break;
         const float *x = b.view[0];
-        t->be->enter(t->dev);
+        t->be->device.enter(t->dev);
         if (t->images) upload(t, t->images, x, n * 12 * (size_t)t->size * (size_t)t->size), x = t->images;
-        t->be->leave(t->dev);
+        t->be->device.leave(t->dev);
         if ((st = hpt__plan_forward(t->eval, t->q, t->low, t->stats, x, 0))) break;
-        t->be->enter(t->dev);
+        t->be->device.enter(t->dev);
         st = classify(t, hpt__plan_output(t->eval));
-        if (!st) t->be->download(t->dev, t->host_logits, t->logits, n * c * 4);
-        t->be->leave(t->dev);
+        if (!st) t->be->memory.download(t->dev, t->host_logits, t->logits, n * c * 4);
+        t->be->device.leave(t->dev);
         memcpy(out + at * c, t->host_logits, sizeof *out * c * (size_t)(ds->count - at < n ? ds->count - at : n));
     }
     hpt__loader_destroy(l);
@@ -141,38 +141,38 @@ static hpt_status evaluate(tuner *t, int set, float *logits, hpt__score *score) 
 /* Weights of the pretrained model and a fresh classifier: N(0, 0.01), bias 0. */
 static hpt_status reset(tuner *t) {
     const hpt__net *net = &t->m->net;
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt__weights_upload(t->be, t->dev, t->dtype, net, t->m->params, t->q, 0);
     hpt__weights_upload(t->be, t->dev, t->dtype, net, t->m->stats, t->stats, 1);
-    if (t->low) t->be->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
-    t->be->zero(t->dev, t->mom, net->n_params * 4);
-    t->be->zero(t->dev, t->head_mom, (t->n_head + (size_t)t->classes) * 4);
+    if (t->low) t->be->params->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
+    t->be->memory.zero(t->dev, t->mom, net->n_params * 4);
+    t->be->memory.zero(t->dev, t->head_mom, (t->n_head + (size_t)t->classes) * 4);
     upload(t, t->head, t->head0, (t->n_head + (size_t)t->classes) * 4);
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     return st;
 }
 static hpt_status keep(tuner *t, hpt__tuned *best) {
     const hpt__net *net = &t->m->net;
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt__weights_download(t->be, t->dev, t->dtype, net, t->q, best->params, 0);
     hpt__weights_download(t->be, t->dev, t->dtype, net, t->stats, best->stats, 1);
-    t->be->download(t->dev, best->w, t->head, t->n_head * 4);
-    t->be->download(t->dev, best->b, t->head + t->n_head, (size_t)t->classes * 4);
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    t->be->memory.download(t->dev, best->w, t->head, t->n_head * 4);
+    t->be->memory.download(t->dev, best->b, t->head + t->n_head, (size_t)t->classes * 4);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     return st;
 }
 static hpt_status restore(tuner *t, const hpt__tuned *best) {
     const hpt__net *net = &t->m->net;
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt__weights_upload(t->be, t->dev, t->dtype, net, best->params, t->q, 0);
     hpt__weights_upload(t->be, t->dev, t->dtype, net, best->stats, t->stats, 1);
-    if (t->low) t->be->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
+    if (t->low) t->be->params->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
     upload(t, t->head, best->w, t->n_head * 4);
     upload(t, t->head + t->n_head, best->b, (size_t)t->classes * 4);
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     return st;
 }
 
@@ -229,14 +229,14 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
 static hpt_status work_save(tuner *t, work *w, const progress *g) {
     const hpt__net *net = &t->m->net;
     if (!w->plain) return HPT_OK;
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt__weights_download(t->be, t->dev, t->dtype, net, t->q, w->part[0].p, 0);
     hpt__weights_download(t->be, t->dev, t->dtype, net, t->mom, w->part[1].p, 0);
     hpt__weights_download(t->be, t->dev, t->dtype, net, t->stats, w->part[2].p, 1);
-    t->be->download(t->dev, w->part[3].p, t->head, w->part[3].bytes);
-    t->be->download(t->dev, w->part[4].p, t->head_mom, w->part[4].bytes);
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    t->be->memory.download(t->dev, w->part[3].p, t->head, w->part[3].bytes);
+    t->be->memory.download(t->dev, w->part[4].p, t->head_mom, w->part[4].bytes);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     HPT_TRY(st);
     json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", hpt__json_number(g->best_score), "own",
                           hpt__json_number(g->own), "due", hpt__json_number(g->due), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
@@ -268,15 +268,15 @@ static hpt_status work_load(tuner *t, work *w, progress *g) {
     const char *length = json_string_value(json_object_get(j, "best_length"));
     snprintf(g->best_length, sizeof g->best_length, "%s", length ? length : "");
     json_decref(j);
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt__weights_upload(t->be, t->dev, t->dtype, net, w->part[0].p, t->q, 0);
     hpt__weights_upload(t->be, t->dev, t->dtype, net, w->part[1].p, t->mom, 0);
     hpt__weights_upload(t->be, t->dev, t->dtype, net, w->part[2].p, t->stats, 1);
-    if (t->low) t->be->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
+    if (t->low) t->be->params->lower(t->dev, 1, net->n_params, net->n_params, t->q, t->low);
     upload(t, t->head, w->part[3].p, w->part[3].bytes);
     upload(t, t->head_mom, w->part[4].p, w->part[4].bytes);
-    st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     return st;
 }
 
@@ -284,10 +284,10 @@ static hpt_status work_load(tuner *t, work *w, progress *g) {
 
 static hpt_status mean_loss(tuner *t, double *loss) {
     size_t n = (size_t)t->micro * (size_t)(t->sets->truth[0].y ? 1 : t->classes);
-    t->be->enter(t->dev);
-    t->be->download(t->dev, t->host_loss, t->loss, n * 4);
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    t->be->memory.download(t->dev, t->host_loss, t->loss, n * 4);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     *loss = 0;
     for (size_t j = 0; j < n; j++) *loss += t->host_loss[j] / (double)n;
     return st;
@@ -423,9 +423,9 @@ static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_l
 /* ---- memory ---- */
 
 static void *take(tuner *t, size_t bytes, hpt_status *st) {
-    void *p = *st ? NULL : t->be->mem_alloc(t->dev, bytes + 64);
+    void *p = *st ? NULL : t->be->memory.alloc(t->dev, bytes + 64);
     if (!p && !*st) *st = hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for finetuning", bytes >> 20);
-    if (p) t->be->zero(t->dev, p, bytes + 64);
+    if (p) t->be->memory.zero(t->dev, p, bytes + 64);
     return p;
 }
 static hpt_status open_tuner(tuner *t) {
@@ -443,12 +443,12 @@ static hpt_status open_tuner(tuner *t) {
     hpt__rng r;
     hpt__rng_init(&r, (uint64_t)OPT_I(t->o, seed), HPT__RNG_HEAD, 0, 0);
     for (size_t i = 0; i < t->n_head; i++) t->head0[i] = (float)(0.01 * hpt__rng_normal(&r));
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     float **const flat[] = {&t->q, &t->grad, &t->mean, &t->mom}, **const small[] = {&t->head, &t->head_grad, &t->head_mean, &t->head_mom};
     for (size_t i = 0; i < 4; i++) *flat[i] = take(t, p, &st), *small[i] = take(t, head * 4, &st);
     t->stats = take(t, net->n_stats * 4, &st);
     t->stats_old = take(t, net->n_stats * 4, &st);
-    if (t->be->low_params(t->dev, t->dtype)) t->low = take(t, net->n_params * 2, &st);
+    if (t->be->device.low_params(t->dev, t->dtype)) t->low = take(t, net->n_params * 2, &st);
     t->logits = take(t, n * c * 4, &st);
     t->loss = take(t, n * c * 4, &st);
     t->targets = take(t, n * c * 4, &st);
@@ -456,7 +456,7 @@ static hpt_status open_tuner(tuner *t) {
     t->df = take(t, n * (size_t)t->dim * 4, &st);
     t->vars = take(t, 2 * sizeof *t->vars, &st);
     if (!t->be->host_memory) t->images = take(t, n * image, &st);
-    t->be->leave(t->dev);
+    t->be->device.leave(t->dev);
     hpt__plan_spec s = {.dtype = t->dtype, .mode = HPT__TRAIN, .batch = t->micro, .size = t->size, .groups = 1, .direct = OPT_IS(t->o, conv_algo, "direct"), .deterministic = 1, .trainable = t->trainable,
                           .watch = t->be->host_memory ? &t->m->ctx->watch : NULL};
     if (!st) st = hpt__plan_create(t->be, t->dev, net, &s, &t->train);
@@ -470,10 +470,10 @@ static void close_tuner(tuner *t) {
     void *host[] = {t->trainable, t->host_logits, t->host_loss, t->host_targets, t->host_y, t->head0};
     hpt__plan_destroy(t->train);
     hpt__plan_destroy(t->eval);
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
-        if (device[i]) t->be->mem_free(t->dev, device[i]);
-    t->be->leave(t->dev);
+        if (device[i]) t->be->memory.free(t->dev, device[i]);
+    t->be->device.leave(t->dev);
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) hpt__free(host[i]);
 }
 hpt_status hpt__tuned_classifier(const hpt__tuned *t, const hpt_dataset *train, int features, hpt__classifier *fc) {

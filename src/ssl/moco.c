@@ -24,41 +24,41 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
 
     /* query: z_q = normalise(f_q(x_q)) */
     HPT_TRY(hpt__trainer_forward(t, &m->q, m->plan_q, x_q));
-    be->enter(dev);
-    be->l2norm(dev, dt, n, d, hpt__plan_output(m->plan_q), m->z_q, m->norm);
+    be->device.enter(dev);
+    be->rows->l2norm(dev, dt, n, d, hpt__plan_output(m->plan_q), m->z_q, m->norm);
 
     /* shuffle BN: the key images meet other batch-norm groups, on other ranks, than their queries */
     hpt_status st = HPT_OK;
     if (m->own.shuffle) {
         if (comm->size > 1) st = comm->all_gather(comm, x_k, m->all_views, (size_t)n * pixels * 4);
-        be->gather(dev, HPT__F32, n, pixels, comm->size > 1 ? m->all_views : x_k, perm, m->shuffled);
+        be->rows->gather(dev, HPT__F32, n, pixels, comm->size > 1 ? m->all_views : x_k, perm, m->shuffled);
         x_k = m->shuffled;
     }
-    be->leave(dev);
+    be->device.leave(dev);
     HPT_TRY(st);
 
     /* keys: z_k = unshuffle(normalise(f_k(shuffle(x_k)))), no gradient. f_k has already moved towards f_q, see train/optimizer.h */
     HPT_TRY(hpt__trainer_forward(t, &m->k, m->plan_k, x_k));
-    be->enter(dev);
-    be->l2norm(dev, dt, n, d, hpt__plan_output(m->plan_k), m->z_k, m->dz);
+    be->device.enter(dev);
+    be->rows->l2norm(dev, dt, n, d, hpt__plan_output(m->plan_k), m->z_k, m->dz);
     if (comm->size > 1) st = comm->all_gather(comm, m->z_k, m->z_all, (size_t)n * row);
-    be->gather(dev, dt, all, (size_t)d, comm->size > 1 ? m->z_all : m->z_k, inverse, m->keys);
+    be->rows->gather(dev, dt, all, (size_t)d, comm->size > 1 ? m->z_all : m->z_k, inverse, m->keys);
 
     /* InfoNCE with the queue as it was before this batch; gradient for z_q, then through the normalisation */
     if (!st)
-        st = be->infonce(dev, dt, n, d, m->own.queue, m->z_q, (char *)m->keys + first * row, m->queue, m->queue_low, m->own.tau, t->outcome,
+        st = be->contrast->infonce(dev, dt, n, d, m->own.queue, m->z_q, (char *)m->keys + first * row, m->queue, m->queue_low, m->own.tau, t->outcome,
                          m->dz, m->scratch);
-    be->l2norm_grad(dev, dt, n, d, m->z_q, m->norm, m->dz, m->dz);
-    be->spread(dev, dt, n, d, m->z_q, t->outcome, m->scratch);
+    be->rows->l2norm_grad(dev, dt, n, d, m->z_q, m->norm, m->dz, m->dz);
+    be->contrast->spread(dev, dt, n, d, m->z_q, t->outcome, m->scratch);
     if (!st) st = hpt__trainer_judge(t);
-    be->leave(dev);
+    be->device.leave(dev);
     return st ? st : hpt__trainer_backward(t, &m->q, m->plan_q, m->dz);
 }
 
 /* The keys enter the queue. */
 static void commit(hpt__trainer *t, const hpt__input *in) {
     hpt__moco *m = t->self;
-    t->be->enqueue(t->dev, t->spec.dtype, images(t), width(t), m->keys, m->queue, m->own.queue, m->queue_low, &in->vars, t->outcome);
+    t->be->contrast->enqueue(t->dev, t->spec.dtype, images(t), width(t), m->keys, m->queue, m->own.queue, m->queue_low, &in->vars, t->outcome);
 }
 static void counted(hpt__trainer *t) {
     hpt__moco *m = t->self;
@@ -86,8 +86,8 @@ static void draw(hpt__trainer *t, hpt__input *in) {
 }
 static void prepare(hpt__trainer *t) {
     hpt__moco *m = t->self;
-    size_t pitch = (size_t)t->be->queue_pitch(t->dev, t->spec.dtype, width(t));
-    if (m->queue_low) t->be->lower(t->dev, (size_t)m->own.queue, (size_t)width(t), pitch, m->queue, m->queue_low);
+    size_t pitch = (size_t)t->be->contrast->pitch(t->dev, t->spec.dtype, width(t));
+    if (m->queue_low) t->be->params->lower(t->dev, (size_t)m->own.queue, (size_t)width(t), pitch, m->queue, m->queue_low);
 }
 
 /* ---- a run begins ---- */
@@ -115,9 +115,9 @@ static hpt_status fill_queue(hpt__trainer *t) {
         if (size == 8) hpt__ref_l2norm_f64(1, (int)d, wide, wide, &len);
         else hpt__ref_l2norm_f32(1, (int)d, narrow, narrow, &length);
     }
-    t->be->enter(t->dev);
-    t->be->upload(t->dev, m->queue, keys, rows * d * size);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    t->be->memory.upload(t->dev, m->queue, keys, rows * d * size);
+    t->be->device.leave(t->dev);
     hpt__free(keys);
     return HPT_OK;
 }
@@ -130,8 +130,8 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     m->own = *(const hpt__moco_own *)own;
     if (s->groups * t->comm->size == 1) m->own.shuffle = 0;         /* a permutation inside one group changes nothing */
     size_t size = hpt__real_size(s->dtype), n = (size_t)s->batch, d = (size_t)width(t), all = (size_t)images(t);
-    size_t image = 12 * (size_t)s->size * (size_t)s->size, pitch = (size_t)be->queue_pitch(t->dev, s->dtype, (int)d);
-    size_t loss = be->infonce_scratch(t->dev, s->dtype, (int)n, (int)d);
+    size_t image = 12 * (size_t)s->size * (size_t)s->size, pitch = (size_t)be->contrast->pitch(t->dev, s->dtype, (int)d);
+    size_t loss = be->contrast->scratch(t->dev, s->dtype, (int)n, (int)d);
     HPT_TRY(hpt__trainer_network(t, &m->q, t->net, "query", hpt__trainer_trainable(t), NULL));
     HPT_TRY(hpt__trainer_network(t, &m->k, t->net, "key", NULL, &m->q));
     m->queue = hpt__take(t, (size_t)m->own.queue * d * size, &st);

@@ -107,7 +107,7 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     if (*images % ranks)
         return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)*images, ranks);
     spec->batch = (int)(*images / ranks);
-    if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->augment)
+    if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->views)
         return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s", s->ctx->be->name);
     spec->schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0, 0};
     if (OPT_IS(o, schedule, "steps")) spec->schedule.drops = (uint64_t)OPT_I(o, schedule_drops);
@@ -152,7 +152,7 @@ static hpt_status start(hpt_session *s) {
     if (!st && s->ds && !spec.method->labels) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
     if (!st && !s->ctx->be->host_memory)
         hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", hpt__trainer_plan_bytes(t) >> 20, spec.batch,
-                 s->ctx->be->mem_left(s->ctx->dev) >> 20);
+                 s->ctx->be->memory.left(s->ctx->dev) >> 20);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);
@@ -187,16 +187,16 @@ hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *
 
 static void *pinned_alloc(void *user, size_t bytes) {
     hpt__trainer *t = &((hpt_session *)user)->trainer;
-    t->be->enter(t->dev);
-    void *p = t->be->host_alloc(t->dev, bytes);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    void *p = t->be->queue.host_alloc(t->dev, bytes);
+    t->be->device.leave(t->dev);
     return p;
 }
 static void pinned_free(void *user, void *p) {
     hpt__trainer *t = &((hpt_session *)user)->trainer;
-    t->be->enter(t->dev);
-    t->be->host_free(t->dev, p);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    t->be->queue.host_free(t->dev, p);
+    t->be->device.leave(t->dev);
 }
 
 static hpt_status open_loader(hpt_session *s) {
@@ -208,7 +208,7 @@ static hpt_status open_loader(hpt_session *s) {
     memcpy(l.mean, s->pixels.mean, sizeof l.mean);
     memcpy(l.std, s->pixels.std, sizeof l.std);
     l.bad = HPT__BAD_NEXT;
-    l.raw = s->trainer.be->augment && l.augment[0].crop && !OPT_IS(&s->opt, augment_on, "cpu");
+    l.raw = s->trainer.be->views && l.augment[0].crop && !OPT_IS(&s->opt, augment_on, "cpu");
     if (!s->trainer.be->host_memory) {
         l.alloc = pinned_alloc;
         l.free = pinned_free;
@@ -418,11 +418,11 @@ static hpt_status sync_taught(hpt_session *s) {
     float *params = hpt__alloc(t->net->n_params * 4), *stats = hpt__alloc(t->net->n_stats * 4 + 4);
     hpt_status st = params && stats ? HPT_OK : hpt__fail_memory(t->net->n_params * 4);
     if (!st) {
-        t->be->enter(t->dev);
+        t->be->device.enter(t->dev);
         hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->params, params, 0);
         hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->stats, stats, 1);
-        st = t->be->sync(t->dev);
-        t->be->leave(t->dev);
+        st = t->be->queue.sync(t->dev);
+        t->be->device.leave(t->dev);
     }
     if (!st) st = hpt__taught_give(&s->taught, params, stats, s->model);
     hpt__free(params);
@@ -432,11 +432,11 @@ static hpt_status sync_taught(hpt_session *s) {
 static hpt_status sync_model(hpt_session *s) {
     hpt__trainer *t = &s->trainer;
     const hpt__weights *w = t->network[0];      /* the model's */
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->params, s->model->params, 0);
     hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->stats, s->model->stats, 1);
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     if (!st && hpt__classes(&s->model->fc)) {       /* it was learnt on features that the model no longer gives */
         hpt__log(s->ctx, 0, "the model's classifier of %d classes is dropped: pretraining has changed the features below it", hpt__classes(&s->model->fc));
         hpt__classifier_fini(&s->model->fc);
@@ -461,8 +461,8 @@ static hpt_status rows_tensor(hpt_session *s, const hpt__state *item, float *get
     if (!rows) return hpt__fail_memory(d * n * size);
     double *wide = rows;
     float *narrow = rows;
-    t->be->enter(t->dev);
-    if (get) t->be->download(t->dev, rows, item->rows, d * n * size);
+    t->be->device.enter(t->dev);
+    if (get) t->be->memory.download(t->dev, rows, item->rows, d * n * size);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < d; j++) {
             size_t in = i * d + j, out = j * n + i;
@@ -470,10 +470,10 @@ static hpt_status rows_tensor(hpt_session *s, const hpt__state *item, float *get
             else if (size == 8) wide[in] = set[out];
             else narrow[in] = set[out];
         }
-    if (set) t->be->upload(t->dev, item->rows, rows, d * n * size);
+    if (set) t->be->memory.upload(t->dev, item->rows, rows, d * n * size);
     t->prepared = t->prepared && get;
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     hpt__free(rows);
     return st;
 }
@@ -510,11 +510,11 @@ hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, con
     char *at = find_tensor(s, name, &x);
     if (!at) return hpt__fail(HPT_ERR_ARGUMENT, "no session tensor is called '%.80s'", name);
     if (count != x->count) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, x->count, (unsigned long long)count);
-    t->be->enter(t->dev);
-    if (get) t->be->unpack(t->dev, t->spec.dtype, x->shape, at, get);
-    else t->be->pack(t->dev, t->spec.dtype, x->shape, set, at);
-    hpt_status st = t->be->sync(t->dev);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    if (get) t->be->order.unpack(t->dev, t->spec.dtype, x->shape, at, get);
+    else t->be->order.pack(t->dev, t->spec.dtype, x->shape, set, at);
+    hpt_status st = t->be->queue.sync(t->dev);
+    t->be->device.leave(t->dev);
     if (set) s->synced = t->prepared = 0;
     return st;
 }

@@ -14,12 +14,12 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
     const hpt__backend *be = t->be;
     size_t n = (size_t)t->spec.batch, k = (size_t)classes(t);
     HPT_TRY(hpt__trainer_forward(t, &m->model, m->plan, view[0]));
-    be->enter(t->dev);
-    be->copy(t->dev, m->logits, hpt__plan_output(m->plan), n * k * hpt__real_size(t->spec.dtype));
-    be->classify(t->dev, t->spec.dtype, (int)n, (int)k, m->logits, (const int32_t *)in->data, m->weight,
+    be->device.enter(t->dev);
+    be->memory.copy(t->dev, m->logits, hpt__plan_output(m->plan), n * k * hpt__real_size(t->spec.dtype));
+    be->rows->classify(t->dev, t->spec.dtype, (int)n, (int)k, m->logits, (const int32_t *)in->data, m->weight,
                  m->own.smoothing, t->outcome);
     hpt_status st = hpt__trainer_judge(t);
-    be->leave(t->dev);
+    be->device.leave(t->dev);
     return st ? st : hpt__trainer_backward(t, &m->model, m->plan, m->logits);
 }
 
@@ -49,9 +49,9 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     float *narrow = hpt__alloc(k * 4);
     if (!narrow) return hpt__fail_memory(k * 4);
     for (size_t i = 0; i < k; i++) narrow[i] = (float)s->class_weight[i];
-    t->be->enter(t->dev);
-    t->be->upload(t->dev, m->weight, size == 8 ? (const void *)s->class_weight : narrow, k * size);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    t->be->memory.upload(t->dev, m->weight, size == 8 ? (const void *)s->class_weight : narrow, k * size);
+    t->be->device.leave(t->dev);
     hpt__free(narrow);
     return HPT_OK;
 }

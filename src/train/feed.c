@@ -12,10 +12,10 @@ hpt_status hpt__feed_views(hpt__trainer *t, const float *const *view, int later)
         t->source[v] = view[v];
         if (t->be->host_memory) continue;
         char *to = (char *)t->view[t->lane] + (size_t)v * bytes;
-        t->be->enter(t->dev);
-        if (later) t->be->stage(t->dev, t->lane, to, view[v], bytes);
-        else t->be->upload(t->dev, to, view[v], bytes);
-        t->be->leave(t->dev);
+        t->be->device.enter(t->dev);
+        if (later) t->be->queue.stage(t->dev, t->lane, to, view[v], bytes);
+        else t->be->memory.upload(t->dev, to, view[v], bytes);
+        t->be->device.leave(t->dev);
     }
     return HPT_OK;
 }
@@ -24,7 +24,7 @@ hpt_status hpt__feed_views(hpt__trainer *t, const float *const *view, int later)
  * after that step. */
 static hpt_status grow(hpt__trainer *t, void **p, size_t *cap, size_t bytes) {
     if (bytes <= *cap) return HPT_OK;
-    void *more = t->n_retired < HPT__RETIRED ? t->be->mem_alloc(t->dev, 2 * bytes) : NULL;        /* crops vary from batch to batch */
+    void *more = t->n_retired < HPT__RETIRED ? t->be->memory.alloc(t->dev, 2 * bytes) : NULL;        /* crops vary from batch to batch */
     if (more) {
         if (*p) t->retired[t->n_retired++] = *p;
         *p = more;
@@ -38,26 +38,26 @@ hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, c
     int l = t->lane, n = t->method->views * t->spec.batch, taps = 3;
     for (int i = 0; i < n; i++)
         if (hpt__view_taps(views + i, t->spec.size) > taps) taps = hpt__view_taps(views + i, t->spec.size);
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt_status st = grow(t, &t->pixels[l], &t->pixels_cap[l], bytes);
-    if (!st) st = grow(t, &t->augment_scratch, &t->augment_cap, t->be->augment_scratch(t->dev, n, t->spec.size, taps));
+    if (!st) st = grow(t, &t->augment_scratch, &t->augment_cap, t->be->views->scratch(t->dev, n, t->spec.size, taps));
     if (!st) {
-        t->be->stage(t->dev, l, t->pixels[l], pixels, bytes);
-        t->be->stage(t->dev, l, t->views[l], views, (size_t)n * sizeof *views);
-        if (!t->table_sent) t->be->upload(t->dev, t->table, table, 3 * 256 * 4);     /* before the first step: nothing to wait for */
+        t->be->queue.stage(t->dev, l, t->pixels[l], pixels, bytes);
+        t->be->queue.stage(t->dev, l, t->views[l], views, (size_t)n * sizeof *views);
+        if (!t->table_sent) t->be->memory.upload(t->dev, t->table, table, 3 * 256 * 4);     /* before the first step: nothing to wait for */
         t->table_sent = 1;
         t->views_taps[l] = taps;
         t->raw[l] = t->staged = 1;
     }
-    t->be->leave(t->dev);
+    t->be->device.leave(t->dev);
     return st;
 }
 
 hpt_status hpt__feed_staged(hpt__trainer *t) {
     if (t->be->host_memory) return HPT_OK;
-    t->be->enter(t->dev);
-    hpt_status st = t->be->lane_wait(t->dev, t->lane);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    hpt_status st = t->be->queue.lane_wait(t->dev, t->lane);
+    t->be->device.leave(t->dev);
     return st;
 }
 

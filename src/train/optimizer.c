@@ -27,9 +27,9 @@ void hpt__optimizer_foresee(const hpt__optimizer *o, const hpt__backend *be, hpt
     for (hpt__run r = {0}; hpt__weights_next_run(w, &r, hpt__rule_trusts(o->rule));) {
         hpt__update u = hpt__optimizer_update(o, t, w, &r);
         if (hpt__rule_trusts(u.rule) && u.trust)
-            be->trust(dev, t, u.rule, (char *)w->params + r.at * size, (char *)w->grad + r.at * size, r.first->count,
+            be->params->trust(dev, t, u.rule, (char *)w->params + r.at * size, (char *)w->grad + r.at * size, r.first->count,
                       u.wd, o->trust, (void *)(uintptr_t)u.trust, scratch);
-        if (u.rule != HPT__FROZEN) be->foresee(dev, t, &u, r.at, r.end - r.at, vars, HPT__BAD_UPDATE, outcome);
+        if (u.rule != HPT__FROZEN) be->params->foresee(dev, t, &u, r.at, r.end - r.at, vars, HPT__BAD_UPDATE, outcome);
     }
 }
 
@@ -37,6 +37,6 @@ void hpt__optimizer_step(const hpt__optimizer *o, const hpt__backend *be, hpt__d
                          const hpt__vars *vars, hpt__outcome *outcome) {
     for (hpt__run r = {0}; hpt__weights_next_run(w, &r, hpt__rule_trusts(o->rule));) {
         hpt__update u = hpt__optimizer_update(o, t, w, &r);
-        be->update(dev, t, &u, r.at, r.end - r.at, vars, outcome);
+        be->params->update(dev, t, &u, r.at, r.end - r.at, vars, outcome);
     }
 }

@@ -20,25 +20,25 @@ void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st) {
         t->taken = more;
         t->room_taken = room;
     }
-    t->be->enter(t->dev);
-    void *p = t->be->mem_alloc(t->dev, bytes + 64);
+    t->be->device.enter(t->dev);
+    void *p = t->be->memory.alloc(t->dev, bytes + 64);
     if (p) {
-        t->be->zero(t->dev, p, bytes + 64);
+        t->be->memory.zero(t->dev, p, bytes + 64);
         t->taken[t->n_taken++] = p;
     } else {
-        size_t left = t->be->mem_left(t->dev);
+        size_t left = t->be->memory.left(t->dev);
         *st = left == SIZE_MAX
                   ? hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the state of a session", bytes >> 20)
                   : hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the state of a session, %zu MiB free", bytes >> 20, left >> 20);
     }
-    t->be->leave(t->dev);
+    t->be->device.leave(t->dev);
     return p;
 }
 static void *take_host(hpt__trainer *t, size_t bytes, hpt_status *st) {
     if (*st) return NULL;
-    t->be->enter(t->dev);
-    void *p = t->be->host_alloc(t->dev, bytes);
-    t->be->leave(t->dev);
+    t->be->device.enter(t->dev);
+    void *p = t->be->queue.host_alloc(t->dev, bytes);
+    t->be->device.leave(t->dev);
     if (p) memset(p, 0, bytes);
     else *st = hpt__fail_memory(bytes);
     return p;
@@ -66,7 +66,7 @@ hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net
         if (t->spec.optimizer.rule == HPT__ADAMW) w->moment2 = hpt__take(t, params, &st);
         w->trust = hpt__take(t, (size_t)net->n_tensors * hpt__real_size(dt), &st);
     }
-    if (t->be->low_params(t->dev, dt)) w->low = hpt__take(t, net->n_params * 2, &st);
+    if (t->be->device.low_params(t->dev, dt)) w->low = hpt__take(t, net->n_params * 2, &st);
     w->stats = hpt__take(t, hpt__weights_stat_bytes(w, dt), &st);
     w->stats_kept = hpt__take(t, hpt__weights_stat_bytes(w, dt), &st);
     if (!st) t->network[t->n_networks++] = w;
@@ -93,15 +93,15 @@ hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights
     if (!fresh) return hpt__fail_memory(net->n_stats * 4);
     for (int i = 0; i < net->n_tensors; i++)
         for (size_t j = 0; net->tensors[i].kind == HPT__RUN_VAR && j < net->tensors[i].count; j++) fresh[net->tensors[i].offset + j] = 1;
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     hpt__weights_upload(t->be, t->dev, dt, net, t->params, model->params, 0);
     hpt__weights_upload(t->be, t->dev, dt, net, t->stats, model->stats, 1);
     if (follower) {
-        t->be->copy(t->dev, follower->params, model->params, net->n_params * hpt__real_size(dt));
-        t->be->copy(t->dev, follower->ahead, model->params, net->n_params * hpt__real_size(dt));
+        t->be->memory.copy(t->dev, follower->params, model->params, net->n_params * hpt__real_size(dt));
+        t->be->memory.copy(t->dev, follower->ahead, model->params, net->n_params * hpt__real_size(dt));
         hpt__weights_upload(t->be, t->dev, dt, net, fresh, follower->stats, 1);
     }
-    t->be->leave(t->dev);
+    t->be->device.leave(t->dev);
     hpt__free(fresh);
     return HPT_OK;
 }
@@ -132,7 +132,7 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
                              const hpt__trainer_spec *spec, const float *params, const float *stats) {
     size_t tensors = (size_t)net->n_tensors;
     *t = (hpt__trainer){.be = be, .dev = dev, .comm = comm, .net = net, .spec = *spec, .method = spec->method, .params = params, .stats = stats};
-    if (!be->graph_begin) t->spec.graph = 0;
+    if (!be->record.begin) t->spec.graph = 0;
     uint8_t *trainable = hpt__alloc(tensors);
     t->self = hpt__calloc(1, t->method->size);
     t->label = t->method->labels ? hpt__calloc((size_t)spec->batch, sizeof *t->label) : NULL;
@@ -144,9 +144,9 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
     }
     if (!st) st = t->method->open(t, spec->own);
     if (!st) {
-        be->enter(dev);
-        st = be->sync(dev);
-        be->leave(dev);
+        be->device.enter(dev);
+        st = be->queue.sync(dev);
+        be->device.leave(dev);
     }
     t->params = t->stats = NULL;
     t->spec.own = NULL;
@@ -157,17 +157,17 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
 
 void hpt__trainer_close(hpt__trainer *t) {
     if (!t->be) return;
-    t->be->enter(t->dev);
+    t->be->device.enter(t->dev);
     for (int l = 0; l < HPT__LANES; l++) {
-        if (t->graph[l]) t->be->graph_destroy(t->dev, t->graph[l]);
-        if (t->pixels[l]) t->be->mem_free(t->dev, t->pixels[l]);
-        if (!t->be->host_memory && t->input_host[l]) t->be->host_free(t->dev, t->input_host[l]);
+        if (t->graph[l]) t->be->record.destroy(t->dev, t->graph[l]);
+        if (t->pixels[l]) t->be->memory.free(t->dev, t->pixels[l]);
+        if (!t->be->host_memory && t->input_host[l]) t->be->queue.host_free(t->dev, t->input_host[l]);
     }
-    if (!t->be->host_memory && t->outcome_host) t->be->host_free(t->dev, t->outcome_host);
-    if (t->augment_scratch) t->be->mem_free(t->dev, t->augment_scratch);
-    while (t->n_taken) t->be->mem_free(t->dev, t->taken[--t->n_taken]);
-    while (t->n_retired) t->be->mem_free(t->dev, t->retired[--t->n_retired]);
-    t->be->leave(t->dev);
+    if (!t->be->host_memory && t->outcome_host) t->be->queue.host_free(t->dev, t->outcome_host);
+    if (t->augment_scratch) t->be->memory.free(t->dev, t->augment_scratch);
+    while (t->n_taken) t->be->memory.free(t->dev, t->taken[--t->n_taken]);
+    while (t->n_retired) t->be->memory.free(t->dev, t->retired[--t->n_retired]);
+    t->be->device.leave(t->dev);
     while (t->n_plans) hpt__plan_destroy(t->plan[--t->n_plans]);
     if (t->method->close && t->self) t->method->close(t);
     hpt__free(hpt__trainer_trainable(t));
@@ -201,7 +201,7 @@ hpt_status hpt__trainer_judge(hpt__trainer *t) {
         HPT_TRY(t->comm->mean_start(t->comm, t->outcome, 4, 1));
         HPT_TRY(t->comm->mean_wait(t->comm));
     }
-    t->be->judge(t->dev, t->outcome);
+    t->be->params->judge(t->dev, t->outcome);
     return HPT_OK;
 }
 
@@ -221,16 +221,16 @@ static hpt_status attempt(hpt__trainer *t, const float *const *view, const hpt__
     hpt__dtype dt = t->spec.dtype;
     hpt_status st = HPT_OK;
     HPT_TRY(t->method->step(t, view, in));
-    be->enter(t->dev);
+    be->device.enter(t->dev);
     if (t->comm->size > 1) st = reduce_rest(t);
     for (int i = 0; i < t->n_networks; i++)
-        be->finite(t->dev, dt, t->network[i]->stats, t->network[i]->net->n_stats, HPT__BAD_STATS, t->outcome);
+        be->params->finite(t->dev, dt, t->network[i]->stats, t->network[i]->net->n_stats, HPT__BAD_STATS, t->outcome);
     for (int i = 0; i < t->n_networks && !st; i++)
         if (t->network[i]->trainable) hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome, t->scratch);
     if (!st && t->method->commit) t->method->commit(t, in);
     for (int i = 0; i < t->n_networks && !st; i++)
         if (t->network[i]->trainable) hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome);
-    be->leave(t->dev);
+    be->device.leave(t->dev);
     return st;
 }
 
@@ -240,21 +240,21 @@ static hpt_status whole_step(hpt__trainer *t, int lane) {
     const float *view[HPT__VIEWS];
     size_t floats = (size_t)t->spec.batch * 3 * (size_t)t->spec.size * (size_t)t->spec.size;
     for (int v = 0; v < t->method->views; v++) view[v] = be->host_memory ? t->source[v] : (float *)t->view[lane] + (size_t)v * floats;
-    be->enter(t->dev);
-    be->zero(t->dev, t->outcome, sizeof *t->outcome);
+    be->device.enter(t->dev);
+    be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
     for (int i = 0; i < t->n_networks; i++)
-        be->copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats, hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
-    be->leave(t->dev);
+        be->memory.copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats, hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
+    be->device.leave(t->dev);
     hpt_status st = attempt(t, view, t->input[lane]);
-    be->enter(t->dev);
+    be->device.enter(t->dev);
     for (int i = 0; i < t->n_networks; i++) {
         const hpt__weights *w = t->network[i];
         size_t bytes = hpt__weights_stat_bytes(w, t->spec.dtype);
-        if (!st) be->copy_if(t->dev, w->stats, w->stats_kept, bytes, &t->outcome->bad);
-        else if (be->host_memory) be->copy(t->dev, w->stats, w->stats_kept, bytes);     /* cancelled, or a rank is gone: as before the step */
+        if (!st) be->memory.copy_if(t->dev, w->stats, w->stats_kept, bytes, &t->outcome->bad);
+        else if (be->host_memory) be->memory.copy(t->dev, w->stats, w->stats_kept, bytes);     /* cancelled, or a rank is gone: as before the step */
     }
-    if (!st && !be->host_memory) be->fetch(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
-    be->leave(t->dev);
+    if (!st && !be->host_memory) be->queue.fetch(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
+    be->device.leave(t->dev);
     return st;
 }
 
@@ -262,21 +262,21 @@ static hpt_status whole_step(hpt__trainer *t, int lane) {
 static hpt_status run_or_replay(hpt__trainer *t, int lane) {
     const hpt__backend *be = t->be;
     if (t->spec.graph && t->warm[lane] && !t->graph[lane]) {
-        be->enter(t->dev);
-        hpt_status st = be->graph_begin(t->dev);
-        be->leave(t->dev);
+        be->device.enter(t->dev);
+        hpt_status st = be->record.begin(t->dev);
+        be->device.leave(t->dev);
         HPT_TRY(st);
         st = whole_step(t, lane);
-        be->enter(t->dev);
-        hpt_status end = be->graph_end(t->dev, &t->graph[lane]);
-        be->leave(t->dev);
+        be->device.enter(t->dev);
+        hpt_status end = be->record.end(t->dev, &t->graph[lane]);
+        be->device.leave(t->dev);
         HPT_TRY(st ? st : end);
     }
     t->warm[lane] = 1;
     if (!t->graph[lane]) return whole_step(t, lane);
-    be->enter(t->dev);
-    hpt_status st = be->graph_launch(t->dev, t->graph[lane]);
-    be->leave(t->dev);
+    be->device.enter(t->dev);
+    hpt_status st = be->record.launch(t->dev, t->graph[lane]);
+    be->device.leave(t->dev);
     return st;
 }
 
@@ -286,9 +286,9 @@ static void prepare(hpt__trainer *t) {
     for (int i = 0; i < t->n_networks; i++) {
         const hpt__weights *w = t->network[i], *f = w->follower;
         size_t n = w->net->n_params;
-        if (f && !f->after) t->be->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params, t->method->ema(t, t->step));
-        if (w->low && !w->ahead) t->be->lower(t->dev, 1, n, n, w->params, w->low);
-        if (f && f->low) t->be->lower(t->dev, 1, f->net->n_params, f->net->n_params, f->ahead, f->low);
+        if (f && !f->after) t->be->params->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params, t->method->ema(t, t->step));
+        if (w->low && !w->ahead) t->be->params->lower(t->dev, 1, n, n, w->params, w->low);
+        if (f && f->low) t->be->params->lower(t->dev, 1, f->net->n_params, f->net->n_params, f->ahead, f->low);
     }
     if (t->method->prepare) t->method->prepare(t);
     t->prepared = 1;
@@ -304,16 +304,16 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
     in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count), .adam2 = sqrt(1 - pow(t->spec.optimizer.beta2, count))};
     if (t->method->ema) in->vars.ema = t->method->ema(t, t->step + !t->method->follow_after);     /* of the move that this update makes */
     if (t->method->draw) t->method->draw(t, in);
-    be->enter(t->dev);
+    be->device.enter(t->dev);
     if (!t->prepared) prepare(t);
     if (!be->host_memory) {
-        be->stage(t->dev, lane, t->input[lane], in, input_bytes(t));
-        be->await(t->dev, lane);
+        be->queue.stage(t->dev, lane, t->input[lane], in, input_bytes(t));
+        be->queue.await(t->dev, lane);
         if (t->raw[lane])
-            be->augment(t->dev, t->method->views * t->spec.batch, t->spec.size, t->views_taps[lane], t->views[lane], t->pixels[lane], t->table,
+            be->views->make(t->dev, t->method->views * t->spec.batch, t->spec.size, t->views_taps[lane], t->views[lane], t->pixels[lane], t->table,
                         t->view[lane], t->augment_scratch);
     }
-    be->leave(t->dev);
+    be->device.leave(t->dev);
     t->staged = 0;
     t->launched = lane;
     if (!be->host_memory) t->lane = (lane + 1) % HPT__LANES;
@@ -325,18 +325,18 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
 /* Does part of a flat array hold a value that is not finite? The outcome is free again when this is asked. */
 static int bad_part(hpt__trainer *t, const void *flat, size_t at, size_t n) {
     if (!flat) return 0;
-    t->be->zero(t->dev, t->outcome, sizeof *t->outcome);
-    t->be->finite(t->dev, t->spec.dtype, (const char *)flat + at * hpt__real_size(t->spec.dtype), n, HPT__BAD_GRAD, t->outcome);
-    t->be->download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
+    t->be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
+    t->be->params->finite(t->dev, t->spec.dtype, (const char *)flat + at * hpt__real_size(t->spec.dtype), n, HPT__BAD_GRAD, t->outcome);
+    t->be->memory.download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
     return t->outcome_host->bad != 0;
 }
 static int bad_update(hpt__trainer *t, const hpt__weights *w, const hpt__run *r) {
     hpt__update u = hpt__optimizer_update(&t->spec.optimizer, t->spec.dtype, w, r);
     const hpt__input *in = t->input[t->launched];
     if (u.rule == HPT__FROZEN) return 0;
-    t->be->zero(t->dev, t->outcome, sizeof *t->outcome);
-    t->be->foresee(t->dev, t->spec.dtype, &u, r->at, r->end - r->at, &in->vars, HPT__BAD_UPDATE, t->outcome);
-    t->be->download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
+    t->be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
+    t->be->params->foresee(t->dev, t->spec.dtype, &u, r->at, r->end - r->at, &in->vars, HPT__BAD_UPDATE, t->outcome);
+    t->be->memory.download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
     return t->outcome_host->bad != 0;
 }
 /* What was bad, as far as it can still be seen: "the gradient of conv1.weight". */
@@ -371,7 +371,7 @@ static hpt_status not_finite(hpt__trainer *t, int bad, int advance) {
     char text[160];
     name_bad(t, bad, text, sizeof text);
     for (int i = 0; i < t->n_networks; i++)
-        if (t->network[i]->grad) t->be->zero(t->dev, t->network[i]->grad, t->network[i]->net->n_params * hpt__real_size(t->spec.dtype));
+        if (t->network[i]->grad) t->be->memory.zero(t->dev, t->network[i]->grad, t->network[i]->net->n_params * hpt__real_size(t->spec.dtype));
     uint64_t at = t->step;
     if (advance) t->step++;
     return hpt__fail(HPT_ERR_NUMERIC, "step %llu: %s is not finite; the step was not applied", (unsigned long long)at + 1, text);
@@ -382,15 +382,15 @@ hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *o
     hpt_status st = HPT_OK;
     double begin = hpt__now_ms();
     *out = (hpt__step_result){.lr = t->lr};
-    be->enter(t->dev);
+    be->device.enter(t->dev);
     /* asleep for most of the time that the last step took, then awake: the device should not wait for the host */
-    while (!be->host_memory && (st = be->poll(t->dev)) == HPT_END) {
+    while (!be->host_memory && (st = be->queue.poll(t->dev)) == HPT_END) {
         double waited = hpt__now_ms() - begin;
         if ((st = t->comm->check(t->comm, waited / 1000))) break;
         if (waited < 0.8 * t->last_wait || waited > 3 * t->last_wait + 5) hpt__sleep_us(20);
     }
     t->last_wait = hpt__now_ms() - begin;
-    while (!st && t->n_retired) be->mem_free(t->dev, t->retired[--t->n_retired]);
+    while (!st && t->n_retired) be->memory.free(t->dev, t->retired[--t->n_retired]);
     hpt__outcome o = *t->outcome_host;
     if (!st) {
         out->loss = o.loss;
@@ -404,6 +404,6 @@ hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *o
             out->applied = 1;
         }
     }
-    be->leave(t->dev);
+    be->device.leave(t->dev);
     return st;
 }

@@ -57,7 +57,7 @@ struct hpt__trainer {
 
     hpt__outcome *outcome, *outcome_host;
     void *scratch;                  /* of the optimizer */
-    hpt__graph_exec *graph[HPT__LANES];
+    hpt__recording *graph[HPT__LANES];
     int lane, launched, staged, warm[HPT__LANES], prepared;
     uint64_t step;                  /* updates done, left-out ones included */
     double lr, last_wait;           /* of the step launched last; ms that the host waited for the one before */

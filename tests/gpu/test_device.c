@@ -20,7 +20,7 @@ static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__tr
     hpt__open o = {0, 1, ""};
     memset(r, 0, sizeof *r);
     r->be = be;
-    OK(be->open(&hpt__host_table, &o, &r->dev));
+    OK(be->device.open(&hpt__host_table, &o, &r->dev));
     hpt__comm_self(&r->comm);
     OK(hpt__net_create(a, &r->net));
     r->params = calloc(r->net.n_params, 4);
@@ -45,7 +45,7 @@ static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__tr
 }
 static void close_rig(rig *r) {
     hpt__trainer_close(&r->t);
-    r->be->close(r->dev);
+    r->be->device.close(r->dev);
     hpt__net_fini(&r->net);
     free(r->params);
     free(r->stats);
@@ -57,11 +57,11 @@ static float *fetch(rig *r, const char *name, size_t *n) {
     const struct { const char *prefix; void *params, *stats; } sets[] = {
         {"q.", m->q.params, m->q.stats}, {"k.", m->k.params, m->k.stats}, {"grad.", m->q.grad, NULL}, {"momentum.", m->q.moment1, NULL}};
     float *x = NULL;
-    r->be->enter(r->dev);
+    r->be->device.enter(r->dev);
     if (!strcmp(name, "queue")) {
         *n = (size_t)m->own.queue * (size_t)r->net.arch.dim;
         x = malloc(*n * 4);
-        r->be->download(r->dev, x, m->queue, *n * 4);
+        r->be->memory.download(r->dev, x, m->queue, *n * 4);
     }
     for (int s = 0; s < 4 && !x; s++) {
         size_t len = strlen(sets[s].prefix);
@@ -70,10 +70,10 @@ static float *fetch(rig *r, const char *name, size_t *n) {
         const hpt__tensor *t = &r->net.tensors[at];
         *n = t->count;
         x = malloc(t->count * 4);
-        r->be->unpack(r->dev, r->t.spec.dtype, t->shape, (char *)(hpt__is_stat(t) ? sets[s].stats : sets[s].params) + t->offset * 4, x);
+        r->be->order.unpack(r->dev, r->t.spec.dtype, t->shape, (char *)(hpt__is_stat(t) ? sets[s].stats : sets[s].params) + t->offset * 4, x);
     }
-    OK(r->be->sync(r->dev));
-    r->be->leave(r->dev);
+    OK(r->be->queue.sync(r->dev));
+    r->be->device.leave(r->dev);
     if (!x) FAIL("no tensor %s", name);
     return x;
 }
@@ -133,7 +133,7 @@ static void fixture_step(const char *file, hpt__dtype t, double loss_tol, double
         for (int j = 0; j < dim; j++) n += (double)q[i * dim + j] * q[i * dim + j];
         for (int j = 0; j < dim; j++) q[i * dim + j] = (float)(q[i * dim + j] / sqrt(n));
     }
-    r.be->upload(r.dev, r.m->queue, q, (size_t)K * (size_t)dim * 4);
+    r.be->memory.upload(r.dev, r.m->queue, q, (size_t)K * (size_t)dim * 4);
     double loss = one_step(&r, 0), truth = json_num(f, "loss64/0"), worst = 0;
     printf("  %s: loss %.9f, PyTorch fp64 %.9f, fp32 %.9f\n", file, loss, truth, json_num(f, "loss32"));
     if (!(fabs(loss - truth) <= loss_tol * truth + 2 * fabs(json_num(f, "loss32") - truth))) FAIL("loss");
@@ -202,8 +202,8 @@ static void load_state(rig *to, rig *from) {
         {from->m->q.stats, to->m->q.stats, s}, {from->m->k.stats, to->m->k.stats, s}, {from->m->queue, to->m->queue, q}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         void *x = malloc(parts[i].bytes);
-        from->be->download(from->dev, x, parts[i].a, parts[i].bytes);
-        to->be->upload(to->dev, parts[i].b, x, parts[i].bytes);
+        from->be->memory.download(from->dev, x, parts[i].a, parts[i].bytes);
+        to->be->memory.upload(to->dev, parts[i].b, x, parts[i].bytes);
         free(x);
     }
     to->m->ptr = from->m->ptr;
@@ -245,9 +245,9 @@ TEST_LIMIT(device_same_bits_and_resume, 300) {
 /* ---- every convolution shape of ResNet-50 on the device against the reference ---- */
 
 static void *upload(rig *r, const void *x, size_t bytes) {
-    void *p = r->be->mem_alloc(r->dev, bytes + 64);
+    void *p = r->be->memory.alloc(r->dev, bytes + 64);
     CHECK(p);
-    r->be->upload(r->dev, p, x, bytes);
+    r->be->memory.upload(r->dev, p, x, bytes);
     return p;
 }
 static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int k, int r, int stride) {
@@ -269,27 +269,27 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
     float *dyn = calloc(out, 4);
     NHWC(dy, k, k, g.p * g.q, dyn)
     int64_t shape[4] = {k, c, r, r};
-    void *gx = upload(&rr, nhwc, inp * size), *gdy = upload(&rr, dyn, out * size), *gy = upload(&rr, dyn, out * size), *gdx = upload(&rr, nhwc, inp * size), *gw = be->mem_alloc(dev, nw * 4 + 64),
-         *gdw = be->mem_alloc(dev, nw * 4 + 64), *low = be->mem_alloc(dev, nw * 2 + 64);
-    be->pack(dev, t, shape, w, gw);
-    be->lower(dev, 1, nw, nw, gw, low);
+    void *gx = upload(&rr, nhwc, inp * size), *gdy = upload(&rr, dyn, out * size), *gy = upload(&rr, dyn, out * size), *gdx = upload(&rr, nhwc, inp * size), *gw = be->memory.alloc(dev, nw * 4 + 64),
+         *gdw = be->memory.alloc(dev, nw * 4 + 64), *low = be->memory.alloc(dev, nw * 2 + 64);
+    be->order.pack(dev, t, shape, w, gw);
+    be->params->lower(dev, 1, nw, nw, gw, low);
     float *got = malloc((inp > out ? inp > nw ? inp : nw : out > nw ? out : nw) * 4);
     for (int kind = 0; kind < 3; kind++) {
         if (kind == 1 && c == 3) continue;
         hpt__op_desc d = {kind == 0 ? HPT__OP_CONV : kind == 1 ? HPT__OP_CONV_DATA : HPT__OP_CONV_WEIGHTS, t, g, 0, 1};
         hpt__op *op;
-        OK(be->op_create(dev, &d, &op));
-        void *scratch = be->mem_alloc(dev, be->op_scratch(op) + 64);
+        OK(be->op.create(dev, &d, &op));
+        void *scratch = be->memory.alloc(dev, be->op.scratch(op) + 64);
         hpt__op_args a = {.x = gx, .w = gw, .w_low = low, .y = gy, .dy = gdy, .dx = gdx, .dw = gdw, .scratch = scratch};
-        OK(be->op_run(op, &a));
-        OK(be->sync(dev));
+        OK(be->op.run(op, &a));
+        OK(be->queue.sync(dev));
         /* a sample of outputs in double: the whole would take the reference minutes */
         int channels = kind == 0 ? k : c, hw = kind == 0 ? g.p * g.q : h * h, pitch = kind == 0 ? k : cp;
         size_t count = kind == 2 ? nw : (size_t)n * (size_t)hw * (size_t)pitch;
-        if (kind == 2) be->unpack(dev, t, shape, gdw, got);
+        if (kind == 2) be->order.unpack(dev, t, shape, gdw, got);
         else {
             char *raw = malloc(count * size);
-            be->download(dev, raw, kind == 0 ? gy : gdx, count * size);
+            be->memory.download(dev, raw, kind == 0 ? gy : gdx, count * size);
             for (size_t i = 0; i < count; i++) got[i] = bf16 ? from_bf16(((uint16_t *)(void *)raw)[i]) : ((float *)(void *)raw)[i];
             free(raw);
         }
@@ -323,12 +323,12 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
             scale += sum * sum;
         }
         if (!(sqrt(worst) <= tol * sqrt(scale))) FAIL("%s kind %d: %d images, %d -> %d channels, %dx%d, window %d stride %d: error %.3g (%s)", t == HPT__BF16 ? "bf16" : t == HPT__TF32 ? "tf32" : "fp32", kind, n, c, k, h, h, r, stride,
-                                                      sqrt(worst / scale), be->op_name(op));
-        be->op_destroy(op);
-        be->mem_free(dev, scratch);
+                                                      sqrt(worst / scale), be->op.name(op));
+        be->op.destroy(op);
+        be->memory.free(dev, scratch);
     }
     void *all[] = {gx, gdy, gy, gdx, gw, gdw, low};
-    for (int i = 0; i < 7; i++) be->mem_free(dev, all[i]);
+    for (int i = 0; i < 7; i++) be->memory.free(dev, all[i]);
     free(x); free(w); free(dy); free(nhwc); free(dyn); free(got);
 }
 TEST_LIMIT(device_convolutions_of_resnet50, 300) {
@@ -338,7 +338,7 @@ TEST_LIMIT(device_convolutions_of_resnet50, 300) {
     static const int tiny[][5] = {{3, 9, 16, 7, 2}, {16, 6, 32, 3, 2}, {32, 5, 16, 1, 1}, {3, 8, 16, 3, 1}};
     hpt__open o = {0, 1, ""};
     hpt__device *dev;
-    OK(hpt_backend_cuda.open(&hpt__host_table, &o, &dev));
+    OK(hpt_backend_cuda.device.open(&hpt__host_table, &o, &dev));
     const hpt__dtype types[] = {HPT__F32, HPT__TF32, HPT__BF16};
     int n = on_gpu() ? (int)(sizeof full / sizeof *full) : (int)(sizeof tiny / sizeof *tiny);
     for (int t = 0; t < 3; t++)
@@ -346,7 +346,7 @@ TEST_LIMIT(device_convolutions_of_resnet50, 300) {
             const int *s = on_gpu() ? full[i] : tiny[i];
             conv_shape(dev, types[t], on_gpu() ? 8 : 2, s[0], s[1], s[2], s[3], s[4]);
         }
-    hpt_backend_cuda.close(dev);
+    hpt_backend_cuda.device.close(dev);
 }
 
 TEST_LIMIT(device_memory_comes_back, 300) {
@@ -354,14 +354,14 @@ TEST_LIMIT(device_memory_comes_back, 300) {
     size_t left[4];
     hpt__open o = {0, 1, ""};
     hpt__device *dev;
-    OK(hpt_backend_cuda.open(&hpt__host_table, &o, &dev));
+    OK(hpt_backend_cuda.device.open(&hpt__host_table, &o, &dev));
     for (int i = 0; i < 4; i++) {
         rig r;
         open_rig(&r, &hpt_backend_cuda, &a, curve_spec(HPT__BF16, 9));
         for (int j = 0; j < 3; j++) one_step(&r, j);
         close_rig(&r);
-        left[i] = hpt_backend_cuda.mem_left(dev);
+        left[i] = hpt_backend_cuda.memory.left(dev);
     }
     if (left[3] + (4u << 20) < left[1]) FAIL("free memory fell from %zu to %zu MiB", left[1] >> 20, left[3] >> 20);
-    hpt_backend_cuda.close(dev);
+    hpt_backend_cuda.device.close(dev);
 }

@@ -59,14 +59,96 @@ static void augment(hpt__device *dev, int views, int size, int taps, const hpt__
     NOTE(hpt__cuda_augment(dev->compute, views, size, taps, view, pixels, table, out, scratch));
 }
 
-const hpt__backend hpt_backend_cuda = {
-    .api = HPT__BACKEND_API, .name = "cuda", .host_memory = 0, .open = hpt__cuda_open, .close = hpt__cuda_close, .describe = hpt__cuda_describe, .supports = supports, .low_params = low_params,
-    .enter = hpt__cuda_enter, .leave = hpt__cuda_leave, .mem_alloc = hpt__cuda_alloc, .mem_free = hpt__cuda_free, .mem_left = hpt__cuda_left, .upload = hpt__cuda_upload, .download = hpt__cuda_download,
-    .copy = hpt__cuda_copy, .zero = hpt__cuda_zero, .copy_if = copy_if, .sync = hpt__cuda_sync, .host_alloc = hpt__cuda_host_alloc, .host_free = hpt__cuda_host_free, .stage = hpt__cuda_stage,
-    .await = hpt__cuda_await, .lane_wait = hpt__cuda_lane_wait, .fetch = hpt__cuda_fetch, .poll = hpt__cuda_poll, .graph_begin = hpt__cuda_graph_begin, .graph_end = hpt__cuda_graph_end,
-    .graph_launch = hpt__cuda_graph_launch, .graph_destroy = hpt__cuda_graph_destroy, .comm_open = hpt__nccl_open, .comm_id = hpt__nccl_id, .act_bytes = hpt__cuda_act_bytes, .pack = hpt__cuda_pack,
-    .unpack = hpt__cuda_unpack, .op_create = hpt__cuda_op_create, .op_scratch = hpt__cuda_op_scratch, .op_run = hpt__cuda_op_run, .op_destroy = hpt__cuda_op_destroy, .op_name = hpt__cuda_op_name, .gemm = gemm,
-    .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad, .gather = gather, .enqueue = enqueue, .spread = spread, .agree = agree, .update = update,
-    .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge, .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias, .augment_scratch = augment_scratch, .augment = augment,
+static const hpt__rows_ops rows_ops = {
+    .gemm = gemm,
+    .l2norm = l2norm,
+    .l2norm_grad = l2norm_grad,
+    .gather = gather,
+    .sum_rows = sum_rows,
+    .add_bias = add_bias,
+    .softmax_ce = softmax_ce,
+    .bce = bce,
     .classify = classify,
+};
+static const hpt__contrast_ops contrast_ops = {
+    .pitch = queue_pitch,
+    .scratch = infonce_scratch,
+    .infonce = infonce,
+    .enqueue = enqueue,
+    .spread = spread,
+    .agree = agree,
+};
+static const hpt__params_ops params_ops = {
+    .update = update,
+    .foresee = foresee,
+    .trust = trust,
+    .ema = ema,
+    .finite = finite,
+    .judge = judge,
+    .lower = lower,
+};
+static const hpt__views_ops views_ops = {
+    .scratch = augment_scratch,
+    .make = augment,
+};
+
+const hpt__backend hpt_backend_cuda = {
+    .api = HPT__BACKEND_API,
+    .name = "cuda",
+    .host_memory = 0,
+    .device = {
+        .open = hpt__cuda_open,
+        .close = hpt__cuda_close,
+        .describe = hpt__cuda_describe,
+        .supports = supports,
+        .low_params = low_params,
+        .enter = hpt__cuda_enter,
+        .leave = hpt__cuda_leave,
+    },
+    .memory = {
+        .alloc = hpt__cuda_alloc,
+        .free = hpt__cuda_free,
+        .left = hpt__cuda_left,
+        .upload = hpt__cuda_upload,
+        .download = hpt__cuda_download,
+        .copy = hpt__cuda_copy,
+        .zero = hpt__cuda_zero,
+        .copy_if = copy_if,
+    },
+    .queue = {
+        .sync = hpt__cuda_sync,
+        .host_alloc = hpt__cuda_host_alloc,
+        .host_free = hpt__cuda_host_free,
+        .stage = hpt__cuda_stage,
+        .await = hpt__cuda_await,
+        .lane_wait = hpt__cuda_lane_wait,
+        .fetch = hpt__cuda_fetch,
+        .poll = hpt__cuda_poll,
+    },
+    .record = {
+        .begin = hpt__cuda_record_begin,
+        .end = hpt__cuda_record_end,
+        .launch = hpt__cuda_record_launch,
+        .destroy = hpt__cuda_record_destroy,
+    },
+    .exchange = {
+        .open = hpt__nccl_open,
+        .id = hpt__nccl_id,
+    },
+    .order = {
+        .act_bytes = hpt__cuda_act_bytes,
+        .pack = hpt__cuda_pack,
+        .unpack = hpt__cuda_unpack,
+    },
+    .op = {
+        .create = hpt__cuda_op_create,
+        .scratch = hpt__cuda_op_scratch,
+        .run = hpt__cuda_op_run,
+        .destroy = hpt__cuda_op_destroy,
+        .name = hpt__cuda_op_name,
+    },
+    .rows = &rows_ops,
+    .contrast = &contrast_ops,
+    .params = &params_ops,
+    .views = &views_ops,
 };

@@ -203,14 +203,14 @@ hpt_status hpt__cuda_poll(hpt__device *dev) {
 
 /* ---- graphs ---- */
 
-struct hpt__graph_exec { cudaGraphExec_t exec; };
+struct hpt__recording { cudaGraphExec_t exec; };
 
-hpt_status hpt__cuda_graph_begin(hpt__device *dev) {
+hpt_status hpt__cuda_record_begin(hpt__device *dev) {
     HPT_TRY(hpt__cuda_report(dev));
     CUDA_TRY(dev, cudaStreamBeginCapture(dev->compute, cudaStreamCaptureModeThreadLocal));
     return HPT_OK;
 }
-hpt_status hpt__cuda_graph_end(hpt__device *dev, hpt__graph_exec **out) {
+hpt_status hpt__cuda_record_end(hpt__device *dev, hpt__recording **out) {
     cudaGraph_t graph = NULL;
     cudaGraphExec_t exec = NULL;
     *out = NULL;
@@ -226,11 +226,11 @@ hpt_status hpt__cuda_graph_end(hpt__device *dev, hpt__graph_exec **out) {
     if (!st) (*out)->exec = exec;
     return st;
 }
-hpt_status hpt__cuda_graph_launch(hpt__device *dev, hpt__graph_exec *g) {
+hpt_status hpt__cuda_record_launch(hpt__device *dev, hpt__recording *g) {
     CUDA_TRY(dev, cudaGraphLaunch(g->exec, dev->compute));
     return HPT_OK;
 }
-void hpt__cuda_graph_destroy(hpt__device *dev, hpt__graph_exec *g) {
+void hpt__cuda_record_destroy(hpt__device *dev, hpt__recording *g) {
     cudaGraphExecDestroy(g->exec);
     dev->host->free(g);
 }

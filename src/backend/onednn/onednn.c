@@ -740,13 +740,72 @@ static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int3
     if (any(&j)) o->bad |= bit;
 }
 
-const hpt__backend hpt_backend_onednn = {
-    .api = HPT__BACKEND_API, .name = "onednn", .host_memory = 1, .open = open_device, .close = close_device, .describe = describe, .supports = supports,
-    .low_params = no_low, .enter = enter, .leave = leave, .mem_alloc = mem_alloc, .mem_free = mem_free, .mem_left = mem_left, .upload = copy,
-    .download = copy, .copy = copy, .zero = zero, .copy_if = copy_if, .sync = sync_nothing, .act_bytes = act_bytes, .pack = pack, .unpack = unpack,
-    .op_create = op_create, .op_scratch = op_scratch, .op_run = op_run, .op_destroy = op_destroy, .op_name = op_name, .gemm = gemm,
-    .queue_pitch = queue_pitch, .infonce = infonce, .infonce_scratch = infonce_scratch, .l2norm = l2norm, .l2norm_grad = l2norm_grad,
-    .gather = gather, .enqueue = enqueue, .spread = spread, .agree = agree, .update = update, .foresee = foresee, .trust = trust, .ema = ema, .finite = finite, .judge = judge,
-    .lower = lower, .softmax_ce = softmax_ce, .bce = bce, .sum_rows = sum_rows, .add_bias = add_bias,
+static const hpt__rows_ops rows_ops = {
+    .gemm = gemm,
+    .l2norm = l2norm,
+    .l2norm_grad = l2norm_grad,
+    .gather = gather,
+    .sum_rows = sum_rows,
+    .add_bias = add_bias,
+    .softmax_ce = softmax_ce,
+    .bce = bce,
     .classify = classify,
+};
+static const hpt__contrast_ops contrast_ops = {
+    .pitch = queue_pitch,
+    .scratch = infonce_scratch,
+    .infonce = infonce,
+    .enqueue = enqueue,
+    .spread = spread,
+    .agree = agree,
+};
+static const hpt__params_ops params_ops = {
+    .update = update,
+    .foresee = foresee,
+    .trust = trust,
+    .ema = ema,
+    .finite = finite,
+    .judge = judge,
+    .lower = lower,
+};
+
+const hpt__backend hpt_backend_onednn = {
+    .api = HPT__BACKEND_API,
+    .name = "onednn",
+    .host_memory = 1,
+    .device = {
+        .open = open_device,
+        .close = close_device,
+        .describe = describe,
+        .supports = supports,
+        .low_params = no_low,
+        .enter = enter,
+        .leave = leave,
+    },
+    .memory = {
+        .alloc = mem_alloc,
+        .free = mem_free,
+        .left = mem_left,
+        .upload = copy,
+        .download = copy,
+        .copy = copy,
+        .zero = zero,
+        .copy_if = copy_if,
+    },
+    .queue.sync = sync_nothing,
+    .order = {
+        .act_bytes = act_bytes,
+        .pack = pack,
+        .unpack = unpack,
+    },
+    .op = {
+        .create = op_create,
+        .scratch = op_scratch,
+        .run = op_run,
+        .destroy = op_destroy,
+        .name = op_name,
+    },
+    .rows = &rows_ops,
+    .contrast = &contrast_ops,
+    .params = &params_ops,
 };

@@ -211,14 +211,72 @@ static void ref_bce(hpt__device *dev, int n, int heads, int classes, float *logi
 static void ref_sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { (void)dev; hpt__ref_sum_rows_f32(n, d, x, out); }
 static void ref_add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { (void)dev; hpt__ref_add_bias_f32(n, d, b, 0, y); }
 
-const hpt__backend hpt__backend_reference = {
-    .api = HPT__BACKEND_API, .name = "reference", .host_memory = 1, .open = ref_open, .close = ref_close, .describe = ref_describe,
-    .supports = ref_supports, .low_params = ref_no, .enter = ref_nothing, .leave = ref_nothing, .mem_alloc = ref_alloc, .mem_free = ref_free,
-    .mem_left = ref_left, .upload = ref_copy, .download = ref_copy, .copy = ref_copy, .zero = ref_zero, .copy_if = ref_copy_if, .sync = ref_ok,
-    .act_bytes = ref_act_bytes, .pack = ref_pack, .unpack = ref_unpack, .op_create = ref_op_create, .op_scratch = ref_op_scratch, .op_run = ref_op_run,
-    .op_destroy = ref_op_destroy, .op_name = ref_op_name, .gemm = ref_gemm, .queue_pitch = ref_queue_pitch, .infonce = ref_infonce,
-    .infonce_scratch = ref_infonce_scratch, .l2norm = ref_l2norm, .l2norm_grad = ref_l2norm_grad, .gather = ref_gather, .enqueue = ref_enqueue,
-    .spread = ref_spread, .agree = ref_agree, .update = ref_update, .foresee = ref_foresee, .trust = ref_trust, .ema = ref_ema, .finite = ref_finite, .judge = ref_judge, .lower = ref_lower,
-    .softmax_ce = ref_softmax_ce, .bce = ref_bce, .sum_rows = ref_sum_rows, .add_bias = ref_add_bias,
+static const hpt__rows_ops rows_ops = {
+    .gemm = ref_gemm,
+    .l2norm = ref_l2norm,
+    .l2norm_grad = ref_l2norm_grad,
+    .gather = ref_gather,
+    .sum_rows = ref_sum_rows,
+    .add_bias = ref_add_bias,
+    .softmax_ce = ref_softmax_ce,
+    .bce = ref_bce,
     .classify = ref_classify,
+};
+static const hpt__contrast_ops contrast_ops = {
+    .pitch = ref_queue_pitch,
+    .scratch = ref_infonce_scratch,
+    .infonce = ref_infonce,
+    .enqueue = ref_enqueue,
+    .spread = ref_spread,
+    .agree = ref_agree,
+};
+static const hpt__params_ops params_ops = {
+    .update = ref_update,
+    .foresee = ref_foresee,
+    .trust = ref_trust,
+    .ema = ref_ema,
+    .finite = ref_finite,
+    .judge = ref_judge,
+    .lower = ref_lower,
+};
+
+const hpt__backend hpt__backend_reference = {
+    .api = HPT__BACKEND_API,
+    .name = "reference",
+    .host_memory = 1,
+    .device = {
+        .open = ref_open,
+        .close = ref_close,
+        .describe = ref_describe,
+        .supports = ref_supports,
+        .low_params = ref_no,
+        .enter = ref_nothing,
+        .leave = ref_nothing,
+    },
+    .memory = {
+        .alloc = ref_alloc,
+        .free = ref_free,
+        .left = ref_left,
+        .upload = ref_copy,
+        .download = ref_copy,
+        .copy = ref_copy,
+        .zero = ref_zero,
+        .copy_if = ref_copy_if,
+    },
+    .queue.sync = ref_ok,
+    .order = {
+        .act_bytes = ref_act_bytes,
+        .pack = ref_pack,
+        .unpack = ref_unpack,
+    },
+    .op = {
+        .create = ref_op_create,
+        .scratch = ref_op_scratch,
+        .run = ref_op_run,
+        .destroy = ref_op_destroy,
+        .name = ref_op_name,
+    },
+    .rows = &rows_ops,
+    .contrast = &contrast_ops,
+    .params = &params_ops,
 };
