@@ -81,18 +81,21 @@ STATIC_LIBS := $(shell $(PKG) --static --libs $(DEPS) 2>/dev/null) $(if $(TIFF),
 LDSHARED := -shared -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,nodelete -Wl,-Bsymbolic-functions $(SAN)
 
 # ---- sources ----
-SRC := $(wildcard $(addsuffix /*.c,$(addprefix src/,core io data nn train eval ssl api recipe))) src/dist/comm_self.c src/backend/registry.c \
+SRC := $(wildcard $(addsuffix /*.c,$(addprefix src/,core io data nn train eval ssl api recipe backend backend/host))) src/dist/comm_self.c \
        src/backend/reference/reference.c
-REF := $(addprefix src/kernels/,act_ref.c bias_ref.c conv_ref.c norm_ref.c pool_ref.c gemm_ref.c infonce_ref.c optim_ref.c embed_ref.c heads_ref.c)
-CPU := $(addprefix src/kernels/,act_cpu.c bias_cpu.c norm_cpu.c pool_cpu.c optim_cpu.c infonce_cpu.c cpu_table.c)
+# compiled for float and for double; the second are the operations of the reference backend over the first
+REF_KERNELS := $(wildcard src/kernels/*_ref.c)
+REF := $(REF_KERNELS) src/backend/reference/ops_ref.c
+# compiled for each instruction set
+CPU := $(wildcard src/kernels/*_cpu.c) src/kernels/cpu_table.c
 ISAS := base avx2 avx512
 ISA_base :=
 ISA_avx2 := -mavx2 -mfma
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
 
 OBJ := $(SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o)
-MODULE_OBJ := $(addprefix $(B)/,src/backend/onednn/onednn.o src/backend/onednn/team.o) $(foreach i,$(ISAS),$(CPU:%.c=$(B)/%.$(i).o)) \
-              $(addprefix $(B)/src/kernels/,embed_ref.f32.o heads_ref.f32.o bias_ref.f32.o norm_ref.f32.o pool_ref.f32.o optim_ref.f32.o)
+MODULE_SRC := $(wildcard src/backend/onednn/*.c src/backend/host/*.c) src/backend/op.c
+MODULE_OBJ := $(MODULE_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(CPU:%.c=$(B)/%.$(i).o)) $(REF_KERNELS:%.c=$(B)/%.f32.o) $(REF_KERNELS:%.c=$(B)/%.f64.o)
 # sanitized products stay in the build folder, so that lib/ and bin/ always hold the plain ones
 OUT     := $(if $(filter 1,$(ASAN) $(TSAN))$(COVER),$(B)/)
 L       := $(OUT)lib
@@ -201,7 +204,7 @@ $(B)/src/dist/mpi/%.o: private ALLFLAGS := $(FLAGS) $(subst -I,-isystem ,$(shell
 
 # ---- the cuda module: nvcc for the kernels, the C compiler for the rest ----
 CUDA_INC := $(if $(CUDA_HEADERS),$(addprefix -isystem ,$(sort $(CUDA_HOME)/include $(CUDNN_HOME)/include $(NCCL_HOME)/include)))
-CUDA_KERNELS := $(addprefix src/kernels/,act.cu bias.cu optim.cu embed.cu norm.cu pool.cu infonce.cu heads.cu augment.cu)
+CUDA_KERNELS := $(wildcard src/kernels/*.cu)
 CUDA_SRC := $(wildcard src/backend/cuda/*.c)
 CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 NVCCFLAGS := -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_ARCH) -Isrc -Iinclude $(CUDA_INC) -Xcompiler -fPIC,-fvisibility=hidden,-O2
@@ -219,10 +222,10 @@ $(B)/cuda/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALLFLAGS) $(CUDA_INC) -c $< -o $@
-$(L)/hpt/libhpt-cuda.so: $(CUDA_OBJ) lib/libhpt-module.map $(L)/.flags
+$(L)/hpt/libhpt-cuda.so: $(CUDA_OBJ) $(B)/src/backend/op.o lib/libhpt-module.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CXX) $(filter-out -Wl$(comma)-z$(comma)nodelete,$(LDSHARED)) -static-libstdc++ -static-libgcc -Wl,--version-script=lib/libhpt-module.map -o $@.new $(CUDA_OBJ) $(CUDA_LIBS) -ldl -lrt -pthread -lm $(LDFLAGS)
+	$(Q)$(CXX) $(filter-out -Wl$(comma)-z$(comma)nodelete,$(LDSHARED)) -static-libstdc++ -static-libgcc -Wl,--version-script=lib/libhpt-module.map -o $@.new $(filter %.o,$^) $(CUDA_LIBS) -ldl -lrt -pthread -lm $(LDFLAGS)
 	$(DONE)
 
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
@@ -254,7 +257,7 @@ $(BIN)/%: examples/%.cpp $(SO) include/hpt.h
 
 # ---- the cuda backend on the host: the same .cu and .c files against stand-ins for CUDA, cuDNN, cuBLASLt and NCCL (tests/emu) ----
 EMU      := $(if $(and $(CUDA_HEADERS),$(CXX_HERE)),$(B)/emu/libhpt-cuda.so)
-EMU_OBJ  := $(CUDA_KERNELS:%.cu=$(B)/emu/%.o) $(CUDA_SRC:%.c=$(B)/emu/%.o) $(B)/src/dist/watch.o $(patsubst %.cpp,$(B)/emu/%.o,$(wildcard tests/emu/*.cpp))
+EMU_OBJ  := $(CUDA_KERNELS:%.cu=$(B)/emu/%.o) $(CUDA_SRC:%.c=$(B)/emu/%.o) $(B)/src/dist/watch.o $(B)/src/backend/op.o $(patsubst %.cpp,$(B)/emu/%.o,$(wildcard tests/emu/*.cpp))
 EMU_REF  := $(addprefix $(B)/src/kernels/,conv_ref.f32.o gemm_ref.f32.o)
 EMU_CXX  := -std=c++17 -g $(SAN) -O2 -Wall -Wextra -Wno-unknown-pragmas -Wno-unknown-warning-option -Wno-dangling-pointer -ffp-contract=off -fPIC -pthread -Iinclude -Isrc -Itests/emu -MMD -MP $(CUDA_INC) $(COVER)
 $(B)/emu/%.o: %.cu
@@ -329,11 +332,11 @@ record-abi: lib         ## the ABI of now becomes the recorded one: at a release
 	$(Q)abidw $(ABIDW) $(SO) > $(ABI)
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
 GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c busy.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
-            src/backend/registry.c src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c schedule.c) $(wildcard src/train/*.c) src/ssl/moco.c
+            $(wildcard src/backend/*.c src/backend/host/*.c) src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c schedule.c) $(wildcard src/train/*.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:
 	@[ -n "$(CUDA)" ] || { echo "nvcc, cuDNN and NCCL are needed: looked in CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME)"; exit 1; }
-$(B)/check-gpu: $(B)/tests/run.o $(B)/tests/inputs.o $(patsubst %.c,$(B)/%.o,$(wildcard tests/gpu/*.c)) $(GPU_OBJ)
+$(B)/check-gpu: $(addprefix $(B)/tests/,run.o inputs.o ops.o) $(patsubst %.c,$(B)/%.o,$(wildcard tests/gpu/*.c)) $(GPU_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CXX) -o $@ $^ $(CUDA_LIBS) -ldl -lrt -pthread -lm
 SANITIZER := $(firstword $(wildcard $(CUDA_HOME)/bin/compute-sanitizer))

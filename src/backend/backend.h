@@ -24,25 +24,10 @@
 #define HPT__BACKEND_API 9
 
 typedef enum hpt__op_kind {
-    HPT__OP_INPUT,          /* x: float (N,3,H,W) -> y: feature map */
-    HPT__OP_CONV,           /* x, w -> y */
-    HPT__OP_CONV_DATA,      /* dy, w -> dx */
-    HPT__OP_CONV_WEIGHTS,   /* x, dy -> dw */
-    HPT__OP_NORM,           /* x, w, b, r -> y, mean, rstd, run_mean, run_var; momentum */
-    HPT__OP_NORM_EVAL,      /* x, w, b, r, run_mean, run_var -> y */
-    HPT__OP_NORM_GRAD,      /* x, y, w, mean, rstd, dy (in, out), dy2 -> dx, dw, db */
-    HPT__OP_MAXPOOL,        /* x -> y, aux */
-    HPT__OP_MAXPOOL_GRAD,   /* dy, dy2, aux -> dx */
-    HPT__OP_AVERAGE,        /* x -> y: real (N,C) */
-    HPT__OP_AVERAGE_GRAD,   /* dy: real (N,C) -> dx */
-    HPT__OP_LINEAR,         /* x (N,C), w (K,C), b (or NULL) -> y (N,K); geometry.act */
-    HPT__OP_OUTPUT,         /* x -> y: real (N,C,H,W) */
-    HPT__OP_LINEAR_GRAD,    /* x, y, w, dy (in, out: masked if act is relu) -> dx (or NULL), dw, db (or NULL) */
-    HPT__OP_ACT,            /* x -> y; geometry.act; maps, or rows if geometry.rows */
-    HPT__OP_ACT_GRAD,       /* x (silu) or y (relu, sigmoid), dy, dy2 -> dx */
-    HPT__OP_SUM,            /* x, r (if geometry.residual, else a copy) -> y; maps, or rows */
-    HPT__OP_BIAS,           /* x, b -> y: maps */
-    HPT__OP_BIAS_GRAD       /* dy -> db */
+#define OP(KIND, name, shapes, arrays) HPT__OP_##KIND,
+#include "backend/ops.def"
+#undef OP
+    HPT__OP_KINDS
 } hpt__op_kind;
 
 typedef struct hpt__op_desc {
@@ -53,13 +38,35 @@ typedef struct hpt__op_desc {
     int deterministic;      /* the same bits every run, also where that costs time */
 } hpt__op_desc;
 
+/* The arrays of an operation, ops.def says of which; w_low: bfloat16 copy of w, where low_params is 1. */
+#define HPT__OP_READ(A) A(x) A(y_in) A(w) A(w_low) A(b) A(r) A(dy2)
+#define HPT__OP_WRITTEN(A) A(y) A(dx) A(dw) A(db) A(dy) A(mean) A(rstd) A(run_mean) A(run_var) A(aux)
+#define HPT__OP_ARRAYS(A) HPT__OP_READ(A) HPT__OP_WRITTEN(A)
 typedef struct hpt__op_args {
-    const void *x, *y_in, *w, *w_low, *b, *r, *dy2;     /* w_low: bfloat16 copy of w, where low_params is 1 */
-    void *y, *dx, *dw, *db, *dy, *mean, *rstd, *run_mean, *run_var, *aux, *scratch;
+#define ARRAY(name) const void *name;
+    HPT__OP_READ(ARRAY)
+#undef ARRAY
+#define ARRAY(name) void *name;
+    HPT__OP_WRITTEN(ARRAY)
+#undef ARRAY
+    void *scratch;
     double momentum;
 } hpt__op_args;
 
+/* op.c: what ops.def says */
+typedef struct hpt__op_row {
+    const char *name, *shapes, *arrays;
+} hpt__op_row;
+extern const hpt__op_row hpt__op_rows[HPT__OP_KINDS];
+/* One array of a row; the text after it, NULL at the end. written: behind the arrow; over: the array that it may be. */
+typedef struct hpt__op_array {
+    char name[12], what[12], over[12];
+    int written, optional;
+} hpt__op_array;
+const char *hpt__op_next_array(const char *at, hpt__op_array *out);
+
 typedef struct hpt__op hpt__op;
+typedef struct hpt__impl hpt__impl;                /* op.h */
 typedef struct hpt__recording hpt__recording;      /* of queued work, to be launched again */
 /* cache_dir: for plans that were timed; empty: none */
 typedef struct hpt__open { int device, threads; const char *cache_dir; } hpt__open;
@@ -128,6 +135,7 @@ typedef struct hpt__order_ops {
 } hpt__order_ops;
 
 typedef struct hpt__op_ops {
+    const hpt__impl *(*list)(hpt__op_kind kind, hpt__dtype dtype); /* its implementations, the first that fits serves */
     hpt_status (*create)(hpt__device *dev, const hpt__op_desc *d, hpt__op **out);
     size_t (*scratch)(const hpt__op *op);                   /* bytes of args.scratch, 64-byte aligned */
     hpt_status (*run)(hpt__op *op, const hpt__op_args *a);

@@ -70,9 +70,6 @@ static void run(int what, const hpt__cpu_act *j, size_t lo, size_t hi) {
     default: break;
     }
 }
-void CPU(act)(const hpt__cpu_act *j, size_t lo, size_t hi);
 void CPU(act)(const hpt__cpu_act *j, size_t lo, size_t hi) { run((int)j->act, j, lo, hi); }
-void CPU(act_grad)(const hpt__cpu_act *j, size_t lo, size_t hi);
 void CPU(act_grad)(const hpt__cpu_act *j, size_t lo, size_t hi) { run(BACKWARD + (int)j->act, j, lo, hi); }
-void CPU(sum)(const hpt__cpu_act *j, size_t lo, size_t hi);
 void CPU(sum)(const hpt__cpu_act *j, size_t lo, size_t hi) { run(j->b ? SUM : COPY, j, lo, hi); }

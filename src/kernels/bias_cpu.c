@@ -9,7 +9,6 @@ INLINE void add_bias(const hpt__cpu_bias *a, int i, int bf16) {
     vf b = vec_loadu(a->b + i % (a->g->c / HPT__VB) * HPT__VB);
     for (size_t p = 0; p < hw; p++) vec_store(a->y, at + p, vec_load(a->x, at + p, bf16) + b, bf16);
 }
-void CPU(bias)(const hpt__cpu_bias *a, int t, int nt);
 void CPU(bias)(const hpt__cpu_bias *a, int t, int nt) {
     int n = a->g->n * (a->g->c / HPT__VB);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
@@ -31,7 +30,6 @@ INLINE void sum_block(const hpt__cpu_bias *a, int cb, int bf16) {
     }
     for (int l = 0; l < HPT__VB; l++) a->db[cb * HPT__VB + l] = (float)sum[l];
 }
-void CPU(bias_grad)(const hpt__cpu_bias *a, int t, int nt);
 void CPU(bias_grad)(const hpt__cpu_bias *a, int t, int nt) {
     int n = a->g->c / HPT__VB;
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)

@@ -7,8 +7,6 @@
 #include <math.h>
 
 void CPU(infonce_rows)(int first, int last, int d, int width, int pitch, float *s, float *max, double *sum, double *above,
-                       const float *pos, float *dq);
-void CPU(infonce_rows)(int first, int last, int d, int width, int pitch, float *s, float *max, double *sum, double *above,
                        const float *pos, float *dq) {
     for (int n = first; n < last; n++) {
         float *row = s + (size_t)n * pitch;

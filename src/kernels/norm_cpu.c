@@ -16,7 +16,6 @@ static int chunks(const hpt__geometry *g) {
     return s;
 }
 static int items(const hpt__geometry *g) { return g->bn_groups * (g->c / HPT__VB) * chunks(g); }
-size_t CPU(norm_scratch)(const hpt__geometry *g);
 size_t CPU(norm_scratch)(const hpt__geometry *g) { return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->bn_groups * (g->c / HPT__VB)); }
 
 typedef struct item { int group, cb, first, last; } item;
@@ -61,7 +60,6 @@ INLINE void stats_item(const hpt__cpu_norm *a, int i, int bf16) {
     }
 }
 
-void CPU(norm_stats)(const hpt__cpu_norm *a, int t, int nt);
 void CPU(norm_stats)(const hpt__cpu_norm *a, int t, int nt) {
     int n = items(a->g);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
@@ -69,7 +67,6 @@ void CPU(norm_stats)(const hpt__cpu_norm *a, int t, int nt) {
         else stats_item(a, i, 0);
 }
 
-void CPU(norm_finish)(const hpt__cpu_norm *a);
 void CPU(norm_finish)(const hpt__cpu_norm *a) {
     const hpt__geometry *g = a->g;
     int s = chunks(g), cbs = g->c / HPT__VB;
@@ -124,7 +121,6 @@ INLINE void apply_any(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf
     }
 }
 
-void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt);
 void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt) {
     const hpt__geometry *g = a->g;
     int n = items(g);
@@ -136,7 +132,6 @@ void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt) {
     }
 }
 
-void CPU(norm_eval)(const hpt__cpu_norm *a, int t, int nt);
 void CPU(norm_eval)(const hpt__cpu_norm *a, int t, int nt) {
     const hpt__geometry *g = a->g;
     int n = items(g);
@@ -188,7 +183,6 @@ INLINE void grad_item(const hpt__cpu_norm *a, int i, int relu, int extra, int bf
     }
 }
 
-void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt);
 void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt) {
     int n = items(a->g), kind = (a->bf16 != 0) * 4 + (a->g->act == HPT__ACT_RELU) * 2 + (a->g->extra_grad != 0);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
@@ -205,7 +199,6 @@ void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt) {
 }
 
 /* Leaves, after the item sums, two vectors for each (group, block): sum(d)/m and rstd^2*sum(d*(x-mean))/m. */
-void CPU(norm_grad_finish)(const hpt__cpu_norm *a);
 void CPU(norm_grad_finish)(const hpt__cpu_norm *a) {
     const hpt__geometry *g = a->g;
     int s = chunks(g), cbs = g->c / HPT__VB;
@@ -239,7 +232,6 @@ INLINE void grad_map(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf 
     }
 }
 
-void CPU(norm_grad_apply)(const hpt__cpu_norm *a, int t, int nt);
 void CPU(norm_grad_apply)(const hpt__cpu_norm *a, int t, int nt) {
     const hpt__geometry *g = a->g;
     int n = items(g), cbs = g->c / HPT__VB;

@@ -83,7 +83,6 @@ static int adamw_foresee(const hpt__update *u, const hpt__vars *s, const float *
     }
     return (int)bad;
 }
-int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
 int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) {
     const float *q = (const float *)u->q + at, *m = (const float *)u->m + at, *g = (const float *)u->g + at;
     if (u->rule == HPT__FROZEN) return 0;
@@ -93,7 +92,6 @@ int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
 }
 
 /* In blocks that stay in the first-level cache, so that q is still there for the key encoder: one pass over memory. */
-void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v);
 void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) {
     for (size_t end = at + n, step; at < end; at += step) {
         step = end - at < 1024 ? end - at : 1024;
@@ -107,7 +105,6 @@ void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
     }
 }
 
-void CPU(ema)(float *out, const float *k, const float *q, size_t n, double mom);
 void CPU(ema)(float *out, const float *k, const float *q, size_t n, double mom) {
     float a = (float)mom, b = (float)(1 - mom);
     for (size_t i = 0; i < n; i++) {
@@ -116,7 +113,6 @@ void CPU(ema)(float *out, const float *k, const float *q, size_t n, double mom) 
     }
 }
 
-int CPU(finite)(const float *x, size_t n);
 int CPU(finite)(const float *x, size_t n) {
     uint32_t bad = 0;
     for (size_t i = 0; i < n; i++) bad |= not_finite(x[i]);

@@ -32,7 +32,6 @@ INLINE void max_part(const hpt__cpu_pool *a, int i, int bf16) {
                 for (int l = 0; l < HPT__VB; l++) a->where[o * HPT__VB + l] = (uint8_t)where[l];
         }
 }
-void CPU(maxpool)(const hpt__cpu_pool *a, int t, int nt);
 void CPU(maxpool)(const hpt__cpu_pool *a, int t, int nt) {
     FOR_PART(a, i)
         if (a->bf16) max_part(a, i, 1);
@@ -60,14 +59,12 @@ INLINE void max_grad_part(const hpt__cpu_pool *a, int i, int bf16) {
                 }
         }
 }
-void CPU(maxpool_grad)(const hpt__cpu_pool *a, int t, int nt);
 void CPU(maxpool_grad)(const hpt__cpu_pool *a, int t, int nt) {
     FOR_PART(a, i)
         if (a->bf16) max_grad_part(a, i, 1);
         else max_grad_part(a, i, 0);
 }
 
-void CPU(average)(const hpt__cpu_pool *a, int t, int nt);
 void CPU(average)(const hpt__cpu_pool *a, int t, int nt) {
     int hw = a->g->h * a->g->w;
     FOR_PART(a, i) {
@@ -76,7 +73,6 @@ void CPU(average)(const hpt__cpu_pool *a, int t, int nt) {
         vec_storeu((float *)a->y + (size_t)i * HPT__VB, s * (1.0f / (float)hw));
     }
 }
-void CPU(average_grad)(const hpt__cpu_pool *a, int t, int nt);
 void CPU(average_grad)(const hpt__cpu_pool *a, int t, int nt) {
     int hw = a->g->h * a->g->w;
     FOR_PART(a, i) {

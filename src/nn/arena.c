@@ -22,8 +22,9 @@ hpt__place hpt__new_buffer(hpt__compiler *c, size_t bytes) {
 }
 
 void hpt__use_buffers(hpt__plan *p, const hpt__step *s) {
-    const hpt__place *used[] = {&s->x, &s->y_in, &s->w, &s->b, &s->r, &s->dy2, &s->y, &s->dx, &s->dw, &s->db, &s->dy, &s->mean, &s->rstd,
-                                &s->aux};
+#define ARRAY(name) &s->name,
+    const hpt__place *const used[] = {HPT__OP_ARRAYS(ARRAY)};
+#undef ARRAY
     for (size_t i = 0; i < sizeof used / sizeof *used; i++)
         if (used[i]->base == HPT__IN_ARENA && p->buffers[used[i]->at].last < p->n_steps) p->buffers[used[i]->at].last = p->n_steps;
 }

@@ -13,7 +13,9 @@ typedef struct hpt__place { int base; size_t at; } hpt__place;      /* at: buffe
 typedef struct hpt__step {
     hpt__op *op;
     hpt__op_desc d;
-    hpt__place x, y_in, w, w_low, b, r, dy2, y, dx, dw, db, dy, mean, rstd, run_mean, run_var, aux;
+#define ARRAY(name) hpt__place name;
+    HPT__OP_ARRAYS(ARRAY)
+#undef ARRAY
     double momentum;        /* batch norm: the layer's own */
 } hpt__step;
 

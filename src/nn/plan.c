@@ -8,6 +8,19 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The first array that the operation cannot do without and the step does not name; NULL: none. */
+static const char *array_missing(const hpt__step *s) {
+#define ARRAY(name) {#name, &s->name},
+    const struct { const char *name; const hpt__place *at; } given[] = {HPT__OP_ARRAYS(ARRAY)};
+#undef ARRAY
+    const hpt__op_row *row = &hpt__op_rows[s->d.kind];
+    hpt__op_array a;
+    for (const char *at = row->arrays; (at = hpt__op_next_array(at, &a));)
+        for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+            if (!a.optional && given[i].at->base == HPT__IN_NONE && !strcmp(given[i].name, a.name)) return given[i].name;
+    return NULL;
+}
+
 void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s) {
     hpt__plan *p = c->p;
     if (c->status) return;
@@ -22,6 +35,11 @@ void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s
         p->cap_steps = cap;
     }
     s.d = (hpt__op_desc){kind, p->spec.dtype, g, p->spec.direct, p->spec.deterministic};
+    const char *missing = array_missing(&s);
+    if (missing) {
+        c->status = hpt__fail(HPT_ERR_INTERNAL, "operation %s: array %s is missing", hpt__op_rows[kind].name, missing);
+        return;
+    }
     if ((c->status = p->be->op.create(p->dev, &s.d, &s.op))) return;
     hpt__use_buffers(p, &s);
     p->steps[p->n_steps++] = s;
@@ -166,14 +184,11 @@ static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__B
     for (int i = first; i < last; i++) {
         const hpt__step *s = &p->steps[i];
         if ((st = hpt__watch_poll(p->spec.watch))) break;
-        hpt__op_args a = {
-            .x = resolve(p, s->x, base), .y_in = resolve(p, s->y_in, base), .w = resolve(p, s->w, base),
-            .w_low = resolve(p, s->w_low, base), .b = resolve(p, s->b, base), .r = resolve(p, s->r, base),
-            .dy2 = resolve(p, s->dy2, base), .y = resolve(p, s->y, base), .dx = resolve(p, s->dx, base),
-            .dw = resolve(p, s->dw, base), .db = resolve(p, s->db, base), .dy = resolve(p, s->dy, base),
-            .mean = resolve(p, s->mean, base), .rstd = resolve(p, s->rstd, base), .run_mean = resolve(p, s->run_mean, base),
-            .run_var = resolve(p, s->run_var, base), .aux = resolve(p, s->aux, base), .scratch = p->arena + p->scratch_at,
-            .momentum = momentum < 0 ? s->momentum : momentum};
+#define ARRAY(name) .name = resolve(p, s->name, base),
+        hpt__op_args a = {HPT__OP_ARRAYS(ARRAY)};
+#undef ARRAY
+        a.scratch = p->arena + p->scratch_at;
+        a.momentum = momentum < 0 ? s->momentum : momentum;
         if ((st = p->be->op.run(s->op, &a))) break;
         if (ready && s->dw.base == HPT__IN_GRAD) ready(user, s->dw.at / hpt__plan_real(p));
     }
@@ -220,45 +235,24 @@ static void say_place(text_out *o, const hpt__plan *p, const char *name, hpt__pl
     else say(o, " %s=%s+%zu", name, bases[at.base], at.at);
 }
 static int has_window(hpt__op_kind k) {
-    return k == HPT__OP_CONV || k == HPT__OP_CONV_DATA || k == HPT__OP_CONV_WEIGHTS || k == HPT__OP_MAXPOOL || k == HPT__OP_MAXPOOL_GRAD;
+    return !strcmp(hpt__op_rows[k].shapes, "CONV") || !strcmp(hpt__op_rows[k].shapes, "POOL");
 }
 void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
-    static const char *const names[] = {
-        [HPT__OP_INPUT] = "input", [HPT__OP_CONV] = "conv", [HPT__OP_CONV_DATA] = "conv_data", [HPT__OP_CONV_WEIGHTS] = "conv_weights",
-        [HPT__OP_NORM] = "norm", [HPT__OP_NORM_EVAL] = "norm_eval", [HPT__OP_NORM_GRAD] = "norm_grad", [HPT__OP_MAXPOOL] = "maxpool",
-        [HPT__OP_MAXPOOL_GRAD] = "maxpool_grad", [HPT__OP_AVERAGE] = "average", [HPT__OP_AVERAGE_GRAD] = "average_grad",
-        [HPT__OP_LINEAR] = "linear", [HPT__OP_OUTPUT] = "output", [HPT__OP_LINEAR_GRAD] = "linear_grad",
-        [HPT__OP_ACT] = "act", [HPT__OP_ACT_GRAD] = "act_grad", [HPT__OP_SUM] = "sum",
-        [HPT__OP_BIAS] = "bias", [HPT__OP_BIAS_GRAD] = "bias_grad"};
     static const char *const acts[] = {"", " relu", " silu", " sigmoid"};
     text_out o = {text, 0, size};
     if (size) text[0] = 0;
     for (int i = 0; i < p->n_steps; i++) {
         const hpt__step *s = &p->steps[i];
         const hpt__geometry *g = &s->d.g;
-        say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "", names[s->d.kind], g->n, g->c, g->h, g->w,
+        say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "", hpt__op_rows[s->d.kind].name, g->n, g->c, g->h, g->w,
             g->k, g->p, g->q);
         if (g->r && has_window(s->d.kind)) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
         if (g->conv_groups > 1 && has_window(s->d.kind)) say(&o, " in %d groups", g->conv_groups);
         say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",
             g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic" : "");
-        say_place(&o, p, "x", s->x);
-        say_place(&o, p, "y_in", s->y_in);
-        say_place(&o, p, "w", s->w);
-        say_place(&o, p, "w_low", s->w_low);
-        say_place(&o, p, "b", s->b);
-        say_place(&o, p, "r", s->r);
-        say_place(&o, p, "dy2", s->dy2);
-        say_place(&o, p, "y", s->y);
-        say_place(&o, p, "dx", s->dx);
-        say_place(&o, p, "dw", s->dw);
-        say_place(&o, p, "db", s->db);
-        say_place(&o, p, "dy", s->dy);
-        say_place(&o, p, "mean", s->mean);
-        say_place(&o, p, "rstd", s->rstd);
-        say_place(&o, p, "run_mean", s->run_mean);
-        say_place(&o, p, "run_var", s->run_var);
-        say_place(&o, p, "aux", s->aux);
+#define ARRAY(name) say_place(&o, p, #name, s->name);
+        HPT__OP_ARRAYS(ARRAY)
+#undef ARRAY
         say(&o, " : %s\n", p->be->op.name(s->op));
     }
     say_place(&o, p, "output", p->output);

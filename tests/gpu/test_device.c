@@ -6,6 +6,7 @@
 #include "gpu.h"
 #include "harness.h"
 #include "json.h"
+#include "ops.h"
 #include "ssl/moco.h"
 #include "train/feed.h"
 #include <math.h>
@@ -346,6 +347,15 @@ TEST_LIMIT(device_convolutions_of_resnet50, 300) {
             const int *s = on_gpu() ? full[i] : tiny[i];
             conv_shape(dev, types[t], on_gpu() ? 8 : 2, s[0], s[1], s[2], s[3], s[4]);
         }
+    hpt_backend_cuda.device.close(dev);
+}
+
+TEST_LIMIT(device_ops, 600) {
+    const hpt__dtype types[] = {HPT__F32, HPT__TF32, HPT__BF16};
+    hpt__open o = {0, 1, ""};
+    hpt__device *dev;
+    OK(hpt_backend_cuda.device.open(&hpt__host_table, &o, &dev));
+    for (int t = 0; t < 3; t++) ops_against_reference(&hpt_backend_cuda, dev, dev, types[t]);
     hpt_backend_cuda.device.close(dev);
 }
 

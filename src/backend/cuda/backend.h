@@ -31,9 +31,7 @@ void hpt__cuda_record_destroy(hpt__device *dev, hpt__recording *g);
 size_t hpt__cuda_act_bytes(hpt__device *dev, hpt__dtype t, int n, int c, int h, int w);
 void hpt__cuda_pack(hpt__device *dev, hpt__dtype t, const int64_t shape[4], const float *plain, void *native);
 void hpt__cuda_unpack(hpt__device *dev, hpt__dtype t, const int64_t shape[4], const void *native, float *plain);
+const hpt__impl *hpt__cuda_op_list(hpt__op_kind kind, hpt__dtype t);
 hpt_status hpt__cuda_op_create(hpt__device *dev, const hpt__op_desc *d, hpt__op **out);
-size_t hpt__cuda_op_scratch(const hpt__op *op);
 hpt_status hpt__cuda_op_run(hpt__op *op, const hpt__op_args *a);
-void hpt__cuda_op_destroy(hpt__op *op);
-const char *hpt__cuda_op_name(const hpt__op *op);
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The cuda backend (module libhpt-cuda.so): its table, and the kernel families as slots. */
 #include "backend/cuda/backend.h"
+#include "backend/op.h"
 #include "kernels/cuda_kernels.h"
 
 extern const hpt__backend hpt_backend_cuda __attribute__((visibility("default")));
@@ -141,11 +142,12 @@ const hpt__backend hpt_backend_cuda = {
         .unpack = hpt__cuda_unpack,
     },
     .op = {
+        .list = hpt__cuda_op_list,
         .create = hpt__cuda_op_create,
-        .scratch = hpt__cuda_op_scratch,
+        .scratch = hpt__op_scratch,
         .run = hpt__cuda_op_run,
-        .destroy = hpt__cuda_op_destroy,
-        .name = hpt__cuda_op_name,
+        .destroy = hpt__op_destroy,
+        .name = hpt__op_name,
     },
     .rows = &rows_ops,
     .contrast = &contrast_ops,

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ * Batch norm by norm_cpu.c: parts of it run on the team, what joins them on one thread. */
+#include "backend/onednn/onednn.h"
+#include "kernels/norm.h"
+
+typedef struct job {
+    const hpt__cpu_kernels *cpu;
+    hpt__cpu_norm norm;
+} job;
+static void stats_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_stats(&((job *)arg)->norm, t, nt); }
+static void apply_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_apply(&((job *)arg)->norm, t, nt); }
+static void eval_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_eval(&((job *)arg)->norm, t, nt); }
+static void sums_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_sums(&((job *)arg)->norm, t, nt); }
+static void grad_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_apply(&((job *)arg)->norm, t, nt); }
+
+/* Rows are, byte for byte, maps of 1x1. */
+static job job_of(const hpt__op *op, const hpt__op_args *a) {
+    return (job){.cpu = op->dev->cpu,
+                 .norm = {.g = &op->d.g, .bf16 = op->d.dtype == HPT__BF16 && !op->d.g.rows, .x = a->x, .y_in = a->y_in,
+                          .r = a->r, .dy2 = a->dy2, .y = a->y, .dy = a->dy, .dx = a->dx, .w = a->w, .b = a->b,
+                          .mean = a->mean, .rstd = a->rstd, .run_mean = a->run_mean, .run_var = a->run_var,
+                          .dw = a->dw, .db = a->db, .momentum = a->momentum, .partial = a->scratch}};
+}
+static hpt_status partial_sums(hpt__op *op) {
+    op->scratch = op->dev->cpu->norm_scratch(&op->d.g);
+    return HPT_OK;
+}
+static hpt_status norm(hpt__op *op, const hpt__op_args *a) {
+    job j = job_of(op, a);
+    hpt__team_run(stats_part, &j);
+    j.cpu->norm_finish(&j.norm);
+    hpt__team_run(apply_part, &j);
+    return HPT_OK;
+}
+static hpt_status norm_eval(hpt__op *op, const hpt__op_args *a) {
+    job j = job_of(op, a);
+    hpt__team_run(eval_part, &j);
+    return HPT_OK;
+}
+static hpt_status norm_grad(hpt__op *op, const hpt__op_args *a) {
+    job j = job_of(op, a);
+    hpt__team_run(sums_part, &j);
+    j.cpu->norm_grad_finish(&j.norm);
+    hpt__team_run(grad_part, &j);
+    return HPT_OK;
+}
+
+static hpt_status plain_norm(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_norm_train_f32(&op->d.g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd, a->run_mean, a->run_var,
+                            a->momentum);
+    return HPT_OK;
+}
+static hpt_status plain_norm_eval(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_norm_eval_f32(&op->d.g, a->x, a->w, a->b, a->r, a->y, a->run_mean, a->run_var);
+    return HPT_OK;
+}
+static hpt_status plain_norm_grad(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_norm_backward_f32(&op->d.g, a->x, a->y_in, a->w, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw, a->db);
+    return HPT_OK;
+}
+
+const hpt__impl hpt__onednn_norm[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm, plain_norm);
+const hpt__impl hpt__onednn_norm_eval[] = HPT__BLOCKED_OR_PLAIN(NULL, norm_eval, plain_norm_eval);
+const hpt__impl hpt__onednn_norm_grad[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm_grad, plain_norm_grad);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * Pooling by pool_cpu.c on the team. */
+#include "backend/onednn/onednn.h"
+#include "kernels/pool.h"
+
+typedef struct job {
+    hpt__cpu_pool pool;
+    void (*part)(const hpt__cpu_pool *, int, int);
+} job;
+static void part_of(void *arg, int t, int nt) { ((job *)arg)->part(&((job *)arg)->pool, t, nt); }
+static hpt_status run(hpt__op *op, const hpt__op_args *a, void (*part)(const hpt__cpu_pool *, int, int)) {
+    job j = {{.g = &op->d.g,
+              .bf16 = op->d.dtype == HPT__BF16,
+              .x = a->x,
+              .y = a->y,
+              .where = a->aux,
+              .dy = a->dy,
+              .dy2 = a->dy2,
+              .dx = a->dx},
+             part};
+    hpt__team_run(part_of, &j);
+    return HPT_OK;
+}
+
+static hpt_status maxpool(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->maxpool); }
+static hpt_status plain_maxpool(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_maxpool_forward_f32(&op->d.g, a->x, a->y, a->aux);
+    return HPT_OK;
+}
+const hpt__impl hpt__onednn_maxpool[] = HPT__BLOCKED_OR_PLAIN(NULL, maxpool, plain_maxpool);
+
+static hpt_status maxpool_grad(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->maxpool_grad); }
+static hpt_status plain_maxpool_grad(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_maxpool_backward_f32(&op->d.g, a->dy, a->dy2, a->aux, a->dx);
+    return HPT_OK;
+}
+const hpt__impl hpt__onednn_maxpool_grad[] = HPT__BLOCKED_OR_PLAIN(NULL, maxpool_grad, plain_maxpool_grad);
+
+static hpt_status average(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->average); }
+static hpt_status plain_average(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_average_forward_f32(&op->d.g, a->x, a->y);
+    return HPT_OK;
+}
+const hpt__impl hpt__onednn_average[] = HPT__BLOCKED_OR_PLAIN(NULL, average, plain_average);
+
+static hpt_status average_grad(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->average_grad); }
+static hpt_status plain_average_grad(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_average_backward_f32(&op->d.g, a->dy, a->dx);
+    return HPT_OK;
+}
+const hpt__impl hpt__onednn_average_grad[] = HPT__BLOCKED_OR_PLAIN(NULL, average_grad, plain_average_grad);

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT
+ * One test for every operation of every backend: inputs from a hash, the reference in double as the truth. A new operation
+ * whose row names shapes that are here needs nothing in this file. */
+#include "ops.h"
+#include "backend/op.h"
+#include "harness.h"
+#include "inputs.h"
+#include <math.h>
+
+/* ---- shapes, of those that the third column of ops.def names ---- */
+
+typedef struct case_shape {
+    const char *of;
+    int n, c, h, w, k, r, stride, pad, conv_groups, bn_groups;
+} case_shape;
+#define MAP(n_, c_, h_, w_) {.of = "MAP", .n = n_, .c = c_, .h = h_, .w = w_}
+#define ACT(n_, c_, h_, w_) {.of = "ACT", .n = n_, .c = c_, .h = h_, .w = w_}
+#define SUM(n_, c_, h_, w_) {.of = "SUM", .n = n_, .c = c_, .h = h_, .w = w_}
+#define CONV(n_, c_, h_, w_, k_, r_, stride_, pad_, groups_) \
+    {.of = "CONV", .n = n_, .c = c_, .h = h_, .w = w_, .k = k_, .r = r_, .stride = stride_, .pad = pad_, .conv_groups = groups_}
+#define POOL(n_, c_, h_, w_, r_, stride_, pad_) \
+    {.of = "POOL", .n = n_, .c = c_, .h = h_, .w = w_, .r = r_, .stride = stride_, .pad = pad_}
+#define NORM(n_, c_, h_, w_, groups_) {.of = "NORM", .n = n_, .c = c_, .h = h_, .w = w_, .bn_groups = groups_}
+#define LINEAR(n_, c_, k_) {.of = "LINEAR", .n = n_, .c = c_, .h = 1, .w = 1, .k = k_}
+static const case_shape shapes[] = {
+    /* vectors and blocks filled and not, one pixel, more pixels than a block of threads, sides that differ */
+    MAP(1, 16, 1, 1), MAP(2, 3, 5, 7), MAP(2, 1, 3, 3), MAP(3, 32, 4, 3), MAP(2, 48, 9, 11), MAP(2, 5, 5, 3),
+    MAP(1, 17, 2, 6), MAP(5, 64, 13, 13), MAP(2, 264, 3, 2),
+    /* those of the PyTorch fixtures first; then stems, windows of five, groups, depthwise, channels that no vector divides */
+    CONV(2, 16, 9, 9, 32, 3, 1, 1, 1), CONV(3, 16, 8, 8, 16, 3, 2, 1, 1), CONV(1, 3, 11, 11, 16, 7, 2, 3, 1),
+    CONV(2, 32, 7, 7, 16, 1, 1, 0, 1), CONV(2, 16, 8, 8, 32, 1, 2, 0, 1), CONV(2, 3, 8, 8, 16, 3, 1, 1, 1),
+    CONV(1, 16, 1, 1, 16, 3, 1, 1, 1), CONV(2, 64, 14, 14, 64, 3, 1, 1, 1), CONV(2, 3, 9, 6, 16, 7, 2, 3, 1),
+    CONV(2, 32, 6, 10, 48, 5, 1, 2, 1), CONV(2, 32, 9, 7, 64, 3, 2, 1, 2), CONV(2, 32, 7, 7, 32, 3, 1, 1, 32),
+    CONV(1, 64, 6, 6, 64, 5, 2, 2, 64), CONV(2, 64, 5, 5, 64, 5, 1, 2, 4), CONV(2, 13, 7, 5, 29, 3, 1, 1, 1),
+    CONV(2, 10, 5, 5, 30, 3, 2, 1, 5), CONV(2, 10, 6, 6, 10, 3, 1, 1, 10),
+    /* rows and maps of few and many values a channel, and groups of the batch */
+    NORM(2, 16, 1, 1, 1), NORM(4, 32, 3, 3, 2), NORM(6, 16, 5, 5, 3), NORM(6, 24, 5, 5, 3), NORM(8, 48, 13, 13, 4),
+    NORM(8, 64, 17, 17, 1), NORM(12, 16, 33, 33, 2), NORM(2, 16, 67, 67, 2), NORM(4, 264, 3, 3, 1),
+    NORM(3, 520, 2, 2, 3), NORM(4, 16, 5, 9, 2), NORM(4, 13, 3, 5, 2),
+    POOL(2, 16, 8, 8, 3, 2, 1), POOL(1, 16, 7, 7, 3, 2, 1), POOL(2, 32, 1, 1, 3, 2, 1), POOL(3, 24, 8, 8, 3, 2, 1),
+    POOL(2, 8, 13, 13, 2, 2, 0), POOL(1, 40, 9, 9, 5, 3, 2), POOL(2, 8, 6, 6, 3, 1, 1), POOL(2, 16, 9, 6, 3, 2, 1),
+    POOL(2, 11, 6, 6, 3, 2, 1),
+    LINEAR(1, 1, 1), LINEAR(2, 3, 5), LINEAR(7, 33, 17), LINEAR(31, 64, 127), LINEAR(5, 128, 64),
+    LINEAR(65, 257, 33),
+    ACT(2, 3, 5, 7), ACT(1, 16, 1, 1), ACT(3, 32, 4, 3), ACT(2, 48, 9, 11), ACT(1, 13, 1, 1), ACT(7, 33, 1, 1),
+    SUM(2, 3, 5, 7), SUM(1, 16, 1, 1), SUM(3, 32, 4, 3), SUM(2, 48, 9, 11), SUM(7, 33, 1, 1),
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* What else the geometry may ask for: variant v of a shape; 0: there is none. missing: optional arrays that the caller
+ * leaves out. */
+static int vary(const case_shape *s, int v, hpt__geometry *g, int *direct, int *missing) {
+    int pixel = s->h == 1 && s->w == 1, k = s->k ? s->k : s->c;
+    *g = (hpt__geometry){.n = s->n, .c = s->c, .h = s->h, .w = s->w, .k = k, .p = s->h, .q = s->w, .r = s->r, .s = s->r,
+                         .stride = s->stride, .pad = s->pad, .conv_groups = s->conv_groups, .bn_groups = s->bn_groups ? s->bn_groups : 1,
+                         .eps = 1e-5};
+    *direct = *missing = 0;
+    if (s->r) {
+        g->p = (s->h + 2 * s->pad - s->r) / s->stride + 1;
+        g->q = (s->w + 2 * s->pad - s->r) / s->stride + 1;
+    }
+    if (!strcmp(s->of, "CONV")) {
+        *direct = v & 1;
+        return v < 2;
+    }
+    if (!strcmp(s->of, "NORM")) {
+        g->act = v & 1 ? HPT__ACT_RELU : HPT__ACT_NONE;
+        g->residual = v >> 1 & 1;
+        g->extra_grad = v >> 2 & 1;
+        g->rows = v >> 3 & 1;
+        return v < (pixel ? 16 : 8);
+    }
+    if (!strcmp(s->of, "POOL")) {
+        g->extra_grad = v;
+        return v < 2;
+    }
+    if (!strcmp(s->of, "LINEAR")) {
+        g->act = v & 1 ? HPT__ACT_RELU : HPT__ACT_NONE;
+        *missing = v >> 1;
+        return v < 4;
+    }
+    if (!strcmp(s->of, "ACT")) {
+        g->act = (hpt__act)(HPT__ACT_RELU + v % 3);
+        g->extra_grad = v / 3 & 1;
+        g->rows = v / 6;
+        return v < (pixel ? 12 : 6);
+    }
+    if (!strcmp(s->of, "SUM")) {
+        g->residual = v & 1;
+        g->rows = v >> 1;
+        return v < (pixel ? 4 : 2);
+    }
+    return v < 1;
+}
+
+/* How far a result may be from the truth, |x - truth| / |truth| over an array: exact, or as each type rounds; those that
+ * add up much, and Winograd, more. */
+static double limit(hpt__op_kind kind, hpt__dtype t, int direct, const hpt__geometry *g) {
+    int exact = kind == HPT__OP_INPUT || kind == HPT__OP_OUTPUT || kind == HPT__OP_MAXPOOL || (kind == HPT__OP_SUM && !g->residual);
+    int products = !strcmp(hpt__op_rows[kind].shapes, "CONV") || !strcmp(hpt__op_rows[kind].shapes, "LINEAR");
+    if (exact) return 0;
+    if (t == HPT__F64) return 2e-7;             /* parameters pass through float32 */
+    if (t == HPT__BF16) return kind == HPT__OP_NORM_GRAD ? 2e-2 : 8e-3;
+    if (t == HPT__TF32 && products) return 2e-3;
+    return products && !direct ? 4e-6 : 1e-6;
+}
+
+/* ---- arrays ---- */
+
+enum { ARRAYS = 18, SIDES = 3 };                /* sides: the reference, the backend, the backend again */
+typedef struct side {
+    const hpt__backend *be;
+    hpt__device *dev;
+    hpt__dtype t;
+} side;
+typedef struct array {
+    hpt__op_array row;
+    size_t count;
+    double *value;                              /* what goes in */
+    void *at[SIDES];
+} array;
+typedef struct bench {
+    side side[SIDES];
+    hpt__op_kind kind;
+    hpt__geometry g;
+    int direct, missing, n;
+    array a[ARRAYS];
+} bench;
+
+static int is_map(const array *a, const hpt__geometry *g) { return !strcmp(a->row.what, "out") || (!strcmp(a->row.what, "in") && !g->rows); }
+/* the geometry of the map that an array is */
+static hpt__geometry map_of(const array *a, hpt__geometry g) {
+    if (strcmp(a->row.what, "out")) return (hpt__geometry){.n = g.n, .c = g.c, .h = g.h, .w = g.w, .k = g.c, .p = g.h, .q = g.w, .bn_groups = 1};
+    return (hpt__geometry){.n = g.n, .c = g.k, .h = g.p, .w = g.q, .k = g.k, .p = g.p, .q = g.q, .bn_groups = 1};
+}
+static size_t count_of(const char *what, const hpt__geometry *g) {
+    size_t n = (size_t)g->n, c = (size_t)g->c, k = (size_t)g->k, in = (size_t)(g->h * g->w), out = (size_t)(g->p * g->q);
+    if (!strcmp(what, "in") || !strcmp(what, "image") || !strcmp(what, "plain")) return n * c * in;
+    if (!strcmp(what, "out") || !strcmp(what, "where")) return n * k * out;
+    if (!strcmp(what, "nc")) return n * c;
+    if (!strcmp(what, "nk")) return n * k;
+    if (!strcmp(what, "group")) return (size_t)g->bn_groups * c;
+    if (!strcmp(what, "chan")) return c;
+    if (!strcmp(what, "kchan")) return k;
+    if (!strcmp(what, "matrix")) return k * c;
+    if (!strcmp(what, "weight")) return k * c / (size_t)hpt__conv_groups(g) * (size_t)(g->r * g->s);
+    FAIL("ops.def speaks of arrays '%s', which tests/ops.c does not know", what);
+}
+static void shape_of(const char *what, const hpt__geometry *g, int64_t shape[4]) {
+    memset(shape, 0, 4 * sizeof *shape);
+    if (!strcmp(what, "weight")) memcpy(shape, (int64_t[]){g->k, g->c / hpt__conv_groups(g), g->r, g->s}, 4 * sizeof *shape);
+    else shape[0] = (int64_t)count_of(what, g);
+}
+/* Is it there? What '?' in ops.def leaves to the geometry and to the caller. */
+static int given(const bench *b, const char *name) {
+    const hpt__geometry *g = &b->g;
+    if (!strcmp(name, "r")) return g->residual;
+    if (!strcmp(name, "dy2")) return g->extra_grad;
+    if (b->kind == HPT__OP_ACT_GRAD) return !strcmp(name, "x") == (g->act == HPT__ACT_SILU);
+    if (!strcmp(name, "y_in")) return g->act != HPT__ACT_NONE;
+    return !b->missing;
+}
+
+static void *room(const side *s, size_t bytes) {
+    void *p = s->be->memory.alloc(s->dev, bytes);
+    if (!p) FAIL("no memory for %zu bytes", bytes);
+    s->be->memory.zero(s->dev, p, bytes);
+    return p;
+}
+static void *upload_real(const side *s, hpt__dtype t, const double *x, size_t n) {
+    void *p = room(s, (n ? n : 1) * hpt__real_size(t));
+    float *f = malloc((n + 1) * 4);
+    for (size_t i = 0; i < n; i++) f[i] = (float)x[i];
+    s->be->memory.upload(s->dev, p, t == HPT__F64 ? (const void *)x : f, n * hpt__real_size(t));
+    free(f);
+    return p;
+}
+static double *download_real(const side *s, const void *p, size_t n) {
+    double *x = calloc(n + 1, 8);
+    float *f = malloc((n + 1) * 4);
+    s->be->memory.download(s->dev, s->t == HPT__F64 ? (void *)x : f, p, n * hpt__real_size(s->t));
+    for (size_t i = 0; i < n && s->t != HPT__F64; i++) x[i] = f[i];
+    free(f);
+    return x;
+}
+static hpt_status run(const side *s, hpt__op_kind kind, const hpt__geometry *g, int direct, hpt__op_args a) {
+    hpt__op_desc d = {kind, s->t, *g, direct, 1};
+    hpt__op *op;
+    hpt_status st = s->be->op.create(s->dev, &d, &op);
+    if (st) return st;
+    if (g->c % 16 == 0 && g->k % 16 == 0 && hpt__conv_groups(g) == 1 && strstr(s->be->op.name(op), "ref:"))
+        FAIL("%s: a slow kernel of the library below: %s", hpt__op_rows[kind].name, s->be->op.name(op));
+    a.scratch = room(s, s->be->op.scratch(op) + 64);
+    a.momentum = 0.1;
+    OK(s->be->op.run(op, &a));
+    OK(s->be->queue.sync(s->dev));
+    s->be->memory.free(s->dev, a.scratch);
+    s->be->op.destroy(op);
+    return HPT_OK;
+}
+
+static void *to_side(const side *s, const array *a, const hpt__geometry *g) {
+    if (is_map(a, g)) {
+        hpt__geometry m = map_of(a, *g);
+        void *plain = upload_real(s, HPT__F32, a->value, a->count), *map = room(s, s->be->order.act_bytes(s->dev, s->t, m.n, m.c, m.h, m.w));
+        OK(run(s, HPT__OP_INPUT, &m, 0, (hpt__op_args){.x = plain, .y = map}));
+        s->be->memory.free(s->dev, plain);
+        return map;
+    }
+    if (!strcmp(a->row.what, "where")) return room(s, s->be->order.act_bytes(s->dev, HPT__F32, g->n, g->k, g->p, g->q));
+    if (strcmp(a->row.what, "weight")) return upload_real(s, strcmp(a->row.what, "image") ? s->t : HPT__F32, a->value, a->count);
+    int64_t shape[4];
+    float *f = malloc(a->count * 4);
+    void *p = room(s, a->count * hpt__real_size(s->t));
+    shape_of(a->row.what, g, shape);
+    for (size_t i = 0; i < a->count; i++) f[i] = (float)a->value[i];
+    s->be->order.pack(s->dev, s->t, shape, f, p);
+    free(f);
+    return p;
+}
+static double *from_side(const side *s, const array *a, const hpt__geometry *g, const void *p) {
+    if (is_map(a, g)) {
+        hpt__geometry m = map_of(a, *g);
+        void *plain = room(s, a->count * 8);
+        OK(run(s, HPT__OP_OUTPUT, &m, 0, (hpt__op_args){.x = p, .y = plain}));
+        double *x = download_real(s, plain, a->count);
+        s->be->memory.free(s->dev, plain);
+        return x;
+    }
+    if (strcmp(a->row.what, "weight")) return download_real(s, p, a->count);
+    int64_t shape[4];
+    float *f = malloc(a->count * 4);
+    double *x = malloc(a->count * 8);
+    shape_of(a->row.what, g, shape);
+    s->be->order.unpack(s->dev, s->t, shape, p, f);
+    for (size_t i = 0; i < a->count; i++) x[i] = f[i];
+    free(f);
+    return x;
+}
+
+/* Values by the array's name: variances are positive, weights of a norm about 1, what goes through bfloat16 is a bfloat16.
+ * Activations see far ends and NaN. */
+static void fill(bench *b, array *a) {
+    static const double edges[] = {0, -0.0, 1e-3, -1e-3, 20, -20, 88, -88, 200, -200, 3e4, -3e4, NAN};
+    const char *name = a->row.name, *what = a->row.what;
+    int positive = !strcmp(name, "run_var") || !strcmp(name, "rstd"), norm = !strcmp(hpt__op_rows[b->kind].shapes, "NORM");
+    int rounded = b->side[1].t == HPT__BF16 && (is_map(a, &b->g) || !strcmp(what, "weight") || !strcmp(what, "image"));
+    uint64_t seed = 1;
+    for (const char *c = name; *c; c++) seed = seed * 31 + (uint64_t)*c;
+    fill_f64(a->value, a->count, seed, positive ? 0.4f : !strcmp(name, "w") && norm ? 0.5f : norm && !strcmp(name, "x") ? 3 : 1,
+             positive || (norm && !strcmp(name, "w")) ? 1 : norm && !strcmp(name, "x") ? 0.7f : 0);
+    if (b->kind == HPT__OP_ACT || (b->kind == HPT__OP_ACT_GRAD && !strcmp(name, "x")))
+        for (size_t i = 0; i < sizeof edges / sizeof *edges && i < a->count; i++) a->value[a->count - 1 - i] = edges[i];
+    for (size_t i = 0; i < a->count; i++) a->value[i] = rounded ? from_bf16(round_bf16((float)a->value[i])) : (float)a->value[i];
+}
+
+static hpt__op_args args_of(bench *b, int s) {
+    hpt__op_args args = {0};
+#define ARRAY(array_) \
+    for (int i = 0; i < b->n; i++) \
+        if (!strcmp(b->a[i].row.name, #array_)) args.array_ = b->a[i].at[s];
+    HPT__OP_ARRAYS(ARRAY)
+#undef ARRAY
+    return args;
+}
+/* what device.low_params asks for */
+static void *low_copy(const side *s, const array *w) {
+    if (!s->be->device.low_params(s->dev, s->t)) return NULL;
+    void *low = room(s, w->count * 2);
+    s->be->params->lower(s->dev, 1, w->count, w->count, w->at[1], low);
+    return low;
+}
+
+/* ---- a case ---- */
+
+static void say_where(const bench *b, const char *name) {
+    const hpt__geometry *g = &b->g;
+    printf("%s in type %d on %s: %dx%dx%dx%d -> %dx%dx%d window %d stride %d groups %d %d act %d residual %d extra %d rows %d direct %d "
+           "missing %d: %s: ", hpt__op_rows[b->kind].name, (int)b->side[1].t, b->side[1].be->name, g->n, g->c, g->h, g->w, g->k, g->p,
+           g->q, g->r, g->stride, g->conv_groups, g->bn_groups, (int)g->act, g->residual, g->extra_grad, g->rows, b->direct, b->missing,
+           name);
+}
+static void compare(const bench *b, const array *a, const double *x, const double *truth) {
+    double error = 0, size = 0, most = limit(b->kind, b->side[1].t, b->direct, &b->g);
+    for (size_t i = 0; i < a->count; i++) {
+        if (isnan(truth[i]) && isnan(x[i])) continue;
+        double d = x[i] == truth[i] ? 0 : x[i] - truth[i];
+        error += d * d;
+        size += truth[i] * truth[i];
+        if (!(fabs(d) <= 30 * most * (1 + fabs(truth[i])))) {
+            say_where(b, a->row.name);
+            FAIL("[%zu of %zu] %.9g, reference %.9g", i, a->count, x[i], truth[i]);
+        }
+    }
+    /* a sum that is nothing but what its terms cancel to has no digits of its own: count it as of size 1e-2 a value */
+    if (!(sqrt(error) <= most * (sqrt(size) + 1e-2 * sqrt((double)a->count)))) {
+        say_where(b, a->row.name);
+        FAIL("%.3g off of %.3g", sqrt(error), sqrt(size));
+    }
+}
+static array *find(bench *b, const char *name) {
+    for (int i = 0; i < b->n; i++)
+        if (!strcmp(b->a[i].row.name, name)) return &b->a[i];
+    return NULL;
+}
+/* where a maximum lay is in the backend's own order: only its own forward pass can say */
+static hpt_status prepare_where(bench *b, int s) {
+    array *where = find(b, "aux"), x = {.row = {.what = "in"}, .count = count_of("in", &b->g)};
+    const side *at = &b->side[s];
+    if (!where || where->row.written) return HPT_OK;
+    x.value = malloc(x.count * 8);
+    snprintf(x.row.name, sizeof x.row.name, "x");
+    fill(b, &x);
+    void *map = to_side(at, &x, &b->g), *y = room(at, at->be->order.act_bytes(at->dev, at->t, b->g.n, b->g.k, b->g.p, b->g.q));
+    hpt_status st = run(at, HPT__OP_MAXPOOL, &b->g, 0, (hpt__op_args){.x = map, .y = y, .aux = where->at[s]});
+    at->be->memory.free(at->dev, map);
+    at->be->memory.free(at->dev, y);
+    free(x.value);
+    return st;
+}
+/* Runs the operation on a side, in_place: with outputs over the arrays that ops.def allows; results: of each written array, or
+ * NULL. HPT_ERR_UNSUPPORTED: the backend refuses the shape. */
+static hpt_status run_side(bench *b, int s, int in_place, double *results[ARRAYS]) {
+    const side *at = &b->side[s];
+    void *low = NULL;
+    int over[ARRAYS] = {0};
+    for (int i = 0; i < b->n; i++) b->a[i].at[s] = to_side(at, &b->a[i], &b->g);
+    hpt_status st = prepare_where(b, s);
+    for (int i = 0; i < b->n && in_place; i++) {
+        array *under = b->a[i].row.over[0] ? find(b, b->a[i].row.over) : NULL;
+        if (!under) continue;
+        at->be->memory.free(at->dev, b->a[i].at[s]);
+        b->a[i].at[s] = under->at[s];
+        over[i] = 1;
+    }
+    hpt__op_args args = args_of(b, s);
+    if (s && find(b, "w") && !strcmp(find(b, "w")->row.what, "weight")) {
+        array w = *find(b, "w");
+        w.at[1] = w.at[s];
+        args.w_low = low = low_copy(at, &w);
+    }
+    if (!st) st = run(at, b->kind, &b->g, b->direct, args);
+    for (int i = 0; i < b->n; i++) results[i] = !st && b->a[i].row.written && strcmp(b->a[i].row.what, "where") ? from_side(at, &b->a[i], &b->g, b->a[i].at[s]) : NULL;
+    for (int i = 0; i < b->n; i++) if (!over[i]) at->be->memory.free(at->dev, b->a[i].at[s]);
+    if (low) at->be->memory.free(at->dev, low);
+    return st;
+}
+static void same_bits(const bench *b, double *x[ARRAYS], double *y[ARRAYS], const char *what) {
+    for (int i = 0; i < b->n; i++) {
+        if (x[i] && memcmp(x[i], y[i], b->a[i].count * 8)) {
+            say_where(b, b->a[i].row.name);
+            FAIL("other bits %s", what);
+        }
+        free(y[i]);
+    }
+}
+/* 1: ran; 0: the backend refuses the shape, which it may where channels are no whole vectors, and in groups. */
+static int run_case(bench *b) {
+    double *truth[ARRAYS], *x[ARRAYS], *y[ARRAYS];
+    hpt__op_array row;
+    int may_refuse = b->g.c % 16 || b->g.k % 16 || hpt__conv_groups(&b->g) > 1, aliases = 0;
+    b->n = 0;
+    for (const char *at = hpt__op_rows[b->kind].arrays; (at = hpt__op_next_array(at, &row));) {
+        array *a = &b->a[b->n];
+        if (row.optional && !given(b, row.name)) continue;
+        *a = (array){.row = row, .count = count_of(row.what, &b->g)};
+        a->value = calloc(a->count + 1, 8);
+        fill(b, a);
+        aliases |= row.over[0] != 0;
+        b->n++;
+    }
+    OK(run_side(b, 0, 0, truth));
+    hpt_status st = run_side(b, 1, 0, x);
+    if (st == HPT_ERR_UNSUPPORTED && may_refuse) {
+        CHECK(strlen(hpt_last_error()) > 20);
+    } else {
+        if (st) {
+            say_where(b, "create");
+            FAIL("%s", hpt_last_error());
+        }
+        for (int i = 0; i < b->n; i++) if (x[i]) compare(b, &b->a[i], x[i], truth[i]);
+        OK(run_side(b, 2, 0, y));
+        same_bits(b, x, y, "on a second device or run");
+        if (aliases) {
+            OK(run_side(b, 1, 1, y));
+            same_bits(b, x, y, "in place");
+        }
+    }
+    for (int i = 0; i < b->n; i++) {
+        free(truth[i]);
+        free(x[i]);
+        free(b->a[i].value);
+    }
+    return !st;
+}
+
+void ops_against_reference(const hpt__backend *be, hpt__device *dev, hpt__device *again, hpt__dtype t) {
+    static bench b;
+    hpt__open o = {0, 1, ""};
+    hpt__device *ref;
+    int all = 0, refused = 0;
+    OK(hpt__backend_reference.device.open(&hpt__host_table, &o, &ref));
+    b.side[0] = (side){&hpt__backend_reference, ref, HPT__F64};
+    b.side[1] = (side){be, dev, t};
+    b.side[2] = (side){be, again, t};
+    for (int s = 0; s < SIDES; s++) b.side[s].be->device.enter(b.side[s].dev);
+    for (int kind = 0; kind < HPT__OP_KINDS; kind++) {
+        int ran = 0, tried = 0;
+        for (int i = 0; i < SHAPES; i++)
+            for (int v = 0; !strcmp(shapes[i].of, hpt__op_rows[kind].shapes) && vary(&shapes[i], v, &b.g, &b.direct, &b.missing); v++, tried++) {
+                b.kind = (hpt__op_kind)kind;
+                ran += run_case(&b);
+            }
+        if (!ran) FAIL("operation %s: %d shapes, none of which runs", hpt__op_rows[kind].name, tried);
+        all += ran;
+        refused += tried - ran;
+    }
+    for (int s = SIDES - 1; s >= 0; s--) b.side[s].be->device.leave(b.side[s].dev);
+    hpt__backend_reference.device.close(ref);
+    printf("  %d cases of %d operations, %d refused\n", all, (int)HPT__OP_KINDS, refused);
+}
