@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * bench/busy NETWORK THREADS SECONDS BUSY - steps of a whole MoCo-v2 step per second beside BUSY other processes that do nothing but compute, each
- * at the same priority, in a session of its own. NETWORK: tiny (ResNet-18 of width 16, 32 px, batch 32), rn18-64 (ResNet-18, 64 px, batch 32). Prints one line of JSON:
- * median and shortest step in ms, steps a second, processor time over wall time. Views are in memory; the reference is the same line with BUSY 0. */
+ * bench/busy NETWORK THREADS SECONDS BUSY - steps of a whole MoCo-v2 step per second beside BUSY other processes
+ * that do nothing but compute, each at the same priority, in a session of its own. NETWORK: tiny (ResNet-18 of width
+ * 16, 32 px, batch 32), rn18-64 (ResNet-18, 64 px, batch 32). Prints one line of JSON: median and shortest step in
+ * ms, steps a second, processor time over wall time. Views are in memory; the reference is the same line with BUSY
+ * 0. */
 #define _GNU_SOURCE
 #include "common.h"
 #include <signal.h>
@@ -12,8 +14,8 @@
 static const struct { const char *name, *stem; int width, size, batch; } networks[] = {
     {"tiny", "small", 16, 32, 32}, {"rn18-64", "imagenet", 64, 64, 32}};
 
-/* A process that computes and nothing else, in a session of its own as another user's would be (schedulers that group by session then share the
- * processors between the two groups), with this session's weight. */
+/* A process that computes and nothing else, in a session of its own as another user's would be (schedulers that
+ * group by session then share the processors between the two groups), with this session's weight. */
 static void compute_beside(void) {
     int nice = 0;
     FILE *f = fopen("/proc/self/autogroup", "r");
@@ -79,8 +81,9 @@ int main(int argc, char **argv) {
     }
     double cpu = now_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu0;
     qsort(ms, (size_t)steps, sizeof *ms, by_value);
-    printf("{\"network\": \"%s\", \"threads\": %s, \"busy\": %d, \"steps\": %d, \"steps_per_s\": %.2f, \"median_ms\": %.2f, \"min_ms\": %.2f, "
-           "\"cpu_over_wall\": %.2f, \"loss\": %.6f}\n", argv[1], argv[2], busy, steps, steps * 1e3 / (t1 - t0), ms[steps / 2], ms[0], cpu / (t1 - t0), info.loss);
+    printf("{\"network\": \"%s\", \"threads\": %s, \"busy\": %d, \"steps\": %d, \"steps_per_s\": %.2f, \"median_ms\": "
+           "%.2f, \"min_ms\": %.2f, \"cpu_over_wall\": %.2f, \"loss\": %.6f}\n", argv[1], argv[2], busy, steps,
+           steps * 1e3 / (t1 - t0), ms[steps / 2], ms[0], cpu / (t1 - t0), info.loss);
     hpt_session_destroy(s);
     hpt_model_destroy(m);
     hpt_context_destroy(ctx);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * bench/images LIST SIZE ROUNDS - decode and augment on one core: every image of a list once (decoded, two full MoCo-v2 views as 8-bit). Prints JSON: ms per
- * image for decoding and plain crop, and for one view beyond decoding, best round. */
+ * bench/images LIST SIZE ROUNDS - decode and augment on one core: every image of a list once (decoded, two full
+ * MoCo-v2 views as 8-bit). Prints JSON: ms per image for decoding and plain crop, and for one view beyond decoding,
+ * best round. */
 #define _POSIX_C_SOURCE 200809L
 #include "common.h"
 
@@ -23,7 +24,8 @@ int main(int argc, char **argv) {
     ok(hpt_dataset_get_info(a, &info));
     unsigned char *rgb = malloc((size_t)size * size * 3);
     double whole = 1e9, view = 1e9;
-    for (uint64_t i = 0; i < info.count; i++) ok(hpt_dataset_view(b, cached, i, 0, 0, size, rgb));     /* fills the cache */
+    /* fills the cache */
+    for (uint64_t i = 0; i < info.count; i++) ok(hpt_dataset_view(b, cached, i, 0, 0, size, rgb));
     for (int r = 0; r < atoi(argv[3]); r++) {
         double t0 = now_ms(CLOCK_PROCESS_CPUTIME_ID);
         for (uint64_t i = 0; i < info.count; i++) ok(hpt_dataset_view(a, file, i, 0, (uint64_t)r, size, rgb));
@@ -33,6 +35,7 @@ int main(int argc, char **argv) {
         if ((t1 - t0) / (double)info.count < whole) whole = (t1 - t0) / (double)info.count;
         if ((t2 - t1) / (double)info.count < view) view = (t2 - t1) / (double)info.count;
     }
-    printf("{\"images\": %llu, \"decode_ms\": %.4f, \"view_ms\": %.4f}\n", (unsigned long long)info.count, whole - view, view);
+    printf("{\"images\": %llu, \"decode_ms\": %.4f, \"view_ms\": %.4f}\n", (unsigned long long)info.count,
+           whole - view, view);
     return 0;
 }

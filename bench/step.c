@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * bench/step CONFIG PRECISION ALGO ROUNDS - times whole MoCo-v2 steps on views in memory (no image loading), after one warm-up step.
- * Prints one line of JSON: the step times in ms, the peak resident memory in MiB. CONFIG: rn18-32 rn18-64 rn18-224 rn50-32 rn50-64 rn50-224. */
+ * bench/step CONFIG PRECISION ALGO ROUNDS - times whole MoCo-v2 steps on views in memory (no image loading), after
+ * one warm-up step. Prints one line of JSON: the step times in ms, the peak resident memory in MiB. CONFIG: rn18-32
+ * rn18-64 rn18-224 rn50-32 rn50-64 rn50-224. */
 #define _GNU_SOURCE
 #include "common.h"
 #include <string.h>
@@ -44,7 +45,8 @@ int main(int argc, char **argv) {
     hpt_step_info info = {.struct_size = sizeof info};
     ok(hpt_session_step_images(s, x, y, &info));
     double first = now_ms(CLOCK_MONOTONIC) - start;
-    printf("{\"config\": \"%s\", \"precision\": \"%s\", \"algo\": \"%s\", \"first_ms\": %.1f, \"ms\": [", argv[1], argv[2], argv[3], first);
+    printf("{\"config\": \"%s\", \"precision\": \"%s\", \"algo\": \"%s\", \"first_ms\": %.1f, \"ms\": [", argv[1],
+           argv[2], argv[3], first);
     for (int i = 0; i < atoi(argv[4]); i++) {
         ok(hpt_session_step_images(s, x, y, &info));
         printf("%s%.1f", i ? ", " : "", info.step_ms);

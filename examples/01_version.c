@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * 01: is the library there, and which backend does it choose? Introduces hpt_version_string, hpt_context_create, hpt_last_error. */
+ * 01: is the library there, and which backend does it choose? Introduces hpt_version_string, hpt_context_create,
+ * hpt_last_error. */
 #include <hpt.h>
 #include <stdio.h>
 

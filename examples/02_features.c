@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * 02: features of images on disk. usage: 02_features IMAGES [MODEL.pth]. Introduces hpt_dataset_open, hpt_model_features. */
+ * 02: features of images on disk. usage: 02_features IMAGES [MODEL.pth]. Introduces hpt_dataset_open,
+ * hpt_model_features. */
 #include <hpt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,8 @@ int main(int argc, char **argv) {
     for (uint64_t i = 0; i < di.count && i < 5; i++) {
         char name[1024];
         OK(hpt_dataset_name(data, i, name, sizeof name, NULL));
-        printf("%s: %.4f %.4f %.4f ...\n", name, x[i * mi.feature_dim], x[i * mi.feature_dim + 1], x[i * mi.feature_dim + 2]);
+        printf("%s: %.4f %.4f %.4f ...\n", name, x[i * mi.feature_dim], x[i * mi.feature_dim + 1],
+               x[i * mi.feature_dim + 2]);
     }
     printf("%llu images, %u features each\n", (unsigned long long)di.count, (unsigned)mi.feature_dim);
     free(x);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests register themselves; run.c runs each in a process of its own with a time limit. A failed CHECK ends its test. */
+ * Tests register themselves; run.c runs each in a process of its own with a time limit. A failed CHECK ends its
+ * test. */
 #ifndef HARNESS_H
 #define HARNESS_H
 #include <stdio.h>
@@ -17,10 +18,12 @@ void test_register(test *t);
     } \
     static void test_##name(void)
 
-#define FAIL(...) do { printf("%s:%d: ", __FILE__, __LINE__); printf(__VA_ARGS__); printf("\n"); fflush(stdout); exit(1); } while (0)
+#define FAIL(...) do { printf("%s:%d: ", __FILE__, __LINE__); printf(__VA_ARGS__); printf("\n"); fflush(stdout); \
+                       exit(1); } while (0)
 #define SKIP(...) do { printf(__VA_ARGS__); printf("\n"); fflush(stdout); exit(77); } while (0)
 #define CHECK(x) do { if (!(x)) FAIL("%s", #x); } while (0)
-#define OK(call) do { hpt_status st_ = (call); if (st_ < 0) FAIL("%s: %s: %s", #call, hpt_status_name(st_), hpt_last_error()); } while (0)
+#define OK(call) do { hpt_status st_ = (call); if (st_ < 0) FAIL("%s: %s: %s", #call, hpt_status_name(st_), \
+    hpt_last_error()); } while (0)
 /* the call must fail with this status and a text that holds word */
 #define FAILS(status, word, call) do { hpt_status st_ = (call); \
     if (st_ != (status)) FAIL("%s gave %s, not %s (%s)", #call, hpt_status_name(st_), #status, hpt_last_error()); \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The test program's own malloc family in front of glibc's, which every shared library binds to as well. Under a sanitizer,
- * whose own family must stay, its hooks count instead. Requested sizes count, touched or not. */
+ * The test program's own malloc family in front of glibc's, which every shared library binds to as well. Under a
+ * sanitizer, whose own family must stay, its hooks count instead. Requested sizes count, touched or not. */
 #define _GNU_SOURCE
 #include "heap.h"
 #include <errno.h>

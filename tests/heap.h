@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Bytes of the heap that a piece of work holds at most, whoever asks for them: the library, zlib, the image libraries. */
+ * Bytes of the heap that a piece of work holds at most, whoever asks for them: the library, zlib, the image
+ * libraries. */
 #ifndef HEAP_H
 #define HEAP_H
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One test for every operation of every backend: inputs from a hash, the reference in double as the truth. A new operation
- * whose row names shapes that are here needs nothing in this file. */
+ * One test for every operation of every backend: inputs from a hash, the reference in double as the truth. A new
+ * operation whose row names shapes that are here needs nothing in this file. */
 #include "ops.h"
 #include "backend/op.h"
 #include "harness.h"
@@ -17,7 +17,8 @@ typedef struct case_shape {
 #define ACT(n_, c_, h_, w_) {.of = "ACT", .n = n_, .c = c_, .h = h_, .w = w_}
 #define SUM(n_, c_, h_, w_) {.of = "SUM", .n = n_, .c = c_, .h = h_, .w = w_}
 #define CONV(n_, c_, h_, w_, k_, r_, stride_, pad_, groups_) \
-    {.of = "CONV", .n = n_, .c = c_, .h = h_, .w = w_, .k = k_, .r = r_, .stride = stride_, .pad = pad_, .conv_groups = groups_}
+    {.of = "CONV", .n = n_, .c = c_, .h = h_, .w = w_, .k = k_, .r = r_, .stride = stride_, .pad = pad_, \
+     .conv_groups = groups_}
 #define POOL(n_, c_, h_, w_, r_, stride_, pad_) \
     {.of = "POOL", .n = n_, .c = c_, .h = h_, .w = w_, .r = r_, .stride = stride_, .pad = pad_}
 #define NORM(n_, c_, h_, w_, groups_) {.of = "NORM", .n = n_, .c = c_, .h = h_, .w = w_, .bn_groups = groups_}
@@ -26,7 +27,8 @@ static const case_shape shapes[] = {
     /* vectors and blocks filled and not, one pixel, more pixels than a block of threads, sides that differ */
     MAP(1, 16, 1, 1), MAP(2, 3, 5, 7), MAP(2, 1, 3, 3), MAP(3, 32, 4, 3), MAP(2, 48, 9, 11), MAP(2, 5, 5, 3),
     MAP(1, 17, 2, 6), MAP(5, 64, 13, 13), MAP(2, 264, 3, 2),
-    /* those of the PyTorch fixtures first; then stems, windows of five, groups, depthwise, channels that no vector divides */
+    /* those of the PyTorch fixtures first; then stems, windows of five, groups, depthwise, channels that no vector
+     * divides */
     CONV(2, 16, 9, 9, 32, 3, 1, 1, 1), CONV(3, 16, 8, 8, 16, 3, 2, 1, 1), CONV(1, 3, 11, 11, 16, 7, 2, 3, 1),
     CONV(2, 32, 7, 7, 16, 1, 1, 0, 1), CONV(2, 16, 8, 8, 32, 1, 2, 0, 1), CONV(2, 3, 8, 8, 16, 3, 1, 1, 1),
     CONV(1, 16, 1, 1, 16, 3, 1, 1, 1), CONV(2, 64, 14, 14, 64, 3, 1, 1, 1), CONV(2, 3, 9, 6, 16, 7, 2, 3, 1),
@@ -52,8 +54,8 @@ enum { SHAPES = sizeof shapes / sizeof *shapes };
 static int vary(const case_shape *s, int v, hpt__geometry *g, int *direct, int *missing) {
     int pixel = s->h == 1 && s->w == 1, k = s->k ? s->k : s->c;
     *g = (hpt__geometry){.n = s->n, .c = s->c, .h = s->h, .w = s->w, .k = k, .p = s->h, .q = s->w, .r = s->r, .s = s->r,
-                         .stride = s->stride, .pad = s->pad, .conv_groups = s->conv_groups, .bn_groups = s->bn_groups ? s->bn_groups : 1,
-                         .eps = 1e-5};
+                         .stride = s->stride, .pad = s->pad, .conv_groups = s->conv_groups, .bn_groups = s->bn_groups
+                         ? s->bn_groups : 1, .eps = 1e-5};
     *direct = *missing = 0;
     if (s->r) {
         g->p = (s->h + 2 * s->pad - s->r) / s->stride + 1;
@@ -93,10 +95,11 @@ static int vary(const case_shape *s, int v, hpt__geometry *g, int *direct, int *
     return v < 1;
 }
 
-/* How far a result may be from the truth, |x - truth| / |truth| over an array: exact, or as each type rounds; those that
- * add up much, and Winograd, more. */
+/* How far a result may be from the truth, |x - truth| / |truth| over an array: exact, or as each type rounds; those
+ * that add up much, and Winograd, more. */
 static double limit(hpt__op_kind kind, hpt__dtype t, int direct, const hpt__geometry *g) {
-    int exact = kind == HPT__OP_INPUT || kind == HPT__OP_OUTPUT || kind == HPT__OP_MAXPOOL || (kind == HPT__OP_SUM && !g->residual);
+    int exact = kind == HPT__OP_INPUT || kind == HPT__OP_OUTPUT || kind == HPT__OP_MAXPOOL ||
+        (kind == HPT__OP_SUM && !g->residual);
     int products = !strcmp(hpt__op_rows[kind].shapes, "CONV") || !strcmp(hpt__op_rows[kind].shapes, "LINEAR");
     if (exact) return 0;
     if (t == HPT__F64) return 2e-7;             /* parameters pass through float32 */
@@ -127,14 +130,18 @@ typedef struct bench {
     array a[ARRAYS];
 } bench;
 
-static int is_map(const array *a, const hpt__geometry *g) { return !strcmp(a->row.what, "out") || (!strcmp(a->row.what, "in") && !g->rows); }
+static int is_map(const array *a, const hpt__geometry *g) {
+    return !strcmp(a->row.what, "out") || (!strcmp(a->row.what, "in") && !g->rows);
+}
 /* the geometry of the map that an array is */
 static hpt__geometry map_of(const array *a, hpt__geometry g) {
-    if (strcmp(a->row.what, "out")) return (hpt__geometry){.n = g.n, .c = g.c, .h = g.h, .w = g.w, .k = g.c, .p = g.h, .q = g.w, .bn_groups = 1};
+    if (strcmp(a->row.what, "out"))
+        return (hpt__geometry){.n = g.n, .c = g.c, .h = g.h, .w = g.w, .k = g.c, .p = g.h, .q = g.w, .bn_groups = 1};
     return (hpt__geometry){.n = g.n, .c = g.k, .h = g.p, .w = g.q, .k = g.k, .p = g.p, .q = g.q, .bn_groups = 1};
 }
 static size_t count_of(const char *what, const hpt__geometry *g) {
-    size_t n = (size_t)g->n, c = (size_t)g->c, k = (size_t)g->k, in = (size_t)(g->h * g->w), out = (size_t)(g->p * g->q);
+    size_t n = (size_t)g->n, c = (size_t)g->c, k = (size_t)g->k, in = (size_t)(g->h * g->w),
+        out = (size_t)(g->p * g->q);
     if (!strcmp(what, "in") || !strcmp(what, "image") || !strcmp(what, "plain")) return n * c * in;
     if (!strcmp(what, "out") || !strcmp(what, "where")) return n * k * out;
     if (!strcmp(what, "nc")) return n * c;
@@ -148,7 +155,8 @@ static size_t count_of(const char *what, const hpt__geometry *g) {
 }
 static void shape_of(const char *what, const hpt__geometry *g, int64_t shape[4]) {
     memset(shape, 0, 4 * sizeof *shape);
-    if (!strcmp(what, "weight")) memcpy(shape, (int64_t[]){g->k, g->c / hpt__conv_groups(g), g->r, g->s}, 4 * sizeof *shape);
+    if (!strcmp(what, "weight"))
+        memcpy(shape, (int64_t[]){g->k, g->c / hpt__conv_groups(g), g->r, g->s}, 4 * sizeof *shape);
     else shape[0] = (int64_t)count_of(what, g);
 }
 /* Is it there? What '?' in ops.def leaves to the geometry and to the caller. */
@@ -202,13 +210,15 @@ static hpt_status run(const side *s, hpt__op_kind kind, const hpt__geometry *g, 
 static void *to_side(const side *s, const array *a, const hpt__geometry *g) {
     if (is_map(a, g)) {
         hpt__geometry m = map_of(a, *g);
-        void *plain = upload_real(s, HPT__F32, a->value, a->count), *map = room(s, s->be->order.act_bytes(s->dev, s->t, m.n, m.c, m.h, m.w));
+        void *plain = upload_real(s, HPT__F32, a->value, a->count),
+            *map = room(s, s->be->order.act_bytes(s->dev, s->t, m.n, m.c, m.h, m.w));
         OK(run(s, HPT__OP_INPUT, &m, 0, (hpt__op_args){.x = plain, .y = map}));
         s->be->memory.free(s->dev, plain);
         return map;
     }
     if (!strcmp(a->row.what, "where")) return room(s, s->be->order.act_bytes(s->dev, HPT__F32, g->n, g->k, g->p, g->q));
-    if (strcmp(a->row.what, "weight")) return upload_real(s, strcmp(a->row.what, "image") ? s->t : HPT__F32, a->value, a->count);
+    if (strcmp(a->row.what, "weight"))
+        return upload_real(s, strcmp(a->row.what, "image") ? s->t : HPT__F32, a->value, a->count);
     int64_t shape[4];
     float *f = malloc(a->count * 4);
     void *p = room(s, a->count * hpt__real_size(s->t));
@@ -238,20 +248,22 @@ static double *from_side(const side *s, const array *a, const hpt__geometry *g, 
     return x;
 }
 
-/* Values by the array's name: variances are positive, weights of a norm about 1, what goes through bfloat16 is a bfloat16.
- * Activations see far ends and NaN. */
+/* Values by the array's name: variances are positive, weights of a norm about 1, what goes through bfloat16 is a
+ * bfloat16. Activations see far ends and NaN. */
 static void fill(bench *b, array *a) {
     static const double edges[] = {0, -0.0, 1e-3, -1e-3, 20, -20, 88, -88, 200, -200, 3e4, -3e4, NAN};
     const char *name = a->row.name, *what = a->row.what;
-    int positive = !strcmp(name, "run_var") || !strcmp(name, "rstd"), norm = !strcmp(hpt__op_rows[b->kind].shapes, "NORM");
+    int positive = !strcmp(name, "run_var") || !strcmp(name, "rstd"), norm = !strcmp(hpt__op_rows[b->kind].shapes,
+        "NORM");
     int rounded = b->side[1].t == HPT__BF16 && (is_map(a, &b->g) || !strcmp(what, "weight") || !strcmp(what, "image"));
     uint64_t seed = 1;
     for (const char *c = name; *c; c++) seed = seed * 31 + (uint64_t)*c;
-    fill_f64(a->value, a->count, seed, positive ? 0.4f : !strcmp(name, "w") && norm ? 0.5f : norm && !strcmp(name, "x") ? 3 : 1,
-             positive || (norm && !strcmp(name, "w")) ? 1 : norm && !strcmp(name, "x") ? 0.7f : 0);
+    fill_f64(a->value, a->count, seed, positive ? 0.4f : !strcmp(name, "w") && norm ? 0.5f : norm && !strcmp(name, "x")
+             ? 3 : 1, positive || (norm && !strcmp(name, "w")) ? 1 : norm && !strcmp(name, "x") ? 0.7f : 0);
     if (b->kind == HPT__OP_ACT || (b->kind == HPT__OP_ACT_GRAD && !strcmp(name, "x")))
         for (size_t i = 0; i < sizeof edges / sizeof *edges && i < a->count; i++) a->value[a->count - 1 - i] = edges[i];
-    for (size_t i = 0; i < a->count; i++) a->value[i] = rounded ? from_bf16(round_bf16((float)a->value[i])) : (float)a->value[i];
+    for (size_t i = 0; i < a->count; i++)
+        a->value[i] = rounded ? from_bf16(round_bf16((float)a->value[i])) : (float)a->value[i];
 }
 
 static hpt__op_args args_of(bench *b, int s) {
@@ -275,10 +287,10 @@ static void *low_copy(const side *s, const array *w) {
 
 static void say_where(const bench *b, const char *name) {
     const hpt__geometry *g = &b->g;
-    printf("%s in type %d on %s: %dx%dx%dx%d -> %dx%dx%d window %d stride %d groups %d %d act %d residual %d extra %d rows %d direct %d "
-           "missing %d: %s: ", hpt__op_rows[b->kind].name, (int)b->side[1].t, b->side[1].be->name, g->n, g->c, g->h, g->w, g->k, g->p,
-           g->q, g->r, g->stride, g->conv_groups, g->bn_groups, (int)g->act, g->residual, g->extra_grad, g->rows, b->direct, b->missing,
-           name);
+    printf("%s in type %d on %s: %dx%dx%dx%d -> %dx%dx%d window %d stride %d groups %d %d act %d residual %d extra %d "
+           "rows %d direct %d missing %d: %s: ", hpt__op_rows[b->kind].name, (int)b->side[1].t, b->side[1].be->name,
+           g->n, g->c, g->h, g->w, g->k, g->p, g->q, g->r, g->stride, g->conv_groups, g->bn_groups, (int)g->act,
+           g->residual, g->extra_grad, g->rows, b->direct, b->missing, name);
 }
 static void compare(const bench *b, const array *a, const double *x, const double *truth) {
     double error = 0, size = 0, most = limit(b->kind, b->side[1].t, b->direct, &b->g);
@@ -311,15 +323,16 @@ static hpt_status prepare_where(bench *b, int s) {
     x.value = malloc(x.count * 8);
     snprintf(x.row.name, sizeof x.row.name, "x");
     fill(b, &x);
-    void *map = to_side(at, &x, &b->g), *y = room(at, at->be->order.act_bytes(at->dev, at->t, b->g.n, b->g.k, b->g.p, b->g.q));
+    void *map = to_side(at, &x, &b->g), *y = room(at, at->be->order.act_bytes(at->dev, at->t, b->g.n, b->g.k, b->g.p,
+        b->g.q));
     hpt_status st = run(at, HPT__OP_MAXPOOL, &b->g, 0, (hpt__op_args){.x = map, .y = y, .aux = where->at[s]});
     at->be->memory.free(at->dev, map);
     at->be->memory.free(at->dev, y);
     free(x.value);
     return st;
 }
-/* Runs the operation on a side, in_place: with outputs over the arrays that ops.def allows; results: of each written array, or
- * NULL. HPT_ERR_UNSUPPORTED: the backend refuses the shape. */
+/* Runs the operation on a side, in_place: with outputs over the arrays that ops.def allows; results: of each written
+ * array, or NULL. HPT_ERR_UNSUPPORTED: the backend refuses the shape. */
 static hpt_status run_side(bench *b, int s, int in_place, double *results[ARRAYS]) {
     const side *at = &b->side[s];
     void *low = NULL;
@@ -340,7 +353,9 @@ static hpt_status run_side(bench *b, int s, int in_place, double *results[ARRAYS
         args.w_low = low = low_copy(at, &w);
     }
     if (!st) st = run(at, b->kind, &b->g, b->direct, args);
-    for (int i = 0; i < b->n; i++) results[i] = !st && b->a[i].row.written && strcmp(b->a[i].row.what, "where") ? from_side(at, &b->a[i], &b->g, b->a[i].at[s]) : NULL;
+    for (int i = 0; i < b->n; i++)
+        results[i] = !st && b->a[i].row.written && strcmp(b->a[i].row.what, "where") ? from_side(at, &b->a[i], &b->g,
+            b->a[i].at[s]) : NULL;
     for (int i = 0; i < b->n; i++) if (!over[i]) at->be->memory.free(at->dev, b->a[i].at[s]);
     if (low) at->be->memory.free(at->dev, low);
     return st;
@@ -407,7 +422,8 @@ void ops_against_reference(const hpt__backend *be, hpt__device *dev, hpt__device
     for (int kind = 0; kind < HPT__OP_KINDS; kind++) {
         int ran = 0, tried = 0;
         for (int i = 0; i < SHAPES; i++)
-            for (int v = 0; !strcmp(shapes[i].of, hpt__op_rows[kind].shapes) && vary(&shapes[i], v, &b.g, &b.direct, &b.missing); v++, tried++) {
+            for (int v = 0; !strcmp(shapes[i].of, hpt__op_rows[kind].shapes) && vary(&shapes[i], v, &b.g, &b.direct,
+                &b.missing); v++, tried++) {
                 b.kind = (hpt__op_kind)kind;
                 ran += run_case(&b);
             }

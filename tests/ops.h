@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every operation of a backend against the reference in double, over one list of shapes (ops.c); rows of ops.def, shapes and
- * arrays included, are all it knows. */
+ * Every operation of a backend against the reference in double, over one list of shapes (ops.c); rows of ops.def,
+ * shapes and arrays included, are all it knows. */
 #ifndef TESTS_OPS_H
 #define TESTS_OPS_H
 #include "backend/backend.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * check [-l] [-j N] [name-part ...]: each test in its own process, N at a time; exit 0 pass, 77 skip with a printed reason, else fail. A test's
- * output is shown when it ends. Last line: the counts. */
+ * check [-l] [-j N] [name-part ...]: each test in its own process, N at a time; exit 0 pass, 77 skip with a printed
+ * reason, else fail. A test's output is shown when it ends. Last line: the counts. */
 #define _GNU_SOURCE
 #include "harness.h"
 #include <signal.h>

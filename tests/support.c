@@ -35,7 +35,9 @@ double num(json_t *o, const char *key) {
     if (!json_is_number(v)) FAIL("fixture has no number '%s'", key);
     return json_number_value(v);
 }
-int integer(json_t *o, const char *key) { return json_is_boolean(json_object_get(o, key)) ? json_is_true(json_object_get(o, key)) : (int)num(o, key); }
+int integer(json_t *o, const char *key) {
+    return json_is_boolean(json_object_get(o, key)) ? json_is_true(json_object_get(o, key)) : (int)num(o, key);
+}
 size_t hex(const char *text, uint8_t *out) {
     size_t n = strlen(text) / 2;
     for (size_t i = 0; i < n; i++) {
@@ -117,7 +119,8 @@ hpt_dataset *toy_set(hpt_context *ctx, const char *pairs, int n, int size, int c
         for (int p = 0; p < size * size * 3; p++) {
             int x = p / 3 % size, y = p / 3 / size, ch = p % 3;
             double wave = sin((labels[i] + 1) * 0.5 * x + ch) * cos((labels[i] + 2) * 0.3 * y);
-            px[(size_t)i * (size_t)(size * size * 3) + (size_t)p] = (uint8_t)(128 + 70 * wave + 20 * value_at((uint64_t)p, (uint64_t)i + 900));
+            px[(size_t)i * (size_t)(size * size * 3) + (size_t)p] =
+                (uint8_t)(128 + 70 * wave + 20 * value_at((uint64_t)p, (uint64_t)i + 900));
         }
     }
     hpt_dataset *ds;

@@ -22,5 +22,6 @@ void set(hpt_config *c, const char *pairs);     /* "key=value key=value" */
 hpt_config *config(const char *pairs);
 void fill_model(hpt_model *m, uint64_t seed);   /* weights as fill() of the script */
 char *temp_dir(void);                           /* a fresh folder, removed by nobody but the system's /tmp rules */
-hpt_dataset *toy_set(hpt_context *ctx, const char *pairs, int n, int size, int classes);     /* labelled patterns in memory */
+/* labelled patterns in memory */
+hpt_dataset *toy_set(hpt_context *ctx, const char *pairs, int n, int size, int classes);
 #endif

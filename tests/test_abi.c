@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What surrounds the code: header, symbols, layers, documents, examples, the command line, the fuzz corpus. Runs tools of the system. */
+ * What surrounds the code: header, symbols, layers, documents, examples, the command line, the fuzz corpus. Runs
+ * tools of the system. */
 #define _GNU_SOURCE
 #include "fuzz/targets.h"
 #include "shell.h"
@@ -12,10 +13,12 @@
 #define ONEDNN (!access(HPT_TEST_MODULES "/libhpt-onednn.so", R_OK))
 
 TEST(header_compiles_alone) {
-    const char *const modes[] = {"gcc -xc -std=c99", "gcc -xc -std=c11", "gcc -xc -std=c17", "g++ -xc++ -std=c++98", "g++ -xc++ -std=c++11", "g++ -xc++ -std=c++17", "g++ -xc++ -std=c++20"};
+    const char *const modes[] = {"gcc -xc -std=c99", "gcc -xc -std=c11", "gcc -xc -std=c17", "g++ -xc++ -std=c++98",
+                                 "g++ -xc++ -std=c++11", "g++ -xc++ -std=c++17", "g++ -xc++ -std=c++20"};
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         if (modes[i][1] == '+' && sh("command -v g++")) continue;
-        RUN("printf '#include <hpt.h>\\n#include <hpt.h>\\n' | %s -Wall -Wextra -pedantic -Werror%s -Iinclude -fsyntax-only -", modes[i], strstr(modes[i], "98") ? " -Wno-long-long" : "");
+        RUN("printf '#include <hpt.h>\\n#include <hpt.h>\\n' | %s -Wall -Wextra -pedantic -Werror%s -Iinclude "
+            "-fsyntax-only -", modes[i], strstr(modes[i], "98") ? " -Wno-long-long" : "");
     }
     RUN("printf '#include <hpt.h>\\n' | gcc -xc -std=c11 -Wpadded -Werror -Iinclude -fsyntax-only -");
 }
@@ -30,12 +33,17 @@ TEST(exports_are_the_header) {
     if (!ONEDNN) SKIP("no oneDNN in this build: the symbols of its module are not looked at");
     /* the backend, and what oneDNN calls of OpenMP (src/backend/onednn/team.h) */
     RUN("nm -D --defined-only %s/hpt/libhpt-onednn.so | awk '$2 != \"A\" {print $3}' | LC_ALL=C sort", HPT_TEST_LIB);
-    CHECK(!strcmp(output, "GOMP_barrier\nGOMP_parallel\nhpt_backend_onednn\nomp_get_max_threads\nomp_get_num_threads\nomp_get_thread_num\nomp_in_parallel\n"));
+    CHECK(!strcmp(output,
+                  "GOMP_barrier\nGOMP_parallel\nhpt_backend_onednn\nomp_get_max_threads\nomp_get_num_threads\nomp_get_"
+                  "thread_num\nomp_in_parallel\n"));
 }
 TEST(imports_nothing_that_stops_or_prints) {
     if (strstr(HPT_TEST_LIB, "build")) SKIP("a sanitized build imports its run time");
-    static const char *const forbidden[] = {"exit", "_exit", "abort", "raise", "__assert_fail", "printf", "puts", "fprintf", "vfprintf", "stdout", "stderr", "perror", "signal", "sigaction", "setenv",
-                                            "getenv", "secure_getenv", "setlocale", "srand", "rand", "system", "fork", "chdir", "umask", "atexit", "__printf_chk", "__fprintf_chk", "fwrite", "putchar", "execve"};
+    static const char *const forbidden[] = {"exit", "_exit", "abort", "raise", "__assert_fail", "printf", "puts",
+                                            "fprintf", "vfprintf", "stdout", "stderr", "perror", "signal", "sigaction",
+                                            "setenv", "getenv", "secure_getenv", "setlocale", "srand", "rand",
+                                            "system", "fork", "chdir", "umask", "atexit", "__printf_chk",
+                                            "__fprintf_chk", "fwrite", "putchar", "execve"};
     if (sh("command -v nm")) SKIP("no nm (package binutils)");
     RUN("nm -D -u %s/libhpt.so | awk '{print $2}' | sed 's/@.*//'", HPT_TEST_LIB);
     char *save = NULL;
@@ -46,9 +54,11 @@ TEST(imports_nothing_that_stops_or_prints) {
 TEST(elf_is_clean) {
     if (strstr(HPT_TEST_LIB, "build")) SKIP("sanitized build");
     RUN("readelf -dW %s/libhpt.so", HPT_TEST_LIB);
-    CHECK(strstr(output, "libhpt.so.0") && strstr(output, "NOW") && !strstr(output, "TEXTREL") && !strstr(output, "RPATH") && !strstr(output, "RUNPATH") && !strstr(output, "STATIC_TLS"));
+    CHECK(strstr(output, "libhpt.so.0") && strstr(output, "NOW") && !strstr(output, "TEXTREL") &&
+          !strstr(output, "RPATH") && !strstr(output, "RUNPATH") && !strstr(output, "STATIC_TLS"));
     CHECK(!strstr(output, "gomp") && !strstr(output, "dnnl") && !strstr(output, "stdc++"));
-    RUN("strip -o /tmp/hpt-stripped.so %s/libhpt.so && stat -c %%s /tmp/hpt-stripped.so && rm /tmp/hpt-stripped.so", HPT_TEST_LIB);
+    RUN("strip -o /tmp/hpt-stripped.so %s/libhpt.so && stat -c %%s /tmp/hpt-stripped.so && rm /tmp/hpt-stripped.so",
+        HPT_TEST_LIB);
     printf("  %s", output);
     CHECK(atol(output) < 1000000);
 }
@@ -63,10 +73,12 @@ TEST(every_function_links) {        /* a program that takes the address of each 
     for (char *p = strtok_r(output, "\n", &save); p; p = strtok_r(NULL, "\n", &save)) fprintf(f, "(fn)%s, ", p);
     fprintf(f, "0}; return f[0] == 0; }\n");
     fclose(f);
-    RUN("gcc -Iinclude %s/all.c -o %s/all -L%s -lhpt -Wl,-rpath,\"$PWD/%s\" %s && %s/all", dir, dir, HPT_TEST_LIB, HPT_TEST_LIB, strstr(HPT_TEST_LIB, "build") ? "-fsanitize=address,undefined" : "", dir);
+    RUN("gcc -Iinclude %s/all.c -o %s/all -L%s -lhpt -Wl,-rpath,\"$PWD/%s\" %s && %s/all", dir, dir, HPT_TEST_LIB,
+        HPT_TEST_LIB, strstr(HPT_TEST_LIB, "build") ? "-fsanitize=address,undefined" : "", dir);
 }
 TEST(snippets_are_the_example) {    /* header and README show examples/03_pretrain.c, which the build compiles */
-    char *code = read_text("examples/03_pretrain.c"), *header = read_text("include/hpt.h"), *readme = read_text("README.md"), *save = NULL;
+    char *code = read_text("examples/03_pretrain.c"), *header = read_text("include/hpt.h"),
+        *readme = read_text("README.md"), *save = NULL;
     CHECK(strstr(readme, code));
     char line[400];
     for (char *p = strtok_r(code, "\n", &save); p; p = strtok_r(NULL, "\n", &save)) {
@@ -99,7 +111,8 @@ TEST_LIMIT(examples_run, 240) {
 
 /* examples/06_ctypes.py writes hpt_step_info in Python's words: every member of hpt.h, in its order, with its type. */
 TEST(struct_of_the_python_example) {
-    char *header = read_text("include/hpt.h"), *python = read_text("examples/06_ctypes.py"), want[4000] = "    _fields_ = [\n", *line = NULL;
+    char *header = read_text("include/hpt.h"), *python = read_text("examples/06_ctypes.py"),
+        want[4000] = "    _fields_ = [\n", *line = NULL;
     char *p = strstr(header, "typedef struct hpt_step_info {\n");
     CHECK(p);
     for (p = strchr(p, '\n') + 1; *p != '}'; p = strchr(p, '\n') + 1) {
@@ -125,27 +138,36 @@ TEST_LIMIT(command_line, 240) {
     CHECK(sh("%s/hpt fly", b) == 2 && strstr(output, "no command 'fly'"));
     RUN("%s/hpt pretrain --help", b);
     CHECK(strstr(output, "moco_k") && strstr(output, "--resume") && strstr(output, "threads"));
-    CHECK(sh("%s/hpt pretrain --data %s --out %s/r --moco_kk 3", b, set_, dir) == 2 && strstr(output, "did you mean 'moco_k'"));
+    CHECK(sh("%s/hpt pretrain --data %s --out %s/r --moco_kk 3", b, set_, dir) == 2 &&
+          strstr(output, "did you mean 'moco_k'"));
     CHECK(sh("%s/hpt pretrain --data %s/none --out %s/r " NET, b, dir, dir) == 1 && strstr(output, "no such file"));
     RUN("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12 --save-every 5 --json", b, set_, dir);
     CHECK(strstr(output, "\"steps\": 12") && strstr(output, "loss"));
     RUN("ls %s/run %s/run/checkpoints %s/run/exported", dir, dir, dir);
-    CHECK(strstr(output, "args.json") && strstr(output, "metrics.jsonl") && strstr(output, "summary.csv") && strstr(output, "train.log") && strstr(output, "last.pth.tar") &&
-          strstr(output, "backbone.pth") && strstr(output, "model.safetensors"));
+    CHECK(strstr(output, "args.json") && strstr(output, "metrics.jsonl") && strstr(output, "summary.csv") &&
+          strstr(output, "train.log") && strstr(output, "last.pth.tar") && strstr(output, "backbone.pth") &&
+          strstr(output, "model.safetensors"));
     RUN("wc -l < %s/run/metrics.jsonl", dir);
     CHECK(atoi(output) == 12);
-    CHECK(sh("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12", b, set_, dir) == 1 && strstr(output, "--resume"));
-    RUN("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12 --resume", b, set_, dir);     /* done already: fine */
-    RUN("%s/hpt refresh-bn --data %s --init %s/run/exported/backbone.pth --out %s/fresh.pth --image_size 16", b, set_, dir, dir);
-    RUN("%s/hpt linear --train %s --test %s --init %s/fresh.pth --image_size 16 --probe_steps 60 --probe_eval_every 20 --probe_scale standard --overlap allow", b, set_, set_, dir);
+    CHECK(sh("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12", b, set_, dir) == 1 &&
+          strstr(output, "--resume"));
+    /* done already: fine */
+    RUN("%s/hpt pretrain --data %s --out %s/run " NET " --steps 12 --resume", b, set_, dir);
+    RUN("%s/hpt refresh-bn --data %s --init %s/run/exported/backbone.pth --out %s/fresh.pth --image_size 16", b, set_,
+        dir, dir);
+    RUN("%s/hpt linear --train %s --test %s --init %s/fresh.pth --image_size 16 --probe_steps 60 --probe_eval_every 20 "
+        "--probe_scale standard --overlap allow", b, set_, set_, dir);
     CHECK(strstr(output, "top-1"));
-    RUN("%s/hpt linear --train %s --per-class 5 --init %s/fresh.pth --image_size 16 --probe_steps 20 --json", b, set_, dir);
+    RUN("%s/hpt linear --train %s --per-class 5 --init %s/fresh.pth --image_size 16 --probe_steps 20 --json", b, set_,
+        dir);
     CHECK(strstr(output, "\"val_top1\""));
-    RUN("%s/hpt embed --data %s --init %s/run/checkpoints/last.pth.tar --out %s/x.csv --image_size 16", b, set_, dir, dir);
+    RUN("%s/hpt embed --data %s --init %s/run/checkpoints/last.pth.tar --out %s/x.csv --image_size 16", b, set_, dir,
+        dir);
     CHECK(strstr(output, "24 x 128"));
     RUN("head -2 %s/x.csv", dir);
     CHECK(strstr(output, "filename,label,embedding_0") && strstr(output, "columns/000.ppm"));
-    RUN("%s/hpt embed --data %s --init %s/run/checkpoints/last.pth.tar --out %s/x.npy --image_size 16", b, set_, dir, dir);
+    RUN("%s/hpt embed --data %s --init %s/run/checkpoints/last.pth.tar --out %s/x.npy --image_size 16", b, set_, dir,
+        dir);
     RUN("stat -c %%s %s/x.npy", dir);
     CHECK(atoi(output) == 128 + 24 * 128 * 4);
     RUN("%s/hpt info --json %s/run/checkpoints/last.pth.tar", b, dir);
@@ -159,51 +181,67 @@ TEST_LIMIT(ctrl_c_saves_and_resume_equals_an_undisturbed_run, 240) {
     char *dir = temp_dir(), *set_ = stripes(dir, 12);
     const char *b = HPT_TEST_BIN;
     RUN("%s/hpt pretrain --data %s --out %s/whole " NET " --steps 60 --threads 1", b, set_, dir);
-    int stopped = sh("timeout -s INT --preserve-status 1.2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1", b, set_, dir);
-    for (int i = 0; i < 8 && stopped == 130; i++) stopped = sh("timeout -s INT --preserve-status 2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads 1 --resume", b, set_, dir);
-    if (stopped == 130) stopped = sh("%s/hpt pretrain --out %s/cut --resume", b, dir);      /* a slow machine: eight times is enough */
+    int stopped =
+        sh("timeout -s INT --preserve-status 1.2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads "
+           "1", b, set_, dir);
+    for (int i = 0; i < 8 && stopped == 130; i++)
+        stopped =
+            sh("timeout -s INT --preserve-status 2 %s/hpt pretrain --data %s --out %s/cut " NET " --steps 60 --threads "
+               "1 --resume", b, set_, dir);
+    /* a slow machine: eight times is enough */
+    if (stopped == 130) stopped = sh("%s/hpt pretrain --out %s/cut --resume", b, dir);
     if (stopped) FAIL("exit status %d: %s", stopped, output);
-    RUN("cmp %s/whole/checkpoints/last.pth.tar %s/cut/checkpoints/last.pth.tar && cmp %s/whole/exported/backbone.pth %s/cut/exported/backbone.pth", dir, dir, dir, dir);
+    RUN("cmp %s/whole/checkpoints/last.pth.tar %s/cut/checkpoints/last.pth.tar && cmp %s/whole/exported/backbone.pth "
+        "%s/cut/exported/backbone.pth", dir, dir, dir, dir);
 }
 TEST(installs_and_is_found_by_pkg_config) {
     if (strstr(HPT_TEST_LIB, "build")) SKIP("sanitized build");
     char *dir = temp_dir();
     RUN("make -s install-built DESTDIR=%s PREFIX=/usr", dir);
     RUN("find %s -type f -o -type l | sed 's|%s||' | sort", dir, dir);
-    CHECK(strstr(output, "/usr/include/hpt.h") && strstr(output, "/usr/lib/libhpt.so.0") && strstr(output, "/usr/lib/pkgconfig/hpt.pc") && strstr(output, "/usr/bin/hpt"));
+    CHECK(strstr(output, "/usr/include/hpt.h") && strstr(output, "/usr/lib/libhpt.so.0") &&
+          strstr(output, "/usr/lib/pkgconfig/hpt.pc") && strstr(output, "/usr/bin/hpt"));
     CHECK(!strstr(output, "/usr/lib/hpt/libhpt-onednn.so") == !ONEDNN);
     const char *backend = ONEDNN ? "backend onednn" : "backend reference";
     /* the tree is moved: pkg-config and CMake find it all the same, also for static programs */
     RUN("mv %s/usr %s/moved", dir, dir);
-    RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc examples/01_version.c $(pkg-config --cflags --libs hpt) -o %s/v && "
-        "LD_LIBRARY_PATH=%s/moved/lib %s/v", dir, dir, dir, dir);
+    RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc examples/01_version.c $(pkg-config --cflags --libs hpt) -o "
+        "%s/v && LD_LIBRARY_PATH=%s/moved/lib %s/v", dir, dir, dir, dir);
     CHECK(strstr(output, backend));
-    CHECK(sh("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/03_pretrain.c $(pkg-config --static --cflags --libs hpt) -o %s/p && %s/p", dir, dir, dir) == 1);
+    CHECK(sh("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/03_pretrain.c $(pkg-config --static "
+             "--cflags --libs hpt) -o %s/p && %s/p", dir, dir, dir) == 1);
     CHECK(strstr(output, "my-images: no such file"));         /* a program that takes the whole library, decoders too */
-    RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/01_version.c $(pkg-config --static --cflags --libs hpt) -o %s/s && %s/s", dir, dir, dir);
+    RUN("export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig; gcc -static examples/01_version.c $(pkg-config --static "
+        "--cflags --libs hpt) -o %s/s && %s/s", dir, dir, dir);
     CHECK(strstr(output, "backend reference"));
     /* README's program and one in C++ from another folder, with nothing of this tree in reach but what was installed */
     RUN("mkdir %s/away && cp examples/03_pretrain.c examples/05_raii.cpp %s/away", dir, dir);
-    CHECK(sh("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && gcc -std=c11 -Wall -Wextra -Wpedantic -Werror 03_pretrain.c $(pkg-config --cflags "
-             "--libs hpt) -Wl,-rpath,%s/moved/lib -o p && ./p", dir, dir, dir) == 1);
+    CHECK(sh("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && gcc -std=c11 -Wall -Wextra -Wpedantic "
+             "-Werror 03_pretrain.c $(pkg-config --cflags --libs hpt) -Wl,-rpath,%s/moved/lib -o p && ./p", dir, dir,
+             dir) == 1);
     CHECK(strstr(output, "my-images: no such file"));
     if (sh("command -v g++")) printf("no g++: a program in C++ is not tried\n");
     else {
-        RUN("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && for std in 11 17; do g++ -std=c++$std -Wall -Wextra -Wpedantic -Werror 05_raii.cpp "
-            "$(pkg-config --cflags --libs hpt) -Wl,-rpath,%s/moved/lib -o r && ./r; done", dir, dir, dir);
-        RUN("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && g++ -static 05_raii.cpp $(pkg-config --static --cflags --libs hpt) -o s && ./s", dir, dir);
+        RUN("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && for std in 11 17; do g++ -std=c++$std "
+            "-Wall -Wextra -Wpedantic -Werror 05_raii.cpp $(pkg-config --cflags --libs hpt) -Wl,-rpath,%s/moved/lib -o "
+            "r && ./r; done", dir, dir, dir);
+        RUN("cd %s/away && export PKG_CONFIG_PATH=%s/moved/lib/pkgconfig && g++ -static 05_raii.cpp $(pkg-config "
+            "--static --cflags --libs hpt) -o s && ./s", dir, dir);
     }
     CHECK(strstr(read_text("pkgconfig/hptConfig.cmake.in"), "hpt::hpt"));
     if (sh("command -v cmake")) SKIP("no cmake: find_package(hpt) is not tried");
-    RUN("mkdir %s/c && cp examples/01_version.c %s/c && printf 'cmake_minimum_required(VERSION 3.13)\\nproject(v C)\\nfind_package(hpt 0.1 REQUIRED)\\n"
-        "add_executable(v 01_version.c)\\ntarget_link_libraries(v hpt::hpt)\\n' > %s/c/CMakeLists.txt && cmake -S %s/c -B %s/c/b -DCMAKE_PREFIX_PATH=%s/moved && "
-        "cmake --build %s/c/b && %s/c/b/v", dir, dir, dir, dir, dir, dir, dir, dir);
+    RUN("mkdir %s/c && cp examples/01_version.c %s/c && printf 'cmake_minimum_required(VERSION 3.13)\\nproject(v "
+        "C)\\nfind_package(hpt 0.1 REQUIRED)\\nadd_executable(v 01_version.c)\\ntarget_link_libraries(v hpt::hpt)\\n' "
+        "> %s/c/CMakeLists.txt && cmake -S %s/c -B %s/c/b -DCMAKE_PREFIX_PATH=%s/moved && cmake --build %s/c/b && "
+        "%s/c/b/v", dir, dir, dir, dir, dir, dir, dir, dir);
     CHECK(strstr(output, backend));
     RUN("make -s uninstall DESTDIR=%s PREFIX=/moved && find %s/moved ! -type d", dir, dir);
     CHECK(!*output);
 }
 #ifndef HPT_TEST_EMU
-TEST(cuda_backend_on_the_emulated_device) { SKIP("no headers of CUDA, cuDNN and NCCL: the tests of tests/emu and tests/gpu are not built"); }
+TEST(cuda_backend_on_the_emulated_device) {
+    SKIP("no headers of CUDA, cuDNN and NCCL: the tests of tests/emu and tests/gpu are not built");
+}
 #endif
 
 static int replay(const char *dir, const fuzz_target *t) {
@@ -226,7 +264,8 @@ static int replay(const char *dir, const fuzz_target *t) {
     if (d) closedir(d);
     return n;
 }
-TEST(fuzz_corpus) {         /* every file through every parser, and the seeds of each, within the limits of memory and time */
+/* every file through every parser, and the seeds of each, within the limits of memory and time */
+TEST(fuzz_corpus) {
     char *seeds = temp_dir();
     int python = !sh("command -v python3");
     if (python) RUN("python3 tests/fuzz/seeds.py %s", seeds);

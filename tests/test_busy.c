@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A team of threads whose processors other processes use, too: who does which part of the work is chance, results are not; and the log says so. */
+ * A team of threads whose processors other processes use, too: who does which part of the work is chance, results
+ * are not; and the log says so. */
 #define _GNU_SOURCE
 #include "support.h"
 #include "core/busy.h"
@@ -90,7 +91,8 @@ static double seconds(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
-/* The note comes once a context, in a run and in an evaluation, with the advice only where every processor has a thread. */
+/* The note comes once a context, in a run and in an evaluation, with the advice only where every processor has a
+ * thread. */
 typedef struct heard { int notes, level; char text[300]; } heard;
 static void hear(void *user, int32_t level, const char *text) {
     heard *h = user;
@@ -114,9 +116,12 @@ static void beside_busy(int processors, int threads, int evaluation) {
     CPU_ZERO(&some);
     for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&some) < processors; i++)
         if (CPU_ISSET(i, &all)) CPU_SET(i, &some);
-    if (CPU_COUNT(&some) < processors || sched_setaffinity(0, sizeof some, &some)) SKIP("fewer than two processors may be used here");
+    if (CPU_COUNT(&some) < processors || sched_setaffinity(0, sizeof some, &some))
+        SKIP("fewer than two processors may be used here");
     hpt_context *ctx = context("reference", threads);
-    hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=16 batch_size=8 moco_k=64 bn_group=4 steps=1000000 probe_steps=1000000 "
+    hpt_config *c =
+        config("arch=resnet10 width=16 stem=small image_size=16 batch_size=8 moco_k=64 bn_group=4 steps=1000000 "
+               "probe_steps=1000000 "
                            "probe_augment=1 probe_batch=8 overlap=allow workers=1");
     hpt_dataset *ds = toy_set(ctx, "", 64, 16, 4);
     hpt_model *m;

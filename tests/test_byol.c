@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * BYOL against PyTorch: loss, gradients, weights of all three networks and statistics of a step, 20 steps in fp64; what is kept goes on to
- * the same bits; what belongs to another method is refused. */
+ * BYOL against PyTorch: loss, gradients, weights of all three networks and statistics of a step, 20 steps in fp64;
+ * what is kept goes on to the same bits; what belongs to another method is refused. */
 #include "support.h"
 
 typedef struct run { hpt_model *m; hpt_session *s; json_t *f; int batch, size; } run;
 
-static const char *const predictor[] = {"0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "3.weight", "3.bias"};
+static const char *const predictor[] = {"0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+                                        "3.weight", "3.bias"};
 enum { PREDICTOR = sizeof predictor / sizeof *predictor };
 
 /* As fill() of the script, in state-dict order. */
 static uint64_t predictor_value(json_t *f, int i, float *x) {
-    uint64_t hidden = (uint64_t)integer(f, "predictor"), dim = (uint64_t)integer(f, "dim"), n = i == 0 || i == 6 ? hidden * dim : i == 7 ? dim : hidden;
-    float scale = i == 0 ? (float)(1 / sqrt((double)dim)) : i == 6 ? (float)(1 / sqrt((double)hidden)) : i == 2 ? 0.2f : i == 4 || i == 5 ? 0 : 0.1f;
+    uint64_t hidden = (uint64_t)integer(f, "predictor"), dim = (uint64_t)integer(f, "dim"), n = i == 0 || i == 6
+        ? hidden * dim : i == 7 ? dim : hidden;
+    float scale = i == 0 ? (float)(1 / sqrt((double)dim)) : i == 6 ? (float)(1 / sqrt((double)hidden)) : i == 2 ? 0.2f
+        : i == 4 || i == 5 ? 0 : 0.1f;
     fill_f32(x, n, 300 + (uint64_t)i, scale, i == 2 || i == 5);
     return n;
 }
@@ -22,10 +25,12 @@ static run start(hpt_context *ctx, const char *name, const char *precision, cons
     float x[48 * 48];
     r.batch = integer(r.f, "batch");
     r.size = integer(r.f, "size");
-    snprintf(text, sizeof text, "method=byol head=byol arch=%s width=%d stem=small image_size=%d batch_size=%d moco_dim=%d head_hidden=%d byol_hidden=%d "
-             "bn_group=%d conv_algo=direct schedule=constant optimizer=lars steps=%d precision=%s %s", json_string_value(json_object_get(r.f, "arch")),
-             integer(r.f, "width"), r.size, r.batch, integer(r.f, "dim"), integer(r.f, "hidden"), integer(r.f, "predictor"),
-             r.batch / integer(r.f, "groups"), integer(r.f, "steps"), precision, more);
+    snprintf(text, sizeof text,
+             "method=byol head=byol arch=%s width=%d stem=small image_size=%d batch_size=%d moco_dim=%d head_hidden=%d "
+             "byol_hidden=%d bn_group=%d conv_algo=direct schedule=constant optimizer=lars steps=%d precision=%s %s",
+             json_string_value(json_object_get(r.f, "arch")), integer(r.f, "width"), r.size, r.batch,
+             integer(r.f, "dim"), integer(r.f, "hidden"), integer(r.f, "predictor"), r.batch / integer(r.f, "groups"),
+             integer(r.f, "steps"), precision, more);
     hpt_config *c = config(text);
     OK(hpt_config_set_float(c, "lr", num(r.f, "lr")));
     OK(hpt_config_set_float(c, "byol_m", num(r.f, "tau")));
@@ -78,7 +83,8 @@ static void compare(run *r, double loss_tol, double factor, double floor) {
     json_object_foreach(json_object_get(r->f, "tensors"), name, t) {
         size_t n = count_of(r, name);
         OK(hpt_session_get_tensor(r->s, name, x, n));
-        double e = signature_error_f32(x, n, json_object_get(t, "sig")), theirs = num(t, "torch_error"), limit = floor + factor * theirs;
+        double e = signature_error_f32(x, n, json_object_get(t, "sig")), theirs = num(t, "torch_error"),
+            limit = floor + factor * theirs;
         if (e / limit > worst) worst = e / limit, worst_name = name;
         if (!(e <= limit)) FAIL("%s: error %.3g, PyTorch fp32's own %.3g, limit %.3g", name, e, theirs, limit);
     }
@@ -128,15 +134,17 @@ TEST(byol_goes_on_to_the_same_bits) {
         if (!ctx) continue;
         char path[300];
         float *x = malloc(4 << 20), *y = malloc(4 << 20);
-        run one = start(ctx, "byol_20_fp64", "fp32", ""), half = start(ctx, "byol_20_fp64", "fp32", ""), rest = start(ctx, "byol_20_fp64", "fp32", "");
+        run one = start(ctx, "byol_20_fp64", "fp32", ""), half = start(ctx, "byol_20_fp64", "fp32", ""),
+            rest = start(ctx, "byol_20_fp64", "fp32", "");
         snprintf(path, sizeof path, "%s/byol.pth", temp_dir());
         for (int i = 0; i < 6; i++) step(&one, i);
         for (int i = 0; i < 3; i++) step(&half, i);
         OK(hpt_session_save(half.s, path));
         OK(hpt_session_resume(rest.s, path));
         for (int i = 3; i < 6; i++) step(&rest, i);
-        const char *names[] = {"online.conv1.weight", "online.layer4.0.bn2.running_var", "online.fc.3.weight", "target.layer2.0.conv1.weight", "target.fc.1.running_mean",
-                               "predictor.0.weight", "predictor.1.running_var", "momentum.layer1.0.conv1.weight", "momentum.3.weight"};
+        const char *names[] = {"online.conv1.weight", "online.layer4.0.bn2.running_var", "online.fc.3.weight",
+                               "target.layer2.0.conv1.weight", "target.fc.1.running_mean", "predictor.0.weight",
+                               "predictor.1.running_var", "momentum.layer1.0.conv1.weight", "momentum.3.weight"};
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
             size_t n = !strcmp(names[i], "momentum.3.weight") ? 40 * 32 : count_of(&one, names[i]);
             OK(hpt_session_get_tensor(one.s, names[i], x, n));
@@ -165,7 +173,9 @@ TEST(keys_of_another_method_are_refused) {
     refused(ctx, SMALL "method=byol shuffle_bn=0", "'shuffle_bn' is of method=moco");
     refused(ctx, SMALL "moco_k=64 byol_m=0.9", "'byol_m' is of method=byol");
     refused(ctx, SMALL "method=byol mlp=0", "mlp=1");
-    refused(ctx, "arch=resnet10 width=16 stem=small image_size=16 batch_size=4 bn_group=1 moco_dim=16 steps=2 method=byol", "batch norm");
+    refused(ctx,
+            "arch=resnet10 width=16 stem=small image_size=16 batch_size=4 bn_group=1 moco_dim=16 steps=2 method=byol",
+            "batch norm");
 }
 TEST(a_run_of_another_method_is_not_resumed) {
     hpt_context *ctx = context("reference", 1);
@@ -174,10 +184,12 @@ TEST(a_run_of_another_method_is_not_resumed) {
     hpt_session *s;
     snprintf(path, sizeof path, "%s/byol.pth", temp_dir());
     OK(hpt_session_save(byol.s, path));
-    hpt_config *c = config("arch=resnet18 width=16 stem=small image_size=16 batch_size=8 moco_k=64 moco_dim=32 bn_group=4 steps=1");
+    hpt_config *c =
+        config("arch=resnet18 width=16 stem=small image_size=16 batch_size=8 moco_k=64 moco_dim=32 bn_group=4 steps=1");
     hpt_model *m;
     OK(hpt_model_create(ctx, c, &m));
     OK(hpt_session_create(ctx, c, m, NULL, &s));
     CHECK(hpt_session_resume(s, path) == HPT_ERR_MISMATCH);
-    if (!strstr(hpt_last_error(), "method=byol") || !strstr(hpt_last_error(), "method=moco")) FAIL("%s", hpt_last_error());
+    if (!strstr(hpt_last_error(), "method=byol") || !strstr(hpt_last_error(), "method=moco"))
+        FAIL("%s", hpt_last_error());
 }

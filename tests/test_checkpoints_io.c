@@ -265,7 +265,9 @@ TEST(tensors_that_cannot_be_read) {
     hpt__tensorfile f;
     bytes b = LEGACY("\x80\x02}(U\x01w" FOUR "U\x01" "a" FLOATS("\x04", "K\0K\x04\x85J\xff\xff\xff\xff\x85")
                      "U\x01"
-                         "b" FLOATS("\x04", "K\0(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01t(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01t")
+                         "b" FLOATS("\x04",
+                                    "K\0(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01t(K\x01K\x01K\x01K\x01K\x01K"
+                                    "\x01K\x01K\x01K\x01t")
                      "U\x01" "c" FLOATS("\x04", "K\0J\xff\xff\xff\x7f\x85K\0\x85")
                      "U\x01" "d" FOUR "(K\x01K\x02K\x03K\x04tb"
                      "U\x01" "e" "ctorch._utils\n_rebuild_tensor_v2\n(NK\0K\x04\x85K\x01\x85\x89}tR"
@@ -722,14 +724,16 @@ TEST(no_failed_allocation_writes_less) {
         hpt_status st = hpt_file_info(FILES "objects_p2_zip.pth", &r);
         int64_t left = json_countdown;
         json_countdown = 0;
-        if (st && st != HPT_ERR_MEMORY) FAIL("allocation %lld: %s %s", (long long)n, hpt_status_name(st), hpt_last_error());
+        if (st && st != HPT_ERR_MEMORY)
+            FAIL("allocation %lld: %s %s", (long long)n, hpt_status_name(st), hpt_last_error());
         if (!st) {
             size_t size;
             OK(hpt_result_json(r, NULL, 0, &size));
             char *text = malloc(size);
             OK(hpt_result_json(r, text, size, NULL));
             json_t *j = json_loads(text, 0, NULL);
-            CHECK(json_array_size(json_object_get(j, "tensors")) == 41 && json_object_size(json_object_get(j, "values")) == 16);
+            CHECK(json_array_size(json_object_get(j, "tensors")) == 41 &&
+                  json_object_size(json_object_get(j, "values")) == 16);
             json_decref(j);
             free(text);
             hpt_result_destroy(r);

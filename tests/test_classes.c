@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Two promises of every evaluation: classes of different sets go by their names, and an image that cannot be read never lends another's pixels.
- * Images are plain colours with noise, one colour a class, which a random network tells apart: 100 % or something is mixed up. */
+ * Two promises of every evaluation: classes of different sets go by their names, and an image that cannot be read
+ * never lends another's pixels. Images are plain colours with noise, one colour a class, which a random network
+ * tells apart: 100 % or something is mixed up. */
 #define _GNU_SOURCE
 #include "data/classes.h"
 #include "data/dataset.h"
@@ -12,8 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SMALL "arch=resnet10 width=16 stem=small image_size=16 eval_crop=full precision=fp32 overlap=allow bad_image=skip probe_lr=0.3 " \
-              "probe_steps=40 probe_eval_every=20 probe_scale=standard ft_lr=0.01 ft_length=6 ft_eval_every=3 ft_batch=6 ft_micro=6 "
+#define SMALL "arch=resnet10 width=16 stem=small image_size=16 eval_crop=full precision=fp32 overlap=allow " \
+    "bad_image=skip probe_lr=0.3 " \
+              "probe_steps=40 probe_eval_every=20 probe_scale=standard ft_lr=0.01 ft_length=6 ft_eval_every=3 " \
+                  "ft_batch=6 ft_micro=6 "
 
 static const char *const colours[4] = {"blue", "green", "red", "violet"};
 static const uint8_t rgb_of[4][3] = {{40, 40, 220}, {40, 220, 40}, {220, 40, 40}, {190, 60, 190}};
@@ -36,7 +39,9 @@ static void put_class(const char *dir, const char *name, int colour, int n, int 
         FILE *f = fopen(path, "wb");
         CHECK(f);
         fprintf(f, "P6 16 16 255\n");
-        for (int p = 0; p < 768; p++) fputc(rgb_of[colour][p % 3] + (int)(hash_at((uint64_t)p, (uint64_t)(seed + 100 * colour + i)) >> 27) - 16, f);
+        for (int p = 0; p < 768; p++)
+            fputc(rgb_of[colour][p % 3] + (int)(hash_at((uint64_t)p, (uint64_t)(seed + 100 * colour + i)) >> 27) - 16,
+                  f);
         fclose(f);
     }
 }
@@ -49,7 +54,8 @@ static void spoil(const char *fmt, ...) {           /* cut short: a header and a
     va_end(ap);
     CHECK(!truncate(path, 20));
 }
-static hpt_dataset *open_set(hpt_context *ctx, const hpt_config *c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static hpt_dataset *open_set(hpt_context *ctx, const hpt_config *c, const char *fmt,
+                             ...) __attribute__((format(printf, 3, 4)));
 static hpt_dataset *open_set(hpt_context *ctx, const hpt_config *c, const char *fmt, ...) {
     char path[600];
     hpt_dataset *ds;
@@ -80,9 +86,11 @@ static const char *text_at(json_t *j, const char *a, const char *b, const char *
     return json_is_string(j) ? json_string_value(j) : "";
 }
 enum { KNN, LINEAR, FINETUNE };
-static hpt_status score(int how, hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *probe, const hpt_config *c, json_t **j) {
+static hpt_status score(int how, hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *probe,
+                        const hpt_config *c, json_t **j) {
     hpt_result *r = NULL;
-    hpt_status st = how == KNN ? hpt_model_knn(m, train, probe, c, &r) : how == LINEAR ? hpt_model_linear(m, train, val, probe, c, &r) : hpt_model_finetune(m, train, val, probe, c, NULL, &r);
+    hpt_status st = how == KNN ? hpt_model_knn(m, train, probe, c, &r) : how == LINEAR
+        ? hpt_model_linear(m, train, val, probe, c, &r) : hpt_model_finetune(m, train, val, probe, c, NULL, &r);
     *j = st ? NULL : json_of(r);
     return st;
 }
@@ -101,7 +109,8 @@ static void keep_note(void *user, int32_t level, const char *text) {
 /* ---- classes ---- */
 
 TEST(class_names_are_matched) {
-    char *a[] = {"cat", "dog", "owl"}, *b[] = {"owl", "cat"}, *numbers[] = {"0", "1", "10", "2"}, *twice[] = {"cat", "cat"}, *padded[] = {"01", "1"};
+    char *a[] = {"cat", "dog", "owl"}, *b[] = {"owl", "cat"}, *numbers[] = {"0", "1", "10", "2"},
+        *twice[] = {"cat", "cat"}, *padded[] = {"01", "1"};
     hpt__class_rule rule;
     int32_t *to;
     OK(hpt__classes_match((hpt__class_names){a, 3}, (hpt__class_names){b, 2}, &rule, &to));
@@ -112,7 +121,8 @@ TEST(class_names_are_matched) {
     hpt__free(to);
     OK(hpt__classes_match((hpt__class_names){a, 3}, (hpt__class_names){a, 3}, &rule, &to));
     CHECK(rule == HPT__CLASS_SAME && !to);
-    OK(hpt__classes_match((hpt__class_names){numbers, 4}, (hpt__class_names){NULL, 11}, &rule, &to));      /* 2 is "2", the last in the alphabet */
+    /* 2 is "2", the last in the alphabet */
+    OK(hpt__classes_match((hpt__class_names){numbers, 4}, (hpt__class_names){NULL, 11}, &rule, &to));
     CHECK(rule == HPT__CLASS_NUMBER && to[0] == 0 && to[2] == 3 && to[10] == 2 && to[3] == -1);
     hpt__free(to);
     OK(hpt__classes_match((hpt__class_names){NULL, 3}, (hpt__class_names){numbers, 4}, &rule, &to));
@@ -120,13 +130,16 @@ TEST(class_names_are_matched) {
     hpt__free(to);
     OK(hpt__classes_match((hpt__class_names){a, 3}, (hpt__class_names){NULL, 3}, &rule, &to));
     CHECK(rule == HPT__CLASS_INDEX && !to);
-    FAILS(HPT_ERR_FORMAT, "two classes are called 'cat'", hpt__classes_match((hpt__class_names){twice, 2}, (hpt__class_names){b, 2}, &rule, &to));
-    FAILS(HPT_ERR_FORMAT, "two classes are called", hpt__classes_match((hpt__class_names){padded, 2}, (hpt__class_names){NULL, 2}, &rule, &to));
+    FAILS(HPT_ERR_FORMAT, "two classes are called 'cat'", hpt__classes_match((hpt__class_names){twice, 2},
+        (hpt__class_names){b, 2}, &rule, &to));
+    FAILS(HPT_ERR_FORMAT, "two classes are called", hpt__classes_match((hpt__class_names){padded, 2},
+        (hpt__class_names){NULL, 2}, &rule, &to));
     char text[900], *long_name = malloc(4000), *many[40];
     memset(long_name, 'x', 3999);
     long_name[3999] = 0;
     for (int i = 0; i < 40; i++) many[i] = long_name;
-    hpt__classes_missing((hpt__class_names){many, 40}, (hpt__class_names){a, 3}, 1, "train's", "a.png", text, sizeof text);
+    hpt__classes_missing((hpt__class_names){many, 40}, (hpt__class_names){a, 3}, 1, "train's", "a.png", text,
+                         sizeof text);
     CHECK(strstr(text, "class 'dog' (first image a.png) is not one of train's") && strlen(text) < sizeof text);
     free(long_name);
 }
@@ -152,8 +165,10 @@ TEST(evaluations_go_by_class_names) {
             last_note[0] = 0;
             OK(score(how, m, train, how == FINETUNE ? train : NULL, probe, c, &j));
             const char *key = how == KNN ? "knn_score" : "test_score";
-            if (how != FINETUNE && number_of(j, key) != 100) FAIL("evaluation %d without class %d: %g %%", how, gone, number_of(j, key));
-            CHECK(!strcmp(text_at(j, "classes_only_in_train", "test", NULL), colours[gone]) && number_of(j, "test_images") == 6);
+            if (how != FINETUNE && number_of(j, key) != 100)
+                FAIL("evaluation %d without class %d: %g %%", how, gone, number_of(j, key));
+            CHECK(!strcmp(text_at(j, "classes_only_in_train", "test", NULL), colours[gone]) &&
+                  number_of(j, "test_images") == 6);
             CHECK(!strcmp(text_at(j, "classes_matched", "test", NULL), "name"));
             CHECK(how || strstr(last_note, colours[gone]));        /* said once for two sets */
             json_decref(j);
@@ -183,12 +198,16 @@ TEST(evaluations_go_by_class_names) {
         put_class(path, strange[k], 3, 1, 9);
         put_class(path, "red", 2, 2, 9);
         hpt_dataset *probe = open_set(ctx, c, "%s", path);
-        snprintf(path, sizeof path, "test: class '%s' (first image %s/with-%s/%s/00.ppm) is not one of train's: blue, green, red", strange[k], dir, strange[k], strange[k]);
+        snprintf(path, sizeof path,
+                 "test: class '%s' (first image %s/with-%s/%s/00.ppm) is not one of train's: blue, green, red",
+                 strange[k], dir, strange[k], strange[k]);
         for (int how = 0; how < 3; how++) FAILS(HPT_ERR_ARGUMENT, path, score(how, m, train, NULL, probe, c, &j));
         FAILS(HPT_ERR_ARGUMENT, "val: class '", score(LINEAR, m, train, probe, NULL, c, &j));
-        const uint64_t known[2] = {(uint64_t)(k == 0), k == 0 ? 2 : 1};         /* images of the known class alone: fine */
+        /* images of the known class alone: fine */
+        const uint64_t known[2] = {(uint64_t)(k == 0), k == 0 ? 2 : 1};
         hpt_dataset *part;
-        OK(hpt_dataset_subset(probe, k == 2 ? (const uint64_t[]){0, 1} : known[0] == 1 ? known : (const uint64_t[]){1, 2}, 2, &part));
+        OK(hpt_dataset_subset(probe, k == 2 ? (const uint64_t[]){0, 1} : known[0] == 1 ? known
+                              : (const uint64_t[]){1, 2}, 2, &part));
         OK(score(KNN, m, train, NULL, part, c, &j));
         CHECK(number_of(j, "knn_score") == 100);
         json_decref(j);
@@ -238,10 +257,12 @@ TEST(class_names_against_numbers) {
     }
     write_list(dir, "values.txt", "plain", values, 4);
     write_list(dir, "order.txt", "plain", order, 4);
-    hpt_dataset *by_word = open_set(ctx, c, "%s/words", dir), *by_digit = open_set(ctx, c, "%s/digits", dir), *value = open_set(ctx, c, "%s/values.txt", dir), *place = open_set(ctx, c, "%s/order.txt", dir);
+    hpt_dataset *by_word = open_set(ctx, c, "%s/words", dir), *by_digit = open_set(ctx, c, "%s/digits", dir),
+        *value = open_set(ctx, c, "%s/values.txt", dir), *place = open_set(ctx, c, "%s/order.txt", dir);
     last_note[0] = 0;
     OK(score(KNN, m, by_digit, NULL, value, c, &j));            /* 2 is the class called 2 */
-    CHECK(number_of(j, "knn_score") == 100 && !strcmp(text_at(j, "classes_matched", "test", NULL), "number") && strstr(last_note, "by their value"));
+    CHECK(number_of(j, "knn_score") == 100 && !strcmp(text_at(j, "classes_matched", "test", NULL), "number") &&
+          strstr(last_note, "by their value"));
     json_decref(j);
     set(c, "empty_classes=allow");
     OK(score(KNN, m, value, NULL, by_digit, c, &j));            /* and the other way round */
@@ -250,7 +271,8 @@ TEST(class_names_against_numbers) {
     FAILS(HPT_ERR_ARGUMENT, "test: label 0 (first image", score(KNN, m, by_digit, NULL, place, c, &j));
     last_note[0] = 0;
     OK(score(KNN, m, by_word, NULL, place, c, &j));
-    CHECK(number_of(j, "knn_score") == 100 && !strcmp(text_at(j, "classes_matched", "test", NULL), "index") && strstr(last_note, "matched by index"));
+    CHECK(number_of(j, "knn_score") == 100 && !strcmp(text_at(j, "classes_matched", "test", NULL), "index") &&
+          strstr(last_note, "matched by index"));
     json_decref(j);
     FAILS(HPT_ERR_ARGUMENT, "test: label 10 (first image", score(KNN, m, by_word, NULL, value, c, &j));
     OK(score(KNN, m, place, NULL, by_word, c, &j));
@@ -262,11 +284,14 @@ TEST(class_names_against_numbers) {
 }
 
 /* Several labels an image: columns go by name. Sets are made in memory and given names as a reader would. */
-static hpt_dataset *several(hpt_context *ctx, const char *const *names, int classes, const int *of_colour, int n, int seed) {
+static hpt_dataset *several(hpt_context *ctx, const char *const *names, int classes, const int *of_colour, int n,
+                            int seed) {
     uint8_t *px = malloc((size_t)n * 768);
     hpt_dataset *ds;
     for (int i = 0; i < n; i++)
-        for (int p = 0; p < 768; p++) px[i * 768 + p] = (uint8_t)(rgb_of[i % 3][p % 3] + (int)(hash_at((uint64_t)p, (uint64_t)(seed + i)) >> 27) - 16);
+        for (int p = 0; p < 768; p++)
+            px[i * 768 + p] = (uint8_t)(rgb_of[i % 3][p % 3] +
+                                        (int)(hash_at((uint64_t)p, (uint64_t)(seed + i)) >> 27) - 16);
     OK(hpt_dataset_from_memory(ctx, NULL, px, (uint64_t)n, 16, 16, 3, NULL, &ds));
     hpt__source *s = ds->src;
     s->classes = (uint32_t)classes;
@@ -284,18 +309,24 @@ TEST(columns_of_several_labels_go_by_name) {
     hpt_model *m;
     json_t *j;
     OK(hpt_model_create(ctx, c, &m));
-    static const char *const abc[] = {"a", "b", "c"}, *const cab[] = {"c", "a", "b"}, *const ac[] = {"c", "a"}, *const abz[] = {"z", "b", "a"};
-    hpt_dataset *train = several(ctx, abc, 3, (const int[]){0, 1, 2}, 18, 0), *turned = several(ctx, cab, 3, (const int[]){1, 2, 0}, 9, 500), *fewer = several(ctx, ac, 2, (const int[]){1, -1, 0}, 9, 500),
-                *more = several(ctx, abz, 3, (const int[]){2, 1, 0}, 9, 500), *unnamed = several(ctx, NULL, 3, (const int[]){0, 1, 2}, 9, 500), *two = several(ctx, NULL, 2, (const int[]){0, 1, -1}, 9, 500),
+    static const char *const abc[] = {"a", "b", "c"}, *const cab[] = {"c", "a", "b"}, *const ac[] = {"c", "a"},
+        *const abz[] = {"z", "b", "a"};
+    hpt_dataset *train = several(ctx, abc, 3, (const int[]){0, 1, 2}, 18, 0), *turned = several(ctx, cab, 3,
+        (const int[]){1, 2, 0}, 9, 500), *fewer = several(ctx, ac, 2, (const int[]){1, -1, 0}, 9, 500),
+                *more = several(ctx, abz, 3, (const int[]){2, 1, 0}, 9, 500), *unnamed = several(ctx, NULL, 3,
+                (const int[]){0, 1, 2}, 9, 500), *two = several(ctx, NULL, 2, (const int[]){0, 1, -1}, 9, 500),
                 *unused = several(ctx, abz, 3, (const int[]){2, 1, -1}, 9, 500);
     for (int how = 0; how < 2; how++) {
         OK(score(how, m, train, how ? train : NULL, turned, c, &j));
-        if (number_of(j, how ? "test_score" : "knn_score") != 100) FAIL("turned columns: %g", number_of(j, how ? "test_score" : "knn_score"));
+        if (number_of(j, how ? "test_score" : "knn_score") != 100)
+            FAIL("turned columns: %g", number_of(j, how ? "test_score" : "knn_score"));
         json_decref(j);
         OK(score(how, m, train, how ? train : NULL, fewer, c, &j));
-        CHECK(number_of(j, how ? "test_score" : "knn_score") == 100 && !strcmp(text_at(j, "classes_only_in_train", "test", NULL), "b"));
+        CHECK(number_of(j, how ? "test_score" : "knn_score") == 100 &&
+              !strcmp(text_at(j, "classes_only_in_train", "test", NULL), "b"));
         json_decref(j);
-        FAILS(HPT_ERR_ARGUMENT, "test: class 'z' (first image memory#2) is not one of train's: a, b, c", score(how, m, train, NULL, more, c, &j));
+        FAILS(HPT_ERR_ARGUMENT, "test: class 'z' (first image memory#2) is not one of train's: a, b, c",
+              score(how, m, train, NULL, more, c, &j));
         OK(score(how, m, train, how ? train : NULL, unused, c, &j));        /* a column without a one says nothing */
         CHECK(number_of(j, how ? "test_score" : "knn_score") == 100);
         json_decref(j);
@@ -326,7 +357,8 @@ TEST(splits_of_a_set_go_by_class_names) {
         fprintf(f, "[dataset]\nname = own\ntrain = train\nval = %s\ntest = val\n", odd ? "odd" : "val");
         fclose(f);
         if (odd) {
-            FAILS(HPT_ERR_FORMAT, "val: class 'violet' (first image", hpt_dataset_named(ctx, NULL, path, NULL, "train+val", &both));
+            FAILS(HPT_ERR_FORMAT, "val: class 'violet' (first image", hpt_dataset_named(ctx, NULL, path, NULL,
+                "train+val", &both));
             FAILS(HPT_ERR_MISMATCH, "val: class 'violet' (first image", hpt_dataset_check(ctx, NULL, path, NULL, &r));
             break;
         }
@@ -345,7 +377,8 @@ TEST(splits_of_a_set_go_by_class_names) {
 
 /* Everything that an evaluation says, apart from what it left out. */
 static char *essence(json_t *j) {
-    static const char *const apart[] = {"unreadable", "unreadable_images", "classes_only_in_train", "classes_matched", "seconds"};
+    static const char *const apart[] = {"unreadable", "unreadable_images", "classes_only_in_train", "classes_matched",
+                                        "seconds"};
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++) json_object_del(j, apart[i]);
     return json_dumps(j, JSON_SORT_KEYS);
 }
@@ -361,7 +394,8 @@ static hpt_dataset *readable_part(const hpt_dataset *ds, const int *gone, int n)
     return part;
 }
 
-/* Each evaluation with unreadable images in each set is that without them, to the last digit: the first, middle and last of a class and of a set. */
+/* Each evaluation with unreadable images in each set is that without them, to the last digit: the first, middle and
+ * last of a class and of a set. */
 TEST_LIMIT(unreadable_images_leave_evaluations, 300) {
     static const int places[] = {0, 5, 11};
     hpt_context *ctx = context("reference", 1);
@@ -390,7 +424,8 @@ TEST_LIMIT(unreadable_images_leave_evaluations, 300) {
                 if (how == KNN && which == 1) continue;
                 if (how == FINETUNE && p) continue;         /* slow */
                 hpt_dataset *val = which == 1 ? all[1] : NULL;
-                OK(score(how, m, which ? all[0] : clean[0], which == 1 ? clean[1] : NULL, which == 2 ? clean[2] : all[2], c, &j));
+                OK(score(how, m, which ? all[0] : clean[0], which == 1 ? clean[1] : NULL, which == 2 ? clean[2]
+                         : all[2], c, &j));
                 char *want = essence(j);
                 json_decref(j);
                 OK(score(how, m, all[0], val, all[2], c, &j));
@@ -399,7 +434,9 @@ TEST_LIMIT(unreadable_images_leave_evaluations, 300) {
                 snprintf(path, sizeof path, "%s/%s/%s/%02d.ppm", dir, hpt__set_names[which], colours[i / 4], i % 4);
                 CHECK(!strcmp(text_at(said, "names", NULL, NULL), path));
                 char *got = essence(j);
-                if (strcmp(got, want)) FAIL("evaluation %d, %s without image %d:\n%s\ninstead of\n%s", how, hpt__set_names[which], i, got, want);
+                if (strcmp(got, want))
+                    FAIL("evaluation %d, %s without image %d:\n%s\ninstead of\n%s", how, hpt__set_names[which], i, got,
+                         want);
                 json_decref(j);
                 free(want);
                 free(got);
@@ -408,7 +445,8 @@ TEST_LIMIT(unreadable_images_leave_evaluations, 300) {
             for (int k = 0; k < 3; k++) refuse[k] = open_set(ctx, strict, "%s/%s", dir, hpt__set_names[k]);
             for (int how = 0; how < 3; how++) {
                 if (how == KNN && which == 1) continue;
-                FAILS(HPT_ERR_DATA, path, score(how, m, refuse[0], which == 1 ? refuse[1] : NULL, refuse[2], strict, &j));
+                FAILS(HPT_ERR_DATA, path, score(how, m, refuse[0], which == 1 ? refuse[1] : NULL, refuse[2], strict,
+                                                &j));
             }
             for (int k = 0; k < 3; k++) {
                 hpt_dataset_destroy(all[k]);
@@ -421,7 +459,8 @@ TEST_LIMIT(unreadable_images_leave_evaluations, 300) {
     }
 }
 
-/* Logits keep their places; the probe on random crops and a held-out fifth use readable images alone; a class without any is refused by name. */
+/* Logits keep their places; the probe on random crops and a held-out fifth use readable images alone; a class
+ * without any is refused by name. */
 TEST(unreadable_images_and_rows_labels_classes) {
     hpt_context *ctx = context("reference", 1);
     char *dir = temp_dir(), path[600];
@@ -442,7 +481,8 @@ TEST(unreadable_images_and_rows_labels_classes) {
     spoil("%s/test/red/03.ppm", dir);
     hpt_dataset *train = open_set(ctx, c, "%s/train", dir), *probe = open_set(ctx, c, "%s/test", dir);
     for (int how = LINEAR; how <= FINETUNE; how++) {
-        OK(how == LINEAR ? hpt_model_linear(m, train, NULL, probe, c, &r) : hpt_model_finetune(m, train, NULL, probe, c, NULL, &r));
+        OK(how == LINEAR ? hpt_model_linear(m, train, NULL, probe, c, &r) : hpt_model_finetune(m, train, NULL, probe,
+            c, NULL, &r));
         OK(hpt_result_array(r, "test_logits", logits, 36, NULL));
         for (int i = 0; i < 12; i++) {
             int best = 0, gone = i == 0 || i == 7 || i == 11;
@@ -458,7 +498,8 @@ TEST(unreadable_images_and_rows_labels_classes) {
     spoil("%s/train/green/01.ppm", dir);
     hpt_dataset *cut = open_set(ctx, c, "%s/train", dir);
     OK(score(LINEAR, m, cut, probe, NULL, c, &j));
-    CHECK(number_of(j, "train_images") == 11 && number_of(j, "val_images") == 9 && number_of(j, "unreadable_images") == 4);
+    CHECK(number_of(j, "train_images") == 11 && number_of(j, "val_images") == 9 &&
+          number_of(j, "unreadable_images") == 4);
     json_decref(j);
     set(c, "probe_augment=0");
     for (int i = 0; i < 4; i++) spoil("%s/train/green/%02d.ppm", dir, i);
@@ -477,12 +518,14 @@ TEST(unreadable_images_and_rows_labels_classes) {
         spoil("%s/train/blue/%02d.ppm", dir, i);
     }
     hpt_dataset *nothing = open_set(ctx, c, "%s/train", dir);
-    for (int how = 0; how < 3; how++) FAILS(HPT_ERR_DATA, "no readable image among 12", score(how, m, nothing, NULL, probe, c, &j));
+    for (int how = 0; how < 3; how++)
+        FAILS(HPT_ERR_DATA, "no readable image among 12", score(how, m, nothing, NULL, probe, c, &j));
     hpt_session *s;
     FAILS(HPT_ERR_DATA, "no readable image among 12", hpt_session_create(ctx, c, m, nothing, &s));
 }
 
-/* Features, activations, statistics, batch-norm statistics: what the images that can be read give, whatever the number of workers. */
+/* Features, activations, statistics, batch-norm statistics: what the images that can be read give, whatever the
+ * number of workers. */
 TEST(unreadable_images_have_no_features) {
     static const int gone[] = {0, 4, 5, 11};
     char *dir = temp_dir(), path[600], name[600];
@@ -515,7 +558,8 @@ TEST(unreadable_images_have_no_features) {
             int out = i == 0 || i == 4 || i == 5 || i == 11;
             OK(hpt_dataset_readable(ds, (uint64_t)i, &readable));
             CHECK(readable == !out);
-            for (int k = 0; k < 128; k++) CHECK(out ? isnan(got[i * 128 + k]) : fabsf(got[i * 128 + k] - want[row * 128 + k]) < 1e-5f);
+            for (int k = 0; k < 128; k++)
+                CHECK(out ? isnan(got[i * 128 + k]) : fabsf(got[i * 128 + k] - want[row * 128 + k]) < 1e-5f);
             row += !out;
         }
         OK(hpt_model_activations(m, ds, c, "avgpool", got, 12 * 128));
@@ -532,7 +576,8 @@ TEST(unreadable_images_have_no_features) {
         CHECK(hpt_dataset_bad_image(ds, 4, name, sizeof name, NULL) == HPT_END);
         OK(hpt_dataset_subset(ds, (const uint64_t[]){1, 5, 6}, 3, &few));       /* of this part */
         OK(hpt_dataset_get_info(few, &info));
-        CHECK(info.bad_images == 1 && !hpt_dataset_bad_image(few, 0, name, sizeof name, NULL) && strstr(name, "green/01"));
+        CHECK(info.bad_images == 1 && !hpt_dataset_bad_image(few, 0, name, sizeof name, NULL) &&
+              strstr(name, "green/01"));
         /* batch norm */
         hpt_result *r;
         OK(hpt_model_clone(m, &a));
@@ -541,7 +586,8 @@ TEST(unreadable_images_have_no_features) {
         OK(hpt_model_refresh_bn(a, clean, c, NULL));
         OK(hpt_model_refresh_bn(b, ds, c, &r));
         json_t *j = json_of(r);
-        CHECK(number_of(j, "images") == 8 && number_of(j, "unreadable_images") == 4 && strstr(text_at(j, "unreadable", "data", "names"), "blue/00"));
+        CHECK(number_of(j, "images") == 8 && number_of(j, "unreadable_images") == 4 &&
+              strstr(text_at(j, "unreadable", "data", "names"), "blue/00"));
         json_decref(j);
         float stats[2][16];
         OK(hpt_model_get_tensor(a, "bn1.running_mean", stats[0], 16));
@@ -549,7 +595,8 @@ TEST(unreadable_images_have_no_features) {
         CHECK(!memcmp(stats[0], stats[1], sizeof stats[0]));
         set(c, "refresh_images=4");
         OK(hpt_model_refresh_bn(b, ds, c, &r));
-        CHECK(!hpt_result_number(r, "images", &(double){0}) && number_of(j = json_of(r), "images") == 4);      /* four that can be read */
+        /* four that can be read */
+        CHECK(!hpt_result_number(r, "images", &(double){0}) && number_of(j = json_of(r), "images") == 4);
         json_decref(j);
         hpt_context_destroy(ctx);
     }
@@ -606,14 +653,16 @@ TEST(files_that_vanish) {
         snprintf(path, sizeof path, "%s/test", dir);
         put_class(path, colours[k], k, 4, 50);
     }
-    hpt_dataset *train = open_set(ctx, c, "%s/train", dir), *probe = open_set(ctx, c, "%s/test", dir), *refuse = open_set(ctx, strict, "%s/test", dir), *again = open_set(ctx, c, "%s/test", dir);
+    hpt_dataset *train = open_set(ctx, c, "%s/train", dir), *probe = open_set(ctx, c, "%s/test", dir),
+        *refuse = open_set(ctx, strict, "%s/test", dir), *again = open_set(ctx, c, "%s/test", dir);
     OK(score(KNN, m, train, NULL, again, c, &j));
     CHECK(number_of(j, "unreadable_images") == 0);
     json_decref(j);
     snprintf(path, sizeof path, "%s/test/green/02.ppm", dir);
     CHECK(!unlink(path));
     OK(score(KNN, m, train, NULL, probe, c, &j));
-    CHECK(number_of(j, "knn_score") == 100 && number_of(j, "test_images") == 11 && !strcmp(text_at(j, "unreadable", "test", "names"), path));
+    CHECK(number_of(j, "knn_score") == 100 && number_of(j, "test_images") == 11 &&
+          !strcmp(text_at(j, "unreadable", "test", "names"), path));
     json_decref(j);
     FAILS(HPT_ERR_IO, "green/02.ppm", score(KNN, m, train, NULL, refuse, strict, &j));
     OK(hpt_dataset_identity(probe, &id));
@@ -625,7 +674,8 @@ TEST(files_that_vanish) {
         snprintf(path, sizeof path, "%s/test/red/%02d.ppm", dir, how);
         CHECK(!unlink(path));
         OK(score(how, m, train, NULL, late, c, &j));
-        CHECK(number_of(j, "test_images") == 10 - how && number_of(j, "unreadable_images") == 1 && !strcmp(text_at(j, "unreadable", "test", "names"), path));
+        CHECK(number_of(j, "test_images") == 10 - how && number_of(j, "unreadable_images") == 1 &&
+              !strcmp(text_at(j, "unreadable", "test", "names"), path));
         json_decref(j);
     }
     OK(score(KNN, m, train, NULL, again, c, &j));
@@ -691,7 +741,8 @@ TEST(monitor_goes_by_names_and_leaves_out) {
         put_class(path, colours[k + 1], k + 1, 3, 50);
     }
     spoil("%s/val/red/02.ppm", dir);
-    hpt_dataset *train = open_set(ctx, c, "%s/train", dir), *val = open_set(ctx, c, "%s/val", dir), *odd = open_set(ctx, c, "%s/odd", dir);
+    hpt_dataset *train = open_set(ctx, c, "%s/train", dir), *val = open_set(ctx, c, "%s/val", dir),
+        *odd = open_set(ctx, c, "%s/odd", dir);
     OK(hpt_model_create(ctx, c, &m));
     OK(hpt_session_create(ctx, c, m, train, &s));
     FAILS(HPT_ERR_ARGUMENT, "class 'violet' (first image", hpt_session_monitor(s, train, odd));
@@ -702,7 +753,8 @@ TEST(monitor_goes_by_names_and_leaves_out) {
     CHECK(i.monitor == 100);
 }
 
-/* The search for a source: target and candidates with unreadable images, a target's validation set that lacks a class. */
+/* The search for a source: target and candidates with unreadable images, a target's validation set that lacks a
+ * class. */
 TEST(search_goes_by_names_and_leaves_out) {
     hpt_context *ctx = context("reference", 1);
     char *dir = temp_dir(), path[600];
@@ -718,15 +770,19 @@ TEST(search_goes_by_names_and_leaves_out) {
     }
     spoil("%s/val/red/02.ppm", dir);
     spoil("%s/source/blue/00.ppm", dir);
-    hpt_dataset *train = open_set(ctx, c, "%s/train", dir), *val = open_set(ctx, c, "%s/val", dir), *odd = open_set(ctx, c, "%s/odd", dir), *source = open_set(ctx, c, "%s/source", dir);
+    hpt_dataset *train = open_set(ctx, c, "%s/train", dir), *val = open_set(ctx, c, "%s/val", dir),
+        *odd = open_set(ctx, c, "%s/odd", dir), *source = open_set(ctx, c, "%s/source", dir);
     const char *name = "one";
     OK(hpt_model_create(ctx, c, &m));
-    FAILS(HPT_ERR_ARGUMENT, "val: class 'violet'", hpt_source_search(ctx, c, m, &source, &name, 1, train, odd, NULL, NULL, &winner, &r));
+    FAILS(HPT_ERR_ARGUMENT, "val: class 'violet'", hpt_source_search(ctx, c, m, &source, &name, 1, train, odd, NULL,
+        NULL, &winner, &r));
     OK(hpt_source_search(ctx, c, m, &source, &name, 1, train, val, NULL, NULL, &winner, &r));
     json_t *j = json_of(r), *one = json_array_get(json_object_get(j, "candidates"), 0);
-    CHECK(number_of(j, "val_score") == 100 && number_of(j, "val_images") == 7 && strstr(text_at(j, "unreadable", "val", "names"), "red/02"));
+    CHECK(number_of(j, "val_score") == 100 && number_of(j, "val_images") == 7 &&
+          strstr(text_at(j, "unreadable", "val", "names"), "red/02"));
     CHECK(!strcmp(text_at(j, "classes_only_in_train", "val", NULL), "blue"));
-    CHECK(number_of(one, "unreadable_images") == 1 && strstr(text_at(one, "unreadable", "source", "names"), "blue/00") && isfinite(number_of(one, "nearness")));
+    CHECK(number_of(one, "unreadable_images") == 1 && strstr(text_at(one, "unreadable", "source", "names"),
+                                                             "blue/00") && isfinite(number_of(one, "nearness")));
 }
 
 /* ---- recipes ---- */
@@ -741,16 +797,20 @@ TEST(recipes_go_by_names_and_leave_out) {
             snprintf(path, sizeof path, "%s/%s", dir, sets[w]);
             if (w != 1 || k != 1) put_class(path, colours[w == 2 ? k + 1 : k], w == 2 ? k + 1 : k, 4, 70 * w);
         }
-        snprintf(path, sizeof path, "%s/more", dir);            /* another class before them: other numbers for the same names */
+        /* another class before them: other numbers for the same names */
+        snprintf(path, sizeof path, "%s/more", dir);
         put_class(path, colours[k], k, 4, 0);
         put_class(path, "apple", 3, 4, 0);
     }
     spoil("%s/test/red/03.ppm", dir);
     spoil("%s/train/blue/00.ppm", dir);
-    const char *head = "[recipe]\nout = %s/out\n[options]\narch = resnet10\nwidth = 16\nstem = small\nimage_size = 16\neval_crop = full\nbad_image = skip\noverlap = allow\nprobe_steps = 40\nprobe_lr = 0.3\n"
-                       "backend = reference\nthreads = 1\nbatch_size = 4\nbn_group = 4\nmoco_k = 8\nmoco_dim = 16\n[data t]\npath = %s/train\n[data u]\npath = %s/%s\n%s";
+    const char *head = "[recipe]\nout = %s/out\n[options]\narch = resnet10\nwidth = 16\nstem = small\nimage_size = "
+        "16\neval_crop = full\nbad_image = skip\noverlap = allow\nprobe_steps = 40\nprobe_lr = 0.3\n"
+                       "backend = reference\nthreads = 1\nbatch_size = 4\nbn_group = 4\nmoco_k = 8\nmoco_dim = "
+                       "16\n[data t]\npath = %s/train\n[data u]\npath = %s/%s\n%s";
     static const struct { const char *stage, *where; } refused[] = {
-        {"[knn k]\nmodel = random\ntrain = t\ntest = u\n", "[knn k]"}, {"[linear l]\nmodel = random\ntrain = t\ntest = u\n", "[linear l]"},
+        {"[knn k]\nmodel = random\ntrain = t\ntest = u\n", "[knn k]"},
+            {"[linear l]\nmodel = random\ntrain = t\ntest = u\n", "[linear l]"},
         {"[finetune f]\nmodel = random\ntrain = t\nval = u\n", "[finetune f]"},
         {"[pretrain p]\ndata = t\nsteps = 2\nmonitor_train = t\nmonitor_val = u\nmonitor_every = 1\n", "[pretrain p]"}};
     hpt_recipe *r;
@@ -768,9 +828,11 @@ TEST(recipes_go_by_names_and_leave_out) {
     }
     char stages[2000];
     snprintf(stages, sizeof stages,
-             "[knn k]\nmodel = random\ntrain = t\nval = u\ntest = u\n[pretrain p]\ndata = t\nsteps = 2\n[refresh-bn b]\ninit = p\ndata = t\n"
-             "[linear l]\nmodel = p\ntrain = t\ntest = u\nprobe_keep = 1\n[linear l2]\nmodel = b\ntrain = t\ntest = u\nprobe_keep = 1\n"
-             "[data m]\npath = %s/more\n[linear l3]\nmodel = p\ntrain = m\ntest = u\nprobe_keep = 1\n[similarity s]\nof = l, l2, l3\nmetric = iou\n[similarity s2]\nof = p, b\nmetric = rv2\ndata = u\n", dir);
+             "[knn k]\nmodel = random\ntrain = t\nval = u\ntest = u\n[pretrain p]\ndata = t\nsteps = 2\n[refresh-bn "
+             "b]\ninit = p\ndata = t\n[linear l]\nmodel = p\ntrain = t\ntest = u\nprobe_keep = 1\n[linear l2]\nmodel = "
+             "b\ntrain = t\ntest = u\nprobe_keep = 1\n[data m]\npath = %s/more\n[linear l3]\nmodel = p\ntrain = "
+             "m\ntest = u\nprobe_keep = 1\n[similarity s]\nof = l, l2, l3\nmetric = iou\n[similarity s2]\nof = p, "
+             "b\nmetric = rv2\ndata = u\n", dir);
     snprintf(text, sizeof text, head, dir, dir, dir, "test", stages);
     FILE *f = fopen(path, "w");
     fputs(text, f);
@@ -783,23 +845,31 @@ TEST(recipes_go_by_names_and_leave_out) {
     json_array_foreach(json_object_get(j, "stages"), at, stage) {
         const char *name = text_at(stage, "stage", NULL, NULL);
         if (!strcmp(name, "k")) {
-            CHECK(number_of(stage, "val_score") == 100 && number_of(stage, "test_score") == 100 && number_of(stage, "unreadable_images") == 3);
-            CHECK(strstr(text_at(stage, "unreadable", "val", "names"), "red/03") && strstr(text_at(stage, "unreadable", "test", "names"), "red/03") && strstr(text_at(stage, "unreadable", "train", "names"), "blue/00"));
-            CHECK(!strcmp(text_at(stage, "classes_only_in_train", "test", NULL), "green") && !strcmp(text_at(stage, "classes_only_in_train", "val", NULL), "green"));
-            CHECK(number_of(stage, "test_images") == 7 && number_of(stage, "val_images") == 7 && number_of(stage, "train_images") == 11);
-        } else if (!strcmp(name, "p") || !strcmp(name, "b")) CHECK(strstr(text_at(stage, "unreadable", "data", "names"), "blue/00"));
+            CHECK(number_of(stage, "val_score") == 100 && number_of(stage, "test_score") == 100 &&
+                  number_of(stage, "unreadable_images") == 3);
+            CHECK(strstr(text_at(stage, "unreadable", "val", "names"), "red/03") &&
+                  strstr(text_at(stage, "unreadable", "test", "names"), "red/03") &&
+                  strstr(text_at(stage, "unreadable", "train", "names"), "blue/00"));
+            CHECK(!strcmp(text_at(stage, "classes_only_in_train", "test", NULL), "green") &&
+                  !strcmp(text_at(stage, "classes_only_in_train", "val", NULL), "green"));
+            CHECK(number_of(stage, "test_images") == 7 && number_of(stage, "val_images") == 7 &&
+                  number_of(stage, "train_images") == 11);
+        } else if (!strcmp(name, "p") || !strcmp(name, "b"))
+            CHECK(strstr(text_at(stage, "unreadable", "data", "names"), "blue/00"));
         else if (name[0] == 'l') CHECK(number_of(stage, "test_score") == 100);
         else {
             CHECK(number_of(stage, "images_compared") == 7 && number_of(stage, "unreadable_images") == 1);
             json_t *row = json_array_get(json_object_get(stage, "matrix"), 0);
-            for (size_t k = 1; k < json_array_size(row); k++) CHECK(json_number_value(json_array_get(row, k)) > 0.9);         /* no errors on either side: alike; two steps change little */
+            /* no errors on either side: alike; two steps change little */
+            for (size_t k = 1; k < json_array_size(row); k++) CHECK(json_number_value(json_array_get(row, k)) > 0.9);
         }
         seen++;
     }
     CHECK(seen == 8);
     snprintf(path, sizeof path, "%s/out/report.html", dir);
     char *html = read_text(path);
-    CHECK(strstr(html, "test: 1 unreadable image, left out: ") && strstr(html, "data: 1 unreadable image, others stood in: "));
+    CHECK(strstr(html, "test: 1 unreadable image, left out: ") &&
+          strstr(html, "data: 1 unreadable image, others stood in: "));
     CHECK(strstr(html, "no image of 1 of train's classes: green"));
 }
 
@@ -814,7 +884,8 @@ TEST(commands_say_what_they_left_out) {
         put_class(path, colours[k], k, 2, 50);
     }
     spoil("%s/test/blue/01.ppm", dir);
-    const char *o = "--init random --arch resnet10 --width 16 --stem small --image_size 16 --eval_crop full --backend reference --threads 1 --bad_image skip";
+    const char *o = "--init random --arch resnet10 --width 16 --stem small --image_size 16 --eval_crop full --backend "
+        "reference --threads 1 --bad_image skip";
     char said[700];
     snprintf(said, sizeof said, "5 images, 1 unreadable (left out): %s/test/blue/01.ppm\n", dir);
     RUN(HPT_TEST_BIN "/hpt knn --train %s/train --test %s/test %s", dir, dir, o);
@@ -824,7 +895,8 @@ TEST(commands_say_what_they_left_out) {
     CHECK(j && strstr(text_at(j, "unreadable", "test", "names"), "blue/01"));
     RUN(HPT_TEST_BIN "/hpt linear --train %s/train --test %s/test %s --probe_steps 20 --probe_lr 0.3", dir, dir, o);
     CHECK(strstr(output, said));
-    RUN(HPT_TEST_BIN "/hpt finetune --train %s/train --test %s/test %s --ft_length 2 --ft_lr 0.01 --ft_batch 4", dir, dir, o);
+    RUN(HPT_TEST_BIN "/hpt finetune --train %s/train --test %s/test %s --ft_length 2 --ft_lr 0.01 --ft_batch 4", dir,
+        dir, o);
     CHECK(strstr(output, said));
     RUN(HPT_TEST_BIN "/hpt embed --data %s/test %s --out %s/f.csv", dir, o, dir);
     CHECK(strstr(output, "5 x 128 features") && strstr(output, said));
@@ -839,13 +911,18 @@ TEST(commands_say_what_they_left_out) {
     CHECK(strstr(output, said) && !stat(path, &s) && s.st_size == 128 + 5 * 128 * 4);
     RUN(HPT_TEST_BIN "/hpt refresh-bn --data %s/test %s --out %s/m.pth 2>&1", dir, o, dir);
     CHECK(strstr(output, said));
-    RUN(HPT_TEST_BIN "/hpt pretrain --data %s/test %s --out %s/run --steps 2 --batch_size 4 --bn_group 4 --moco_k 8 --json 2>/dev/null", dir, o, dir);
-    CHECK((j = json_loads(output, 0, NULL)) && number_of(j, "unreadable_images") == 1 && strstr(text_at(j, "unreadable", "data", "names"), "blue/01"));
-    RUN(HPT_TEST_BIN "/hpt pretrain --data %s/test %s --out %s/run2 --steps 2 --batch_size 4 --bn_group 4 --moco_k 8", dir, o, dir);
+    RUN(HPT_TEST_BIN "/hpt pretrain --data %s/test %s --out %s/run --steps 2 --batch_size 4 --bn_group 4 --moco_k 8 "
+        "--json 2>/dev/null", dir, o, dir);
+    CHECK((j = json_loads(output, 0, NULL)) && number_of(j, "unreadable_images") == 1 &&
+          strstr(text_at(j, "unreadable", "data", "names"), "blue/01"));
+    RUN(HPT_TEST_BIN "/hpt pretrain --data %s/test %s --out %s/run2 --steps 2 --batch_size 4 --bn_group 4 --moco_k 8",
+        dir, o, dir);
     CHECK(strstr(output, "data: 5 images, 1 unreadable (others stood in):") && strstr(output, "blue/01"));
-    RUN(HPT_TEST_BIN "/hpt similarity %s/m.pth %s/m.pth --data %s/test --bad_image skip --image_size 16 --backend reference", dir, dir, dir);
+    RUN(HPT_TEST_BIN "/hpt similarity %s/m.pth %s/m.pth --data %s/test --bad_image skip --image_size 16 --backend "
+        "reference", dir, dir, dir);
     CHECK(strstr(output, "over 5 images: 1.0000") && strstr(output, said));
     snprintf(path, sizeof path, "%s/test", dir);
     put_class(path, "zebra", 3, 1, 0);
-    REFUSED(1, "test: class 'zebra' (first image", HPT_TEST_BIN "/hpt knn --train %s/train --test %s/test %s", dir, dir, o);
+    REFUSED(1, "test: class 'zebra' (first image", HPT_TEST_BIN "/hpt knn --train %s/train --test %s/test %s", dir,
+            dir, o);
 }

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 TEST(philox_known_answers) {    /* Random123's kat_vectors for philox4x32-10 */
-    const uint32_t ones[4] = {~0u, ~0u, ~0u, ~0u}, pi[4] = {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, key[2] = {0xa4093822, 0x299f31d0};
+    const uint32_t ones[4] = {~0u, ~0u, ~0u, ~0u}, pi[4] = {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+        key[2] = {0xa4093822, 0x299f31d0};
     uint32_t out[4], zero[4] = {0};
     hpt__philox(zero, zero, out);
     CHECK(out[0] == 0x6627e8d5 && out[1] == 0xe169c58d && out[2] == 0xbc57ac4c && out[3] == 0x9b00dbd8);
@@ -38,13 +39,15 @@ TEST(numbers_as_text) {
     double x;
     char t[40];
     CHECK(hpt__number_parse("3e-2", &x) && x == 0.03);
-    CHECK(!hpt__number_parse("", &x) && !hpt__number_parse("1x", &x) && !hpt__number_parse("nan", &x) && !hpt__number_parse("0x10", &x) && !hpt__number_parse("1e999", &x));
+    CHECK(!hpt__number_parse("", &x) && !hpt__number_parse("1x", &x) && !hpt__number_parse("nan", &x) &&
+          !hpt__number_parse("0x10", &x) && !hpt__number_parse("1e999", &x));
     hpt__number_print(0.1, t, sizeof t);
     CHECK(!strcmp(t, "0.1"));
     hpt__number_print(5000, t, sizeof t);
     CHECK(!strcmp(t, "5000"));
     double v[4];
-    CHECK(hpt__number_list("0.3,3,30", v, 4) == 3 && v[2] == 30 && hpt__number_list("1,", v, 4) == -1 && hpt__number_list("1,2,3,4,5", v, 4) == -1);
+    CHECK(hpt__number_list("0.3,3,30", v, 4) == 3 && v[2] == 30 && hpt__number_list("1,", v, 4) == -1 &&
+          hpt__number_list("1,2,3,4,5", v, 4) == -1);
 }
 TEST(options) {
     hpt_config *c;
@@ -75,7 +78,8 @@ TEST(every_option_has_a_sound_row) {
         hpt_config *c;
         OK(hpt_config_create(NULL, &c));
         CHECK(strlen(o.doc) > 5 && *o.stages);
-        if (o.type != HPT_OPTION_TEXT || *o.def) OK(hpt_config_set(c, o.key, o.def));      /* its default is a valid value */
+        /* its default is a valid value */
+        if (o.type != HPT_OPTION_TEXT || *o.def) OK(hpt_config_set(c, o.key, o.def));
         hpt_config_destroy(c);
     }
     CHECK(i == HPT__OPT_COUNT);
@@ -85,7 +89,8 @@ TEST(schedules) {
     CHECK(hpt__schedule_lr(&s, 0) == 0.03);
     CHECK(fabs(hpt__schedule_lr(&s, 50) - 0.015) < 1e-12);
     s.per_epoch = 25;           /* four epochs: constant inside each */
-    CHECK(hpt__schedule_lr(&s, 24) == 0.03 && fabs(hpt__schedule_lr(&s, 25) - 0.03 * 0.5 * (1 + cos(M_PI / 4))) < 1e-12);
+    CHECK(hpt__schedule_lr(&s, 24) == 0.03 && fabs(hpt__schedule_lr(&s, 25) - 0.03 * 0.5 * (1 + cos(M_PI / 4)))
+          < 1e-12);
     s = (hpt__schedule){1, 0, 100, 10, 0, 0};
     CHECK(hpt__schedule_lr(&s, 0) == 0.1 && hpt__schedule_lr(&s, 9) == 1 && hpt__schedule_lr(&s, 50) == 1);
 }
@@ -126,7 +131,8 @@ TEST(handles_and_misuse) {
     hpt_session_destroy(NULL);
     free(x);
     hpt_config_destroy(c);
-    CHECK(!strcmp(hpt_status_name(-3), "HPT_ERR_MEMORY") && !strcmp(hpt_status_name(-99), "HPT_ERR_?") && !strcmp(hpt_status_name(1), "HPT_END"));
+    CHECK(!strcmp(hpt_status_name(-3), "HPT_ERR_MEMORY") && !strcmp(hpt_status_name(-99), "HPT_ERR_?") &&
+          !strcmp(hpt_status_name(1), "HPT_END"));
 }
 TEST(struct_sizes_are_honoured) {    /* an older program passes a shorter struct: nothing behind it is touched */
     hpt_context *ctx = context("reference", 1);

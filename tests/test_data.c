@@ -34,11 +34,13 @@ TEST(images_against_pillow) {
         uint8_t want[24 * 20 * 3];
         CHECK(im.w == 24 && im.h == 20 && hex(json_string_value(v), want) == sizeof want);
         int worst = 0, tolerance = strstr(name, "cmyk") ? 2 : strstr(name, "white") ? 1 : strstr(name, "jpg") ? 1 : 0;
-        if (!hpt_has("jpeg-turbo") && strstr(name, "jpg")) {        /* stb_image interpolates chroma in its own way and knows no CMYK */
+        /* stb_image interpolates chroma in its own way and knows no CMYK */
+        if (!hpt_has("jpeg-turbo") && strstr(name, "jpg")) {
             if (strstr(name, "cmyk")) continue;
             tolerance = 3;
         }
-        for (size_t i = 0; i < sizeof want; i++) worst = abs(im.rgb[i] - want[i]) > worst ? abs(im.rgb[i] - want[i]) : worst;
+        for (size_t i = 0; i < sizeof want; i++)
+            worst = abs(im.rgb[i] - want[i]) > worst ? abs(im.rgb[i] - want[i]) : worst;
         if (worst > tolerance) FAIL("%s: differs from Pillow by %d levels", name, worst);
         hpt__image_free(&im);
         hpt__free(b.p);
@@ -63,11 +65,14 @@ TEST(tiff_images) {
     uint8_t *tag = memmem(tif.p, tif.n, compression, sizeof compression);
     CHECK(tag);
     tag[8] = 6;
-    if (hpt__image_decode(tif.p, tif.n, &plain, &a) != HPT_ERR_DATA || !strstr(hpt_last_error(), "compression 6")) FAIL("%s", hpt_last_error());
+    if (hpt__image_decode(tif.p, tif.n, &plain, &a) != HPT_ERR_DATA || !strstr(hpt_last_error(), "compression 6"))
+        FAIL("%s", hpt_last_error());
     /* big-endian, two strips, white is zero, a byte to pass over in each pixel */
-    static const uint8_t big[] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0, 9, 1, 0, 0, 3, 0, 0, 0, 1, 0, 2, 0, 0, 1, 1, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 0, 3, 0, 0, 0, 1, 0, 1, 0, 0, 1, 6, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0,
-                                  1, 17, 0, 3, 0, 0, 0, 2, 0, 122, 0, 126, 1, 21, 0, 3, 0, 0, 0, 1, 0, 2, 0, 0, 1, 22, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 1, 23, 0, 3, 0, 0, 0, 2, 0, 4, 0, 4, 1, 2, 0, 3, 0, 0, 0, 1, 0, 8, 0, 0,
-                                  0, 0, 0, 0, 10, 99, 20, 99, 30, 99, 255, 99};
+    static const uint8_t big[] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0, 9, 1, 0, 0, 3, 0, 0, 0, 1, 0, 2, 0, 0, 1, 1, 0, 4, 0,
+                                  0, 0, 1, 0, 0, 0, 2, 1, 3, 0, 3, 0, 0, 0, 1, 0, 1, 0, 0, 1, 6, 0, 3, 0, 0, 0, 1, 0,
+                                  0, 0, 0, 1, 17, 0, 3, 0, 0, 0, 2, 0, 122, 0, 126, 1, 21, 0, 3, 0, 0, 0, 1, 0, 2, 0,
+                                  0, 1, 22, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 1, 23, 0, 3, 0, 0, 0, 2, 0, 4, 0, 4, 1, 2, 0,
+                                  3, 0, 0, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 10, 99, 20, 99, 30, 99, 255, 99};
     OK(hpt__image_decode(big, sizeof big, &plain, &a));
     CHECK(a.w == 2 && a.h == 2 && a.rgb[0] == 245 && a.rgb[3] == 235 && a.rgb[6] == 225 && a.rgb[11] == 0);
     hpt__image_free(&a);
@@ -76,23 +81,27 @@ TEST(tiff_images) {
 static void refuse(const uint8_t *p, size_t n, const char *word, const char *what) {
     hpt__image im;
     hpt_status st = hpt__image_decode(p, n, &plain, &im);
-    if (st != HPT_ERR_DATA || !strstr(hpt_last_error(), word)) FAIL("%s: %s, text '%s' should say '%s'", what, hpt_status_name(st), hpt_last_error(), word);
+    if (st != HPT_ERR_DATA || !strstr(hpt_last_error(), word))
+        FAIL("%s: %s, text '%s' should say '%s'", what, hpt_status_name(st), hpt_last_error(), word);
     CHECK(!im.rgb);
 }
 static void put32be(uint8_t *p, uint32_t v) {
     for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (24 - 8 * i));
 }
 TEST(hostile_images) {
-    const char *files[] = {"rgb.png", "palette.png", "rgb.jpg", "progressive.jpg", "rgb.bmp", "rgb.ppm", "rgb.tif", "gray.tif"};
+    const char *files[] = {"rgb.png", "palette.png", "rgb.jpg", "progressive.jpg", "rgb.bmp", "rgb.ppm", "rgb.tif",
+                           "gray.tif"};
     for (int k = 0; k < 8; k++) {
         hpt__bytes b = slurp(files[k]);
         hpt__image im, full;
         OK(hpt__image_decode(b.p, b.n, &plain, &full));
-        for (size_t n = 0; n < b.n; n++) {      /* cut anywhere: an error or, past the last pixel, the same pixels; in memory of exactly that size */
+        /* cut anywhere: an error or, past the last pixel, the same pixels; in memory of exactly that size */
+        for (size_t n = 0; n < b.n; n++) {
             uint8_t *cut = malloc(n ? n : 1);
             memcpy(cut, b.p, n);
             hpt_status st = hpt__image_decode(cut, n, &plain, &im);
-            if (st == HPT_OK && (n + 24 < b.n || memcmp(im.rgb, full.rgb, (size_t)full.w * (size_t)full.h * 3))) FAIL("%s cut to %zu of %zu bytes was accepted", files[k], n, b.n);
+            if (st == HPT_OK && (n + 24 < b.n || memcmp(im.rgb, full.rgb, (size_t)full.w * (size_t)full.h * 3)))
+                FAIL("%s cut to %zu of %zu bytes was accepted", files[k], n, b.n);
             if (st == HPT_OK) hpt__image_free(&im);
             free(cut);
         }
@@ -141,7 +150,8 @@ TEST(augmentation_against_pillow) {
     json_t *f = fixture("augment"), *c;
     size_t i;
     int w = integer(f, "w"), h = integer(f, "h"), sw = integer(f, "sw"), sh = integer(f, "sh");
-    uint8_t *im = malloc((size_t)(w * h * 3)), *small = malloc((size_t)(sw * sh * 3)), out[64 * 64 * 3], want[64 * 64 * 3];
+    uint8_t *im = malloc((size_t)(w * h * 3)), *small = malloc((size_t)(sw * sh * 3)), out[64 * 64 * 3],
+        want[64 * 64 * 3];
     hpt__work wk = {0};
     hex(json_string_value(json_object_get(f, "image")), im);
     hex(json_string_value(json_object_get(f, "small")), small);
@@ -167,7 +177,8 @@ TEST(augmentation_against_pillow) {
             tolerance = 1;
         } else FAIL("unknown case %s", kind);
         for (size_t k = 0; k < n; k++)
-            if (abs(out[k] - want[k]) > tolerance) FAIL("%s(%g) case %zu: byte %zu is %d, Pillow has %d", kind, v, i, k, out[k], want[k]);
+            if (abs(out[k] - want[k]) > tolerance)
+                FAIL("%s(%g) case %zu: byte %zu is %d, Pillow has %d", kind, v, i, k, out[k], want[k]);
     }
     for (int p = 0; p < 64 * 64; p++) {     /* meshgrid of 16 levels, as the script makes it */
         int a = p / 256, b = p / 16 % 16, d = p % 16;
@@ -271,7 +282,8 @@ TEST(folders_lists_and_labels) {
     FAILS(HPT_ERR_ARGUMENT, "zebra", hpt_dataset_per_class(ds, 2, 7, &a, NULL));
     hpt_dataset_destroy(ds);
     copy_image(sub(dir, "cls"), "loose.png", "rgb.png");
-    OK(hpt_dataset_open(ctx, NULL, sub(dir, "cls"), &ds));         /* images beside class folders: all of them, without labels */
+    /* images beside class folders: all of them, without labels */
+    OK(hpt_dataset_open(ctx, NULL, sub(dir, "cls"), &ds));
     OK(hpt_dataset_get_info(ds, &info));
     CHECK(info.count == 4 && !info.labelled && !info.classes);
     hpt_dataset_destroy(ds);
@@ -370,7 +382,8 @@ TEST(splits_are_nested_and_disjoint) {
 }
 
 static float *batches(hpt_dataset *ds, int workers, uint64_t first, uint64_t steps, int batch) {
-    hpt__loader_spec s = {.ds = ds, .batch = batch, .size = 16, .workers = workers, .views = 2, .seed = 9, .first_step = first, .steps = steps, .std = {1, 1, 1}};
+    hpt__loader_spec s = {.ds = ds, .batch = batch, .size = 16, .workers = workers, .views = 2, .seed = 9,
+                          .first_step = first, .steps = steps, .std = {1, 1, 1}};
     for (int v = 0; v < 2; v++) {
         hpt__augment_from_options(NULL, v, &s.augment[v]);
         s.augment[v].size = 16;
@@ -391,10 +404,12 @@ static float *batches(hpt_dataset *ds, int workers, uint64_t first, uint64_t ste
 }
 TEST(loader_does_not_depend_on_workers_or_start) {
     hpt_context *ctx = context("reference", 2);
-    for (int batch = 4; batch <= 50; batch += 46) {     /* the second is larger than the set: epochs follow inside a batch */
+    /* the second is larger than the set: epochs follow inside a batch */
+    for (int batch = 4; batch <= 50; batch += 46) {
         hpt_dataset *ds = toy_set(ctx, "", 22, 20, 2);
         size_t n = (size_t)batch * 3 * 16 * 16;
-        float *one = batches(ds, 1, 0, 12, batch), *four = batches(ds, 4, 0, 12, batch), *late = batches(ds, 3, 7, 12, batch);
+        float *one = batches(ds, 1, 0, 12, batch), *four = batches(ds, 4, 0, 12, batch),
+            *late = batches(ds, 3, 7, 12, batch);
         CHECK(!memcmp(one, four, 12 * 2 * n * 4));
         CHECK(!memcmp(one + 7 * 2 * n, late + 7 * 2 * n, 5 * 2 * n * 4));
         CHECK(memcmp(one, one + n, n * 4));     /* the two views differ */
@@ -412,7 +427,9 @@ TEST(loader_reports_a_bad_image) {
     }
     hpt_dataset *ds;
     OK(hpt_dataset_open(ctx, NULL, dir, &ds));
-    hpt_config *c = config("batch_size=6 image_size=16 moco_k=12 steps=2 arch=resnet10 width=16 stem=small bn_group=0 pixel_mean=0,0,0 pixel_std=1,1,1");
+    hpt_config *c =
+        config("batch_size=6 image_size=16 moco_k=12 steps=2 arch=resnet10 width=16 stem=small bn_group=0 "
+               "pixel_mean=0,0,0 pixel_std=1,1,1");
     hpt_model *m;
     hpt_session *s;
     OK(hpt_model_create(ctx, c, &m));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Probe, finetuning, nearest neighbours, AUROC, similarity: against PyTorch, scikit-learn and SciPy (fixtures/make_evaluation.py), and what they
- * must refuse. */
+ * Probe, finetuning, nearest neighbours, AUROC, similarity: against PyTorch, scikit-learn and SciPy
+ * (fixtures/make_evaluation.py), and what they must refuse. */
 #include "api/api.h"
 #undef CHECK
 #include "eval/knn.h"
@@ -27,7 +27,8 @@ TEST(heads_train_as_in_pytorch) {
     int n = integer(f, "n"), dim = integer(f, "dim"), classes = integer(f, "classes");
     size_t count;
     hpt_context *ctx = context("reference", 1);
-    float *x = malloc(sizeof *x * (size_t)(n * dim)), *logits = malloc(sizeof *logits * (size_t)(n * classes)), *eye = calloc((size_t)(dim * dim), 4);
+    float *x = malloc(sizeof *x * (size_t)(n * dim)), *logits = malloc(sizeof *logits * (size_t)(n * classes)),
+        *eye = calloc((size_t)(dim * dim), 4);
     int32_t *y = malloc(sizeof *y * (size_t)n);
     uint8_t *multi = malloc((size_t)(n * classes));
     fill_f32(x, (size_t)(n * dim), 61, 1, 0);
@@ -39,7 +40,8 @@ TEST(heads_train_as_in_pytorch) {
     double *w0 = numbers(json_object_get(f, "w0"), &count);
     float *first = malloc(sizeof *first * (size_t)(dim * classes));
     hpt__labelled all = {x, y, (uint64_t)n, NULL}, ident = {eye, y, (uint64_t)dim, NULL};
-    hpt__probe p = {.ctx = ctx, .dim = dim, .classes = classes, .train = all, .val = all, .test = ident, .test_logits = first};
+    hpt__probe p = {.ctx = ctx, .dim = dim, .classes = classes, .train = all, .val = all, .test = ident,
+                    .test_logits = first};
     json_t *j = json_object();
     OK(hpt__linear_probe(&p, &c->o, j));
     for (int i = 0; i < dim; i++)
@@ -49,7 +51,8 @@ TEST(heads_train_as_in_pytorch) {
     for (int bce = 0; bce < 2; bce++) {
         double *want = numbers(json_object_get(f, bce ? "bce" : "ce"), &count), worst = 0;
         hpt__labelled one = {x, bce ? NULL : y, (uint64_t)n, bce ? multi : NULL};
-        p = (hpt__probe){.ctx = ctx, .dim = dim, .classes = classes, .train = one, .val = one, .test = one, .test_logits = logits};
+        p = (hpt__probe){.ctx = ctx, .dim = dim, .classes = classes, .train = one, .val = one, .test = one,
+                         .test_logits = logits};
         OK(hpt__linear_probe(&p, &c->o, j));
         for (size_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)logits[i] - want[i]));
         printf("  %s: logits at most %.1e off\n", bce ? "bce" : "softmax", worst);
@@ -70,19 +73,24 @@ TEST(finetuning_steps_as_in_pytorch) {
     for (int backend = 0; backend < 2; backend++) {
         hpt_context *ctx = context(backend ? "onednn" : "reference", 2);
         if (!ctx) continue;
-        hpt_config *c = config("arch=resnet10 width=16 stem=small moco_dim=8 image_size=16 eval_crop=full pixel_mean=0.5,0.5,0.5 pixel_std=0.25,0.25,0.25 precision=fp32 ft_batch=12 ft_micro=12 ft_lr=0.02 ft_length=3 "
-                               "ft_head_factor=5 ft_eval_every=3 ft_augment=0 ft_weight_decay=0.001 overlap=allow probe_keep=1 conv_algo=direct");
+        hpt_config *c =
+            config("arch=resnet10 width=16 stem=small moco_dim=8 image_size=16 eval_crop=full pixel_mean=0.5,0.5,0.5 "
+                   "pixel_std=0.25,0.25,0.25 precision=fp32 ft_batch=12 ft_micro=12 ft_lr=0.02 ft_length=3 "
+                               "ft_head_factor=5 ft_eval_every=3 ft_augment=0 ft_weight_decay=0.001 overlap=allow "
+                               "probe_keep=1 conv_algo=direct");
         OK(hpt_model_create(ctx, c, &m));
         fill_model(m, (uint64_t)integer(f, "seed"));
         for (int i = 0; i < n; i++) y[i] = i % classes;
-        OK(hpt_dataset_from_memory(ctx, c, hashed_pixels((size_t)(n * size * size * 3), 501), (uint64_t)n, (uint32_t)size, (uint32_t)size, 3, y, &ds));
+        OK(hpt_dataset_from_memory(ctx, c, hashed_pixels((size_t)(n * size * size * 3), 501), (uint64_t)n,
+                                   (uint32_t)size, (uint32_t)size, 3, y, &ds));
         OK(hpt_model_finetune(m, ds, ds, ds, c, &tuned, &r));
         float w[3 * 128], b[3], logits[64 * 3];
         OK(hpt_result_array(r, "head_weight", w, (uint64_t)classes * 128, NULL));
         OK(hpt_result_array(r, "head_bias", b, (uint64_t)classes, NULL));
         OK(hpt_result_array(r, "test_logits", logits, (uint64_t)(n * classes), NULL));
         double *want = numbers(json_object_get(f, "head_weight"), &count), err = 0, norm = 0, worst = 0;
-        for (size_t i = 0; i < count; i++) err += ((double)w[i] - want[i]) * ((double)w[i] - want[i]), norm += want[i] * want[i];
+        for (size_t i = 0; i < count; i++)
+            err += ((double)w[i] - want[i]) * ((double)w[i] - want[i]), norm += want[i] * want[i];
         CHECK(count == (size_t)classes * 128 && sqrt(err / norm) < 2e-4);
         want = numbers(json_object_get(f, "head_bias"), &count);
         for (size_t i = 0; i < count; i++) CHECK(fabs((double)b[i] - want[i]) < 1e-5);
@@ -105,9 +113,11 @@ TEST(finetuning_steps_as_in_pytorch) {
         want = numbers(json_object_get(f, "logits"), &count);
         double off = 0;
         for (size_t i = 0; i < count; i++) off = fmax(off, fabs((double)logits[i] - want[i]));
-        printf("  %s: head %.1e, worst tensor %.1e, evaluation logits %.1e off\n", backend ? "onednn" : "reference", sqrt(err / norm), worst, off);
+        printf("  %s: head %.1e, worst tensor %.1e, evaluation logits %.1e off\n", backend ? "onednn" : "reference",
+               sqrt(err / norm), worst, off);
         CHECK(off < 2e-3);
-        /* the model that was given is as it was; averaging over parts of the batch with one statistics group each still runs the same schedule */
+        /* the model that was given is as it was; averaging over parts of the batch with one statistics group each
+         * still runs the same schedule */
         float a[16], z[16];
         hpt_model *again;
         OK(hpt_model_create(ctx, c, &again));
@@ -125,10 +135,13 @@ TEST(refreshed_statistics_as_in_pytorch) {
     hpt_model *m;
     hpt_dataset *ds;
     hpt_context *ctx = context("reference", 2);
-    hpt_config *c = config("arch=resnet10 width=16 stem=small moco_dim=8 image_size=16 eval_crop=full pixel_mean=0.5,0.5,0.5 pixel_std=0.25,0.25,0.25 precision=fp32 batch_size=16 bn_group=16");
+    hpt_config *c =
+        config("arch=resnet10 width=16 stem=small moco_dim=8 image_size=16 eval_crop=full pixel_mean=0.5,0.5,0.5 "
+               "pixel_std=0.25,0.25,0.25 precision=fp32 batch_size=16 bn_group=16");
     OK(hpt_model_create(ctx, c, &m));
     fill_model(m, (uint64_t)integer(f, "seed"));
-    OK(hpt_dataset_from_memory(ctx, c, hashed_pixels((size_t)(n * size * size * 3), 502), (uint64_t)n, (uint32_t)size, (uint32_t)size, 3, NULL, &ds));
+    OK(hpt_dataset_from_memory(ctx, c, hashed_pixels((size_t)(n * size * size * 3), 502), (uint64_t)n, (uint32_t)size,
+                               (uint32_t)size, 3, NULL, &ds));
     OK(hpt_model_refresh_bn(m, ds, c, NULL));
     double worst = 0;
     json_object_foreach(json_object_get(f, "tensors"), name, sig) {
@@ -171,7 +184,8 @@ TEST(auroc_and_scores) {
     OK(hpt__score_logits(s, C, &truth, 0, &sc, per));
     CHECK(sc.undefined == 1 && fabs(sc.main - 100 * sum / 3) < 1e-9 && per[3] != per[3]);     /* left out of the mean */
     OK(hpt__score_logits(s, C, &truth, 1, &sc, NULL));
-    CHECK(fabs(sc.main - 100 * sum / 4) < 1e-9);                                                /* as the paper's code has it */
+    /* as the paper's code has it */
+    CHECK(fabs(sc.main - 100 * sum / 4) < 1e-9);
     /* top-1 and top-5: the first of equal logits; a NaN never wins */
     int a, b;
     float l[7] = {1, 3, 3, 0, -1, 2, 2};
@@ -230,7 +244,8 @@ TEST(rv2_iou_and_welch) {
     json_array_foreach(json_object_get(f, "welch"), at, c) {
         double *a = numbers(json_object_get(c, "a"), &n), *b = numbers(json_object_get(c, "b"), &m), t, dof, p;
         OK(hpt_welch(a, n, b, m, &t, &dof, &p));
-        if (fabs(t - num(c, "t")) > 1e-10 * fabs(t) || fabs(dof - num(c, "dof")) > 1e-10 * dof || fabs(p - num(c, "p")) > 1e-11 + 1e-9 * p) FAIL("case %zu: t %.12g dof %.12g p %.12g", at, t, dof, p);
+        if (fabs(t - num(c, "t")) > 1e-10 * fabs(t) || fabs(dof - num(c, "dof")) > 1e-10 * dof ||
+            fabs(p - num(c, "p")) > 1e-11 + 1e-9 * p) FAIL("case %zu: t %.12g dof %.12g p %.12g", at, t, dof, p);
     }
     double one[2] = {1, 1}, t, dof, p, iou;
     FAILS(HPT_ERR_NUMERIC, "equal", hpt_welch(one, 2, one, 2, &t, &dof, &p));
@@ -242,9 +257,11 @@ TEST(rv2_iou_and_welch) {
     CHECK(iou == 1);
 }
 
-#define SMALL "arch=resnet10 width=16 stem=small image_size=16 moco_dim=16 batch_size=16 bn_group=8 moco_k=64 precision=fp32 eval_crop=full seed=1 "
+#define SMALL "arch=resnet10 width=16 stem=small image_size=16 moco_dim=16 batch_size=16 bn_group=8 moco_k=64 " \
+    "precision=fp32 eval_crop=full seed=1 "
 
-/* A layer's values: the average of the last block is the feature; a convolution's map has its shape; both backends agree. */
+/* A layer's values: the average of the last block is the feature; a convolution's map has its shape; both backends
+ * agree. */
 TEST(activations_of_layers) {
     hpt_layer_info l = {.struct_size = sizeof l};
     float *feature[2] = {NULL, NULL}, *map[2] = {NULL, NULL}, *pooled = malloc(9 * 128 * 4);
@@ -274,7 +291,8 @@ TEST(activations_of_layers) {
         FAILS(HPT_ERR_ARGUMENT, "layer9", hpt_model_activations(m, ds, c, "layer9", map[backend], 7));
         set(c, "act_pool=average");
         OK(hpt_model_activations(m, ds, c, "layer4", pooled, 9 * 128));
-        for (int i = 0; i < 9 * 128; i++) CHECK(fabsf(pooled[i] - feature[backend][i]) < 1e-5f * (1 + fabsf(pooled[i])));
+        for (int i = 0; i < 9 * 128; i++)
+            CHECK(fabsf(pooled[i] - feature[backend][i]) < 1e-5f * (1 + fabsf(pooled[i])));
         float *mean = malloc(9 * 32 * 4);
         OK(hpt_model_activations(m, ds, c, "layer2.0.conv1", mean, 9 * 32));
         for (int i = 0; i < 9 * 32; i++) {
@@ -283,7 +301,8 @@ TEST(activations_of_layers) {
             CHECK(fabs(s - (double)mean[i]) < 1e-5);
         }
     }
-    for (int i = 0; map[1] && i < 9 * 32 * 64; i++) CHECK(fabsf(map[0][i] - map[1][i]) < 1e-4f * (1 + fabsf(map[0][i])));
+    for (int i = 0; map[1] && i < 9 * 32 * 64; i++)
+        CHECK(fabsf(map[0][i] - map[1][i]) < 1e-4f * (1 + fabsf(map[0][i])));
 }
 
 /* Every choice of every evaluation stays the same when all test labels are wrong. */
@@ -304,7 +323,10 @@ TEST(no_choice_depends_on_test_labels) {
         wrong[i] = (wrong[i] + 1) % 3;
     }
     OK(hpt_dataset_from_memory(ctx, NULL, px, 30, 16, 16, 3, wrong, &lies));
-    hpt_config *c = config(SMALL "probe_steps=60 probe_eval_every=5 probe_batch=16 probe_lr=0.003,0.03,0.3 probe_schedule=step,cosine,constant probe_scale=standard ft_batch=16 ft_micro=8 ft_lr=0.01,0.001 ft_length=6,2e ft_eval_every=2");
+    hpt_config *c =
+        config(SMALL "probe_steps=60 probe_eval_every=5 probe_batch=16 probe_lr=0.003,0.03,0.3 "
+               "probe_schedule=step,cosine,constant probe_scale=standard ft_batch=16 ft_micro=8 ft_lr=0.01,0.001 "
+               "ft_length=6,2e ft_eval_every=2");
     OK(hpt_model_create(ctx, c, &m));
     for (int pass = 0; pass < 2; pass++)
         for (int kind = 0; kind < 2; kind++) {
@@ -341,7 +363,8 @@ TEST(finetuning_grid_and_refusals) {
     OK(hpt_dataset_get_info(rest, &info));
     CHECK(seen == 7 && info.count == 53);
     FAILS(HPT_ERR_ARGUMENT, "at least one", hpt_dataset_few(all, 2, 3, &few, NULL));
-    hpt_config *c = config(SMALL "ft_batch=12 ft_micro=6 ft_lr=0.01,1e30 ft_length=4,1e ft_eval_every=2 freeze=conv1.*,bn1.*");
+    hpt_config *c =
+        config(SMALL "ft_batch=12 ft_micro=6 ft_lr=0.01,1e30 ft_length=4,1e ft_eval_every=2 freeze=conv1.*,bn1.*");
     OK(hpt_model_create(ctx, c, &m));
     OK(hpt_model_finetune(m, a, NULL, b, c, &tuned, &r));
     OK(hpt_result_json(r, NULL, 0, &n));
@@ -349,7 +372,8 @@ TEST(finetuning_grid_and_refusals) {
     OK(hpt_result_json(r, text, n, NULL));
     json_t *j = json_loads(text, 0, NULL), *runs = json_object_get(j, "runs");
     CHECK(json_array_size(runs) == 4);
-    CHECK(json_integer_value(json_object_get(json_array_get(runs, 2), "updates")) == 2);       /* 24 images, 12 an update, one epoch */
+    /* 24 images, 12 an update, one epoch */
+    CHECK(json_integer_value(json_object_get(json_array_get(runs, 2), "updates")) == 2);
     CHECK(!strcmp(json_string_value(json_object_get(json_array_get(runs, 1), "note")), "diverged"));
     OK(hpt_result_number(r, "best_lr", &v));
     CHECK(v == 0.01);
@@ -400,12 +424,15 @@ TEST(several_labels_an_image) {
         fprintf(f, "P6 16 16 255\n");
         fwrite(rgb, 1, sizeof rgb, f);
         fclose(f);
-        fprintf(list, "\"a %llu.ppm\" %s,%s,%s\n", (unsigned long long)i, y & 1 ? "1.0" : "", y & 2 ? "1.0" : "-1.0", "0.0");
+        fprintf(list, "\"a %llu.ppm\" %s,%s,%s\n", (unsigned long long)i, y & 1 ? "1.0" : "", y & 2 ? "1.0" : "-1.0",
+                "0.0");
     }
     fclose(list);
     snprintf(path, sizeof path, "%s/set.txt", dir);
     FAILS(HPT_ERR_FORMAT, "line 1", hpt_dataset_open(ctx, NULL, path, &ds));
-    hpt_config *c = config(SMALL "label_map=1.0=1,0.0=0,-1.0=0,=0 probe_steps=80 probe_eval_every=20 probe_batch=16 probe_scale=standard probe_lr=0.03,0.3 ft_batch=8 ft_micro=8 ft_length=6 ft_eval_every=3 knn_k=5");
+    hpt_config *c =
+        config(SMALL "label_map=1.0=1,0.0=0,-1.0=0,=0 probe_steps=80 probe_eval_every=20 probe_batch=16 "
+               "probe_scale=standard probe_lr=0.03,0.3 ft_batch=8 ft_micro=8 ft_length=6 ft_eval_every=3 knn_k=5");
     OK(hpt_dataset_open(ctx, c, path, &ds));
     OK(hpt_dataset_get_info(ds, &info));
     CHECK(info.labelled == 2 && info.classes == 3 && info.count == 48);
@@ -424,7 +451,8 @@ TEST(several_labels_an_image) {
     char *text = malloc(n);
     OK(hpt_result_json(r, text, n, NULL));
     json_t *j = json_loads(text, 0, NULL);
-    CHECK(json_array_size(json_object_get(j, "test_undefined_classes")) == 1 && json_integer_value(json_array_get(json_object_get(j, "test_undefined_classes"), 0)) == 2);
+    CHECK(json_array_size(json_object_get(j, "test_undefined_classes")) == 1 &&
+          json_integer_value(json_array_get(json_object_get(j, "test_undefined_classes"), 0)) == 2);
     OK(hpt_model_knn(m, train, held, c, &r));
     OK(hpt_result_number(r, "knn_auroc", &v));
     CHECK(v > 60);
@@ -444,7 +472,8 @@ TEST(several_labels_an_image) {
     if (system(line)) FAIL("rm");
 }
 
-/* kNN scores during pretraining, early stop, the best weights at the end, and a resumed run that knows its past scores. */
+/* kNN scores during pretraining, early stop, the best weights at the end, and a resumed run that knows its past
+ * scores. */
 static int32_t three(void *user, const hpt_step_info *i) {
     (void)user;
     return i->step == 3;
@@ -465,7 +494,8 @@ TEST(monitor_stops_and_restores) {
     OK(hpt_session_monitor(s, a, b));
     OK(hpt_session_run(s, NULL, NULL));
     OK(hpt_session_get_info(s, &i));
-    printf("  stopped %d after step %llu, best %.1f at %llu\n", i.stopped, (unsigned long long)i.step, i.monitor_best, (unsigned long long)i.monitor_best_step);
+    printf("  stopped %d after step %llu, best %.1f at %llu\n", i.stopped, (unsigned long long)i.step, i.monitor_best,
+           (unsigned long long)i.monitor_best_step);
     CHECK(i.stopped == 1 && i.step < 40 && i.monitor_step == i.step && i.monitor_best >= i.monitor);
     CHECK(i.step == i.monitor_best_step + 4);
     CHECK(hpt_session_step(s, NULL) == HPT_END);
@@ -509,7 +539,8 @@ TEST(alarms_and_frozen_names) {
     char text[600] = "";
     OK(hpt_context_set_log(ctx, keep_text, text));
     /* a rate that tears the embeddings apart: the loss stays above chance when the queue is full */
-    hpt_config *c = config(SMALL "steps=400 lr=30 moco_m=0.9999 moco_t=0.02 schedule=constant alarm=stop on_nonfinite=skip");
+    hpt_config *c =
+        config(SMALL "steps=400 lr=30 moco_m=0.9999 moco_t=0.02 schedule=constant alarm=stop on_nonfinite=skip");
     OK(hpt_model_create(ctx, c, &m));
     OK(hpt_session_create(ctx, c, m, ds, &s));
     hpt_status st = hpt_session_run(s, NULL, NULL);

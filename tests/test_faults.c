@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Faults from outside: a fork of a busy process, allocations that fail inside jansson, the host's signals and variables. */
+ * Faults from outside: a fork of a busy process, allocations that fail inside jansson, the host's signals and
+ * variables. */
 #define _GNU_SOURCE
 #include "support.h"
 #include <dirent.h>
@@ -79,9 +80,12 @@ static char *text_of(hpt_result *r) {
     return text;
 }
 TEST_LIMIT(results_lose_no_entries, 300) {
-    static const struct { const char *name; hpt_status (*call)(hpt_result **r); } calls[] = {{"linear", linear}, {"knn", knn}, {"finetune", finetune}, {"refresh", refresh}, {"session", report}, {"info", info}};
+    static const struct { const char *name; hpt_status (*call)(hpt_result **r); } calls[] = {{"linear", linear},
+        {"knn", knn}, {"finetune", finetune}, {"refresh", refresh}, {"session", report}, {"info", info}};
     ctx = context("reference", 1);
-    c = config("arch=resnet10 width=16 stem=small image_size=8 batch_size=4 bn_group=2 moco_k=8 steps=2 overlap=allow probe_steps=3 probe_eval_every=1 probe_lr=1 ft_lr=0.01 ft_length=2 ft_batch=4 ft_micro=4 ft_eval_every=1");
+    c = config("arch=resnet10 width=16 stem=small image_size=8 batch_size=4 bn_group=2 moco_k=8 steps=2 overlap=allow "
+               "probe_steps=3 probe_eval_every=1 probe_lr=1 ft_lr=0.01 ft_length=2 ft_batch=4 ft_micro=4 "
+               "ft_eval_every=1");
     train = toy_set(ctx, "", 8, 10, 2);
     val = toy_set(ctx, "", 6, 12, 2);
     OK(hpt_model_create(ctx, c, &m));
@@ -102,9 +106,12 @@ TEST_LIMIT(results_lose_no_entries, 300) {
             hpt_status st = calls[i].call(&r);
             countdown = 0;
             if (st == HPT_ERR_MEMORY) lost++;
-            else if (st == HPT_ERR_FORMAT && calls[i].call == info) lost++;     /* jansson's reader does not say which it was */
-            else if (st != HPT_OK) FAIL("%s, point %ld of %ld: %s: %s", calls[i].name, k, points, hpt_status_name(st), hpt_last_error());
-            else if (strcmp(text_of(r), whole)) FAIL("%s, point %ld of %ld: another result and no word", calls[i].name, k, points);
+            /* jansson's reader does not say which it was */
+            else if (st == HPT_ERR_FORMAT && calls[i].call == info) lost++;
+            else if (st != HPT_OK)
+                FAIL("%s, point %ld of %ld: %s: %s", calls[i].name, k, points, hpt_status_name(st), hpt_last_error());
+            else if (strcmp(text_of(r), whole))
+                FAIL("%s, point %ld of %ld: another result and no word", calls[i].name, k, points);
             OK(calls[i].call(&r));      /* and the next call is whole */
             if (strcmp(text_of(r), whole)) FAIL("%s after point %ld: another result", calls[i].name, k);
         }

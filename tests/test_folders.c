@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Folders, lists, arrays and annotation files as people have them: what each kind gives, what is left out and said, and what is refused. */
+ * Folders, lists, arrays and annotation files as people have them: what each kind gives, what is left out and said,
+ * and what is refused. */
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "data/dataset.h"
@@ -74,7 +75,8 @@ TEST_LIMIT(only_regular_files_are_opened, 20) {
             hpt__jscan s;
             FAILS(HPT_ERR_IO, "not a regular file", hpt__jscan_open(&s, at(name)));
             if (i >= 5) FAILS(HPT_ERR_IO, "not a regular file", hpt_model_load(ctx, c, at(name), &m, NULL));
-            else if (i == 4) FAILS(HPT_ERR_IO, "not a regular file", hpt_dataset_named(ctx, NULL, at(name), NULL, "train", &ds));
+            else if (i == 4)
+                FAILS(HPT_ERR_IO, "not a regular file", hpt_dataset_named(ctx, NULL, at(name), NULL, "train", &ds));
             else if (kind != 2) {
                 hpt_status st = hpt_dataset_open(ctx, NULL, at(name), &ds);
                 if (!st) st = hpt_dataset_image(ds, NULL, 0, 8, rgb);
@@ -92,7 +94,8 @@ TEST(json_in_blocks) {
     all[n++] = '[';
     for (int i = 0; n < cap - 3000; i++) {
         int pad = (int)(hash_at((uint64_t)i, 5) % 700);
-        n += (size_t)sprintf(all + n, "%s{\"k%*s\\u00e9\\ud83d\\ude00\": [%d.25e1, true,%*s null, \"\\n%*s\"]}", i ? "," : "", pad, "x", i, pad % 31, "", pad, "\\\\");
+        n += (size_t)sprintf(all + n, "%s{\"k%*s\\u00e9\\ud83d\\ude00\": [%d.25e1, true,%*s null, \"\\n%*s\"]}",
+                             i ? "," : "", pad, "x", i, pad % 31, "", pad, "\\\\");
     }
     all[n++] = ']';
     begin();
@@ -101,7 +104,9 @@ TEST(json_in_blocks) {
     hpt__jscan_memory(&b, all, n);
     for (uint64_t count = 0;; count++) {
         hpt__jtoken x = hpt__jscan_next(&a), y = hpt__jscan_next(&b);
-        if (x != y || hpt__jscan_at(&a) != hpt__jscan_at(&b)) FAIL("token %llu: %d at %llu, in memory %d at %llu", (unsigned long long)count, x, (unsigned long long)hpt__jscan_at(&a), y, (unsigned long long)hpt__jscan_at(&b));
+        if (x != y || hpt__jscan_at(&a) != hpt__jscan_at(&b))
+            FAIL("token %llu: %d at %llu, in memory %d at %llu", (unsigned long long)count, x,
+                 (unsigned long long)hpt__jscan_at(&a), y, (unsigned long long)hpt__jscan_at(&b));
         if (x == HPT__J_KEY || x == HPT__J_STRING) CHECK(!strcmp(a.text, b.text));
         if (x == HPT__J_NUMBER) CHECK(a.number == b.number);
         CHECK(x != HPT__J_ERROR);
@@ -128,19 +133,26 @@ TEST(descriptor_lines) {
     hpt_dataset *ds;
     char deep[300], ini[800];
     begin();
-    snprintf(deep, sizeof deep, "%s", "long-name-of-a-folder-that-goes-on-and-on/long-name-of-a-folder-that-goes-on-and-on/long-name-of-a-folder-that-goes-on-and-on/"
-                                      "long-name-of-a-folder-that-goes-on-and-on/long-name-of-a-folder-that-goes-on-and-on/long-name-of-a-folder-that-goes-on-and-on");
+    snprintf(deep, sizeof deep, "%s",
+             "long-name-of-a-folder-that-goes-on-and-on/long-name-of-a-folder-that-goes-on-and-on/long-name-of-a-"
+             "folder-that-goes-on-and-on/"
+                                      "long-name-of-a-folder-that-goes-on-and-on/long-name-of-a-folder-that-goes-on-an"
+                                      "d-on/long-name-of-a-folder-that-goes-on-and-on");
     for (int i = 0; i < 4; i++) {
         char name[800];
         snprintf(name, sizeof name, "%s/%c/%d.png", deep, "ab"[i % 2], i);
         text(name, "");
     }
-    snprintf(ini, sizeof ini, "\xef\xbb\xbf; mine\r\n[dataset]\r\n  name = mine   ; a comment\r\ntrain: %s\r\ntest = %s", deep, deep);
+    snprintf(ini, sizeof ini,
+             "\xef\xbb\xbf; mine\r\n[dataset]\r\n  name = mine   ; a comment\r\ntrain: %s\r\ntest = %s", deep, deep);
     text("mine.ini", ini);
     OK(hpt_dataset_named(ctx, NULL, at("mine.ini"), NULL, "test", &ds));
     static const struct { const char *text, *word; } bad[] = {
-        {"[dataset]\nname = x\ntrain\n", "line 3: neither"}, {"name = x\n", "line 1: 'name = x' stands before"}, {"[dataset]\n\n= x\n", "line 3: no key before"}, {"[data\n", "line 1: '[' without"},
-        {"[dataset]\n[other]\n", "line 2: a section [other]"}, {"[dataset]\nname = 123456789012345678901234567890123\n", "line 2: '123456789012345678901234567890123...' is longer"}};
+        {"[dataset]\nname = x\ntrain\n", "line 3: neither"}, {"name = x\n", "line 1: 'name = x' stands before"},
+            {"[dataset]\n\n= x\n", "line 3: no key before"}, {"[data\n", "line 1: '[' without"},
+        {"[dataset]\n[other]\n", "line 2: a section [other]"},
+        {"[dataset]\nname = 123456789012345678901234567890123\n",
+         "line 2: '123456789012345678901234567890123...' is longer"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         text("bad.ini", bad[i].text);
         FAILS(HPT_ERR_FORMAT, bad[i].word, hpt_dataset_named(ctx, NULL, at("bad.ini"), NULL, "train", &ds));
@@ -327,7 +339,8 @@ TEST_LIMIT(links_are_followed_once, 20) {
     end();
 }
 
-/* Files that look like images and are not read are counted by extension; a class of nothing else is refused by name where labels count. */
+/* Files that look like images and are not read are counted by extension; a class of nothing else is refused by name
+ * where labels count. */
 TEST(unread_images_are_counted) {
     hpt_context *ctx = listening();
     hpt_dataset_info info = {.struct_size = sizeof info};
@@ -335,7 +348,8 @@ TEST(unread_images_are_counted) {
     hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=32 overlap=allow");
     hpt_model *m;
     hpt_result *r;
-    static const uint8_t png[] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10, 0}, jpg[] = {0xff, 0xd8, 0xff, 0xe0, 0, 16, 'J', 'F', 'I', 'F', 0};
+    static const uint8_t png[] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10, 0},
+        jpg[] = {0xff, 0xd8, 0xff, 0xe0, 0, 16, 'J', 'F', 'I', 'F', 0};
     begin();
     text("t/a/1.png", "");
     text("t/b/2.png", "");
@@ -358,7 +372,8 @@ TEST(unread_images_are_counted) {
     OPENS("", "t", "t/a/1.png= t/b/2.png=");
     OK(hpt_dataset_open(ctx, NULL, at("t"), &ds));
     OK(hpt_model_create(ctx, c, &m));
-    FAILS(HPT_ERR_ARGUMENT, "the class folder d holds only images of a kind that is not read", hpt_model_knn(m, ds, ds, c, &r));
+    FAILS(HPT_ERR_ARGUMENT, "the class folder d holds only images of a kind that is not read",
+          hpt_model_knn(m, ds, ds, c, &r));
     hpt_dataset_destroy(ds);
     text("gifs/1.gif", "");
     FAILS(HPT_ERR_FORMAT, "there are .gif 1", hpt_dataset_open(ctx, NULL, at("gifs"), &ds));
@@ -420,7 +435,9 @@ TEST(nothing_is_lost_when_a_folder_cannot_be_read) {
             hpt__folder_test_fail(n, errors[e]);
             open_all(ctx, "t", &st);
             hpt__folder_test_fail(0, 0);
-            if (st != (errors[e] == ENOMEM ? HPT_ERR_MEMORY : HPT_ERR_IO)) FAIL("call %lld of %lld failed with %d: %s (%s)", (long long)n, (long long)calls, errors[e], hpt_status_name(st), hpt_last_error());
+            if (st != (errors[e] == ENOMEM ? HPT_ERR_MEMORY : HPT_ERR_IO))
+                FAIL("call %lld of %lld failed with %d: %s (%s)", (long long)n, (long long)calls, errors[e],
+                     hpt_status_name(st), hpt_last_error());
         }
     }
     /* an interrupted call is made again */
@@ -440,8 +457,10 @@ static void memory_runs_out(hpt_context *ctx, const char *path) {
             const char *names = open_all(ctx, path, &st);
             int64_t used = hpt__alloc_test_count();
             hpt__alloc_test_fail(0, 0);
-            if (st && st != HPT_ERR_MEMORY) FAIL("%s, allocation %lld: %s (%s)", path, (long long)n, hpt_status_name(st), hpt_last_error());
-            if (!st && strcmp(names, whole)) FAIL("%s, allocation %lld: %s instead of %s", path, (long long)n, names, whole);
+            if (st && st != HPT_ERR_MEMORY)
+                FAIL("%s, allocation %lld: %s (%s)", path, (long long)n, hpt_status_name(st), hpt_last_error());
+            if (!st && strcmp(names, whole))
+                FAIL("%s, allocation %lld: %s instead of %s", path, (long long)n, names, whole);
             if (!st && used < n) break;
         }
     free(whole);
@@ -472,12 +491,15 @@ static void list_is(hpt_context *ctx, const char *options, const char *name, con
     const char *got = opens(ctx, options, name);
     if (strcmp(got, want)) FAIL("%s '%s' gave %s, not %s", name, content, got, want);
 }
-static void list_fails(hpt_context *ctx, const char *options, const char *content, hpt_status status, const char *word) {
+static void list_fails(hpt_context *ctx, const char *options, const char *content, hpt_status status,
+                       const char *word) {
     hpt_dataset *ds;
     hpt_config *c = config(options);
     text("bad.txt", content);
     hpt_status st = hpt_dataset_open(ctx, c, at("bad.txt"), &ds);
-    if (st != status || !strstr(hpt_last_error(), word)) FAIL("'%s' gave %s (%s), not %s with '%s'", content, hpt_status_name(st), hpt_last_error(), hpt_status_name(status), word);
+    if (st != status || !strstr(hpt_last_error(), word))
+        FAIL("'%s' gave %s (%s), not %s with '%s'", content, hpt_status_name(st), hpt_last_error(),
+             hpt_status_name(status), word);
     hpt_config_destroy(c);
 }
 
@@ -507,7 +529,8 @@ TEST(lists_as_people_write_them) {
     list_is(ctx, "", "l.txt", "my photo.png\na.png\n", "my photo.png= a.png=");
     list_is(ctx, "", "l.txt", "\"my photo.png\" 0\n\"a.png\",1\n", "my photo.png=0 a.png=1");
     list_is(ctx, "", "l.txt", "img/x,y.png 3\nimg/say \"hi\".png 2\n", "img/x,y.png=3 img/say \"hi\".png=2");
-    list_is(ctx, "", "l.csv", "\"img/x,y.png\",3\n\"img/say \"\"hi\"\".png\",2\n", "img/x,y.png=3 img/say \"hi\".png=2");
+    list_is(ctx, "", "l.csv", "\"img/x,y.png\",3\n\"img/say \"\"hi\"\".png\",2\n",
+            "img/x,y.png=3 img/say \"hi\".png=2");
     list_is(ctx, "", "l.txt", "img/n#2.png 1\n\"#1.png\" 0\n", "img/n#2.png=1 #1.png=0");
     list_is(ctx, "", "l.txt", "dir/bare 1\ndir/bare two 0\n", "dir/bare=1 dir/bare two=0");
     list_is(ctx, "", "l.txt", "dir/bare two\ndir/bare\n", "dir/bare two= dir/bare=");
@@ -537,8 +560,10 @@ TEST(lists_as_people_write_them) {
     SAID("line 1: a heading; images are column path, labels are column label");
     list_is(ctx, "", "l.csv", "sep=;\nfilename;class\nmy photo.png;1\nb.png;0\n", "my photo.png=1 b.png=0");
     list_is(ctx, "", "l.txt", "path label\nmy photo.png 1\nb.png 0\n", "my photo.png=1 b.png=0");
-    list_is(ctx, "", "l.tsv", "\tImage Path\tsplit\tLabel\n0\ta.png\ttrain\t2\n1\tmy photo.png\tval\t0\n", "a.png=2 my photo.png=0");
-    list_is(ctx, "", "l.csv", ",image,width,class\n0,a.png,3,\"Smith, John\"\n1,\"img/x,y.png\",4,x\n", "a.png=Smith, John img/x,y.png=x");
+    list_is(ctx, "", "l.tsv", "\tImage Path\tsplit\tLabel\n0\ta.png\ttrain\t2\n1\tmy photo.png\tval\t0\n",
+            "a.png=2 my photo.png=0");
+    list_is(ctx, "", "l.csv", ",image,width,class\n0,a.png,3,\"Smith, John\"\n1,\"img/x,y.png\",4,x\n",
+            "a.png=Smith, John img/x,y.png=x");
     list_is(ctx, "", "l.csv", "species,file\nzebra,a.png\naltai,b.png\n", "a.png=zebra b.png=altai");
     list_is(ctx, "", "l.csv", "filename\na.png\nb.png\n", "a.png= b.png=");
     list_is(ctx, "", "l.csv", "path,sea,\"sky, blue\"\na.png,0,1\nb.png,1,1\n", "a.png=01 b.png=11");
@@ -560,8 +585,10 @@ TEST(lists_whose_column_of_labels_is_named) {
     text("a.png", "");
     text("b.png", "");
     list_is(ctx, "", "l.csv", table, "a.png=0 b.png=1");
-    static const char *const asked[][2] = {{"Species name", "a.png=zebra b.png=altai"}, {"species_name", "a.png=zebra b.png=altai"},
-                                           {"3", "a.png=7 b.png=8"}, {"5", "a.png=x b.png=y"}, {"2", "a.png=0 b.png=1"}, {"split", "a.png=x b.png=y"}};
+    static const char *const asked[][2] = {{"Species name", "a.png=zebra b.png=altai"},
+                                           {"species_name", "a.png=zebra b.png=altai"},
+                                           {"3", "a.png=7 b.png=8"}, {"5", "a.png=x b.png=y"},
+                                           {"2", "a.png=0 b.png=1"}, {"split", "a.png=x b.png=y"}};
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         hpt_config *c = config("list_check=1");
         OK(hpt_config_set(c, "label_column", asked[i][0]));
@@ -572,16 +599,20 @@ TEST(lists_whose_column_of_labels_is_named) {
         hpt_dataset_destroy(ds);
         hpt_config_destroy(c);
     }
-    list_is(ctx, "label_column=b", "l.csv", "file,a,b,c\na.png,0,1,0\nb.png,1,1,0\n", "a.png=1 b.png=1"); /* else three labels */
-    list_is(ctx, "label_column=kind", "l.csv", "which,kind\na.png,x\nb.png,y\n", "a.png=x b.png=y"); /* the other one holds the paths */
+    /* else three labels */
+    list_is(ctx, "label_column=b", "l.csv", "file,a,b,c\na.png,0,1,0\nb.png,1,1,0\n", "a.png=1 b.png=1");
+    /* the other one holds the paths */
+    list_is(ctx, "label_column=kind", "l.csv", "which,kind\na.png,x\nb.png,y\n", "a.png=x b.png=y");
     list_is(ctx, "label_column=kind", "l.tsv", "kind\tid\tpath\nx\t1\ta.png\ny\t2\tb.png\n", "a.png=x b.png=y");
     text("l.csv", table);
-    FAILS(HPT_ERR_OPTION, "has no such column: path,label", hpt_dataset_open(ctx, config("label_column=zebra"), at("l.csv"), &ds));
+    FAILS(HPT_ERR_OPTION, "has no such column: path,label", hpt_dataset_open(ctx, config("label_column=zebra"),
+        at("l.csv"), &ds));
     FAILS(HPT_ERR_OPTION, "has no such column", hpt_dataset_open(ctx, config("label_column=6"), at("l.csv"), &ds));
     FAILS(HPT_ERR_OPTION, "has the images there", hpt_dataset_open(ctx, config("label_column=path"), at("l.csv"), &ds));
     FAILS(HPT_ERR_OPTION, "has the images there", hpt_dataset_open(ctx, config("label_column=1"), at("l.csv"), &ds));
     text("l.csv", "a.png,0,zebra\nb.png,1,altai\n");
-    FAILS(HPT_ERR_OPTION, "is no heading with a column of paths", hpt_dataset_open(ctx, config("label_column=3"), at("l.csv"), &ds));
+    FAILS(HPT_ERR_OPTION, "is no heading with a column of paths", hpt_dataset_open(ctx, config("label_column=3"),
+        at("l.csv"), &ds));
     text("l.csv", table);
     text("d.ini", "[dataset]\nname = d\ntrain = l.csv\nlabel_column = Species name\n");
     OK(hpt_dataset_named(ctx, NULL, at("d.ini"), NULL, "train+val", &ds));
@@ -599,7 +630,8 @@ TEST(fields_with_line_breaks) {
     text("a.png", "");
     text("b.png", "");
     text("new\nline.png", "");
-    list_is(ctx, "", "l.csv", "path,note,label\na.png,\"two\nlines, \"\"said\"\" he\",x\nb.png,\"\",y\n", "a.png=x b.png=y");
+    list_is(ctx, "", "l.csv", "path,note,label\na.png,\"two\nlines, \"\"said\"\" he\",x\nb.png,\"\",y\n",
+            "a.png=x b.png=y");
     list_is(ctx, "", "l.csv", "path,note,label\r\na.png,\"two\r\n\r\nlines\",x\r\nb.png,one,y\r\n", "a.png=x b.png=y");
     list_is(ctx, "", "l.csv", "path;\"a\nnote\";label\na.png; \"x\ny\" ;1\nb.png;\"5\"\" \";0\n", "a.png=1 b.png=0");
     list_is(ctx, "", "l.tsv", "path\tnote\tlabel\na.png\t\"x\ny\"\t1\nb.png\tz\t0\n", "a.png=1 b.png=0");
@@ -634,30 +666,38 @@ TEST(lists_that_are_not_understood_say_how) {
     put("zero.txt", "a.png 0\nb\0.png 1\n", 17);
     FAILS(HPT_ERR_FORMAT, "line 2: a zero byte", hpt_dataset_open(ctx, NULL, at("zero.txt"), &ds));
     list_fails(ctx, "", "a.png 0\nb.png -1\n", HPT_ERR_FORMAT, "line 2: a negative label");
-    list_fails(ctx, "", "a.png 0\nb.png x\n", HPT_ERR_FORMAT, "line 2: a word where the lines before have numbers: 'x'; a line is: path, a tab, then");
-    list_fails(ctx, "", "a.png x\nb.png 0\n", HPT_ERR_FORMAT, "line 2: a number where the lines before have words: '0'");
+    list_fails(ctx, "", "a.png 0\nb.png x\n", HPT_ERR_FORMAT,
+               "line 2: a word where the lines before have numbers: 'x'; a line is: path, a tab, then");
+    list_fails(ctx, "", "a.png x\nb.png 0\n", HPT_ERR_FORMAT,
+               "line 2: a number where the lines before have words: '0'");
     list_fails(ctx, "", "a.png 0\nb.png\n", HPT_ERR_FORMAT, "line 2: some lines have a label and some have none");
     list_fails(ctx, "", "a.png\nb.png 0\n", HPT_ERR_FORMAT, "line 2: some lines have a label and some have none");
     list_fails(ctx, "", "a.png 1.5\n", HPT_ERR_FORMAT, "not a label from 0");
     list_fails(ctx, "", "a.png 0\n~/b.png 1\n", HPT_ERR_IO, "write the folder out");
     list_fails(ctx, "", "a.png 3 7\n", HPT_ERR_FORMAT, "several numbers: '3 7'");
-    list_fails(ctx, "", "a.png,2,train\n", HPT_ERR_FORMAT, "neither 0, 1 nor a token of option label_map: '2'; a line is");
+    list_fails(ctx, "", "a.png,2,train\n", HPT_ERR_FORMAT,
+               "neither 0, 1 nor a token of option label_map: '2'; a line is");
     list_fails(ctx, "", "a.png cat|dog\n", HPT_ERR_FORMAT, "several words in one label");
-    list_fails(ctx, "", "a.png 0,1\nb.png 1\n", HPT_ERR_FORMAT, "line 2: one label where the lines before have several");
-    list_fails(ctx, "", "a.png 1\nb.png 0,1\n", HPT_ERR_FORMAT, "line 2: several labels where the lines before have one");
+    list_fails(ctx, "", "a.png 0,1\nb.png 1\n", HPT_ERR_FORMAT,
+               "line 2: one label where the lines before have several");
+    list_fails(ctx, "", "a.png 1\nb.png 0,1\n", HPT_ERR_FORMAT,
+               "line 2: several labels where the lines before have one");
     list_fails(ctx, "", "a.png 0,1\nb.png 1,0,1\n", HPT_ERR_FORMAT, "line 2: 3 values where the lines before have 2");
     list_fails(ctx, "", "\"a.png 0\n", HPT_ERR_FORMAT, "no closing quote");
     list_fails(ctx, "", "\"a.png\"x 0\n", HPT_ERR_FORMAT, "something follows the closing quote");
     list_fails(ctx, "", "a.png 0\ngone.png 0\n", HPT_ERR_IO, "line 2: ");
     list_fails(ctx, "", "d.png 0\n", HPT_ERR_IO, "not a regular file");
     list_fails(ctx, "", "bild,art\na.png,0\n", HPT_ERR_IO, "if this is a heading, call its columns path and label");
-    list_fails(ctx, "", "path,label,split\na.png,0\n", HPT_ERR_FORMAT, "line 2: fewer columns than the 3 of the heading");
+    list_fails(ctx, "", "path,label,split\na.png,0\n", HPT_ERR_FORMAT,
+               "line 2: fewer columns than the 3 of the heading");
     list_fails(ctx, "", "path,label\na.png,0,1\n", HPT_ERR_FORMAT, "line 2: more columns than the 2 of the heading");
-    list_fails(ctx, "", "path,split,fold\na.png,train,0\n", HPT_ERR_FORMAT, "one column is called label, or all but the path hold 0 and 1");
+    list_fails(ctx, "", "path,split,fold\na.png,train,0\n", HPT_ERR_FORMAT,
+               "one column is called label, or all but the path hold 0 and 1");
     list_fails(ctx, "", "path,label\n,0\n", HPT_ERR_FORMAT, "line 2: no path");
     list_fails(ctx, "", "path,label\n", HPT_ERR_FORMAT, "the list is empty");
     list_fails(ctx, "", "\n# nothing\n", HPT_ERR_FORMAT, "the list is empty");
-    list_fails(ctx, "classes=1", "a.png x\nb.png y\n", HPT_ERR_FORMAT, "2 different words as labels, option classes says 1");
+    list_fails(ctx, "classes=1", "a.png x\nb.png y\n", HPT_ERR_FORMAT,
+               "2 different words as labels, option classes says 1");
     list_fails(ctx, "classes=2", "a.png 0,1,1\n", HPT_ERR_FORMAT, "3 values, option classes says 2");
     hpt_config *c = config("arch=resnet10 width=16 stem=small");
     hpt_model *m;
@@ -688,7 +728,8 @@ TEST(lists_and_tables_cost_their_size) {
     char *p = malloc(N + 1);
     begin();
     text("a.png", "");
-    static const char *const parts[] = {"0,", "0 ", "a.", "a.png ", "\"", "\"\",", "a.png,", "\t", ";", ".png,0 ", "a b ", "a.png x\n", "a.png 0\n", "a.png 0,1\n", "path,", ",", "\\", "a.png\n"};
+    static const char *const parts[] = {"0,", "0 ", "a.", "a.png ", "\"", "\"\",", "a.png,", "\t", ";", ".png,0 ",
+                                        "a b ", "a.png x\n", "a.png 0\n", "a.png 0,1\n", "path,", ",", "\\", "a.png\n"};
     for (size_t k = 0; k < 3 * sizeof parts / sizeof *parts; k++) {
         const char *part = parts[k / 3], *head = k % 3 == 0 ? "" : k % 3 == 1 ? "a.png " : "path,label\n";
         size_t n = strlen(head);
@@ -704,7 +745,8 @@ TEST(lists_and_tables_cost_their_size) {
         hpt_status st = hpt_dataset_open(ctx, c, at("big.csv"), &ds);
         double s = seconds() - begin_s;
         if (st == HPT_OK) hpt_dataset_destroy(ds);
-        else if (st != HPT_ERR_FORMAT && st != HPT_ERR_IO) FAIL("'%s': %s (%s)", part, hpt_status_name(st), hpt_last_error());
+        else if (st != HPT_ERR_FORMAT && st != HPT_ERR_IO)
+            FAIL("'%s': %s (%s)", part, hpt_status_name(st), hpt_last_error());
         hpt_config_destroy(c);
         if (s > 0.5) FAIL("a quarter of a megabyte of '%s' behind '%s' took %.1f s", part, head, s);
     }
@@ -817,7 +859,8 @@ static void images_are(hpt_context *ctx, const char *options, const char *path, 
             for (int x = 0; x < AW; x++)
                 for (int k = 0; k < channels; k++) {
                     int v = ds->src->pixels[((i * AH + y) * AW + x) * channels + k];
-                    if (v != pixel(i, y, x, k)) FAIL("%s: pixel %d,%d,%d,%d is %d, not %d", path, i, y, x, k, v, pixel(i, y, x, k));
+                    if (v != pixel(i, y, x, k))
+                        FAIL("%s: pixel %d,%d,%d,%d is %d, not %d", path, i, y, x, k, v, pixel(i, y, x, k));
                 }
         int32_t y;
         OK(hpt_dataset_label(ds, (uint64_t)i, &y));
@@ -858,12 +901,15 @@ static bytes stored(const char *type, const char *order, int channels, double sc
     else snprintf(shape, sizeof shape, "(%d, %d, %d, %d)", AN, AH, AW, channels);
     return npy_of(1, descr, fortran ? "True" : "False", shape, b.p, b.n);
 }
-static bytes labels_of(const char *descr, const char *shape, const void *p, size_t n) { return npy_of(1, descr, "False", shape, p, n); }
+static bytes labels_of(const char *descr, const char *shape, const void *p, size_t n) {
+    return npy_of(1, descr, "False", shape, p, n);
+}
 
 TEST(arrays_of_every_order_and_type) {
     hpt_context *ctx = listening();
     static const uint8_t u1[] = {2, 0, 1};
-    static const uint8_t big[] = {0, 2, 0, 0, 0, 1}, bits[] = {1, 0, 1}, rows[] = {1, 0, 1, 1, 0, 1}, fortran[] = {1, 1, 0, 0, 1, 1}, hot[] = {1, 0, 0, 1, 1, 0};
+    static const uint8_t big[] = {0, 2, 0, 0, 0, 1}, bits[] = {1, 0, 1}, rows[] = {1, 0, 1, 1, 0, 1},
+        fortran[] = {1, 1, 0, 0, 1, 1}, hot[] = {1, 0, 0, 1, 1, 0};
     static const double f8[] = {2, 0, 1};
     static const float f4[] = {2, 0, 1};
     static const uint16_t f2[] = {0x4000, 0, 0x3c00};
@@ -890,9 +936,13 @@ TEST(arrays_of_every_order_and_type) {
     SAID("times 255");
     /* labels: a column, any type that holds whole numbers, one 0 or 1 a class */
     const struct { bytes b; const char *want; } labels[] = {
-        {labels_of("'|u1'", "(3, 1)", u1, 3), "2 0 1 "}, {labels_of("'>i2'", "(3,)", big, 6), "2 0 1 "}, {labels_of("'<f8'", "(3, 1)", f8, 24), "2 0 1 "}, {labels_of("'<f4'", "(3,)", f4, 12), "2 0 1 "},
-        {labels_of("'<f2'", "(3L, 1L)", f2, 6), "2 0 1 "}, {labels_of("'<i8'", "(3, 1)", i8, 24), "2 0 1 "}, {labels_of("'|b1'", "(3,)", bits, 3), "1 0 1 "}, {labels_of("'|u1'", "(3, 1)", bits, 3), "1 0 1 "},
-        {labels_of("'|u1'", "(3, 2)", rows, 6), "-1 10 -1 11 -1 01 "}, {npy_of(1, "'|u1'", "True", "(3, 2)", fortran, 6), "-1 10 -1 11 -1 01 "}, {npy_of(2, "'|u1'", "False", "(3,)", u1, 3), "2 0 1 "},
+        {labels_of("'|u1'", "(3, 1)", u1, 3), "2 0 1 "}, {labels_of("'>i2'", "(3,)", big, 6), "2 0 1 "},
+            {labels_of("'<f8'", "(3, 1)", f8, 24), "2 0 1 "}, {labels_of("'<f4'", "(3,)", f4, 12), "2 0 1 "},
+        {labels_of("'<f2'", "(3L, 1L)", f2, 6), "2 0 1 "}, {labels_of("'<i8'", "(3, 1)", i8, 24), "2 0 1 "},
+        {labels_of("'|b1'", "(3,)", bits, 3), "1 0 1 "}, {labels_of("'|u1'", "(3, 1)", bits, 3), "1 0 1 "},
+        {labels_of("'|u1'", "(3, 2)", rows, 6), "-1 10 -1 11 -1 01 "},
+        {npy_of(1, "'|u1'", "True", "(3, 2)", fortran, 6), "-1 10 -1 11 -1 01 "},
+        {npy_of(2, "'|u1'", "False", "(3,)", u1, 3), "2 0 1 "},
         {npy_of(3, "'|u1'", "True", "(3,)", u1, 3), "2 0 1 "}};
     for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
         pair_put("l.npz", (int)i & 1, images, labels[i].b);
@@ -903,7 +953,8 @@ TEST(arrays_of_every_order_and_type) {
     SAID("every image has exactly one of 2 labels");
     /* names of arrays as others give them */
     bytes l = labels_of("'|u1'", "(3, 1)", u1, 3);
-    static const char *const med[] = {"train_images", "train_labels", "val_images", "val_labels"}, *const keras[] = {"x_train", "y_train"};
+    static const char *const med[] = {"train_images", "train_labels", "val_images", "val_labels"},
+        *const keras[] = {"x_train", "y_train"};
     npz_put("med.npz", 1, 4, med, (bytes[]){images, l, images, l});
     images_are(ctx, "npz_images=val_images npz_labels=val_labels", "med.npz", 3, "2 0 1 ");
     images_are(ctx, "npz_images=val_images", "med.npz", 3, "2 0 1 ");
@@ -924,7 +975,8 @@ TEST(arrays_that_are_refused_say_why) {
     hpt_dataset *ds;
     uint8_t zero[600] = {0};
     double half[6] = {0.5, -1, 3, NAN, 1e300, 2};
-    bytes images = npy_of(1, "'|u1'", "False", "(2, 6, 6)", zero, 72), ok = npy_of(1, "'|u1'", "False", "(2,)", zero, 2);
+    bytes images = npy_of(1, "'|u1'", "False", "(2, 6, 6)", zero, 72), ok = npy_of(1, "'|u1'", "False", "(2,)", zero,
+        2);
     begin();
     const struct { bytes images, labels; const char *word; } bad[] = {
         {npy_of(1, "'|u1'", "False", "(20, 30)", zero, 600), ok, "20 rows of 30 values"},
@@ -943,7 +995,8 @@ TEST(arrays_that_are_refused_say_why) {
         {images, npy_of(1, "'<f8'", "False", "(2,)", half, 16), "label 0.5 of image 0 is no whole number"},
         {images, npy_of(1, "'<f8'", "False", "(2,)", half + 3, 16), "is no whole number"},
         {images, npy_of(1, "'|i1'", "False", "(2,)", "\377\0", 2), "label -1 of image 0"},
-        {images, npy_of(1, "'|u1'", "False", "(2, 3)", "\0\1\0\0\2\0", 6), "label value 2 of image 1 is neither 0 nor 1"},
+        {images, npy_of(1, "'|u1'", "False", "(2, 3)", "\0\1\0\0\2\0", 6),
+         "label value 2 of image 1 is neither 0 nor 1"},
         {images, npy_of(1, "'<U3'", "False", "(2,)", zero, 24), "labels of arrays are numbers"},
         {images, npy_of(1, "'|u1'", "False", "(3,)", zero, 3), "2 images, but labels of shape (3)"},
         {images, npy_of(1, "'|u1'", "False", "(1, 2)", zero, 2), "2 images, but labels of shape (1,2)"}};
@@ -953,7 +1006,9 @@ TEST(arrays_that_are_refused_say_why) {
     }
     static const char *const med[] = {"train_images", "train_labels"};
     npz_put("med.npz", 0, 2, med, (bytes[]){images, ok});
-    FAILS(HPT_ERR_FORMAT, "no array 'images'; there are train_images, train_labels (options npz_images=train_images npz_labels=train_labels)", hpt_dataset_open(ctx, NULL, at("med.npz"), &ds));
+    FAILS(HPT_ERR_FORMAT,
+          "no array 'images'; there are train_images, train_labels (options npz_images=train_images "
+          "npz_labels=train_labels)", hpt_dataset_open(ctx, NULL, at("med.npz"), &ds));
     hpt_config *c = config("npz_images=train_images npz_labels=gone");
     FAILS(HPT_ERR_FORMAT, "no array 'gone'", hpt_dataset_open(ctx, c, at("med.npz"), &ds));
     static const char *const other[] = {"images", "ys"};
@@ -979,7 +1034,8 @@ TEST(arrays_that_are_bombs) {
     hpt_context *ctx = listening();
     hpt_dataset *ds;
     const size_t n = 1ull << 27;
-    bytes lie = npy_of(1, "'|u1'", "False", "(1, 4, 4)", NULL, 0), honest = npy_of(1, "'|u1'", "False", "(128, 1024, 1024)", NULL, 0);
+    bytes lie = npy_of(1, "'|u1'", "False", "(1, 4, 4)", NULL, 0),
+        honest = npy_of(1, "'|u1'", "False", "(128, 1024, 1024)", NULL, 0);
     begin();
     lie.p = realloc(lie.p, lie.n + n);
     memset(lie.p + lie.n, 0, n);
@@ -990,7 +1046,8 @@ TEST(arrays_that_are_bombs) {
     for (int k = 0; k < 2; k++) {
         pair_put("bomb.npz", 1, k ? honest : lie, (bytes){0});
         double begin_s = seconds();
-        FAILS(HPT_ERR_FORMAT, k ? "inflates to more than 128 times" : "shape and number of bytes differ", hpt_dataset_open(ctx, NULL, at("bomb.npz"), &ds));
+        FAILS(HPT_ERR_FORMAT, k ? "inflates to more than 128 times" : "shape and number of bytes differ",
+              hpt_dataset_open(ctx, NULL, at("bomb.npz"), &ds));
         CHECK(seconds() - begin_s < 0.5);
     }
     /* IDX, honest in its own way */
@@ -999,7 +1056,8 @@ TEST(arrays_that_are_bombs) {
     CHECK(g && gzwrite(g, head, sizeof head) == sizeof head);
     CHECK(gzwrite(g, honest.p + honest.n - n, (unsigned)n) == (int)n);
     CHECK(gzclose(g) == Z_OK);
-    FAILS(HPT_ERR_FORMAT, "inflates to more than 128 times", hpt_dataset_open(ctx, NULL, at("z-images-idx3-ubyte.gz"), &ds));
+    FAILS(HPT_ERR_FORMAT, "inflates to more than 128 times", hpt_dataset_open(ctx, NULL, at("z-images-idx3-ubyte.gz"),
+        &ds));
     free(lie.p);
     free(honest.p);
     end();
@@ -1048,11 +1106,14 @@ TEST(checks_of_a_set_are_json_or_text) {
     text("mine.ini", "[dataset]\nname = mine\ntrain = all\nimages = 8,2,0\n");
     CHECK(sh("%s/hpt dataset check %s --backend reference --json 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
     json_t *j = json_loads(output, 0, NULL);
-    CHECK(j && json_integer_value(json_object_get(j, "problem_count")) == 0 && json_array_size(json_object_get(j, "splits")) == 2);
+    CHECK(j && json_integer_value(json_object_get(j, "problem_count")) == 0 &&
+          json_array_size(json_object_get(j, "splits")) == 2);
     json_decref(j);
     CHECK(sh("%s/hpt dataset check %s --backend reference 2>/dev/null", HPT_TEST_BIN, at("mine.ini")) == 0);
-    CHECK(strstr(output, "train  8 images (8 expected), 2 classes\n") && strstr(output, "complete\n") && !strchr(output, '{'));
-    CHECK(sh("cd %s && %s/bin/hpt dataset check resisc --backend reference 2>&1", root, getenv("PWD")) == 1 && strstr(output, "(root) is needed"));
+    CHECK(strstr(output, "train  8 images (8 expected), 2 classes\n") && strstr(output, "complete\n") &&
+          !strchr(output, '{'));
+    CHECK(sh("cd %s && %s/bin/hpt dataset check resisc --backend reference 2>&1", root, getenv("PWD")) == 1 &&
+          strstr(output, "(root) is needed"));
     CHECK(sh("%s/hpt dataset --help", HPT_TEST_BIN) == 0 && strstr(output, "check NAME-OR-FILE.ini"));
     /* a problem whose text is no UTF-8 is a problem */
     text("b\xe9.ini", "[dataset]\nname = mine\ntrain = b\xe9\n");
@@ -1065,7 +1126,8 @@ TEST(checks_of_a_set_are_json_or_text) {
         hpt__alloc_test_fail(n, 1);
         hpt_status st = hpt_dataset_check(ctx, NULL, at("mine.ini"), NULL, &r);
         hpt__alloc_test_fail(0, 0);
-        if (st != HPT_OK && st != HPT_ERR_MEMORY) FAIL("allocation %lld: %s (%s)", (long long)n, hpt_status_name(st), hpt_last_error());
+        if (st != HPT_OK && st != HPT_ERR_MEMORY)
+            FAIL("allocation %lld: %s (%s)", (long long)n, hpt_status_name(st), hpt_last_error());
         hpt_result_destroy(r);
         if (!st) break;
     }
@@ -1078,16 +1140,22 @@ TEST(annotations_say_what_is_wrong) {
     begin();
     text("train2014/a.jpg", "");
     static const struct { const char *json, *word; } coco[] = {
-        {"{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}, {\"id\": 1, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}]}", "two images have id 1"},
-        {"{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}, {\"id\": 3, \"name\": \"bus\"}]}", "two categories have id 3"},
-        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], \"annotations\": [{\"image_id\": 4, \"category_id\": 3}]}", "image 4, which is not there"},
-        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], \"annotations\": [{\"image_id\": 6, \"category_id\": 3}]}", "image 6, which is not there"},
-        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], \"annotations\": [{\"image_id\": 5, \"category_id\": 2}]}", "category 2, which is not there"}};
+        {"{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}, {\"id\": 1, \"file_name\": \"a.jpg\"}], \"categories\": "
+         "[{\"id\": 3, \"name\": \"car\"}]}", "two images have id 1"},
+        {"{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}, "
+         "{\"id\": 3, \"name\": \"bus\"}]}", "two categories have id 3"},
+        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], "
+         "\"annotations\": [{\"image_id\": 4, \"category_id\": 3}]}", "image 4, which is not there"},
+        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], "
+         "\"annotations\": [{\"image_id\": 6, \"category_id\": 3}]}", "image 6, which is not there"},
+        {"{\"images\": [{\"id\": 5, \"file_name\": \"a.jpg\"}], \"categories\": [{\"id\": 3, \"name\": \"car\"}], "
+         "\"annotations\": [{\"image_id\": 5, \"category_id\": 2}]}", "category 2, which is not there"}};
     for (size_t i = 0; i < sizeof coco / sizeof *coco; i++) {
         text("annotations/instances_train2014.json", coco[i].json);
         FAILS(HPT_ERR_FORMAT, coco[i].word, hpt_dataset_named(ctx, NULL, "coco_2014", root, "train", &ds));
     }
-    static const char chexpert[] = "\xef\xbb\xbfPath,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion\r\n\"valid/a, b.jpg\",\"x \"\"y\"\"\",1.0,0.0,,-1.0,1.0\r\nvalid/c.jpg,x,0,1,0,0,0\r\n";
+    static const char chexpert[] = "\xef\xbb\xbfPath,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural "
+        "Effusion\r\n\"valid/a, b.jpg\",\"x \"\"y\"\"\",1.0,0.0,,-1.0,1.0\r\nvalid/c.jpg,x,0,1,0,0,0\r\n";
     text("valid/a, b.jpg", "");
     text("valid/c.jpg", "");
     text("valid.csv", chexpert);
@@ -1095,7 +1163,9 @@ TEST(annotations_say_what_is_wrong) {
     uint8_t t[5];
     OK(hpt_dataset_targets(ds, 0, t, 5));
     CHECK(t[0] && !t[1] && !t[2] && !t[3] && t[4]);
-    static const char zero[] = "Path,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion\nvalid/c.jpg,x,0,1,0,0,0\n\0valid/c.jpg,x,0,1,0,0,0\n";
+    static const char zero[] =
+        "Path,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural "
+        "Effusion\nvalid/c.jpg,x,0,1,0,0,0\n\0valid/c.jpg,x,0,1,0,0,0\n";
     put("valid.csv", zero, sizeof zero - 1);
     FAILS(HPT_ERR_FORMAT, "line 3: a zero byte", hpt_dataset_named(ctx, NULL, "chexpert", root, "test", &ds));
     text("VOC2007/JPEGImages/1.jpg", "");
@@ -1140,7 +1210,8 @@ TEST(matlab_files_cost_their_size) {
     hpt__free(v);
     begin();
     put("imagelabels.mat", "MATLAB 7.3 MAT-file", 19);
-    FAILS(HPT_ERR_FORMAT, "MATLAB 7.3 file (HDF5); save it with -v7", hpt_dataset_named(ctx, NULL, "flowers", root, "train", &ds));
+    FAILS(HPT_ERR_FORMAT, "MATLAB 7.3 file (HDF5); save it with -v7", hpt_dataset_named(ctx, NULL, "flowers", root,
+        "train", &ds));
     end();
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Small files that once cost much: each is made here and goes through its parser under the limits of fuzz/targets.h (memory
- * by the heap's peak, time by the processor's clock). Then what is no regular file, and folders without end. */
+ * Small files that once cost much: each is made here and goes through its parser under the limits of fuzz/targets.h
+ * (memory by the heap's peak, time by the processor's clock). Then what is no regular file, and folders without end. */
 #define _GNU_SOURCE
 #include "fuzz/targets.h"
 #include "heap.h"
@@ -139,7 +139,8 @@ static blob tiff(int tag, size_t tags, uint32_t count, uint16_t value) {
     little(&b, 0, 1);
     little(&b, 8, 4);
     little(&b, tags + 9, 2);
-    const uint32_t one[9][3] = {{256, 3, 1}, {257, 3, 1}, {258, 3, 8}, {259, 3, 1}, {262, 3, 1}, {273, 4, (uint32_t)table},
+    const uint32_t one[9][3] = {{256, 3, 1}, {257, 3, 1}, {258, 3, 8}, {259, 3, 1}, {262, 3, 1},
+                                {273, 4, (uint32_t)table},
                                 {277, 3, 1}, {278, 3, 1}, {279, 4, 1}};
     for (int i = 0; i < 9; i++) {
         for (size_t k = 0; (int)one[i][0] == tag && k < tags; k++) {
@@ -254,7 +255,8 @@ static blob zip(const member *m, size_t n) {
 static void checkpoint(const char *name, blob *pickle, size_t n) {
     blob zeros = {calloc(n + 1, 1), n, 0};
     uint8_t three[2] = "3\n";
-    const member m[] = {{"a/data.pkl", pickle, NULL}, {"a/data/0", &zeros, NULL}, {"a/version", &(blob){three, 2, 0}, NULL}};
+    const member m[] = {{"a/data.pkl", pickle, NULL}, {"a/data/0", &zeros, NULL},
+                        {"a/version", &(blob){three, 2, 0}, NULL}};
     blob b = zip(m, 3);
     blob copy = b;
     copy.p = malloc(b.n);
@@ -267,8 +269,10 @@ static void checkpoint(const char *name, blob *pickle, size_t n) {
 }
 TEST(costly_pickle) {
     static const struct { const char *name, *piece; size_t n; } of[] = {
-        {"lists", "]", 1000000}, {"more lists", "]", 8000000}, {"dictionaries", "}", 1000000}, {"more dictionaries", "}", 8000000},
-        {"empty tuples", ")", 8000000}, {"nothings", "N", 8000000}, {"marks", "(", 1000000}, {"lists of lists", "]a", 500000},
+        {"lists", "]", 1000000}, {"more lists", "]", 8000000}, {"dictionaries", "}", 1000000},
+            {"more dictionaries", "}", 8000000},
+        {"empty tuples", ")", 8000000}, {"nothings", "N", 8000000}, {"marks", "(", 1000000},
+        {"lists of lists", "]a", 500000},
         {"small numbers", "K\1", 4000000}, {"floats", "G12345678", 800000}, {"sets", "\x8f", 8000000},
         {"short texts", "U\1a", 2500000}, {"objects", "cA\nB\n)R", 1000000}, {"objects made", "cA\nB\n)\x81", 1000000},
         {"tuples in tuples", "\x85", 8000000}, {"lists read again", "]q\1h\1", 1500000}};
@@ -347,7 +351,8 @@ TEST(costly_safetensors) {
     safetensors("notes", "{\"__metadata__\":{\"a\":\"", "x", 16000000, "\"}}");
     safetensors("a long name", "{\"", "x", 1000000, "\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,0]}}");
     safetensors("a shape whose product passes 2^63",
-                "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,4611686018427387904,4611686018427387904],\"data_offsets\":[0,0]}}", "", 0, "");
+                "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,4611686018427387904,4611686018427387904],\"data_offsets\":[0,0"
+                "]}}", "", 0, "");
     blob b = {0}, head = {0};
     text(&head, "{");
     for (int i = 0; i < 16000; i++) {
@@ -587,8 +592,8 @@ static void refuses(hpt_context *ctx, const char *path) {
     CHECK(hpt_dataset_named(ctx, NULL, path, NULL, "train", &ds) < 0 && *hpt_last_error());
 }
 TEST_LIMIT(no_regular_files, 30) {
-    static const char *const names[] = {"x.png", "x.txt", "x.csv", "x.npz", "x.pth", "x.ini", "x-images-idx3-ubyte", "x.idx.gz",
-                                        "x.safetensors", "x.webp", "x.tif"};
+    static const char *const names[] = {"x.png", "x.txt", "x.csv", "x.npz", "x.pth", "x.ini", "x-images-idx3-ubyte",
+                                        "x.idx.gz", "x.safetensors", "x.webp", "x.tif"};
     hpt_context *ctx = context("reference", 1);
     char *dir = temp_dir(), path[300], target[300];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -44,7 +44,8 @@ static void mixed(const char *path, const char *container) {
         OK(hpt__ftensor_read(hpt__tensorfile_find(&f, low[k]), h));
         for (int i = 0; i < 24; i++) CHECK(fabsf(h[i] - base[i]) <= (k ? 0.0040f : 0.0005f) * fabsf(base[i]) + 1e-7f);
     }
-    CHECK(json_integer_value(json_object_get(f.meta, "epoch")) == 7 && json_real_value(json_object_get(f.meta, "lr")) == 0.03);
+    CHECK(json_integer_value(json_object_get(f.meta, "epoch")) == 7 &&
+          json_real_value(json_object_get(f.meta, "lr")) == 0.03);
     CHECK(!strcmp(json_string_value(json_object_get(f.meta, "arch")), "resnet18"));
     hpt__tensorfile_close(&f);
 }
@@ -60,7 +61,8 @@ TEST(safetensors) {
     hpt__tensorfile_close(&f);
 }
 
-/* Every cut of a file and every byte of it changed three ways: an error with a text, or a sound result; ASan watches. */
+/* Every cut of a file and every byte of it changed three ways: an error with a text, or a sound result; ASan
+ * watches. */
 static void abuse(const char *path, size_t max_steps) {
     hpt__bytes whole;
     OK(hpt__file_read(path, 1 << 24, &whole));
@@ -97,7 +99,8 @@ static void refuse_bytes(const char *what, const void *p, size_t n, const char *
     f.file.p = hpt__alloc(n);
     memcpy(f.file.p, p, n);
     hpt_status st = hpt__tensorfile_parse(&f);
-    if (st >= 0 || !strstr(hpt_last_error(), word)) FAIL("%s: %s '%s' should say '%s'", what, hpt_status_name(st), hpt_last_error(), word);
+    if (st >= 0 || !strstr(hpt_last_error(), word))
+        FAIL("%s: %s '%s' should say '%s'", what, hpt_status_name(st), hpt_last_error(), word);
     hpt__tensorfile_close(&f);
 }
 #define LEGACY "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e\x80\x02\x4d\xe9\x03\x2e\x80\x02}."
@@ -105,7 +108,8 @@ static void refuse_bytes(const char *what, const void *p, size_t n, const char *
 TEST(hostile_pickles) {
     /* a call of os.system becomes a value without meaning: nothing is run, and there is no tensor */
     hpt__tensorfile f = {0};
-    static const char code[] = LEGACY "\x80\x02" "cposix\nsystem\n(X\x1d\0\0\0touch /tmp/hpt-pickle-was-runtR.\x80\x02].";
+    static const char code[] = LEGACY "\x80\x02"
+        "cposix\nsystem\n(X\x1d\0\0\0touch /tmp/hpt-pickle-was-runtR.\x80\x02].";
     f.file.n = sizeof code - 1;
     f.file.p = hpt__alloc(sizeof code);
     memcpy(f.file.p, code, sizeof code);
@@ -128,10 +132,15 @@ TEST(hostile_pickles) {
     REFUSE("huge text", "\x80\x02X\xff\xff\xff\x7f.", "text of");
     REFUSE("call of a value", "\x80\x02K\x01)R.", "called");
     REFUSE("build on a number", "\x80\x02K\x01}b.", "plain value");
-#define TENSOR(numel, off, size, stride) "\x80\x02" "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0" "0X\x03\0\0\0cpu" numel "NtQ" off size stride "\x89}tR.\x80\x02]X\x01\0\0\0" "0a."
+#define TENSOR(numel, off, size, stride) "\x80\x02" \
+    "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0" \
+    "0X\x03\0\0\0cpu" numel "NtQ" off size stride "\x89}tR.\x80\x02]X\x01\0\0\0" "0a."
     REFUSE("outside its storage", TENSOR("K\x04", "K\x00", "(K\x05t", "(K\x01t"), "outside its storage");
     REFUSE("offset", TENSOR("K\x04", "K\x01", "(K\x04t", "(K\x01t"), "outside its storage");
-    REFUSE("size overflow", TENSOR("K\x04", "K\x00", "(\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7ft", "(K\x01K\x01t"), "overflows");
+    REFUSE("size overflow",
+           TENSOR("K\x04", "K\x00",
+                  "(\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7ft",
+                  "(K\x01K\x01t"), "overflows");
     REFUSE("negative size", TENSOR("K\x04", "K\x00", "(J\xff\xff\xff\xfft", "(K\x01t"), "shape");
     REFUSE("missing data", TENSOR("K\x04", "K\x00", "(K\x04t", "(K\x01t"), "legacy");
     refuse_bytes("empty", "", 0, "empty");
@@ -145,11 +154,13 @@ TEST(hostile_pickles) {
 }
 TEST(hostile_safetensors) {
     const struct { const char *header, *word; size_t data; } cases[] = {
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "duplicate", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"dat"
+         "a_offsets\":[0,8]}}", "duplicate", 8},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", "offsets", 8},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", "overflows", 0},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "hole", 8},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "overlap", 4},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"dat"
+         "a_offsets\":[0,4]}}", "overlap", 4},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "no tensor", 8},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", "shape", 4},
         {"{\"a\":7}", "entry", 0}, {"{\"__metadata__\":{\"k\":1}}", "no text", 0}};
@@ -249,7 +260,8 @@ TEST(writes_are_atomic) {
 
 TEST(models_round_trip_in_every_layout) {
     hpt_context *ctx = context("reference", 1);
-    hpt_config *c = config("arch=resnet10 width=16 stem=small moco_dim=24 seed=5"), *head = config("carry_head=1"), *plain = config("seed=9");
+    hpt_config *c = config("arch=resnet10 width=16 stem=small moco_dim=24 seed=5"), *head = config("carry_head=1"),
+        *plain = config("seed=9");
     hpt_model *m, *r;
     char *dir = temp_dir(), path[200];
     const char *formats[] = {"torchvision", "moco", "openselfsup", "safetensors"};
@@ -280,11 +292,13 @@ TEST(models_round_trip_in_every_layout) {
     }
     hpt_config *wrong = config("arch=resnet18 width=16 stem=small");
     hpt_result *report;
-    FAILS(HPT_ERR_MISMATCH, "the file is a resnet10 of width 16, stem small, not a resnet18", hpt_model_load(ctx, wrong, path, &r, &report));
+    FAILS(HPT_ERR_MISMATCH, "the file is a resnet10 of width 16, stem small, not a resnet18",
+          hpt_model_load(ctx, wrong, path, &r, &report));
     double missing;
     OK(hpt_result_number(report, "missing_count", &missing));
     CHECK(missing > 0 && !r);
-    FAILS(HPT_ERR_MISMATCH, "no tensor matched", hpt_model_load(ctx, plain, "tests/fixtures/files/mixed_zip.pth", &r, NULL));
+    FAILS(HPT_ERR_MISMATCH, "no tensor matched", hpt_model_load(ctx, plain, "tests/fixtures/files/mixed_zip.pth", &r,
+                                                                NULL));
 }
 TEST(moco_file_of_pytorch) {
     hpt_context *ctx = context("reference", 1);
@@ -295,11 +309,13 @@ TEST(moco_file_of_pytorch) {
     OK(hpt_model_load(ctx, c, "tests/fixtures/files/moco_legacy.pth", &m, NULL));
     OK(hpt_model_get_tensor(m, "conv1.weight", x, 27 * 16));
     fill_f32(want, 27 * 16, 300, (float)(sqrt(2.0 / (16 * 9)) * sqrt(3.0)), 0);
-    for (int i = 0; i < 27 * 16; i++) CHECK(fabsf(x[i] - want[i]) <= 0.0005f * fabsf(want[i]) + 1e-7f);     /* stored as half */
+    /* stored as half */
+    for (int i = 0; i < 27 * 16; i++) CHECK(fabsf(x[i] - want[i]) <= 0.0005f * fabsf(want[i]) + 1e-7f);
     OK(hpt_file_info("tests/fixtures/files/moco_legacy.pth", &info));
     size_t n;
     OK(hpt_result_json(info, NULL, 0, &n));
     char *text = malloc(n);
     OK(hpt_result_json(info, text, n, NULL));
-    CHECK(strstr(text, "\"arch\": \"resnet10\"") && strstr(text, "torch-legacy") && strstr(text, "state_dict/module.encoder_q."));
+    CHECK(strstr(text, "\"arch\": \"resnet10\"") && strstr(text, "torch-legacy") &&
+          strstr(text, "state_dict/module.encoder_q."));
 }

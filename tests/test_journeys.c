@@ -9,13 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The classifier of a probe is in its result: on the features of the test images it gives the logits that were scored. */
+/* The classifier of a probe is in its result: on the features of the test images it gives the logits that were
+ * scored. */
 TEST(the_trained_classifier_can_be_had) {
     static const char *const scales[] = {"none", "standard", "unit"};
     hpt_context *ctx = context("reference", 1);
     for (int k = 0; k < 3; k++) {
-        hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=16 batch_size=16 probe_steps=12 probe_eval_every=6 "
-                               "probe_batch=16 probe_lr=0.1,1 probe_keep=1 ft_lr=0.01 ft_length=2 ft_batch=16 ft_micro=8");
+        hpt_config *c =
+            config("arch=resnet10 width=16 stem=small image_size=16 batch_size=16 probe_steps=12 probe_eval_every=6 "
+                               "probe_batch=16 probe_lr=0.1,1 probe_keep=1 ft_lr=0.01 ft_length=2 ft_batch=16 "
+                               "ft_micro=8");
         OK(hpt_config_set(c, "probe_scale", scales[k]));
         hpt_dataset *train = toy_set(ctx, "", 48, 16, 3), *asked = toy_set(ctx, "", 12, 16, 3);
         OK(hpt_config_set(c, "overlap", "allow"));
@@ -103,7 +106,8 @@ static int told_in_one_line(const char *text) {
     const char *last = n && text[n - 1] == '\n' ? text : NULL;
     for (const char *p = text; last && *p; p = strchr(p, '\n') + 1)
         if (strlen(last = p) < n && !strncmp(p, "hpt", 3)) break;
-    return last && !strncmp(last, "hpt", 3) && strcspn(last, "\n") == strlen(last) - 1 && strlen(last) <= 600 && !strchr(text, '{');
+    return last && !strncmp(last, "hpt", 3) && strcspn(last, "\n") == strlen(last) - 1 && strlen(last) <= 600 &&
+        !strchr(text, '{');
 }
 static json_t *json_of(const char *cmd) {
     json_error_t why;
@@ -141,18 +145,20 @@ TEST_LIMIT(own_photographs, 120) {
     static const struct {
         const char *cmd, *first, *key;
     } all[] = {
-        {"linear --train %s/set --test %s/check --init %s/run/exported/backbone.pth --probe_steps 4 --probe_eval_every 2",
-         "fp32; train 12 images, 2 classes; test 8 images, 2 classes", "test_score"},
+        {"linear --train %s/set --test %s/check --init %s/run/exported/backbone.pth --probe_steps 4 --probe_eval_every "
+         "2", "fp32; train 12 images, 2 classes; test 8 images, 2 classes", "test_score"},
         {"linear --train %s/set --val %s/check --init %s/run/exported/backbone.pth --probe_steps 4 --per-class 3",
          "fp32; train 6 images, 2 classes; val 8 images, 2 classes", "val_score"},
         {"knn --train %s/set --test %s/check --init %s/run/exported/model.safetensors --knn_k 3",
          "fp32; train 12 images, 2 classes; test 8 images, 2 classes", "knn_score"},
-        {"finetune --train %s/set --val %s/check --init %s/run/exported/backbone.pth --ft_lr 0.01 --ft_length 1 --ft_batch 4",
-         "fp32; train 12 images, 2 classes; val 8 images, 2 classes", "val_score"},
-        {"embed --data %s/set --out %s/f.csv --init %s/run/checkpoints/last.pth.tar", "fp32; data 12 images, 2 classes", "file"},
+        {"finetune --train %s/set --val %s/check --init %s/run/exported/backbone.pth --ft_lr 0.01 --ft_length 1 "
+         "--ft_batch 4", "fp32; train 12 images, 2 classes; val 8 images, 2 classes", "val_score"},
+        {"embed --data %s/set --out %s/f.csv --init %s/run/checkpoints/last.pth.tar",
+         "fp32; data 12 images, 2 classes", "file"},
         {"refresh-bn --data %s/set --out %s/fresh.pth --init %s/run/exported/backbone.pth --bn_group 4 --batch_size 4",
          "fp32; data 12 images, 2 classes", "images"},
-        {"similarity %s/fresh.pth --data %s/set %s/run/exported/backbone.pth", "fp32; data 12 images, 2 classes", "rv2"}};
+        {"similarity %s/fresh.pth --data %s/set %s/run/exported/backbone.pth", "fp32; data 12 images, 2 classes",
+         "rv2"}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         char typed[2600];
 #pragma GCC diagnostic push
@@ -170,11 +176,13 @@ TEST_LIMIT(own_photographs, 120) {
         if (!json_object_get(j, all[i].key)) FAIL("%s: no %s", cmd, all[i].key);
         json_decref(j);
     }
-    RUN("head -1 %s/f.csv && grep -c ',\"columns\"$' %s/f.csv && grep -c ',\"rows\"$' %s/f.csv && ls %s", dir, dir, dir, dir);
-    CHECK(!strncmp(output, "filename,label,embedding_0,", 27) && strstr(output, ",embedding_127,class\n6\n6\nagain\n") && !strstr(output, "tmp"));
-    RUN("%s search --sources %s/set,%s/check --train %s/set --val %s/check --init %s/fresh.pth --image_size 16 --threads 1 "
-        "--backend reference --steps 2 --batch_size 4 --bn_group 4 --moco_k 8 --probe_steps 2 --overlap allow 2>&1 > %s/ranking",
-        bin, dir, dir, dir, dir, dir, dir);
+    RUN("head -1 %s/f.csv && grep -c ',\"columns\"$' %s/f.csv && grep -c ',\"rows\"$' %s/f.csv && ls %s", dir, dir,
+        dir, dir);
+    CHECK(!strncmp(output, "filename,label,embedding_0,", 27) &&
+          strstr(output, ",embedding_127,class\n6\n6\nagain\n") && !strstr(output, "tmp"));
+    RUN("%s search --sources %s/set,%s/check --train %s/set --val %s/check --init %s/fresh.pth --image_size 16 "
+        "--threads 1 --backend reference --steps 2 --batch_size 4 --bn_group 4 --moco_k 8 --probe_steps 2 --overlap "
+        "allow 2>&1 > %s/ranking", bin, dir, dir, dir, dir, dir, dir);
     CHECK(strstr(output, "set 12 images, 2 classes; ") && strstr(output, "check 8 images, 2 classes\n"));
     RUN("cat %s/ranking", dir);
     CHECK(strstr(output, "/set: top-1 ") && strstr(output, "/check: top-1 "));
@@ -184,8 +192,9 @@ TEST_LIMIT(own_photographs, 120) {
     json_decref(json_of(cmd));
     RUN("%s export %s/fresh.pth %s/f.safetensors --format safetensors", bin, dir, dir);
     snprintf(cmd, sizeof cmd, "%s dataset check %s/shop.ini", bin, top);
-    RUN("cd %s && echo \"$(pwd)/a\" > /dev/null && mkdir a && cp %s/set/rows/00[01].ppm a && printf 'a/000.ppm one\\n' > l.txt && printf "
-        "'a/001.ppm one\\n' > m.txt && printf '[dataset]\\nname = shop\\ntrain = l.txt\\ntest = m.txt\\nval = m.txt\\n' > shop.ini", top, dir);
+    RUN("cd %s && echo \"$(pwd)/a\" > /dev/null && mkdir a && cp %s/set/rows/00[01].ppm a && printf 'a/000.ppm one\\n' "
+        "> l.txt && printf 'a/001.ppm one\\n' > m.txt && printf '[dataset]\\nname = shop\\ntrain = l.txt\\ntest = "
+        "m.txt\\nval = m.txt\\n' > shop.ini", top, dir);
     CHECK(sh("%s --json 2> /dev/null", cmd) == 1); /* val and test share an image */
     j = json_loads(output, 0, NULL);
     CHECK(j && json_object_get(j, "splits"));
@@ -196,8 +205,9 @@ TEST_LIMIT(own_photographs, 120) {
 /* What is wrong is said in one line, and the status says that something was. */
 TEST_LIMIT(failures_are_one_line, 60) {
     char *dir = temp_dir(), *set_ = stripes(dir, 4);
-    RUN("cd %s && : > empty.pth && head -c 3000 /dev/urandom > noise.pth && mkdir none && : > none/a.png && echo hello > words.txt && "
-        "echo '{}' > j.safetensors && mkdir plain && cp set/rows/*.ppm plain && printf '[recipe]\\nout = x\\n[a]\\nkind = linear\\nlr = x\\n' > r.ini", dir);
+    RUN("cd %s && : > empty.pth && head -c 3000 /dev/urandom > noise.pth && mkdir none && : > none/a.png && echo hello "
+        "> words.txt && echo '{}' > j.safetensors && mkdir plain && cp set/rows/*.ppm plain && printf '[recipe]\\nout "
+        "= x\\n[a]\\nkind = linear\\nlr = x\\n' > r.ini", dir);
     static const struct {
         const char *says, *cmd;
     } all[] = {
@@ -228,7 +238,8 @@ TEST_LIMIT(failures_are_one_line, 60) {
         {"none is named", "search --sources , --train D/set --val D/set --init random"},
         {"share 8 images", "linear --train D/set --test D/set --init random " NET},
         {"bn_group", "pretrain --data D/set --out D/run --bn_group 3 " NET " --batch_size 8"},
-        {"precision=fp64", "knn --train D/set --test D/set --init random --arch resnet10 --backend onednn --precision fp64"},
+        {"precision=fp64",
+         "knn --train D/set --test D/set --init random --arch resnet10 --backend onednn --precision fp64"},
         {"'foo'", "dataset list foo"},
         {"'foo'", "dataset show foo"},
         {"r.ini", "run D/r.ini"},
@@ -236,7 +247,8 @@ TEST_LIMIT(failures_are_one_line, 60) {
     int bad = 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         char cmd[1200] = "", *to = cmd;
-        for (const char *p = all[i].cmd; *p; p++) to += *p == 'D' && p[1] == '/' ? sprintf(to, "%s", dir) : sprintf(to, "%c", *p);
+        for (const char *p = all[i].cmd; *p; p++)
+            to += *p == 'D' && p[1] == '/' ? sprintf(to, "%s", dir) : sprintf(to, "%c", *p);
         int rc = sh("%s %s", bin, cmd);
         if ((rc == 1 || rc == 2) && told_in_one_line(output) && strstr(output, all[i].says)) continue;
         printf("%s: exit status %d, one line with '%s' was expected:\n%s\n", cmd, rc, all[i].says, output);
@@ -270,30 +282,33 @@ static int stopped_after(const char *cmd, int sig, double after) {
     if (waitpid(p, &st, 0) != p) FAIL("waitpid");
     return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
 }
-/* Every long command: stopped at random instants and typed again, it says what an undisturbed one says, and its files are
- * the same. */
+/* Every long command: stopped at random instants and typed again, it says what an undisturbed one says, and its
+ * files are the same. */
 TEST_LIMIT(stopped_at_random_and_on_again, 240) {
     char *dir = temp_dir(), *set_ = stripes(dir, 16), cmd[3000], quoted[4000];
     unsigned draw = 20261125u;
     int all_stops = 0;
-    RUN("cd %s && mkdir -p check/rows check/columns && mv set/rows/01[2-5].ppm check/rows && mv set/columns/01[2-5].ppm check/columns", dir);
+    RUN("cd %s && mkdir -p check/rows check/columns && mv set/rows/01[2-5].ppm check/rows && mv "
+        "set/columns/01[2-5].ppm check/columns", dir);
     RUN("%s export random %s/base.pth --arch resnet10 --width 16 --stem small", bin, dir);
-    RUN("%s finetune --train %s --test %s/check --init %s/base.pth --out %s/classes.pth --ft_lr 0.01 --ft_length 1 --ft_batch 16 --image_size 16 --threads 1",
-        bin, set_, dir, dir, dir);
+    RUN("%s finetune --train %s --test %s/check --init %s/base.pth --out %s/classes.pth --ft_lr 0.01 --ft_length 1 "
+        "--ft_batch 16 --image_size 16 --threads 1", bin, set_, dir, dir, dir);
     RUN("cd %s && printf '[dataset]\nname = s\ntrain = set\ntest = check\n' > s.ini", dir);
-    /* keeps: work that was done before the stop is not done again; kill -9 is survived too. plain: takes no model, and no options beside its own */
+    /* keeps: work that was done before the stop is not done again; kill -9 is survived too. plain: takes no model,
+     * and no options beside its own */
     static const struct {
         const char *cmd, *again, *file;
         int keeps, plain;
     } all[] = {
-        {"linear --train SET --test CHECK --work_file OUT/work --probe_augment 1 --val CHECK --overlap allow --probe_steps 60 --probe_eval_every 6 --probe_batch 8 "
-         "--work_every 6 --json", NULL, NULL, 1, 0},
-        {"finetune --train SET --test CHECK --work_file OUT/work --work_every 2 --ft_lr 0.01 --ft_length 24 --ft_batch 16 --ft_micro 8 "
-         "--ft_eval_every 4 --out OUT/tuned.pth --json", NULL, "tuned.pth", 1, 0},
-        {"search --sources SET,CHECK --train SET --val CHECK --overlap allow --steps 6 --batch_size 8 --bn_group 4 --moco_k 16 --probe_steps 10 "
-         "--search_dir OUT/search --search_save_every 3 --out OUT/best.pth", NULL, "best.pth", 1, 0},
-        {"pretrain --data SET --out OUT/run --steps 60 --save-every 4 --batch_size 8 --bn_group 4 --moco_k 16", "pretrain --out OUT/run --resume",
-         "run/exported/model.safetensors", 1, 0},
+        {"linear --train SET --test CHECK --work_file OUT/work --probe_augment 1 --val CHECK --overlap allow "
+         "--probe_steps 60 --probe_eval_every 6 --probe_batch 8 --work_every 6 --json", NULL, NULL, 1, 0},
+        {"finetune --train SET --test CHECK --work_file OUT/work --work_every 2 --ft_lr 0.01 --ft_length 24 --ft_batch "
+         "16 --ft_micro 8 --ft_eval_every 4 --out OUT/tuned.pth --json", NULL, "tuned.pth", 1, 0},
+        {"search --sources SET,CHECK --train SET --val CHECK --overlap allow --steps 6 --batch_size 8 --bn_group 4 "
+         "--moco_k 16 --probe_steps 10 --search_dir OUT/search --search_save_every 3 --out OUT/best.pth", NULL,
+         "best.pth", 1, 0},
+        {"pretrain --data SET --out OUT/run --steps 60 --save-every 4 --batch_size 8 --bn_group 4 --moco_k 16",
+         "pretrain --out OUT/run --resume", "run/exported/model.safetensors", 1, 0},
         {"embed --data SET --out OUT/f.csv", NULL, "f.csv", 0, 0},
         {"refresh-bn --data SET --out OUT/fresh.pth --bn_group 4 --batch_size 8", NULL, "fresh.pth", 0, 0},
         {"knn --train SET --test CHECK --json", NULL, NULL, 0, 0},
@@ -318,7 +333,8 @@ TEST_LIMIT(stopped_at_random_and_on_again, 240) {
                     char value[320];
                     for (int k = 0; k < 5 && !is; k++)
                         if (!strncmp(p, name[k], strlen(name[k]))) {
-                            snprintf(value, sizeof value, k == 1 ? "%s/check" : k == 3 ? "%s/base.pth" : "%s", k == 0 ? set_ : k == 2 ? out : dir);
+                            snprintf(value, sizeof value, k == 1 ? "%s/check" : k == 3 ? "%s/base.pth" : "%s",
+                                     k == 0 ? set_ : k == 2 ? out : dir);
                             is = name[k];
                         }
                     to += is ? sprintf(to, "%s", value) : sprintf(to, "%c", *p);
@@ -326,15 +342,18 @@ TEST_LIMIT(stopped_at_random_and_on_again, 240) {
                 }
                 if (typed != all[i].again && !all[i].plain) {
                     to += sprintf(to, " --image_size 16 --threads 1 --backend cpu");
-                    if (!strstr(typed, "--init ") && strncmp(typed, "similarity", 10)) to += sprintf(to, " --init %s/base.pth", dir);
+                    if (!strstr(typed, "--init ") && strncmp(typed, "similarity", 10))
+                        to += sprintf(to, " --init %s/base.pth", dir);
                 }
                 snprintf(quoted, sizeof quoted, "%s > %s/said 2> %s/notes", cmd, out, out);
                 double begin = seconds();
                 int sig = all[i].keeps && round % 3 == 2 ? SIGKILL : SIGINT;
                 draw = draw * 1103515245u + 12345u;
-                int rc = !cut || round >= 4 ? sh("%s", quoted) : stopped_after(quoted, sig, whole * (double)(draw >> 8 & 1023) / 1100);
+                int rc = !cut || round >= 4 ? sh("%s", quoted)
+                    : stopped_after(quoted, sig, whole * (double)(draw >> 8 & 1023) / 1100);
                 if (!cut) whole = seconds() - begin;
-                if (rc && rc != 130 && rc != 128 + SIGKILL) FAIL("%s: exit status %d: %s", quoted, rc, (sh("cat %s/notes", out), output));
+                if (rc && rc != 130 && rc != 128 + SIGKILL)
+                    FAIL("%s: exit status %d: %s", quoted, rc, (sh("cat %s/notes", out), output));
                 if (rc == 130) { /* one line says so, if it was far enough to say anything */
                     sh("grep -c stopped %s/notes", out);
                     if (atoi(output) > 1) FAIL("%s: %s", quoted, (sh("cat %s/notes", out), output));
@@ -345,7 +364,8 @@ TEST_LIMIT(stopped_at_random_and_on_again, 240) {
             }
             done = 0;
         }
-        RUN("cd %s && for r in whole cut; do sed -e 's,%s/[a-z]*/,,; /seconds/d' $r/said > $r/said.text; done; diff whole/said.text cut/said.text", dir, dir);
+        RUN("cd %s && for r in whole cut; do sed -e 's,%s/[a-z]*/,,; /seconds/d' $r/said > $r/said.text; done; diff "
+            "whole/said.text cut/said.text", dir, dir);
         if (all[i].file) RUN("cmp %s/whole/%s %s/cut/%s", dir, all[i].file, dir, all[i].file);
         RUN("find %s/cut -name '*.tmp*' -o -name '*.try*' -o -name work | wc -l", dir);
         printf("%.10s: %.2f s, stopped %d times, %d files left\n", all[i].cmd, whole, stops, atoi(output));

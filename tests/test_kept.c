@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is kept for later is kept under a key of everything that it depends on: every option of the stage, the model's weights and statistics,
- * the data and their labels. */
+ * What is kept for later is kept under a key of everything that it depends on: every option of the stage, the
+ * model's weights and statistics, the data and their labels. */
 #define _GNU_SOURCE
 #include "core/context.h"
 #include "core/options.h"
@@ -12,7 +12,10 @@ static int change(hpt_config *c, const hpt_option_info *o) {
     char now[4100], text[64];
     OK(hpt_config_get(c, o->key, now, sizeof now, NULL));
     if (o->type == HPT_OPTION_TEXT) {
-        static const char *const lists[][2] = {{"probe_lr", "0.5"}, {"probe_schedule", "cosine"}, {"ft_lr", "0.02"}, {"ft_length", "3"}, {"pixel_mean", "0.4,0.5,0.6"}, {"pixel_std", "0.2,0.3,0.25"}, {"freeze", "conv1.*"}, {"train_only", "layer4.*"}};
+        static const char *const lists[][2] = {{"probe_lr", "0.5"}, {"probe_schedule", "cosine"}, {"ft_lr", "0.02"},
+                                               {"ft_length", "3"}, {"pixel_mean", "0.4,0.5,0.6"},
+                                               {"pixel_std", "0.2,0.3,0.25"}, {"freeze", "conv1.*"},
+                                               {"train_only", "layer4.*"}};
         for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
             if (!strcmp(lists[i][0], o->key)) return hpt_config_set(c, o->key, lists[i][1]) == HPT_OK;
         return hpt_config_set(c, o->key, "other") == HPT_OK;
@@ -29,10 +32,12 @@ static int change(hpt_config *c, const hpt_option_info *o) {
     double v = atof(now);
     static const double by[] = {1, -1, 0.5, -0.5, 0.01, 1e-3, 16};
     for (size_t i = 0; i < sizeof by / sizeof *by; i++)
-        if (o->type == HPT_OPTION_INT ? hpt_config_set_int(c, o->key, (int64_t)(v + by[i])) == HPT_OK && (int64_t)(v + by[i]) != (int64_t)v : hpt_config_set_float(c, o->key, v + by[i]) == HPT_OK) return 1;
+        if (o->type == HPT_OPTION_INT ? hpt_config_set_int(c, o->key, (int64_t)(v + by[i])) == HPT_OK &&
+            (int64_t)(v + by[i]) != (int64_t)v : hpt_config_set_float(c, o->key, v + by[i]) == HPT_OK) return 1;
     return 0;
 }
-static const char *const stages[] = {"dataset", "model", "pretrain", "refresh-bn", "linear", "finetune", "knn", "search", "embed"};
+static const char *const stages[] = {"dataset", "model", "pretrain", "refresh-bn", "linear", "finetune", "knn",
+                                     "search", "embed"};
 
 TEST(every_option_is_in_the_key) {
     int neutral = 0, all = 0;
@@ -54,7 +59,8 @@ TEST(every_option_is_in_the_key) {
             OK(hpt__options_set(&plain, key, text));
             OK(hpt__options_get(&plain, key, text, sizeof text, &opt));
             int same = hpt__options_hash(&plain, letter, 7) == was;
-            if (same != (hpt__options_role(opt) == HPT__NEUTRAL)) FAIL("%s of %s %s the key", key, stages[s], same ? "does not change" : "changes");
+            if (same != (hpt__options_role(opt) == HPT__NEUTRAL))
+                FAIL("%s of %s %s the key", key, stages[s], same ? "does not change" : "changes");
             neutral += same;
             all++;
             hpt__options_fini(&plain);
@@ -73,12 +79,14 @@ static int32_t stop_soon(void *user, const hpt_progress *p) {
 }
 static char work[100];
 /* The key of the file that a stopped evaluation leaves; 0: it does not get that far with these options. */
-static uint64_t key_of(int linear, hpt_context *ctx, hpt_config *c, hpt_model *m, hpt_dataset *train, hpt_dataset *val) {
+static uint64_t key_of(int linear, hpt_context *ctx, hpt_config *c, hpt_model *m, hpt_dataset *train,
+                       hpt_dataset *val) {
     hpt_result *r = NULL;
     uint64_t head[2] = {0, 0};
     unlink(work);
     countdown = 2;
-    hpt_status st = linear ? hpt_model_linear(m, train, val, NULL, c, &r) : hpt_model_finetune(m, train, val, NULL, c, NULL, &r);
+    hpt_status st = linear ? hpt_model_linear(m, train, val, NULL, c, &r) : hpt_model_finetune(m, train, val, NULL, c,
+        NULL, &r);
     (void)ctx;
     if (st >= 0) FAIL("it was not stopped");
     FILE *f = fopen(work, "rb");
@@ -86,7 +94,8 @@ static uint64_t key_of(int linear, hpt_context *ctx, hpt_config *c, hpt_model *m
     CHECK(fread(head, 8, 2, f) == 2 && !fclose(f));
     return head[1];
 }
-#define SMALL "arch=resnet10 width=16 stem=small image_size=8 batch_size=4 overlap=allow probe_steps=20 probe_eval_every=5 probe_lr=1 ft_lr=0.01 ft_length=8 ft_batch=8 ft_micro=4 ft_eval_every=4 "
+#define SMALL "arch=resnet10 width=16 stem=small image_size=8 batch_size=4 overlap=allow probe_steps=20 " \
+    "probe_eval_every=5 probe_lr=1 ft_lr=0.01 ft_length=8 ft_batch=8 ft_micro=4 ft_eval_every=4 "
 TEST_LIMIT(work_files_are_for_one_configuration, 300) {
     hpt_context *ctx = context("reference", 1);
     snprintf(work, sizeof work, "%s/work", temp_dir());
@@ -97,7 +106,8 @@ TEST_LIMIT(work_files_are_for_one_configuration, 300) {
     hpt_model *m;
     OK(hpt_model_create(ctx, base, &m));
     fill_model(m, 3);
-    hpt_dataset *train = toy_set(ctx, "", 16, 10, 2), *val = toy_set(ctx, "", 8, 12, 2), *inverted = toy_set(ctx, "invert=1", 16, 10, 2), *three = toy_set(ctx, "", 16, 10, 3);
+    hpt_dataset *train = toy_set(ctx, "", 16, 10, 2), *val = toy_set(ctx, "", 8, 12, 2),
+        *inverted = toy_set(ctx, "invert=1", 16, 10, 2), *three = toy_set(ctx, "", 16, 10, 3);
     for (int linear = 0; linear < 2; linear++) {
         hpt_option_info o = {.struct_size = sizeof o};
         uint64_t was = key_of(linear, ctx, base, m, train, val), now;
@@ -115,7 +125,8 @@ TEST_LIMIT(work_files_are_for_one_configuration, 300) {
             hpt__options_init(&none, 0);
             OK(hpt__options_get(&none, key, (char[4100]){0}, 4100, &opt));
             now = key_of(linear, ctx, c, m, train, val);
-            if (now && (now == was) != (hpt__options_role(opt) == HPT__NEUTRAL)) FAIL("%s: %s: the key is %s", linear ? "linear" : "finetune", key, now == was ? "the same" : "another");
+            if (now && (now == was) != (hpt__options_role(opt) == HPT__NEUTRAL))
+                FAIL("%s: %s: the key is %s", linear ? "linear" : "finetune", key, now == was ? "the same" : "another");
             told += now != 0;
             hpt_config_destroy(c);
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Operations against PyTorch's fp64 (ops.json), the cpu kernels against the reference, the reference against finite differences. */
+ * Operations against PyTorch's fp64 (ops.json), the cpu kernels against the reference, the reference against finite
+ * differences. */
 #include "backend/backend.h"
 #include "core/context.h"
 #include "kernels/embed.h"
@@ -9,7 +10,8 @@
 #include "nn/plan.h"
 #include "support.h"
 
-/* One operation on a backend, maps passed as plain (N,C,H,W) floats: they go through the input layout by way of pack/unpack of maps. */
+/* One operation on a backend, maps passed as plain (N,C,H,W) floats: they go through the input layout by way of
+ * pack/unpack of maps. */
 typedef struct bench { hpt_context *c; hpt__dtype t; } bench;
 static size_t blocked(const bench *b, int n, int c, int hw, int i_n, int i_c, int i_p) {
     int v = !strcmp(b->c->be->name, "onednn") ? 16 : 1;
@@ -19,14 +21,16 @@ static size_t blocked(const bench *b, int n, int c, int hw, int i_n, int i_c, in
     if (v == 16 && !strstr(text, "avx512")) v = 8;
     if (c % v) v = 1;
     (void)n;
-    return (((size_t)i_n * (size_t)(c / v) + (size_t)(i_c / v)) * (size_t)hw + (size_t)i_p) * (size_t)v + (size_t)(i_c % v);
+    return (((size_t)i_n * (size_t)(c / v) + (size_t)(i_c / v)) * (size_t)hw + (size_t)i_p) * (size_t)v +
+        (size_t)(i_c % v);
 }
 static void *map_in(const bench *b, const double *x, int n, int c, int hw) {
     void *m = b->c->be->memory.alloc(b->c->dev, (size_t)n * (size_t)c * (size_t)hw * 8 + 64);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < c; j++)
             for (int p = 0; p < hw; p++) {
-                size_t at = blocked(b, n, c, hw, i, j, p), from = ((size_t)i * (size_t)c + (size_t)j) * (size_t)hw + (size_t)p;
+                size_t at = blocked(b, n, c, hw, i, j, p), from = ((size_t)i * (size_t)c + (size_t)j) * (size_t)hw +
+                    (size_t)p;
                 if (b->t == HPT__F64) ((double *)m)[at] = x[from];
                 else if (b->t == HPT__BF16) ((uint16_t *)m)[at] = round_bf16((float)x[from]);
                 else ((float *)m)[at] = (float)x[from];
@@ -38,8 +42,10 @@ static double *map_out(const bench *b, const void *m, int n, int c, int hw) {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < c; j++)
             for (int p = 0; p < hw; p++) {
-                size_t at = blocked(b, n, c, hw, i, j, p), to = ((size_t)i * (size_t)c + (size_t)j) * (size_t)hw + (size_t)p;
-                x[to] = b->t == HPT__F64 ? ((const double *)m)[at] : b->t == HPT__BF16 ? from_bf16(((const uint16_t *)m)[at]) : ((const float *)m)[at];
+                size_t at = blocked(b, n, c, hw, i, j, p), to = ((size_t)i * (size_t)c + (size_t)j) * (size_t)hw +
+                    (size_t)p;
+                x[to] = b->t == HPT__F64 ? ((const double *)m)[at] : b->t == HPT__BF16
+                    ? from_bf16(((const uint16_t *)m)[at]) : ((const float *)m)[at];
             }
     return x;
 }
@@ -48,7 +54,8 @@ static void run_op(const bench *b, hpt__op_kind kind, hpt__geometry g, int direc
     hpt__op *op;
     b->c->be->device.enter(b->c->dev);
     OK(b->c->be->op.create(b->c->dev, &d, &op));
-    if (strstr(b->c->be->op.name(op), "ref:")) FAIL("operation %d runs on oneDNN's reference: %s", kind, b->c->be->op.name(op));
+    if (strstr(b->c->be->op.name(op), "ref:"))
+        FAIL("operation %d runs on oneDNN's reference: %s", kind, b->c->be->op.name(op));
     a.scratch = b->c->be->memory.alloc(b->c->dev, b->c->be->op.scratch(op) + 64);
     OK(b->c->be->op.run(op, &a));
     b->c->be->memory.free(b->c->dev, a.scratch);
@@ -74,34 +81,41 @@ static void conv_cases(bench b, double floor_, int direct) {
     json_t *f = fixture("ops"), *c;
     size_t i;
     json_array_foreach(json_object_get(f, "conv"), i, c) {
-        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .k = integer(c, "k"), .r = integer(c, "r"), .stride = integer(c, "stride"),
-                           .pad = integer(c, "pad"), .bn_groups = 1};
+        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .k = integer(c, "k"),
+                           .r = integer(c, "r"), .stride = integer(c, "stride"), .pad = integer(c, "pad"),
+                           .bn_groups = 1};
         g.w = g.h;
         g.s = g.r;
         g.p = g.q = (g.h + 2 * g.pad - g.r) / g.stride + 1;
         size_t nw = (size_t)(g.k * g.c * g.r * g.s);
-        double *x = inputs((size_t)(g.n * g.c * g.h * g.h), 1, 1, 0), *dy = inputs((size_t)(g.n * g.k * g.p * g.p), 3, 1, 0);
+        double *x = inputs((size_t)(g.n * g.c * g.h * g.h), 1, 1, 0), *dy = inputs((size_t)(g.n * g.k * g.p * g.p), 3,
+            1, 0);
         float *w = floats(nw, 2, 1, 0), *dw = malloc(nw * 4);
         int64_t shape[4] = {g.k, g.c, g.r, g.s};
-        void *mx = map_in(&b, x, g.n, g.c, g.h * g.w), *mdy = map_in(&b, dy, g.n, g.k, g.p * g.q), *my = map_in(&b, dy, g.n, g.k, g.p * g.q),
+        void *mx = map_in(&b, x, g.n, g.c, g.h * g.w), *mdy = map_in(&b, dy, g.n, g.k, g.p * g.q),
+            *my = map_in(&b, dy, g.n, g.k, g.p * g.q),
              *mdx = map_in(&b, x, g.n, g.c, g.h * g.w), *ndw = aligned_alloc(64, nw * 8 + 64);
         void *wn = aligned_alloc(64, (nw * 8 + 127) / 64 * 64);
         b.c->be->order.pack(b.c->dev, b.t, shape, w, wn);
         run_op(&b, HPT__OP_CONV, g, direct, (hpt__op_args){.x = mx, .w = wn, .y = my});
         double *y = map_out(&b, my, g.n, g.k, g.p * g.q);
         json_t *te = json_object_get(c, "torch_error");
-        limit("conv y", signature_error(y, (size_t)(g.n * g.k * g.p * g.q), json_object_get(c, "y")), json_number_value(json_array_get(te, 0)), floor_);
+        limit("conv y", signature_error(y, (size_t)(g.n * g.k * g.p * g.q), json_object_get(c, "y")),
+              json_number_value(json_array_get(te, 0)), floor_);
         run_op(&b, HPT__OP_CONV_WEIGHTS, g, direct, (hpt__op_args){.x = mx, .dy = mdy, .dw = ndw});
         b.c->be->order.unpack(b.c->dev, b.t, shape, ndw, dw);
-        limit("conv dw", signature_error_f32(dw, nw, json_object_get(c, "dw")), json_number_value(json_array_get(te, 2)), floor_);
+        limit("conv dw", signature_error_f32(dw, nw, json_object_get(c, "dw")),
+              json_number_value(json_array_get(te, 2)), floor_);
         if (g.c > 3) {          /* the engine never asks for the gradient of the images */
             run_op(&b, HPT__OP_CONV_DATA, g, direct, (hpt__op_args){.dy = mdy, .w = wn, .dx = mdx});
             double *dx = map_out(&b, mdx, g.n, g.c, g.h * g.w);
-            limit("conv dx", signature_error(dx, (size_t)(g.n * g.c * g.h * g.h), json_object_get(c, "dx")), json_number_value(json_array_get(te, 1)), floor_);
+            limit("conv dx", signature_error(dx, (size_t)(g.n * g.c * g.h * g.h), json_object_get(c, "dx")),
+                  json_number_value(json_array_get(te, 1)), floor_);
         }
     }
 }
-TEST(conv_reference_fp64) { conv_cases((bench){context("reference", 1), HPT__F64}, 1e-7, 1); }      /* weights pass through float32 */
+/* weights pass through float32 */
+TEST(conv_reference_fp64) { conv_cases((bench){context("reference", 1), HPT__F64}, 1e-7, 1); }
 TEST(conv_reference_fp32) { conv_cases((bench){context("reference", 1), HPT__F32}, 1e-7, 1); }
 TEST(conv_onednn_direct) { conv_cases((bench){fast_context(), HPT__F32}, 2e-7, 1); }
 TEST(conv_onednn_winograd) { conv_cases((bench){fast_context(), HPT__F32}, 3e-6, 0); }
@@ -115,14 +129,17 @@ static void norm_cases(bench b, double tol) {
     json_t *f = fixture("ops"), *c;
     size_t i, real_bytes = hpt__real_size(b.t);
     json_array_foreach(json_object_get(f, "bn"), i, c) {
-        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .bn_groups = 1, .residual = integer(c, "res"),
-                           .act = integer(c, "relu") ? HPT__ACT_RELU : HPT__ACT_NONE, .eps = 1e-5};
+        hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .bn_groups = 1,
+                           .residual = integer(c, "res"), .act = integer(c, "relu") ? HPT__ACT_RELU : HPT__ACT_NONE,
+                           .eps = 1e-5};
         g.w = g.q = g.p = g.h;
         g.k = g.c;
         int hw = g.h * g.w;
         size_t count = (size_t)(g.n * g.c * hw), ch = (size_t)g.c;
-        void *x = map_in(&b, inputs(count, 11, 3, 0.7f), g.n, g.c, hw), *r = map_in(&b, inputs(count, 14, 1, 0), g.n, g.c, hw), *dy = map_in(&b, inputs(count, 15, 1, 0), g.n, g.c, hw);
-        void *y = map_in(&b, inputs(count, 1, 1, 0), g.n, g.c, hw), *dx = map_in(&b, inputs(count, 1, 1, 0), g.n, g.c, hw);
+        void *x = map_in(&b, inputs(count, 11, 3, 0.7f), g.n, g.c, hw), *r = map_in(&b, inputs(count, 14, 1, 0), g.n,
+            g.c, hw), *dy = map_in(&b, inputs(count, 15, 1, 0), g.n, g.c, hw);
+        void *y = map_in(&b, inputs(count, 1, 1, 0), g.n, g.c, hw), *dx = map_in(&b, inputs(count, 1, 1, 0), g.n, g.c,
+            hw);
         float *w32 = floats(ch, 12, 0.5f, 1), *b32 = floats(ch, 13, 0.3f, 0);
         double v[8][64] = {{0}};      /* w b mean rstd run_mean run_var dw db as real */
         int64_t shape[4] = {g.c, 0, 0, 0};
@@ -131,13 +148,17 @@ static void norm_cases(bench b, double tol) {
         for (size_t k = 0; k < ch; k++)
             if (real_bytes == 8) v[5][k] = 1;
             else ((float *)v[5])[k] = 1;
-        run_op(&b, HPT__OP_NORM, g, 0, (hpt__op_args){.x = x, .w = v[0], .b = v[1], .r = g.residual ? r : NULL, .y = y, .mean = v[2], .rstd = v[3], .run_mean = v[4], .run_var = v[5], .momentum = 0.1});
-        run_op(&b, HPT__OP_NORM_GRAD, g, 0, (hpt__op_args){.x = x, .y_in = y, .w = v[0], .mean = v[2], .rstd = v[3], .dy = dy, .dx = dx, .dw = v[6], .db = v[7]});
+        run_op(&b, HPT__OP_NORM, g, 0, (hpt__op_args){.x = x, .w = v[0], .b = v[1], .r = g.residual ? r : NULL, .y = y,
+                                                      .mean = v[2], .rstd = v[3], .run_mean = v[4], .run_var = v[5],
+                                                      .momentum = 0.1});
+        run_op(&b, HPT__OP_NORM_GRAD, g, 0, (hpt__op_args){.x = x, .y_in = y, .w = v[0], .mean = v[2], .rstd = v[3],
+                                                           .dy = dy, .dx = dx, .dw = v[6], .db = v[7]});
         float out[4][64];
         for (int k = 0; k < 4; k++) b.c->be->order.unpack(b.c->dev, b.t, shape, v[4 + k], out[k]);
         limit("norm y", signature_error(map_out(&b, y, g.n, g.c, hw), count, json_object_get(c, "y")), 0, tol);
         limit("norm dx", signature_error(map_out(&b, dx, g.n, g.c, hw), count, json_object_get(c, "dx")), 0, tol * 4);
-        if (g.residual) limit("norm dr", signature_error(map_out(&b, dy, g.n, g.c, hw), count, json_object_get(c, "dr")), 0, tol);
+        if (g.residual)
+            limit("norm dr", signature_error(map_out(&b, dy, g.n, g.c, hw), count, json_object_get(c, "dr")), 0, tol);
         limit("norm run_mean", signature_error_f32(out[0], ch, json_object_get(c, "rm")), 0, tol);
         limit("norm run_var", signature_error_f32(out[1], ch, json_object_get(c, "rv")), 0, tol);
         limit("norm dw", signature_error_f32(out[2], ch, json_object_get(c, "dw")), 0, tol);
@@ -149,14 +170,18 @@ TEST(norm_reference_fp32) { norm_cases((bench){context("reference", 1), HPT__F32
 TEST(norm_onednn) { norm_cases((bench){fast_context(), HPT__F32}, 5e-7); }
 TEST(norm_onednn_bf16) { norm_cases((bench){fast_context(), HPT__BF16}, 2e-2); }
 
-/* cpu norm against the reference on shapes that are odd, in groups, with a second gradient, in place; equal bits for 1 and 2 threads */
+/* cpu norm against the reference on shapes that are odd, in groups, with a second gradient, in place; equal bits for
+ * 1 and 2 threads */
 TEST(norm_shapes_groups_threads) {
-    bench fast[2] = {{fast_context(), HPT__F32}, {context("onednn", 1), HPT__F32}}, ref = {context("reference", 1), HPT__F32};
-    const int shapes[][4] = {{1, 16, 1, 1}, {2, 16, 1, 1}, {4, 32, 3, 2}, {6, 16, 5, 3}, {8, 48, 13, 4}, {8, 64, 17, 1}, {12, 16, 33, 2}, {2, 16, 67, 2}};
+    bench fast[2] = {{fast_context(), HPT__F32}, {context("onednn", 1), HPT__F32}},
+        ref = {context("reference", 1), HPT__F32};
+    const int shapes[][4] = {{1, 16, 1, 1}, {2, 16, 1, 1}, {4, 32, 3, 2}, {6, 16, 5, 3}, {8, 48, 13, 4},
+                             {8, 64, 17, 1}, {12, 16, 33, 2}, {2, 16, 67, 2}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int flags = 0; flags < 8; flags++) {
-            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .bn_groups = shapes[s][3], .residual = flags >> 1 & 1,
-                               .act = flags & 1 ? HPT__ACT_RELU : HPT__ACT_NONE, .extra_grad = flags >> 2, .eps = 1e-5};
+            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .bn_groups = shapes[s][3],
+                               .residual = flags >> 1 & 1, .act = flags & 1 ? HPT__ACT_RELU : HPT__ACT_NONE,
+                               .extra_grad = flags >> 2, .eps = 1e-5};
             g.w = g.h;
             g.k = g.c;
             g.p = g.q = g.h;
@@ -167,19 +192,29 @@ TEST(norm_shapes_groups_threads) {
             bench *bs[3] = {&ref, &fast[0], &fast[1]};
             for (int k = 0; k < 3; k++) {
                 bench *b = bs[k];
-                void *x = map_in(b, inputs(count, 11, 3, 5), g.n, g.c, hw), *r = map_in(b, inputs(count, 14, 1, 0), g.n, g.c, hw),
-                     *dy = map_in(b, inputs(count, 15, 1, 0), g.n, g.c, hw), *dy2 = map_in(b, inputs(count, 16, 1, 0), g.n, g.c, hw), *y = map_in(b, inputs(count, 1, 1, 0), g.n, g.c, hw);
-                float *w = floats(ch, 12, 0.5f, 1), *bias = floats(ch, 13, 0.3f, 0), *mean = malloc(gc * 4), *rstd = malloc(gc * 4);
+                void *x = map_in(b, inputs(count, 11, 3, 5), g.n, g.c, hw),
+                    *r = map_in(b, inputs(count, 14, 1, 0), g.n, g.c, hw),
+                     *dy = map_in(b, inputs(count, 15, 1, 0), g.n, g.c, hw), *dy2 = map_in(b, inputs(count, 16, 1, 0),
+                     g.n, g.c, hw), *y = map_in(b, inputs(count, 1, 1, 0), g.n, g.c, hw);
+                float *w = floats(ch, 12, 0.5f, 1), *bias = floats(ch, 13, 0.3f, 0), *mean = malloc(gc * 4),
+                    *rstd = malloc(gc * 4);
                 memset(stat[k], 0, sizeof stat[k]);
-                run_op(b, HPT__OP_NORM, g, 0, (hpt__op_args){.x = x, .w = w, .b = bias, .r = r, .y = y, .mean = mean, .rstd = rstd, .run_mean = stat[k][0], .run_var = stat[k][1], .momentum = 0.1});
+                run_op(b, HPT__OP_NORM, g, 0, (hpt__op_args){.x = x, .w = w, .b = bias, .r = r, .y = y, .mean = mean,
+                                                             .rstd = rstd, .run_mean = stat[k][0],
+                                                             .run_var = stat[k][1], .momentum = 0.1});
                 got[k][0] = map_out(b, y, g.n, g.c, hw);
-                run_op(b, HPT__OP_NORM_GRAD, g, 0, (hpt__op_args){.x = x, .y_in = y, .w = w, .mean = mean, .rstd = rstd, .dy = dy, .dy2 = dy2, .dx = x, .dw = stat[k][2], .db = stat[k][3]});
+                run_op(b, HPT__OP_NORM_GRAD, g, 0, (hpt__op_args){.x = x, .y_in = y, .w = w, .mean = mean,
+                                                                  .rstd = rstd, .dy = dy, .dy2 = dy2, .dx = x,
+                                                                  .dw = stat[k][2], .db = stat[k][3]});
                 got[k][1] = map_out(b, x, g.n, g.c, hw);
             }
-            CHECK(!memcmp(got[1][0], got[2][0], count * 8) && !memcmp(got[1][1], got[2][1], count * 8) && !memcmp(stat[1], stat[2], sizeof stat[1]));
+            CHECK(!memcmp(got[1][0], got[2][0], count * 8) && !memcmp(got[1][1], got[2][1], count * 8) &&
+                  !memcmp(stat[1], stat[2], sizeof stat[1]));
             for (size_t i = 0; i < count; i++) {
-                if (!(fabs(got[0][0][i] - got[1][0][i]) <= 2e-4)) FAIL("shape %zu flags %d: y %g, reference %g", s, flags, got[1][0][i], got[0][0][i]);
-                if (g.n * hw > 1 && (g.n / g.bn_groups) * hw > 1 && !(fabs(got[0][1][i] - got[1][1][i]) <= 2e-3)) FAIL("shape %zu flags %d: dx %g, reference %g", s, flags, got[1][1][i], got[0][1][i]);
+                if (!(fabs(got[0][0][i] - got[1][0][i]) <= 2e-4))
+                    FAIL("shape %zu flags %d: y %g, reference %g", s, flags, got[1][0][i], got[0][0][i]);
+                if (g.n * hw > 1 && (g.n / g.bn_groups) * hw > 1 && !(fabs(got[0][1][i] - got[1][1][i]) <= 2e-3))
+                    FAIL("shape %zu flags %d: dx %g, reference %g", s, flags, got[1][1][i], got[0][1][i]);
             }
         }
 }
@@ -190,17 +225,22 @@ TEST(maxpool) {
     bench b[2] = {{context("reference", 1), HPT__F64}, {fast_context(), HPT__F32}};
     for (int k = 0; k < 2; k++)
         json_array_foreach(json_object_get(f, "pool"), i, c) {
-            hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .p = integer(c, "p"), .r = 3, .s = 3, .stride = 2, .pad = 1, .bn_groups = 1};
+            hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .p = integer(c, "p"),
+                               .r = 3, .s = 3, .stride = 2, .pad = 1, .bn_groups = 1};
             g.w = g.h;
             g.q = g.p;
             g.k = g.c;
             size_t in = (size_t)(g.n * g.c * g.h * g.h), out = (size_t)(g.n * g.c * g.p * g.p);
-            void *x = map_in(&b[k], inputs(in, 21, 1, 0), g.n, g.c, g.h * g.h), *dy = map_in(&b[k], inputs(out, 22, 1, 0), g.n, g.c, g.p * g.p), *y = map_in(&b[k], inputs(out, 1, 1, 0), g.n, g.c, g.p * g.p);
+            void *x = map_in(&b[k], inputs(in, 21, 1, 0), g.n, g.c, g.h * g.h),
+                *dy = map_in(&b[k], inputs(out, 22, 1, 0), g.n, g.c, g.p * g.p),
+                *y = map_in(&b[k], inputs(out, 1, 1, 0), g.n, g.c, g.p * g.p);
             uint8_t *where = malloc(out);
             run_op(&b[k], HPT__OP_MAXPOOL, g, 0, (hpt__op_args){.x = x, .y = y, .aux = where});
-            limit("maxpool y", signature_error(map_out(&b[k], y, g.n, g.c, g.p * g.p), out, json_object_get(c, "y")), 0, 1e-12);
+            limit("maxpool y", signature_error(map_out(&b[k], y, g.n, g.c, g.p * g.p), out, json_object_get(c, "y")),
+                  0, 1e-12);
             run_op(&b[k], HPT__OP_MAXPOOL_GRAD, g, 0, (hpt__op_args){.dy = dy, .aux = where, .dx = x});
-            limit("maxpool dx", signature_error(map_out(&b[k], x, g.n, g.c, g.h * g.h), in, json_object_get(c, "dx")), 0, 1e-7);
+            limit("maxpool dx", signature_error(map_out(&b[k], x, g.n, g.c, g.h * g.h), in, json_object_get(c, "dx")),
+                  0, 1e-7);
         }
 }
 
@@ -210,12 +250,15 @@ TEST(sgd_and_ema_bit_for_bit) {
     for (int k = 0; k < 2; k++) {
         hpt_context *c = context(names[k], 2);
         if (!c) continue;
-        float *p = floats(257, 31, 1, 0), *m = calloc(257, 4), *kk = floats(257, 41, 1, 0), *q = floats(257, 42, 1, 0), *a = floats(257, 51, 1, 0), *m1 = calloc(257, 4), *m2 = calloc(257, 4);
+        float *p = floats(257, 31, 1, 0), *m = calloc(257, 4), *kk = floats(257, 41, 1, 0), *q = floats(257, 42, 1, 0),
+            *a = floats(257, 51, 1, 0), *m1 = calloc(257, 4), *m2 = calloc(257, 4);
         for (uint64_t s = 0; s < 3; s++) {
             float *g = floats(257, 32 + s, 0.1f, 0), *ga = floats(257, 52 + s, 0.1f, 0);
-            hpt__vars v = {.lr = 0.03}, va = {.lr = 0.003, .adam1 = 1 - pow(0.9, (double)s + 1), .adam2 = sqrt(1 - pow(0.999, (double)s + 1))};
+            hpt__vars v = {.lr = 0.03}, va = {.lr = 0.003, .adam1 = 1 - pow(0.9, (double)s + 1),
+                                              .adam2 = sqrt(1 - pow(0.999, (double)s + 1))};
             hpt__update u = {.q = p, .m = m, .g = g, .rule = HPT__SGD, .momentum = 0.9, .wd = 1e-4};
-            hpt__update ua = {.q = a, .m = m1, .v = m2, .g = ga, .rule = HPT__ADAMW, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8};
+            hpt__update ua = {.q = a, .m = m1, .v = m2, .g = ga, .rule = HPT__ADAMW, .wd = 0.05, .b1 = 0.9,
+                              .b2 = 0.999, .eps = 1e-8};
             c->be->params->update(c->dev, HPT__F32, &u, 0, 257, &v, NULL);
             c->be->params->ema(c->dev, HPT__F32, kk, kk, q, 257, 0.999);
             c->be->params->update(c->dev, HPT__F32, &ua, 0, 257, &va, NULL);
@@ -239,7 +282,8 @@ TEST(sgd_and_ema_bit_for_bit) {
     }
 }
 
-/* The fused pass against the rules one by one, on both CPU backends: bit for bit except for AdamW's float arithmetic. */
+/* The fused pass against the rules one by one, on both CPU backends: bit for bit except for AdamW's float
+ * arithmetic. */
 TEST(update_fused_with_key_encoder) {
     const char *names[2] = {"reference", "onednn"};
     for (int k = 0; k < 2; k++)
@@ -247,10 +291,14 @@ TEST(update_fused_with_key_encoder) {
             for (size_t n = 1; n < 5000; n = n * 3 + 1) {
                 hpt_context *c = context(names[k], 2);
                 if (!c) continue;
-                float *q = floats(n, 1, 1, 0), *m = floats(n, 2, 1, 0), *v = floats(n, 3, 0.5f, 0.6f), *g = floats(n, 4, 1, 0), *key = floats(n, 5, 1, 0), *next = floats(n, 6, 1, 0);
-                float *q2 = floats(n, 1, 1, 0), *m2 = floats(n, 2, 1, 0), *v2 = floats(n, 3, 0.5f, 0.6f), *want = floats(n, 6, 1, 0), trust = 0.3f;
+                float *q = floats(n, 1, 1, 0), *m = floats(n, 2, 1, 0), *v = floats(n, 3, 0.5f, 0.6f),
+                    *g = floats(n, 4, 1, 0), *key = floats(n, 5, 1, 0), *next = floats(n, 6, 1, 0);
+                float *q2 = floats(n, 1, 1, 0), *m2 = floats(n, 2, 1, 0), *v2 = floats(n, 3, 0.5f, 0.6f),
+                    *want = floats(n, 6, 1, 0), trust = 0.3f;
                 hpt__vars vars = {.lr = 0.1, .ema = 0.99, .adam1 = 0.1, .adam2 = 0.03};
-                hpt__update u = {.q = q, .k = key, .k_next = next, .m = m, .v = v, .g = g, .trust = &trust, .rule = (hpt__rule)rule, .momentum = 0.9, .wd = 0.01, .b1 = 0.9, .b2 = 0.99, .eps = 1e-8};
+                hpt__update u = {.q = q, .k = key, .k_next = next, .m = m, .v = v, .g = g, .trust = &trust,
+                                 .rule = (hpt__rule)rule, .momentum = 0.9, .wd = 0.01, .b1 = 0.9, .b2 = 0.99,
+                                 .eps = 1e-8};
                 hpt__update plain = u;
                 hpt__outcome bad = {.bad = HPT__BAD_GRAD};
                 plain.q = q2; plain.m = m2; plain.v = v2; plain.k = NULL;
@@ -258,7 +306,8 @@ TEST(update_fused_with_key_encoder) {
                 CHECK(!memcmp(q, q2, n * 4) && !memcmp(next, want, n * 4));
                 c->be->params->update(c->dev, HPT__F32, &u, 0, n, &vars, NULL);
                 c->be->params->update(c->dev, HPT__F32, &plain, 0, n, &vars, NULL);
-                CHECK(!memcmp(q, q2, n * 4) && !memcmp(m, m2, n * 4) && !memcmp(v, v2, n * 4) && !memcmp(key, want, n * 4));
+                CHECK(!memcmp(q, q2, n * 4) && !memcmp(m, m2, n * 4) && !memcmp(v, v2, n * 4) &&
+                      !memcmp(key, want, n * 4));
                 c->be->params->ema(c->dev, HPT__F32, want, want, q2, n, 0.99);
                 CHECK(!memcmp(next, want, n * 4));
                 hpt_context_destroy(c);
@@ -291,14 +340,17 @@ TEST(infonce_gradient_by_differences) {
 }
 TEST(infonce_cpu_against_reference) {
     hpt_context *c = fast_context();
-    const int cases[][3] = {{1, 1, 0}, {1, 16, 1}, {3, 7, 15}, {5, 128, 2047}, {8, 32, 2048}, {7, 33, 2049}, {16, 128, 5000}};
+    const int cases[][3] = {{1, 1, 0}, {1, 16, 1}, {3, 7, 15}, {5, 128, 2047}, {8, 32, 2048}, {7, 33, 2049},
+                            {16, 128, 5000}};
     for (size_t s = 0; s < sizeof cases / sizeof *cases; s++)
         for (int tau = 0; tau < 3; tau++) {
             int n = cases[s][0], d = cases[s][1], K = cases[s][2];
             double T = tau == 0 ? 0.2 : tau == 1 ? 0.01 : 0.001, out[3], want[3];
             size_t nd = (size_t)(n * d), qd = (size_t)((K + 1) * d);
-            float *q = floats(nd, 1, 1, 0), *k = floats(nd, 2, 1, 0), *queue = floats(qd, 3, 1, 0), *dq = malloc(nd * 4);
-            if (s == 4) memcpy(k, q, nd * 4), memcpy(queue, q, nd * 4);      /* equal rows: ties count for the positive */
+            float *q = floats(nd, 1, 1, 0), *k = floats(nd, 2, 1, 0), *queue = floats(qd, 3, 1, 0),
+                *dq = malloc(nd * 4);
+            /* equal rows: ties count for the positive */
+            if (s == 4) memcpy(k, q, nd * 4), memcpy(queue, q, nd * 4);
             unit_rows(q, n, d);
             unit_rows(k, n, d);
             unit_rows(queue, K, d);
@@ -312,11 +364,13 @@ TEST(infonce_cpu_against_reference) {
             OK(c->be->contrast->infonce(c->dev, HPT__F32, n, d, K, q, k, queue, NULL, T, &o, dq, scratch));
             c->be->device.leave(c->dev);
             out[0] = o.loss, out[1] = o.top1, out[2] = o.top5;
-            if (!(fabs(out[0] - want[0]) <= 4e-7 / T + 1e-6 * fabs(want[0]))) FAIL("case %zu T %g: loss %.9g, reference %.9g", s, T, out[0], want[0]);
+            if (!(fabs(out[0] - want[0]) <= 4e-7 / T + 1e-6 * fabs(want[0])))
+                FAIL("case %zu T %g: loss %.9g, reference %.9g", s, T, out[0], want[0]);
             if (s != 4) CHECK(out[1] == want[1] && out[2] == want[2]);
             double err = 0, norm = 0;
             for (size_t i = 0; i < nd; i++) err += (dq[i] - d64[i]) * (dq[i] - d64[i]), norm += d64[i] * d64[i];
-            if (!(sqrt(err) <= (2e-6 + 1e-6 / T) * sqrt(norm) + 1e-7 / T / n)) FAIL("case %zu T %g: gradient error %.3g of %.3g", s, T, sqrt(err), sqrt(norm));
+            if (!(sqrt(err) <= (2e-6 + 1e-6 / T) * sqrt(norm) + 1e-7 / T / n))
+                FAIL("case %zu T %g: gradient error %.3g of %.3g", s, T, sqrt(err), sqrt(norm));
         }
     float bad[32], dq[32], queue[16 * 40];
     hpt__outcome o = {0};
@@ -379,20 +433,23 @@ TEST(plan_uses_fast_kernels_and_little_memory) {
     size_t bytes[3];
     for (int mode = 0; mode < 3; mode++) {
         hpt__plan *p;
-        hpt__plan_spec sp = {.dtype = HPT__F32, .mode = (hpt__plan_mode)mode, .batch = 8, .size = 64, .groups = 1, .head = 1, .trainable = flags};
+        hpt__plan_spec sp = {.dtype = HPT__F32, .mode = (hpt__plan_mode)mode, .batch = 8, .size = 64, .groups = 1,
+                             .head = 1, .trainable = flags};
         OK(hpt__plan_create(ctx->be, ctx->dev, &net, &sp, &p));
         hpt__plan_describe(p, text, 1 << 20);
         if (strstr(text, " : ref")) FAIL("a slow reference kernel is used:\n%s", text);
         bytes[mode] = hpt__plan_bytes(p);
         hpt__plan_destroy(p);
     }
-    printf("  arena: evaluation %zu KiB, key encoder %zu KiB, training %zu KiB\n", bytes[0] >> 10, bytes[1] >> 10, bytes[2] >> 10);
+    printf("  arena: evaluation %zu KiB, key encoder %zu KiB, training %zu KiB\n", bytes[0] >> 10, bytes[1] >> 10,
+           bytes[2] >> 10);
     CHECK(bytes[1] * 2 < bytes[2]);     /* the key encoder keeps no activations */
 }
 
 TEST(heads_gradients_by_differences) {
     enum { N = 4, HEADS = 2, C = 5 };
-    double x[N * HEADS * C], g[N * HEADS * C], t[N * HEADS * C], up[N * HEADS], waste[N * HEADS * C], all[N * HEADS * C];
+    double x[N * HEADS * C], g[N * HEADS * C], t[N * HEADS * C], up[N * HEADS], waste[N * HEADS * C],
+        all[N * HEADS * C];
     const int32_t y[N] = {0, 4, -1, 2};
     fill_f64(x, N * HEADS * C, 1, 3, 0);
     fill_f64(t, N * HEADS * C, 2, 0.5f, 0.5f);
@@ -482,5 +539,6 @@ TEST(lars_by_its_formula) {
         CHECK(fabs(v[i] - step) < 1e-15 && fabs(q[i] - (p[i] - 0.3 * step)) < 1e-14);
     }
     double zero[N] = {0};
-    CHECK(hpt__ref_trust_f64(HPT__LARS, zero, g, N, 1e-3, 0.001) == 1 && hpt__ref_trust_f64(HPT__LARS, p, zero, N, 0, 0.001) == 1);
+    CHECK(hpt__ref_trust_f64(HPT__LARS, zero, g, N, 1e-3, 0.001) == 1 && hpt__ref_trust_f64(HPT__LARS, p, zero, N, 0,
+        0.001) == 1);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Known data sets from small copies of their downloads' layout: labels, splits, the check, and files that are broken. */
+ * Known data sets from small copies of their downloads' layout: labels, splits, the check, and files that are
+ * broken. */
 #define _GNU_SOURCE
 #include "io/jsonscan.h"
 #include "io/mat.h"
@@ -27,13 +28,15 @@ static void end(void) {
     snprintf(command, sizeof command, "rm -rf %s", root);
     CHECK(!system(command));
 }
-static hpt_dataset *named(hpt_context *ctx, const char *name, const char *split, uint64_t count, uint32_t classes, int labelled) {
+static hpt_dataset *named(hpt_context *ctx, const char *name, const char *split, uint64_t count, uint32_t classes,
+                          int labelled) {
     hpt_dataset *ds;
     hpt_dataset_info info = {.struct_size = sizeof info};
     OK(hpt_dataset_named(ctx, NULL, name, root, split, &ds));
     OK(hpt_dataset_get_info(ds, &info));
     if (info.count != count || info.classes != classes || info.labelled != labelled)
-        FAIL("%s %s: %llu images, %u classes, labelled %d", name, split, (unsigned long long)info.count, info.classes, info.labelled);
+        FAIL("%s %s: %llu images, %u classes, labelled %d", name, split, (unsigned long long)info.count, info.classes,
+             info.labelled);
     return ds;
 }
 
@@ -67,7 +70,8 @@ TEST(domainnet_lists_and_check) {
     text("sketch_train.txt", list);
     put("sketch/c1/t.jpg", "", 0);
     text("sketch_test.txt", "sketch/c1/t.jpg 1\n");
-    hpt_dataset *train = named(ctx, "sketch", "train", 40, 345, 1), *val = named(ctx, "sketch", "val", 10, 345, 1), *both = named(ctx, "sketch", "train+val", 50, 345, 1);
+    hpt_dataset *train = named(ctx, "sketch", "train", 40, 345, 1), *val = named(ctx, "sketch", "val", 10, 345, 1),
+        *both = named(ctx, "sketch", "train+val", 50, 345, 1);
     named(ctx, "sketch", "test", 1, 345, 1);
     OK(hpt_dataset_disjoint(train, val, &common));
     FAILS(HPT_ERR_ARGUMENT, "share 10 images", hpt_dataset_disjoint(both, val, &common));
@@ -92,7 +96,8 @@ TEST(folders_in_three_parts) {
         snprintf(name, sizeof name, "NWPU-RESISC45/class%02d/%03d.jpg", i % 4, i);
         put(name, "", 0);
     }
-    hpt_dataset *a = named(ctx, "resisc", "train", 60, 4, 1), *b = named(ctx, "resisc", "val", 20, 4, 1), *c = named(ctx, "resisc", "test", 20, 4, 1);
+    hpt_dataset *a = named(ctx, "resisc", "train", 60, 4, 1), *b = named(ctx, "resisc", "val", 20, 4, 1),
+        *c = named(ctx, "resisc", "test", 20, 4, 1);
     OK(hpt_dataset_disjoint(a, b, NULL));
     OK(hpt_dataset_disjoint(b, c, NULL));
     OK(hpt_dataset_disjoint(a, c, NULL));
@@ -106,9 +111,12 @@ TEST(folders_in_three_parts) {
 
 TEST(coco_annotations) {
     hpt_context *ctx = context("reference", 1);
-    static const char train[] = "{\"info\": {\"x\": [1, {\"y\": null}]}, \"annotations\": [{\"image_id\": 9, \"category_id\": 90, \"segmentation\": [[1.5, 2e3]], \"bbox\": [0,0,1,1]}, {\"category_id\": 3, \"image_id\": 9},"
-        "{\"image_id\": 5, \"category_id\": 3}], \"categories\": [{\"id\": 90, \"name\": \"toothbrush\"}, {\"supercategory\": \"vehicle\", \"id\": 3, \"name\": \"caf\\u00e9 \\\"car\\\"\"}],"
-        "\"images\": [{\"id\": 9, \"file_name\": \"b.jpg\"}, {\"file_name\": \"a.jpg\", \"id\": 5}, {\"id\": 7, \"file_name\": \"c.jpg\"}]}";
+    static const char train[] =
+        "{\"info\": {\"x\": [1, {\"y\": null}]}, \"annotations\": [{\"image_id\": 9, \"category_id\": 90, "
+        "\"segmentation\": [[1.5, 2e3]], \"bbox\": [0,0,1,1]}, {\"category_id\": 3, \"image_id\": 9},{\"image_id\": 5, "
+        "\"category_id\": 3}], \"categories\": [{\"id\": 90, \"name\": \"toothbrush\"}, {\"supercategory\": "
+        "\"vehicle\", \"id\": 3, \"name\": \"caf\\u00e9 \\\"car\\\"\"}],\"images\": [{\"id\": 9, \"file_name\": "
+        "\"b.jpg\"}, {\"file_name\": \"a.jpg\", \"id\": 5}, {\"id\": 7, \"file_name\": \"c.jpg\"}]}";
     uint8_t t[2];
     char name[200], val[2000] = "{\"images\": [", path[300];
     hpt_dataset *ds;
@@ -118,7 +126,8 @@ TEST(coco_annotations) {
     put("train2014/b.jpg", "", 0);
     FAILS(HPT_ERR_IO, "c.jpg", hpt_dataset_named(ctx, NULL, "coco_2014", root, "train", &ds));
     put("train2014/c.jpg", "", 0);
-    ds = named(ctx, "coco_2014", "train", 3, 2, 2);         /* by image number: 5 7 9; classes by category number: 3, 90 */
+    /* by image number: 5 7 9; classes by category number: 3, 90 */
+    ds = named(ctx, "coco_2014", "train", 3, 2, 2);
     OK(hpt_dataset_targets(ds, 0, t, 2));
     CHECK(t[0] == 1 && t[1] == 0);
     OK(hpt_dataset_targets(ds, 1, t, 2));
@@ -136,11 +145,15 @@ TEST(coco_annotations) {
     text("annotations/instances_val2014.json", val);
     hpt_dataset *a = named(ctx, "coco_2014", "val", 4, 1, 2), *b = named(ctx, "coco_2014", "test", 3, 1, 2);
     OK(hpt_dataset_disjoint(a, b, NULL));
-    static const char *const bad[] = {"{\"images\": 3}", "[]", "{\"images\": [{\"id\": 1}]}", "{\"images\": [{\"id\": 1, \"file_name\": \"../x\"}]}", "{\"annotations\": [{\"image_id\": 1, \"category_id\": 1}]}",
-                                      "{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}", "{\"images\": [{\"id\": true, \"file_name\": \"a.jpg\"}]}", ""};
+    static const char *const bad[] = {"{\"images\": 3}", "[]", "{\"images\": [{\"id\": 1}]}",
+                                      "{\"images\": [{\"id\": 1, \"file_name\": \"../x\"}]}",
+                                      "{\"annotations\": [{\"image_id\": 1, \"category_id\": 1}]}",
+                                      "{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}",
+                                      "{\"images\": [{\"id\": true, \"file_name\": \"a.jpg\"}]}", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         text("annotations/instances_train2014.json", bad[i]);
-        FAILS(HPT_ERR_FORMAT, "instances_train2014.json", hpt_dataset_named(ctx, NULL, "coco_2014", root, "train", &ds));
+        FAILS(HPT_ERR_FORMAT, "instances_train2014.json", hpt_dataset_named(ctx, NULL, "coco_2014", root, "train",
+            &ds));
     }
     snprintf(path, sizeof path, "%s/annotations/none.json", root);
     hpt__jscan s;
@@ -150,7 +163,8 @@ TEST(coco_annotations) {
 
 /* Every prefix of a text is either wrong or ends the scan; nothing is read behind it (the sanitizers look). */
 TEST(json_scanner_on_broken_text) {
-    static const char whole[] = "{\"a\": [1, -2.5e+3, true, null, \"x\\u0041\\ud83d\\ude00\\n\"], \"b\": {}, \"c\": []}";
+    static const char whole[] =
+        "{\"a\": [1, -2.5e+3, true, null, \"x\\u0041\\ud83d\\ude00\\n\"], \"b\": {}, \"c\": []}";
     hpt__jscan s;
     hpt__jtoken t;
     for (size_t n = 0; n <= sizeof whole - 1; n++) {
@@ -164,7 +178,8 @@ TEST(json_scanner_on_broken_text) {
         CHECK(hpt__jscan_next(&s) == t);
         free(copy);
     }
-    static const char *const bad[] = {"{,}", "[1,]", "{\"a\" 1}", "[1 2]", "[01x]", "\"\\x\"", "\"\\ud800\"", "\"\\u0000\"", "nul", "[}", "{\"a\":1,}", "1 1", "\"\t\"", "-", "--1", "[1]]"};
+    static const char *const bad[] = {"{,}", "[1,]", "{\"a\" 1}", "[1 2]", "[01x]", "\"\\x\"", "\"\\ud800\"",
+                                      "\"\\u0000\"", "nul", "[}", "{\"a\":1,}", "1 1", "\"\t\"", "-", "--1", "[1]]"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         hpt__jscan_memory(&s, bad[i], strlen(bad[i]));
         while ((t = hpt__jscan_next(&s)) != HPT__J_ERROR) if (t == HPT__J_END) FAIL("%s was accepted", bad[i]);
@@ -184,8 +199,12 @@ TEST(voc_annotations) {
     uint8_t t[20];
     hpt_dataset *ds;
     begin();
-    static const char xml[] = "<?xml version=\"1.0\"?><!-- <object> --><annotation><folder>x</folder><size><width>3</width></size><object><name>\n person </name><difficult>0</difficult><part><name>head</name><bndbox/></part>"
-                              "</object><object><difficult>1</difficult><name>dog</name></object><object><name>cat</name></object></annotation>\n";
+    static const char xml[] =
+        "<?xml version=\"1.0\"?><!-- <object> "
+        "--><annotation><folder>x</folder><size><width>3</width></size><object><name>\n person "
+        "</name><difficult>0</difficult><part><name>head</name><bndbox/></part>"
+                              "</object><object><difficult>1</difficult><name>dog</name></object><object><name>cat</na"
+                              "me></object></annotation>\n";
     for (int year = 2007; year <= 2012; year += 5) {
         char name[100];
         for (int i = 0; i < 5; i++) {
@@ -204,8 +223,11 @@ TEST(voc_annotations) {
     OK(hpt_dataset_targets(ds, 1, t, 20));
     int sum = 0;
     for (int k = 0; k < 20; k++) sum += t[k];
-    CHECK(sum == 2 && t[14] == 1 && t[7] == 1 && t[11] == 0);      /* person, cat; the dog is difficult, the head a part */
-    static const char *const bad[] = {"<annotation><object><name>person</object></annotation>", "<annotation><object><name>unicorn</name></object></annotation>", "<annotation><object><name>cat</name>", "<annotation", "</a>",
+    /* person, cat; the dog is difficult, the head a part */
+    CHECK(sum == 2 && t[14] == 1 && t[7] == 1 && t[11] == 0);
+    static const char *const bad[] = {"<annotation><object><name>person</object></annotation>",
+                                      "<annotation><object><name>unicorn</name></object></annotation>",
+                                      "<annotation><object><name>cat</name>", "<annotation", "</a>",
                                       "<annotation><object><bndbox></bndbox></object></annotation>"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         text("VOCdevkit/VOC2007/Annotations/2007_3.xml", bad[i]);
@@ -230,19 +252,25 @@ TEST(chexpert_bdd_and_kids) {
     begin();
     put("valid/p1/a.jpg", "", 0);
     put("valid/p1/b.jpg", "", 0);
-    text("valid.csv", "Path,Sex,\"No, Finding\",Cardiomegaly,Edema,Consolidation,Atelectasis,Pleural Effusion\nCheXpert-v1.0-small/valid/p1/a.jpg,F,\"x, \"\"y\"\"\",1.0,-1.0,,0.0,1.0\r\nCheXpert-v1.0-small/valid/p1/b.jpg,M,0.0,,,,,\n");
+    text("valid.csv",
+         "Path,Sex,\"No, Finding\",Cardiomegaly,Edema,Consolidation,Atelectasis,Pleural "
+         "Effusion\nCheXpert-v1.0-small/valid/p1/a.jpg,F,\"x, "
+         "\"\"y\"\"\",1.0,-1.0,,0.0,1.0\r\nCheXpert-v1.0-small/valid/p1/b.jpg,M,0.0,,,,,\n");
     ds = named(ctx, "chexpert", "test", 2, 5, 2);
     OK(hpt_dataset_targets(ds, 0, t, 5));
     CHECK(t[0] == 0 && t[1] == 1 && t[2] == 0 && t[3] == 0 && t[4] == 1);
     text("valid.csv", "Path,Cardiomegaly,Edema,Consolidation,Atelectasis\n");
     FAILS(HPT_ERR_FORMAT, "line 1: a column is missing", hpt_dataset_named(ctx, NULL, "chexpert", root, "test", &ds));
-    text("valid.csv", "Path,Cardiomegaly,Edema,Consolidation,Atelectasis,Pleural Effusion\nvalid/p1/a.jpg,1.0,2.0,,,\n");
+    text("valid.csv",
+         "Path,Cardiomegaly,Edema,Consolidation,Atelectasis,Pleural Effusion\nvalid/p1/a.jpg,1.0,2.0,,,\n");
     FAILS(HPT_ERR_FORMAT, "line 2: '2.0'", hpt_dataset_named(ctx, NULL, "chexpert", root, "test", &ds));
     text("valid.csv", "Path,Cardiomegaly,Edema,Consolidation,Atelectasis,Pleural Effusion\nvalid/p1/a.jpg,1.0\n");
     FAILS(HPT_ERR_FORMAT, "line 2: fewer columns", hpt_dataset_named(ctx, NULL, "chexpert", root, "test", &ds));
 
-    text("labels/bdd100k_labels_images_val.json", "[{\"name\": \"a.jpg\", \"attributes\": {\"scene\": \"city\", \"weather\": \"rainy\"}, \"labels\": [{\"box2d\": {\"x1\": 1.5}}]},"
-         "{\"attributes\": {\"weather\": \"undefined\"}, \"name\": \"u.jpg\"}, {\"name\": \"b.jpg\", \"attributes\": {\"weather\": \"clear\"}}]");
+    text("labels/bdd100k_labels_images_val.json",
+         "[{\"name\": \"a.jpg\", \"attributes\": {\"scene\": \"city\", \"weather\": \"rainy\"}, \"labels\": "
+         "[{\"box2d\": {\"x1\": 1.5}}]},{\"attributes\": {\"weather\": \"undefined\"}, \"name\": \"u.jpg\"}, "
+         "{\"name\": \"b.jpg\", \"attributes\": {\"weather\": \"clear\"}}]");
     put("images/100k/val/a.jpg", "", 0);
     put("images/100k/val/b.jpg", "", 0);
     ds = named(ctx, "bdd", "test", 2, 6, 1);
@@ -275,7 +303,8 @@ static size_t matrix(uint8_t *to, const char *name, int type, const void *data, 
     memcpy(to, (const uint32_t[]){14, at - 8}, 8);
     return at;
 }
-static size_t mat_file(uint8_t *f, const char *a, const uint8_t *x, uint32_t nx, const char *b, const double *y, uint32_t ny) {
+static size_t mat_file(uint8_t *f, const char *a, const uint8_t *x, uint32_t nx, const char *b, const double *y,
+                       uint32_t ny) {
     uint8_t plain[4096] = {0};
     memset(f, 0, 4096);
     memcpy(f + 124, "\0\1IM", 4);
@@ -334,14 +363,17 @@ TEST(a_descriptor_of_ones_own) {
         put(name, "", 0);
     }
     text("t.txt", "all/odd/1.png 1\n");
-    text("mine.ini", "[dataset]\nname = mine\nclasses = 2\nlabels = one\ntrain = all\nimages = 16,4,0\nmean = 0.5,0.5,0.5\nstd = 0.2,0.2,0.2\n");
+    text("mine.ini",
+         "[dataset]\nname = mine\nclasses = 2\nlabels = one\ntrain = all\nimages = 16,4,0\nmean = 0.5,0.5,0.5\nstd = "
+         "0.2,0.2,0.2\n");
     snprintf(path, sizeof path, "%s/mine.ini", root);
     OK(hpt_dataset_named(ctx, NULL, path, NULL, "train+val", &ds));
     OK(hpt_dataset_check(ctx, NULL, path, NULL, &r));
     text("mine.ini", "[dataset]\nname = mine\nclasses = 3\ntrain = all\ntest = t.txt\nimages = 16,4,1\n");
     FAILS(HPT_ERR_MISMATCH, "2 classes, 3 are expected", hpt_dataset_check(ctx, NULL, path, NULL, &r));
     text("mine.ini", "[dataset]\nname = mine\ntrain = all\ntest = t.txt\nimages = 16,4,1\n");
-    FAILS(HPT_ERR_MISMATCH, "share 1 images", hpt_dataset_check(ctx, NULL, path, NULL, &r));       /* whichever part of the seeded split it is in */
+    /* whichever part of the seeded split it is in */
+    FAILS(HPT_ERR_MISMATCH, "share 1 images", hpt_dataset_check(ctx, NULL, path, NULL, &r));
     text("mine.ini", "[dataset]\nnmae = x\n");
     FAILS(HPT_ERR_FORMAT, "'nmae = x'", hpt_dataset_named(ctx, NULL, path, NULL, "train", &ds));
     text("mine.ini", "[dataset]\nname = x\n");

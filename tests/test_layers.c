@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Layers beside a ResNet's: activations and sums as operations of their own, any number of consumers, height and width apart, the gradient of
- * an image. Operations against long double; whole graphs against central differences in double, and every backend against that. */
+ * Layers beside a ResNet's: activations and sums as operations of their own, any number of consumers, height and
+ * width apart, the gradient of an image. Operations against long double; whole graphs against central differences in
+ * double, and every backend against that. */
 #include "backend/backend.h"
 #include "core/context.h"
 #include "nn/graph.h"
@@ -61,7 +62,8 @@ static long double slope_of(hpt__act act, long double x) {
     return act == HPT__ACT_RELU ? x > 0 : act == HPT__ACT_SILU ? s * (1 + x * (1 - s)) : s * (1 - s);
 }
 static void same_value(const char *what, double x, long double truth, double tol) {
-    if (isnan((double)truth) ? !isnan(x) : !(fabsl(x - truth) <= tol * (1 + fabsl(truth)))) FAIL("%s is %.9g, not %.9Lg", what, x, truth);
+    if (isnan((double)truth) ? !isnan(x) : !(fabsl(x - truth) <= tol * (1 + fabsl(truth))))
+        FAIL("%s is %.9g, not %.9Lg", what, x, truth);
 }
 /* What the device has of (n,c,h,w) values: as a map and back (bfloat16 rounds), or as rows. */
 static void *make(hpt_context *c, hpt__dtype t, hpt__geometry g, double *x) {
@@ -69,7 +71,8 @@ static void *make(hpt_context *c, hpt__dtype t, hpt__geometry g, double *x) {
     void *plain = device_array(c, g.rows ? t : HPT__F32, x, n);
     if (g.rows) return plain;
     c->be->device.enter(c->dev);
-    void *map = c->be->memory.alloc(c->dev, c->be->order.act_bytes(c->dev, t, g.n, g.c, g.h, g.w)), *back = c->be->memory.alloc(c->dev, n * 8);
+    void *map = c->be->memory.alloc(c->dev, c->be->order.act_bytes(c->dev, t, g.n, g.c, g.h, g.w)),
+        *back = c->be->memory.alloc(c->dev, n * 8);
     c->be->device.leave(c->dev);
     run_op(c, t, HPT__OP_INPUT, g, (hpt__op_args){.x = plain, .y = map});
     run_op(c, t, HPT__OP_OUTPUT, g, (hpt__op_args){.x = map, .y = back});
@@ -96,7 +99,8 @@ static void act_case(hpt_context *c, hpt__dtype t, hpt__geometry g, double tol) 
     fill_f64(r, n, 2, 1, 0);
     fill_f64(dy, n, 3, 1, 0);
     fill_f64(dy2, n, 4, 1, 0);
-    for (size_t i = 0; i < sizeof edges / sizeof *edges && i < n; i++) x[n - 1 - i] = edges[i];     /* also in the last, partial vector */
+    /* also in the last, partial vector */
+    for (size_t i = 0; i < sizeof edges / sizeof *edges && i < n; i++) x[n - 1 - i] = edges[i];
     for (size_t i = 0; i < n; i++) x[i] = (float)x[i], r[i] = (float)r[i], dy[i] = (float)dy[i], dy2[i] = (float)dy2[i];
     double *first = malloc(n * 8);
     memcpy(first, r, n * 8);
@@ -109,7 +113,8 @@ static void act_case(hpt_context *c, hpt__dtype t, hpt__geometry g, double tol) 
         if (copy) g.residual = 0;
         run_op(c, t, HPT__OP_SUM, g, (hpt__op_args){.x = my, .r = copy ? NULL : mr, .y = my});
         double *y = read(c, t, g, my);
-        for (size_t i = 0; i < n; i++) same_value("sum", y[i], copy ? (long double)r[i] : (long double)r[i] + r[i], copy ? 0 : tol);
+        for (size_t i = 0; i < n; i++)
+            same_value("sum", y[i], copy ? (long double)r[i] : (long double)r[i] + r[i], copy ? 0 : tol);
         free(y);
         free(to);
     }
@@ -130,21 +135,25 @@ static void act_case(hpt_context *c, hpt__dtype t, hpt__geometry g, double tol) 
             run_op(c, t, HPT__OP_ACT_GRAD, g, a);
             double *dx = read(c, t, g, md);
             for (size_t i = 0; i < n; i++) {
-                long double slope = act == HPT__ACT_SIGMOID ? (long double)y[i] * (1 - (long double)y[i]) : slope_of(act, x[i]);
+                long double slope = act == HPT__ACT_SIGMOID ? (long double)y[i] * (1 - (long double)y[i])
+                    : slope_of(act, x[i]);
                 if (act == HPT__ACT_RELU && isnan(x[i])) slope = 0;     /* as batch norm masks: y > 0 */
-                same_value("gradient of an activation", dx[i], slope * ((long double)d[i] + (extra ? dy2[i] : 0)), 2 * tol);
+                same_value("gradient of an activation", dx[i], slope * ((long double)d[i] + (extra ? dy2[i] : 0)),
+                           2 * tol);
             }
             free(scratch); free(d); free(y); free(dx);
         }
     free(x); free(r); free(dy); free(dy2); free(first);
 }
 static void act_cases(hpt_context *c, hpt__dtype t, double tol, double map_tol) {
-    const int rows[][2] = {{1, 13}, {3, 5}, {7, 33}, {16, 64}}, maps[][4] = {{2, 3, 5, 7}, {1, 16, 1, 1}, {3, 32, 4, 3}, {2, 48, 9, 11}};
+    const int rows[][2] = {{1, 13}, {3, 5}, {7, 33}, {16, 64}}, maps[][4] = {{2, 3, 5, 7}, {1, 16, 1, 1},
+        {3, 32, 4, 3}, {2, 48, 9, 11}};
     for (int i = 0; i < 4; i++)
-        act_case(c, t, (hpt__geometry){.n = rows[i][0], .c = rows[i][1], .h = 1, .w = 1, .k = rows[i][1], .p = 1, .q = 1, .bn_groups = 1, .rows = 1}, tol);
+        act_case(c, t, (hpt__geometry){.n = rows[i][0], .c = rows[i][1], .h = 1, .w = 1, .k = rows[i][1], .p = 1,
+                                       .q = 1, .bn_groups = 1, .rows = 1}, tol);
     for (int i = 0; i < 4; i++)
-        act_case(c, t, (hpt__geometry){.n = maps[i][0], .c = maps[i][1], .h = maps[i][2], .w = maps[i][3], .k = maps[i][1], .p = maps[i][2],
-                                       .q = maps[i][3], .bn_groups = 1}, map_tol);
+        act_case(c, t, (hpt__geometry){.n = maps[i][0], .c = maps[i][1], .h = maps[i][2], .w = maps[i][3],
+                                       .k = maps[i][1], .p = maps[i][2], .q = maps[i][3], .bn_groups = 1}, map_tol);
 }
 TEST(act_reference) {
     hpt_context *c = context("reference", 1);
@@ -164,18 +173,22 @@ TEST(act_cuda) {
 
 /* ---- graphs ---- */
 
-/* Every way that gradients meet: an activation read by three layers, a sum of two layers that train, a sum with itself, a norm whose input
- * others read, rows read twice; H and W differ; bias in convolutions. less: fewer channels, so that their number is odd. */
+/* Every way that gradients meet: an activation read by three layers, a sum of two layers that train, a sum with
+ * itself, a norm whose input others read, rows read twice; H and W differ; bias in convolutions. less: fewer
+ * channels, so that their number is odd. */
 #define W(c) ((c) - less)
 static void busy(hpt__graph *g, int less) {
     memset(g, 0, sizeof *g);
     int x = hpt__graph_images(g, 3, 11, 6);
     int a = hpt__graph_act(g, hpt__graph_norm(g, hpt__graph_conv(g, x, W(16), 3, 1, "a"), "an"), HPT__ACT_SILU);
-    int b = hpt__graph_conv_as(g, a, (hpt__conv_as){W(16), 3, 1, 1, 1}, "b"), c = hpt__graph_conv(g, a, W(16), 1, 1, "c");
-    int s = hpt__graph_add(g, hpt__graph_add(g, b, c), a);                          /* a: three consumers; sums not folded */
+    int b = hpt__graph_conv_as(g, a, (hpt__conv_as){W(16), 3, 1, 1, 1}, "b"),
+        c = hpt__graph_conv(g, a, W(16), 1, 1, "c");
+    /* a: three consumers; sums not folded */
+    int s = hpt__graph_add(g, hpt__graph_add(g, b, c), a);
     int n = hpt__graph_norm(g, s, "sn");
     int m = hpt__graph_add(g, n, s);                                                /* s: read by a norm and a sum */
-    int d = hpt__graph_act(g, hpt__graph_conv_as(g, m, (hpt__conv_as){W(32), 3, 2, 0, 1}, "d"), HPT__ACT_RELU);  /* relu that follows a convolution */
+    /* relu that follows a convolution */
+    int d = hpt__graph_act(g, hpt__graph_conv_as(g, m, (hpt__conv_as){W(32), 3, 2, 0, 1}, "d"), HPT__ACT_RELU);
     int e = hpt__graph_act(g, d, HPT__ACT_SIGMOID);
     int f = hpt__graph_add(g, hpt__graph_conv(g, hpt__graph_add(g, d, d), W(32), 1, 1, "f"), e);
     int p = hpt__graph_maxpool(g, f, 3, 2, "p"), q = hpt__graph_norm(g, p, "qn");
@@ -183,11 +196,13 @@ static void busy(hpt__graph *g, int less) {
     g->head = 1;
     int u = hpt__graph_linear(g, r, W(32), 1, "u");
     int v = hpt__graph_add(g, hpt__graph_act(g, u, HPT__ACT_SIGMOID), r);
-    hpt__graph_linear(g, hpt__graph_act(g, hpt__graph_add(g, hpt__graph_norm(g, v, "vn"), u), HPT__ACT_SILU), 5, 0, "w");
+    hpt__graph_linear(g, hpt__graph_act(g, hpt__graph_add(g, hpt__graph_norm(g, v, "vn"), u), HPT__ACT_SILU), 5, 0,
+                      "w");
     OK(g->status);
 }
 
-/* Convolutions in groups: depthwise, groups of 16 and of fewer inputs; less = 1: numbers of channels that no vector divides. */
+/* Convolutions in groups: depthwise, groups of 16 and of fewer inputs; less = 1: numbers of channels that no vector
+ * divides. */
 static void grouped(hpt__graph *g, int less) {
     memset(g, 0, sizeof *g);
     int x = hpt__graph_images(g, 3, 11, 6), w = less ? 10 : 32, wide = less ? 30 : 128;
@@ -195,7 +210,8 @@ static void grouped(hpt__graph *g, int less) {
     int b = hpt__graph_conv_as(g, a, (hpt__conv_as){.k = w, .window = 3, .stride = 1, .groups = w, .bias = 1}, "b");
     b = hpt__graph_act(g, hpt__graph_norm(g, b, "bn"), HPT__ACT_RELU);
     int c = hpt__graph_conv_as(g, b, (hpt__conv_as){.k = 2 * w, .window = 3, .stride = 2, .groups = 2}, "c");
-    int d = hpt__graph_conv_as(g, hpt__graph_norm(g, c, "cn"), (hpt__conv_as){.k = 2 * w, .window = 5, .stride = 1, .groups = 4}, "d");
+    int d = hpt__graph_conv_as(g, hpt__graph_norm(g, c, "cn"), (hpt__conv_as){.k = 2 * w, .window = 5, .stride = 1,
+        .groups = 4}, "d");
     int e = hpt__graph_conv_as(g, d, (hpt__conv_as){.k = wide, .window = 1, .stride = 1, .groups = less ? 5 : 8}, "e");
     e = hpt__graph_conv_as(g, e, (hpt__conv_as){.k = wide, .window = 5, .stride = 2, .groups = wide}, "f");
     int r = hpt__graph_average(g, e, "r");
@@ -213,14 +229,16 @@ typedef struct run {
     hpt__plan *plan;
     void *params, *low, *stats, *grads, *x, *dout;
 } run;
-static void open_run(run *r, hpt_context *c, hpt__dtype t, int which, int less, hpt__plan_mode mode, const float *params, const double *image, const double *dout) {
+static void open_run(run *r, hpt_context *c, hpt__dtype t, int which, int less, hpt__plan_mode mode,
+                     const float *params, const double *image, const double *dout) {
     hpt__graph g;
     *r = (run){.c = c, .t = t};
     graphs[which](&g, less);
     OK(hpt__net_of_graph(&g, &r->net));
     uint8_t *flags = malloc((size_t)r->net.n_tensors);
     memset(flags, 1, (size_t)r->net.n_tensors);
-    hpt__plan_spec s = {.dtype = t, .mode = mode, .batch = N, .groups = 1, .deterministic = 1, .input_grad = 1, .trainable = flags};
+    hpt__plan_spec s = {.dtype = t, .mode = mode, .batch = N, .groups = 1, .deterministic = 1, .input_grad = 1,
+                        .trainable = flags};
     OK(hpt__plan_compile(c->be, c->dev, &r->net, &g, &s, &r->plan));
     CHECK(!g.nodes);
     c->be->device.enter(c->dev);
@@ -233,7 +251,8 @@ static void open_run(run *r, hpt_context *c, hpt__dtype t, int which, int less, 
     c->be->memory.zero(c->dev, r->grads, r->net.n_params * hpt__real_size(t));
     hpt__weights_upload(c->be, c->dev, t, &r->net, params, r->params, 0);
     hpt__weights_upload(c->be, c->dev, t, &r->net, stats, r->stats, 1);
-    if (c->be->device.low_params(c->dev, t)) c->be->params->lower(c->dev, 1, r->net.n_params, r->net.n_params, r->params, r->low);
+    if (c->be->device.low_params(c->dev, t))
+        c->be->params->lower(c->dev, 1, r->net.n_params, r->net.n_params, r->params, r->low);
     c->be->device.leave(c->dev);
     r->x = device_array(c, HPT__F32, image, IN);
     r->dout = device_array(c, t, dout, OUT);
@@ -270,7 +289,8 @@ static float *some_params(const hpt__net *net) {
     hpt__net_init(net, 3, 0, 0, p, s);
     for (int i = 0; i < net->n_tensors; i++)
         if (net->tensors[i].kind == HPT__NORM_BIAS || net->tensors[i].kind == HPT__CONV_BIAS)
-            for (size_t j = 0; j < net->tensors[i].count; j++) p[net->tensors[i].offset + j] = 0.3f * (float)((int)j % 3 - 1);
+            for (size_t j = 0; j < net->tensors[i].count; j++)
+                p[net->tensors[i].offset + j] = 0.3f * (float)((int)j % 3 - 1);
     free(s);
     return p;
 }
@@ -308,7 +328,8 @@ static void by_differences(int which) {
             }
             p[t->offset + j] = was;
             double is = grad[t->offset + j], truth = (f[0] - f[1]) / (2 * h);
-            if (!(fabs(is - truth) <= 2e-7 * (1 + fabs(truth)) + 4e-8 * fabs(is))) FAIL("gradient of %s[%zu] is %.9g, not %.9g", t->name, j, is, truth);
+            if (!(fabs(is - truth) <= 2e-7 * (1 + fabs(truth)) + 4e-8 * fabs(is)))
+                FAIL("gradient of %s[%zu] is %.9g, not %.9g", t->name, j, is, truth);
         }
     }
     /* the image is float: a step that floats hold exactly */
@@ -325,7 +346,8 @@ static void by_differences(int which) {
         float up = was + 0x1p-12f, down = was - 0x1p-12f;
         x[j] = was;
         double truth = 2 * (f[0] - f[1]) / ((double)up - down), is = grad[r.net.n_params + (size_t)j];
-        if (!(fabs(is - truth) <= 1e-4 * (1 + fabs(truth)))) FAIL("gradient of pixel %d is %.9g, not %.9g", j, is, truth);
+        if (!(fabs(is - truth) <= 1e-4 * (1 + fabs(truth))))
+            FAIL("gradient of pixel %d is %.9g, not %.9g", j, is, truth);
     }
     hpt__plan_destroy(r.plan);
 }
@@ -354,7 +376,8 @@ static void follows(hpt_context *c, hpt__dtype t, int which, int less, double to
         if (mode != HPT__TRAIN) continue;
         for (int i = 0; i < 2; i++) d[i] = backward(&r[i]);
         err = all = 0;
-        for (size_t i = 0; i < net.n_params + IN; i++) err += (d[1][i] - d[0][i]) * (d[1][i] - d[0][i]), all += d[0][i] * d[0][i];
+        for (size_t i = 0; i < net.n_params + IN; i++)
+            err += (d[1][i] - d[0][i]) * (d[1][i] - d[0][i]), all += d[0][i] * d[0][i];
         printf("  gradients differ by %.2g of their length\n", sqrt(err / all));
         if (!(sqrt(err / all) <= tol)) FAIL("gradients %.3g apart", sqrt(err / all));
     }
@@ -408,10 +431,12 @@ TEST(layers_images_of_two_sides) {
     hpt__net_init(&net, 3, 0, 0, p, s);
     for (int i = 0; i < 2; i++) {
         hpt__plan *plan;
-        hpt__plan_spec spec = {.dtype = HPT__F32, .mode = HPT__EVAL, .batch = 2, .size = 32, .width = 80, .groups = 1, .layer = "layer3"};
+        hpt__plan_spec spec = {.dtype = HPT__F32, .mode = HPT__EVAL, .batch = 2, .size = 32, .width = 80, .groups = 1,
+                               .layer = "layer3"};
         OK(hpt__plan_create(c[i]->be, c[i]->dev, &net, &spec, &plan));
         CHECK(hpt__plan_width(plan) == 64 * 2 * 5);
-        void *dp = c[i]->be->memory.alloc(c[i]->dev, net.n_params * 4), *ds = c[i]->be->memory.alloc(c[i]->dev, net.n_stats * 4);
+        void *dp = c[i]->be->memory.alloc(c[i]->dev, net.n_params * 4),
+            *ds = c[i]->be->memory.alloc(c[i]->dev, net.n_stats * 4);
         hpt__weights_upload(c[i]->be, c[i]->dev, HPT__F32, &net, p, dp, 0);
         hpt__weights_upload(c[i]->be, c[i]->dev, HPT__F32, &net, s, ds, 1);
         OK(hpt__plan_forward(plan, dp, NULL, ds, device_array(c[i], HPT__F32, image, WIDE), 0));

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Every function of hpt.h that takes a handle, every handle argument of it, and everything that is not a live handle of that kind: NULL, a
- * destroyed one, one of each other kind, memory that is none. The header says which functions there are; the table must have them all. */
+ * Every function of hpt.h that takes a handle, every handle argument of it, and everything that is not a live handle
+ * of that kind: NULL, a destroyed one, one of each other kind, memory that is none. The header says which functions
+ * there are; the table must have them all. */
 #define _GNU_SOURCE
 #include "core/handle.h"
 #include "support.h"
 #include <ctype.h>
 #include <unistd.h>
 
-static const char *const kind_name[] = {[HPT__KIND_CONFIG] = "hpt_config", [HPT__KIND_CONTEXT] = "hpt_context", [HPT__KIND_DATASET] = "hpt_dataset", [HPT__KIND_MODEL] = "hpt_model",
-                                        [HPT__KIND_SESSION] = "hpt_session", [HPT__KIND_RESULT] = "hpt_result", [HPT__KIND_RECIPE] = "hpt_recipe"};
+static const char *const kind_name[] = {[HPT__KIND_CONFIG] = "hpt_config", [HPT__KIND_CONTEXT] = "hpt_context",
+                                        [HPT__KIND_DATASET] = "hpt_dataset", [HPT__KIND_MODEL] = "hpt_model",
+                                        [HPT__KIND_SESSION] = "hpt_session", [HPT__KIND_RESULT] = "hpt_result",
+                                        [HPT__KIND_RECIPE] = "hpt_recipe"};
 _Static_assert(sizeof kind_name / sizeof *kind_name == HPT__KINDS, "every kind");
 
 /* Room for whatever a call wants beside its handles. */
@@ -29,7 +32,8 @@ static hpt_dataset *sources[1];
 static const char *const source_names[1] = {"s"};
 
 enum { MOST = 5 };
-typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h); } entry;      /* optional: names of arguments that may be NULL */
+/* optional: names of arguments that may be NULL */
+typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h); } entry;
 #define OUT(T) ((T **)(void *)&out)
 #define OUT2(T) ((T **)(void *)&out2)
 #define CALL(name, optional, ...) static hpt_status call_##name(void **h) { return name(__VA_ARGS__); }
@@ -99,7 +103,8 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_session_get_info, "", h[0], &step_info) \
     CALL(hpt_session_get_tensor, "", h[0], "q.bn1.bias", x, 16) \
     CALL(hpt_session_set_tensor, "", h[0], "q.bn1.bias", x, 16) \
-    CALL(hpt_source_search, "cfg", h[0], h[1], h[2], sources, source_names, 1, h[3], h[4], NULL, NULL, OUT(hpt_model), OUT2(hpt_result)) \
+    CALL(hpt_source_search, "cfg", h[0], h[1], h[2], sources, source_names, 1, h[3], h[4], NULL, NULL, \
+         OUT(hpt_model), OUT2(hpt_result)) \
     CALL(hpt_dataset_named, "cfg", h[0], h[1], "resisc", "/nowhere", "train", OUT(hpt_dataset)) \
     CALL(hpt_dataset_check, "cfg", h[0], h[1], "resisc", "/nowhere", OUT(hpt_result)) \
     CALL(hpt_recipe_open, "cfg", h[0], "/nowhere", NULL, OUT(hpt_recipe)) \
@@ -139,7 +144,8 @@ static const char *next_prototype(const char *p, prototype *f) {
         char *star = strchr(a, '*');
         if (!star || strchr(star + 1, '*') || star[-1] != ' ') continue;
         for (int k = 1; k < HPT__KINDS; k++)
-            if (!strncmp(a, kind_name[k], strlen(kind_name[k])) && a[strlen(kind_name[k])] == ' ' && star == a + strlen(kind_name[k]) + 1) {
+            if (!strncmp(a, kind_name[k], strlen(kind_name[k])) && a[strlen(kind_name[k])] == ' ' &&
+                star == a + strlen(kind_name[k]) + 1) {
                 CHECK(f->n < MOST);
                 f->kind[f->n] = k;
                 snprintf(f->arg[f->n++], sizeof f->arg[0], "%s", star + 1);
@@ -162,7 +168,9 @@ static void destroy(int kind, void *h) {
     }
 }
 static void make(void **h, const char *ini) {
-    hpt_config *c = config("backend=reference arch=resnet10 width=16 stem=small image_size=16 batch_size=4 bn_group=0 moco_k=8 steps=2");
+    hpt_config *c =
+        config("backend=reference arch=resnet10 width=16 stem=small image_size=16 batch_size=4 bn_group=0 moco_k=8 "
+               "steps=2");
     hpt_context *ctx = context("reference", 1);
     hpt_dataset *ds = toy_set(ctx, "", 4, 16, 2);
     hpt_model *m;
@@ -177,12 +185,16 @@ static void make(void **h, const char *ini) {
     OK(hpt_linear_features(ctx, p, 2, 2, fx, fy, 4, fx, fy, 4, NULL, NULL, 0, &res));
     OK(hpt_recipe_open(NULL, ini, NULL, &r));
     hpt_config_destroy(p);
-    void *all[HPT__KINDS] = {[HPT__KIND_CONFIG] = c, [HPT__KIND_CONTEXT] = ctx, [HPT__KIND_DATASET] = ds, [HPT__KIND_MODEL] = m, [HPT__KIND_SESSION] = s, [HPT__KIND_RESULT] = res, [HPT__KIND_RECIPE] = r};
+    void *all[HPT__KINDS] = {[HPT__KIND_CONFIG] = c, [HPT__KIND_CONTEXT] = ctx, [HPT__KIND_DATASET] = ds,
+                             [HPT__KIND_MODEL] = m, [HPT__KIND_SESSION] = s, [HPT__KIND_RESULT] = res,
+                             [HPT__KIND_RECIPE] = r};
     memcpy(h, all, sizeof all);
 }
 static void expect(const char *what, const prototype *f, int a, hpt_status st, const char *text) {
-    if (st != HPT_ERR_ARGUMENT || strncmp(hpt_last_error(), f->arg[a], strlen(f->arg[a])) || !strstr(hpt_last_error(), text))
-        FAIL("%s(%s = %s) gave %s, '%s'; wanted '%s %s'", f->name, f->arg[a], what, hpt_status_name(st), hpt_last_error(), f->arg[a], text);
+    if (st != HPT_ERR_ARGUMENT || strncmp(hpt_last_error(), f->arg[a], strlen(f->arg[a])) ||
+        !strstr(hpt_last_error(), text))
+        FAIL("%s(%s = %s) gave %s, '%s'; wanted '%s %s'", f->name, f->arg[a], what, hpt_status_name(st),
+             hpt_last_error(), f->arg[a], text);
 }
 
 TEST(every_handle_is_refused_everywhere) {
@@ -242,8 +254,10 @@ TEST(every_handle_is_refused_everywhere) {
     }
     CHECK(used == ENTRIES && kinds == HPT__KINDS - 1 && calls > 600);
     sources[0] = live[HPT__KIND_MODEL];     /* handles in an array */
-    FAILS(HPT_ERR_ARGUMENT, "sources[i] is not a live hpt_dataset but a hpt_model", hpt_source_search(live[HPT__KIND_CONTEXT], NULL, live[HPT__KIND_MODEL], sources, source_names, 1, live[HPT__KIND_DATASET],
-                                                                                                      live[HPT__KIND_DATASET], NULL, NULL, OUT(hpt_model), OUT2(hpt_result)));
+    FAILS(HPT_ERR_ARGUMENT, "sources[i] is not a live hpt_dataset but a hpt_model",
+          hpt_source_search(live[HPT__KIND_CONTEXT], NULL, live[HPT__KIND_MODEL], sources, source_names, 1,
+                            live[HPT__KIND_DATASET], live[HPT__KIND_DATASET], NULL, NULL, OUT(hpt_model),
+                            OUT2(hpt_result)));
     OK(hpt_session_step(live[HPT__KIND_SESSION], NULL));    /* and all of them still live */
     for (int k = 1; k < HPT__KINDS; k++) destroy(k, live[k]);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Heads on rows, standing alone and behind a network: batch norm of vectors, bias options, the gradient of the input. What must come out is
- * computed here in long double, straight from the formulas, and gradients by its central differences. */
+ * Heads on rows, standing alone and behind a network: batch norm of vectors, bias options, the gradient of the
+ * input. What must come out is computed here in long double, straight from the formulas, and gradients by its
+ * central differences. */
 #include "backend/backend.h"
 #include "core/context.h"
 #include "nn/graph.h"
@@ -43,17 +44,20 @@ static void oracle_forward(const oracle *o, int run, int eval) {
     ld *h = malloc(sizeof *h * (size_t)(s->n * s->hidden));
     linear(o, "0", s->n, s->in, s->hidden, !s->no_bias[0], o->x, h);
     for (int j = 0; j < s->hidden && s->norm; j++) {
-        ld *rm = o->stats + at(o->net, "1.running_mean") + j, *rv = o->stats + at(o->net, "1.running_var") + j, avg = 0, avg_var = 0;
+        ld *rm = o->stats + at(o->net, "1.running_mean") + j, *rv = o->stats + at(o->net, "1.running_var") + j,
+            avg = 0, avg_var = 0;
         for (int g = 0; g < s->groups; g++) {
             ld mean = 0, var = 0;
             for (int i = g * rows; i < (g + 1) * rows; i++) mean += h[i * s->hidden + j] / rows;
-            for (int i = g * rows; i < (g + 1) * rows; i++) var += (h[i * s->hidden + j] - mean) * (h[i * s->hidden + j] - mean) / rows;
+            for (int i = g * rows; i < (g + 1) * rows; i++)
+                var += (h[i * s->hidden + j] - mean) * (h[i * s->hidden + j] - mean) / rows;
             avg += mean / s->groups;
             avg_var += var * rows / (rows - 1) / s->groups;
             if (eval) mean = *rm, var = *rv;
             for (int i = g * rows; i < (g + 1) * rows; i++) {
                 ld *v = &h[i * s->hidden + j];
-                *v = (*v - mean) / sqrtl(var + 1e-5L) * o->p[at(o->net, "1.weight") + j] + o->p[at(o->net, "1.bias") + j];
+                *v = (*v - mean) / sqrtl(var + 1e-5L) * o->p[at(o->net, "1.weight") + j] +
+                    o->p[at(o->net, "1.bias") + j];
             }
         }
         if (run) *rm = *rm * 0.9L + avg * 0.1L, *rv = *rv * 0.9L + avg_var * 0.1L;
@@ -90,8 +94,8 @@ static void near(const char *what, const shape *s, const double *x, const ld *tr
     for (size_t i = 0; i < n; i++) scale = fmaxl(scale, fabsl(truth[i]));
     for (size_t i = 0; i < n; i++)
         if (!(fabsl(x[i] - truth[i]) <= tol * scale))
-            FAIL("%d rows, %d-%d-%d, norm %d, groups %d: %s %zu is %.12g, not %.12Lg", s->n, s->in, s->hidden, s->dim, s->norm, s->groups,
-                 what, i, x[i], truth[i]);
+            FAIL("%d rows, %d-%d-%d, norm %d, groups %d: %s %zu is %.12g, not %.12Lg", s->n, s->in, s->hidden, s->dim,
+                 s->norm, s->groups, what, i, x[i], truth[i]);
 }
 /* all values or, of many, about so many */
 static size_t stride(size_t n, size_t many) { return n <= many ? 1 : n / many | 1; }
@@ -105,27 +109,31 @@ static void alone(hpt_context *c, hpt__dtype t, const shape *s, double tol) {
     a.no_bias[0] = s->no_bias[0];
     a.no_bias[1] = s->no_bias[1];
     OK(hpt__net_create(&a, &net));
-    size_t np = net.n_params, ns = net.n_stats ? net.n_stats : 1, nx = (size_t)(s->n * s->in), ny = (size_t)(s->n * s->dim);
+    size_t np = net.n_params, ns = net.n_stats ? net.n_stats : 1, nx = (size_t)(s->n * s->in),
+        ny = (size_t)(s->n * s->dim);
     size_t size = hpt__real_size(t);
     double *params = malloc(np * 8), *stats = malloc(ns * 8), *x = malloc(nx * 8), *dout = malloc(ny * 8);
     fill_f64(params, np, 1, 0.4f, 0.1f);
     fill_f64(stats, ns, 2, 0.3f, 0.5f);
     fill_f64(x, nx, 3, 1, 0.2f);
     fill_f64(dout, ny, 4, 1, 0);
-    oracle o = {&net, s, malloc(np * sizeof(ld)), malloc(ns * sizeof(ld)), malloc(nx * sizeof(ld)), malloc(ny * sizeof(ld))};
+    oracle o = {&net, s, malloc(np * sizeof(ld)), malloc(ns * sizeof(ld)), malloc(nx * sizeof(ld)),
+                malloc(ny * sizeof(ld))};
     for (size_t i = 0; i < np; i++) o.p[i] = params[i] = (float)params[i];
     for (size_t i = 0; i < ns; i++) o.stats[i] = stats[i] = (float)fabs(stats[i]);
     for (size_t i = 0; i < nx; i++) o.x[i] = x[i] = (float)x[i];
     for (size_t i = 0; i < ny; i++) dout[i] = (float)dout[i];
     uint8_t *flags = malloc((size_t)net.n_tensors);
     memset(flags, 1, (size_t)net.n_tensors);
-    hpt__plan_spec spec = {.dtype = t, .mode = HPT__TRAIN, .batch = s->n, .groups = s->groups, .input_grad = 1, .deterministic = 1, .trainable = flags};
+    hpt__plan_spec spec = {.dtype = t, .mode = HPT__TRAIN, .batch = s->n, .groups = s->groups, .input_grad = 1,
+                           .deterministic = 1, .trainable = flags};
     OK(hpt__plan_create(c->be, c->dev, &net, &spec, &p));
     spec.mode = HPT__EVAL;
     OK(hpt__plan_create(c->be, c->dev, &net, &spec, &eval));
     CHECK(hpt__plan_width(p) == (size_t)s->dim && !hpt__plan_input_grad(eval));
     c->be->device.enter(c->dev);
-    void *dp = upload(c, t, params, np), *dst = upload(c, t, stats, ns), *dx = upload(c, t, x, nx), *dd = upload(c, t, dout, ny);
+    void *dp = upload(c, t, params, np), *dst = upload(c, t, stats, ns), *dx = upload(c, t, x, nx),
+        *dd = upload(c, t, dout, ny);
     void *low = c->be->memory.alloc(c->dev, np * 2 + 64), *grads = c->be->memory.alloc(c->dev, np * 8 + 64);
     c->be->memory.zero(c->dev, grads, np * size);
     if (c->be->device.low_params(c->dev, t)) c->be->params->lower(c->dev, 1, np, np, dp, low);
@@ -162,8 +170,8 @@ static void alone(hpt_context *c, hpt__dtype t, const shape *s, double tol) {
             ld truth = (up - loss(&o, dout)) / (2 * h);
             *v = was;
             if (!(fabsl(g[q->offset + j] - truth) <= wide * (1 + fabsl(truth))))
-                FAIL("%d rows, %d-%d-%d, norm %d: gradient of %s[%zu] is %.12g, not %.12Lg", s->n, s->in, s->hidden, s->dim, s->norm, q->name, j,
-                     g[q->offset + j], truth);
+                FAIL("%d rows, %d-%d-%d, norm %d: gradient of %s[%zu] is %.12g, not %.12Lg", s->n, s->in, s->hidden,
+                     s->dim, s->norm, q->name, j, g[q->offset + j], truth);
         }
     }
     for (size_t j = 0; j < nx; j += stride(nx, 60)) {
@@ -173,7 +181,8 @@ static void alone(hpt_context *c, hpt__dtype t, const shape *s, double tol) {
         o.x[j] = was - h;
         ld truth = (up - loss(&o, dout)) / (2 * h);
         o.x[j] = was;
-        if (!(fabsl(din[j] - truth) <= wide * (1 + fabsl(truth)))) FAIL("%d-%d-%d: gradient of input %zu is %.12g, not %.12Lg", s->in, s->hidden, s->dim, j, din[j], truth);
+        if (!(fabsl(din[j] - truth) <= wide * (1 + fabsl(truth))))
+            FAIL("%d-%d-%d: gradient of input %zu is %.12g, not %.12Lg", s->in, s->hidden, s->dim, j, din[j], truth);
     }
     c->be->device.enter(c->dev);
     void *device[] = {dp, dst, dx, dd, low, grads};
@@ -187,8 +196,10 @@ static void alone(hpt_context *c, hpt__dtype t, const shape *s, double tol) {
 }
 
 static const shape shapes[] = {
-    {6, 5, 7, 3, 1, 1, {0, 0}}, {6, 5, 7, 3, 1, 3, {1, 0}}, {6, 5, 7, 3, 1, 2, {1, 1}}, {4, 3, 1, 1, 1, 1, {0, 1}}, {5, 6, 9, 4, 0, 1, {0, 0}},
-    {5, 6, 9, 4, 0, 1, {1, 1}}, {8, 16, 32, 16, 1, 2, {0, 0}}, {9, 24, 40, 10, 1, 1, {0, 1}}, {2, 8, 18, 6, 1, 1, {0, 0}}, {64, 33, 130, 20, 1, 4, {0, 0}}};
+    {6, 5, 7, 3, 1, 1, {0, 0}}, {6, 5, 7, 3, 1, 3, {1, 0}}, {6, 5, 7, 3, 1, 2, {1, 1}}, {4, 3, 1, 1, 1, 1, {0, 1}},
+        {5, 6, 9, 4, 0, 1, {0, 0}},
+    {5, 6, 9, 4, 0, 1, {1, 1}}, {8, 16, 32, 16, 1, 2, {0, 0}}, {9, 24, 40, 10, 1, 1, {0, 1}},
+    {2, 8, 18, 6, 1, 1, {0, 0}}, {64, 33, 130, 20, 1, 4, {0, 0}}};
 static void all_shapes(hpt_context *c, hpt__dtype t, double tol) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) alone(c, t, &shapes[i], tol);
 }
@@ -216,7 +227,8 @@ TEST(mlp_cuda) {
 
 TEST(mlp_names_and_refusals) {
     hpt_context *c = context("reference", 1);
-    static const char *const want[] = {"0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "3.weight"};
+    static const char *const want[] = {"0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+                                       "3.weight"};
     hpt__arch a;
     hpt__net net;
     hpt__plan *p;
@@ -225,16 +237,19 @@ TEST(mlp_names_and_refusals) {
     OK(hpt__net_create(&a, &net));
     CHECK(net.n_tensors == 7 && net.feature_dim == 256);
     for (int i = 0; i < 7; i++) CHECK(!strcmp(net.tensors[i].name, want[i]));
-    CHECK(net.tensors[0].shape[0] == 4096 && net.tensors[0].shape[1] == 2048 && net.tensors[6].shape[0] == 256 && net.tensors[6].shape[1] == 4096);
+    CHECK(net.tensors[0].shape[0] == 4096 && net.tensors[0].shape[1] == 2048 && net.tensors[6].shape[0] == 256 &&
+          net.tensors[6].shape[1] == 4096);
     hpt__plan_spec s = {.dtype = HPT__F32, .mode = HPT__FORWARD, .batch = 4, .groups = 4};
-    FAILS(HPT_ERR_OPTION, "batch norm '1' would see one value a channel (1 image): use more images", hpt__plan_create(c->be, c->dev, &net, &s, &p));
+    FAILS(HPT_ERR_OPTION, "batch norm '1' would see one value a channel (1 image): use more images",
+          hpt__plan_create(c->be, c->dev, &net, &s, &p));
     hpt__net_fini(&net);
     OK(hpt__arch_from_options(NULL, "resnet18", &a));
     a.mlp = a.head_norm = 1;
     a.hidden = 96;
     a.dim = 24;
     OK(hpt__net_create(&a, &net));
-    CHECK(hpt__net_find(&net, "fc.0.bias") > 0 && hpt__net_find(&net, "fc.1.running_var") > 0 && hpt__net_find(&net, "fc.3.weight") > 0 && hpt__net_find(&net, "fc.2.weight") < 0);
+    CHECK(hpt__net_find(&net, "fc.0.bias") > 0 && hpt__net_find(&net, "fc.1.running_var") > 0 &&
+          hpt__net_find(&net, "fc.3.weight") > 0 && hpt__net_find(&net, "fc.2.weight") < 0);
     hpt__arch b = a;
     CHECK(hpt__arch_same(&a, &b, 1));
     b.hidden = 95;
@@ -243,7 +258,8 @@ TEST(mlp_names_and_refusals) {
     FAILS(HPT_ERR_OPTION, "no network is called 'mlp'", hpt__arch_from_options(NULL, "mlp", &a));
 }
 
-/* A network with BYOL's projector, then a predictor on its output: the chain of two plans equals the reference in double. */
+/* A network with BYOL's projector, then a predictor on its output: the chain of two plans equals the reference in
+ * double. */
 static double chain(hpt_context *c, hpt__dtype t, double *grad, size_t *count) {
     hpt__arch a, b;
     hpt__net body, head;
@@ -283,7 +299,8 @@ static double chain(hpt_context *c, hpt__dtype t, double *grad, size_t *count) {
     fill_f64(dout, N * 12, 6, 1, 0);
     void *x = upload(c, HPT__F32, image, N * 3 * PX * PX), *dy = upload(c, t, dout, N * 12);
     c->be->device.leave(c->dev);
-    hpt__plan_spec s = {.dtype = t, .mode = HPT__TRAIN, .batch = N, .size = PX, .groups = 2, .head = 1, .deterministic = 1, .input_grad = 1, .trainable = flags};
+    hpt__plan_spec s = {.dtype = t, .mode = HPT__TRAIN, .batch = N, .size = PX, .groups = 2, .head = 1,
+                        .deterministic = 1, .input_grad = 1, .trainable = flags};
     OK(hpt__plan_create(c->be, c->dev, &body, &s, &p));
     OK(hpt__plan_create(c->be, c->dev, &head, &s, &q));
     OK(hpt__plan_forward(p, d[0], low[0], stats[0], x, HPT__BN_OWN));
@@ -319,7 +336,8 @@ static void same_chain(hpt_context *c, hpt__dtype t, double tol) {
     CHECK(n == m && n < 1 << 19);
     for (size_t i = 0; i < n; i++) err += (is[i] - want[i]) * (is[i] - want[i]), norm += want[i] * want[i];
     printf("  gradients differ by %.2g of their length\n", sqrt(err / norm));
-    if (!(fabs(got - truth) <= tol * (1 + fabs(truth))) || !(sqrt(err / norm) <= tol)) FAIL("output %.9g, not %.9g; gradients %.3g apart", got, truth, sqrt(err / norm));
+    if (!(fabs(got - truth) <= tol * (1 + fabs(truth))) || !(sqrt(err / norm) <= tol))
+        FAIL("output %.9g, not %.9g; gradients %.3g apart", got, truth, sqrt(err / norm));
 }
 TEST(byol_chain_onednn) { same_chain(fast_context(), HPT__F32, 1e-4); }
 #ifdef HPT_TEST_EMU

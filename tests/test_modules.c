@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Where modules come from: the library's or the program's own folder, never the current one. And what stands in for one that is not there. */
+ * Where modules come from: the library's or the program's own folder, never the current one. And what stands in for
+ * one that is not there. */
 #define _GNU_SOURCE
 #include "support.h"
 #include <dlfcn.h>
@@ -22,7 +23,8 @@ TEST(a_context_without_options) {
     CHECK(!*again);
     int fallback = strstr(what, "falls back") != NULL;
     CHECK(fallback == !strncmp(what, "reference", 9));
-    CHECK(fallback == (strstr(said, "falls back to reference") != NULL) && (!fallback || strstr(said, "libhpt-onednn.so")));
+    CHECK(fallback == (strstr(said, "falls back to reference") != NULL) &&
+          (!fallback || strstr(said, "libhpt-onednn.so")));
     hpt_context_destroy(ctx);
     hpt_config *c = config("backend=reference");    /* what was asked for is no fall-back */
     OK(hpt_context_create(c, &ctx));
@@ -36,7 +38,8 @@ TEST(a_context_without_options) {
 static char where[64];
 static int sh(const char *cmd) {
     char text[2 * PATH_MAX];
-    snprintf(text, sizeof text, "top=$PWD lib=$PWD/%s san='%s'; cd %s; %s", HPT_TEST_LIB, strstr(HPT_TEST_LIB, "build") ? "-fsanitize=address,undefined" : "", where, cmd);
+    snprintf(text, sizeof text, "top=$PWD lib=$PWD/%s san='%s'; cd %s; %s", HPT_TEST_LIB, strstr(HPT_TEST_LIB, "build")
+             ? "-fsanitize=address,undefined" : "", where, cmd);
     int st = system(text);
     return WIFEXITED(st) ? WEXITSTATUS(st) : 128;
 }
@@ -45,23 +48,30 @@ TEST(no_module_from_the_current_folder) {
     snprintf(where, sizeof where, "%s", temp_dir());
     snprintf(text, sizeof text, "%s/evil.c", where);
     FILE *f = fopen(text, "w");
-    fprintf(f, "#include <stdio.h>\n__attribute__((constructor)) static void here(void) { fclose(fopen(\"%s/loaded\", \"w\")); }\n", where);
+    fprintf(f,
+            "#include <stdio.h>\n__attribute__((constructor)) static void here(void) { fclose(fopen(\"%s/loaded\", "
+            "\"w\")); }\n", where);
     fclose(f);
     snprintf(text, sizeof text, "%s/main.c", where);
     f = fopen(text, "w");
-    fputs("#include <hpt.h>\n#include <stdio.h>\nint main(void) { char t[300]; hpt_context *c; if (hpt_context_create(NULL, &c)) return 1;\n"
-          "hpt_context_describe(c, t, sizeof t, NULL); puts(t); hpt_context_destroy(c); return 0; }\n", f);
+    fputs("#include <hpt.h>\n#include <stdio.h>\nint main(void) { char t[300]; hpt_context *c; if "
+          "(hpt_context_create(NULL, &c)) return 1;\nhpt_context_describe(c, t, sizeof t, NULL); puts(t); "
+          "hpt_context_destroy(c); return 0; }\n", f);
     fclose(f);
-    if (sh("gcc $san -I$top/include main.c $lib/libhpt.a $(pkg-config --libs zlib jansson libxxhash; for p in libjpeg libpng; do pkg-config --exists $p && pkg-config --libs $p; done) -lm -ldl -pthread -o main 2>link.txt"))
+    if (sh("gcc $san -I$top/include main.c $lib/libhpt.a $(pkg-config --libs zlib jansson libxxhash; for p in libjpeg "
+           "libpng; do pkg-config --exists $p && pkg-config --libs $p; done) -lm -ldl -pthread -o main 2>link.txt"))
         SKIP("cannot link a program here");
     CHECK(!sh("gcc -shared -fPIC -o evil.so evil.c && mkdir -p app here here/hpt here/lib/hpt && mv main app/program"));
-    CHECK(!sh("for d in here here/hpt here/lib/hpt; do for m in onednn cuda; do cp evil.so $d/libhpt-$m.so; done; done"));
-    CHECK(!sh("cd here && PATH=$PWD/../app program | grep -q 'reference.*falls back'"));        /* argv[0] is "program" */
+    CHECK(!sh("for d in here here/hpt here/lib/hpt; do for m in onednn cuda; do cp evil.so $d/libhpt-$m.so; done; "
+              "done"));
+    /* argv[0] is "program" */
+    CHECK(!sh("cd here && PATH=$PWD/../app program | grep -q 'reference.*falls back'"));
     CHECK(!sh("cd here && ln -s ../app/program program && PATH=. program | grep -q 'reference.*falls back'"));
     CHECK(!sh("cd here && bash -c 'exec -a hpt/program ../app/program' | grep -q 'reference.*falls back'"));
     CHECK(!sh("test ! -e loaded"));
     if (!sh("test -e $lib/hpt/libhpt-onednn.so")) {      /* beside the program is the place */
-        CHECK(!sh("mkdir app/hpt && cp $lib/hpt/libhpt-onednn.so app/hpt && cd here && PATH=$PWD/../app program | grep -q '^onednn'"));
+        CHECK(!sh("mkdir app/hpt && cp $lib/hpt/libhpt-onednn.so app/hpt && cd here && PATH=$PWD/../app program | grep "
+                  "-q '^onednn'"));
         CHECK(!sh("test ! -e loaded"));
     }
     hpt_config *c = config("backend=onednn");
@@ -75,7 +85,10 @@ TEST(no_module_from_the_current_folder) {
 }
 /* A library that was opened by a relative path, and the current folder changed since. */
 TEST(features_are_what_is_there) {
-    static const struct { const char *feature, *file; } all[] = {{"onednn", "hpt/libhpt-onednn.so"}, {"cuda", "hpt/libhpt-cuda.so"}, {"nccl", "hpt/libhpt-cuda.so"}, {"mpi", "hpt/libhpt-mpi.so"}};
+    static const struct { const char *feature, *file; } all[] = {{"onednn", "hpt/libhpt-onednn.so"},
+                                                                 {"cuda", "hpt/libhpt-cuda.so"},
+                                                                 {"nccl", "hpt/libhpt-cuda.so"},
+                                                                 {"mpi", "hpt/libhpt-mpi.so"}};
     char path[PATH_MAX];
     int there[4];
     snprintf(path, sizeof path, "%s/libhpt.so", HPT_TEST_LIB);

@@ -172,7 +172,8 @@ TEST(backbone_under_any_prefix_and_container) {
         }
 }
 
-/* The tensors of src under prefix in the open dictionary, with these parts (one for each kind of name) put into their names. */
+/* The tensors of src under prefix in the open dictionary, with these parts (one for each kind of name) put into
+ * their names. */
 typedef struct wrap_ {
     const char *prefix, *stem, *stage, *block, *conv, *norm; /* conv1.X  layer1.X  layer1.0.X  layer1.0.conv1.X ... */
 } wrap_;
@@ -233,8 +234,10 @@ TEST(wrappers_are_seen_through_wherever_they_stand) {
     static const wrap_ ways[] = {{"", "", "_checkpoint_wrapped_module.", "", "", ""},
                                  {"module.", "", "", "_checkpoint_wrapped_module.", "", ""},
                                  {"", "", "", "_fsdp_wrapped_module.", "", ""},
-                                 {"_fsdp_wrapped_module.", "", "_fsdp_wrapped_module._checkpoint_wrapped_module.", "_orig_mod.", "", ""},
-                                 {"_fsdp_wrapped_module._fpw_module.", "", "_fsdp_wrapped_module._fpw_module.", "", "", ""},
+                                 {"_fsdp_wrapped_module.", "", "_fsdp_wrapped_module._checkpoint_wrapped_module.",
+                                  "_orig_mod.", "", ""},
+                                 {"_fsdp_wrapped_module._fpw_module.", "", "_fsdp_wrapped_module._fpw_module.", "", "",
+                                  ""},
                                  {"encoder_q.", "_orig_mod.", "_orig_mod.", "module.", "_orig_mod.", "module."},
                                  {"_forward_module.net._orig_mod.", "module.", "", "", "module.", "module."},
                                  {"model._module.", "", "", "", "_checkpoint_wrapped_module.module.", ""},
@@ -301,7 +304,8 @@ TEST(what_a_load_leaves_and_what_is_no_number_is_told) {
     for (int k = 0; k < 3; k++) {
         write_wrapped(path, m, &teacher, NULL, k == 0 ? NAN : k == 1 ? INFINITY : -INFINITY);
         OK(hpt_model_load(ctx, config("seed=3"), path, &got, &r));
-        CHECK(strstr(warned, "1 tensors hold values that are not finite") && strstr(warned, "teacher.bn1.running_mean"));
+        CHECK(strstr(warned, "1 tensors hold values that are not finite") &&
+              strstr(warned, "teacher.bn1.running_mean"));
         OK(hpt_result_number(r, "not_finite_count", &n));
         CHECK(n == 1);
         OK(hpt_model_features(got, ds, config("image_size=16 batch_size=4"), v, 4 * 128));
@@ -317,7 +321,10 @@ TEST(what_a_load_leaves_and_what_is_no_number_is_told) {
         write_file(path, m, "", NULL, marks[i][0], "layer1.0.conv1.");
         FAILS(HPT_ERR_MISMATCH, marks[i][1], hpt_model_load(ctx, config("seed=3"), path, &got, NULL));
     }
-    FAILS(HPT_ERR_NUMERIC, "not finite", (write_wrapped(path, m, &teacher, NULL, NAN), hpt_model_load(ctx, config("seed=3"), path, &got, NULL)) ? HPT_OK : hpt_model_knn(got, ds, ds, config("image_size=16 batch_size=4 overlap=allow"), &r));
+    FAILS(HPT_ERR_NUMERIC, "not finite", (write_wrapped(path, m, &teacher, NULL, NAN),
+                                          hpt_model_load(ctx, config("seed=3"), path, &got, NULL)) ? HPT_OK
+                                          : hpt_model_knn(got, ds, ds,
+                                                          config("image_size=16 batch_size=4 overlap=allow"), &r));
 }
 
 /* The documented order, and the option that names another. */
@@ -609,7 +616,8 @@ TEST(runs_of_the_original_moco_are_resumed) {
                                       {"module._orig_mod.", "", 94000000000000, 1048576, 0, 1, 0, 1, NULL},
                                       {"", "_orig_mod.", 0, 1, 0, 0, 0, 1, NULL},
                                       {"module.", "module.", 0, 1, 0, 0, 0, 1, NULL},
-                                      {"_fsdp_wrapped_module.", "_fsdp_wrapped_module._checkpoint_wrapped_module.", 0, 1, 0, 0, 0, 1, NULL}};
+                                      {"_fsdp_wrapped_module.", "_fsdp_wrapped_module._checkpoint_wrapped_module.", 0,
+                                       1, 0, 0, 0, 1, NULL}};
     static const char *const tensors[] = {"queue",
                                           "q.conv1.weight",
                                           "q.layer4.0.bn2.running_var",
@@ -815,8 +823,9 @@ TEST(a_plan_looks_into_files_of_weights) {
         CHECK(f);
         fprintf(
             f,
-            "[recipe]\nname = x\n[data t]\npath = %s\n[pretrain p]\ndata = t\ninit = %s/net.pth\nsteps = 2\nbatch_size = 4\nbn_group = 0\nmoco_k = 8\nimage_size = 16\n%s",
-            dir, dir, right ? "arch = resnet10\nwidth = 16\nstem = small\n" : "arch = resnet18\n");
+            "[recipe]\nname = x\n[data t]\npath = %s\n[pretrain p]\ndata = t\ninit = %s/net.pth\nsteps = 2\nbatch_size "
+            "= 4\nbn_group = 0\nmoco_k = 8\nimage_size = 16\n%s", dir, dir,
+            right ? "arch = resnet10\nwidth = 16\nstem = small\n" : "arch = resnet18\n");
         fclose(f);
         OK(hpt_recipe_open(config("backend=reference"), path, out, &r));
         if (right)

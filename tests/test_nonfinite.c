@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * A NaN, an Inf or an overflow anywhere in the state of a run is found in the step that meets it, before anything is written; under skip and
- * callback nothing but the count changes. */
+ * A NaN, an Inf or an overflow anywhere in the state of a run is found in the step that meets it, before anything is
+ * written; under skip and callback nothing but the count changes. */
 #include "backend/backend.h"
 #include "ssl/session.h"
 #include "support.h"
 
-static const char *const backends[] = {"reference", "onednn", "cuda"};     /* cuda: the emulated one, where it was built */
-#define SMALL "arch=resnet10 width=16 stem=small image_size=8 batch_size=4 bn_group=2 moco_k=8 moco_dim=16 steps=50 precision=fp32 workers=1 "
+/* cuda: the emulated one, where it was built */
+static const char *const backends[] = {"reference", "onednn", "cuda"};
+#define SMALL "arch=resnet10 width=16 stem=small image_size=8 batch_size=4 bn_group=2 moco_k=8 moco_dim=16 steps=50 " \
+    "precision=fp32 workers=1 "
 
 /* Every tensor of a session, one after the other. */
 typedef struct all { float *x; size_t n; } all;
@@ -79,7 +81,8 @@ TEST_LIMIT(bad_values_are_found_before_they_are_written, 300) {
                     CHECK(info.skipped == 1 && isnan(info.loss));
                 } else FAILS(HPT_ERR_NUMERIC, cases[i].found, hpt_session_step(s, NULL));
                 all after = state_of(s, m);
-                if (memcmp(before.x, after.x, before.n * 4)) FAIL("%s on %s: the state changed", cases[i].tensor, backends[b]);
+                if (memcmp(before.x, after.x, before.n * 4))
+                    FAIL("%s on %s: the state changed", cases[i].tensor, backends[b]);
                 poke(s, cases[i].tensor, cases[i].n, old, &old);        /* mended, the run goes on */
                 if (cases[i].value < 1e38f || !strstr(cases[i].options, "1000")) {
                     OK(hpt_session_step(s, &info));
@@ -115,7 +118,9 @@ TEST(foresee_is_what_update_does) {
                         if (where == 2 && rule != HPT__ADAMW) continue;
                         x[where][n * 2 / 3] = where == 2 ? fabsf(hostile[h]) : hostile[h];
                         hpt__vars v = {.lr = 10, .adam1 = 0.1, .adam2 = 0.03};
-                        hpt__update u = {.q = x[0], .m = x[1], .v = x[2], .g = x[3], .trust = &trust, .rule = (hpt__rule)rule, .momentum = 0.9, .wd = 0.01, .b1 = 0.9, .b2 = 0.99, .eps = 1e-8};
+                        hpt__update u = {.q = x[0], .m = x[1], .v = x[2], .g = x[3], .trust = &trust,
+                                         .rule = (hpt__rule)rule, .momentum = 0.9, .wd = 0.01, .b1 = 0.9, .b2 = 0.99,
+                                         .eps = 1e-8};
                         hpt__outcome o = {.bad = HPT__BAD_LOSS};
                         float *q = malloc(n * 4);
                         memcpy(q, x[0], n * 4);
@@ -123,8 +128,11 @@ TEST(foresee_is_what_update_does) {
                         if (memcmp(q, x[0], n * 4)) FAIL("something was written");
                         c->be->params->update(c->dev, HPT__F32, &u, 0, n, &v, NULL);
                         int bad = 0;
-                        for (size_t i = 0; i < n && rule != HPT__FROZEN; i++) bad |= !isfinite(x[0][i]) | !isfinite(x[1][i]) | (rule == HPT__ADAMW && !isfinite(x[2][i]));
-                        if (o.bad != (HPT__BAD_LOSS | (bad ? HPT__BAD_UPDATE : 0))) FAIL("%s rule %d n %zu array %d value %g: %d, and the update is %s", backends[b], rule, n, where, (double)hostile[h], o.bad, bad ? "bad" : "good");
+                        for (size_t i = 0; i < n && rule != HPT__FROZEN; i++)
+                            bad |= !isfinite(x[0][i]) | !isfinite(x[1][i]) | (rule == HPT__ADAMW && !isfinite(x[2][i]));
+                        if (o.bad != (HPT__BAD_LOSS | (bad ? HPT__BAD_UPDATE : 0)))
+                            FAIL("%s rule %d n %zu array %d value %g: %d, and the update is %s", backends[b], rule, n,
+                                 where, (double)hostile[h], o.bad, bad ? "bad" : "good");
                         for (int i = 0; i < 4; i++) free(x[i]);
                         free(q);
                     }

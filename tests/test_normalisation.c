@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The mean and deviation that a model was trained with travel with it: into every file, through every stage, and into every result. */
+ * The mean and deviation that a model was trained with travel with it: into every file, through every stage, and
+ * into every result. */
 #define _GNU_SOURCE
 #include "core/json.h"
 #include "io/safetensors.h"
@@ -7,8 +8,10 @@
 #include "support.h"
 #include <sys/stat.h>
 
-#define TINY "arch=resnet10 width=16 stem=small image_size=16 moco_dim=8 batch_size=8 bn_group=0 moco_k=16 precision=fp32 eval_crop=full " \
-    "probe_lr=0.03 probe_steps=6 probe_eval_every=3 probe_batch=16 ft_lr=0.01 ft_length=2 ft_batch=8 ft_micro=8 ft_eval_every=1 knn_k=5 steps=2 "
+#define TINY "arch=resnet10 width=16 stem=small image_size=16 moco_dim=8 batch_size=8 bn_group=0 moco_k=16 " \
+    "precision=fp32 eval_crop=full " \
+    "probe_lr=0.03 probe_steps=6 probe_eval_every=3 probe_batch=16 ft_lr=0.01 ft_length=2 ft_batch=8 ft_micro=8 " \
+        "ft_eval_every=1 knn_k=5 steps=2 "
 static const float imagenet[2][3] = {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}};
 
 static hpt_model_info info_of(const hpt_model *m) {
@@ -37,8 +40,11 @@ static void rests_on(const hpt_result *r, const float mean[3], const float std[3
         CHECK((float)json_number_value(json_array_get(json_object_get(j, "pixel_mean"), c)) == mean[c]);
         CHECK((float)json_number_value(json_array_get(json_object_get(j, "pixel_std"), c)) == std[c]);
     }
-    if (strcmp(json_string_value(json_object_get(j, "pixels_from")), from)) FAIL("pixels_from is %s, not %s", json_string_value(json_object_get(j, "pixels_from")), from);
-    CHECK(json_string_value(json_object_get(j, "backend")) && !strcmp(json_string_value(json_object_get(j, "precision")), "fp32") && json_integer_value(json_object_get(j, "threads")) >= 1);
+    if (strcmp(json_string_value(json_object_get(j, "pixels_from")), from))
+        FAIL("pixels_from is %s, not %s", json_string_value(json_object_get(j, "pixels_from")), from);
+    CHECK(json_string_value(json_object_get(j, "backend")) &&
+          !strcmp(json_string_value(json_object_get(j, "precision")), "fp32") &&
+          json_integer_value(json_object_get(j, "threads")) >= 1);
     json_decref(j);
 }
 static hpt_model *train_on(hpt_context *ctx, hpt_config *c, hpt_model *m, hpt_dataset *ds) {
@@ -77,7 +83,9 @@ TEST(one_image_has_the_same_features_alone_and_in_its_folder) {
 
 /* Trained, saved in every format, loaded: the same numbers to the last bit, and the same features. */
 TEST(every_file_keeps_what_the_model_was_trained_with) {
-    static const struct { const char *name, *format; } files[] = {{"a.safetensors", NULL}, {"a.pth", NULL}, {"b.pth", "torchvision"}, {"c.pth", "moco"}, {"d.pth", "openselfsup"}, {"e.bin", "safetensors"}};
+    static const struct { const char *name, *format; } files[] = {{"a.safetensors", NULL}, {"a.pth", NULL},
+                                                                  {"b.pth", "torchvision"}, {"c.pth", "moco"},
+                                                                  {"d.pth", "openselfsup"}, {"e.bin", "safetensors"}};
     char *dir = temp_dir(), path[200];
     hpt_context *ctx = context("reference", 1);
     hpt_dataset *ds = toy_set(ctx, "", 16, 16, 2);
@@ -94,7 +102,8 @@ TEST(every_file_keeps_what_the_model_was_trained_with) {
     OK(hpt_session_result(s, &r));
     rests_on(r, mean, std, "data");
     json_t *j = json_of(r);
-    CHECK(json_is_null(json_object_get(j, "loss")) && json_integer_value(json_object_get(j, "steps")) == 0 && json_integer_value(json_object_get(j, "total_steps")) == 2);
+    CHECK(json_is_null(json_object_get(j, "loss")) && json_integer_value(json_object_get(j, "steps")) == 0 &&
+          json_integer_value(json_object_get(j, "total_steps")) == 2);
     OK(hpt_session_run(s, NULL, NULL));
     OK(hpt_session_result(s, &r));
     CHECK(json_number_value(json_object_get(json_of(r), "loss")) > 0);
@@ -131,7 +140,9 @@ TEST(files_of_others_take_imagenets) {
     hpt_tensor_info t = {.struct_size = sizeof t};
     hpt__st_item items[200];
     uint32_t n = 0;
-    static const char *const metas[] = {"{}", "{\"pixel_mean\": \"123.675,116.28,103.53\", \"pixel_std\": \"58.395,57.12,57.375\"}", "{\"pixel_mean\": \"nan\", \"pixel_std\": \"\"}"};
+    static const char *const metas[] = {"{}",
+                                        "{\"pixel_mean\": \"123.675,116.28,103.53\", \"pixel_std\": "
+                                        "\"58.395,57.12,57.375\"}", "{\"pixel_mean\": \"nan\", \"pixel_std\": \"\"}"};
     OK(hpt_model_create(ctx, c, &m));
     for (; hpt_model_tensor_info(m, n, &t) == HPT_OK; n++) {
         uint64_t count = 1;
@@ -155,7 +166,9 @@ TEST(files_of_others_take_imagenets) {
     hpt__tw_str(&w, "pixel_mean"); hpt__tw_float(&w, 0.5);
     hpt__tw_str(&w, "state_dict");
     hpt__tw_dict(&w, 1);
-    for (uint32_t i = 0; i < n; i++) hpt__tw_str(&w, items[i].name), hpt__tw_tensor_f32(&w, items[i].data, items[i].count, items[i].ndim, items[i].shape, NULL);
+    for (uint32_t i = 0; i < n; i++)
+        hpt__tw_str(&w, items[i].name), hpt__tw_tensor_f32(&w, items[i].data, items[i].count, items[i].ndim,
+                                                           items[i].shape, NULL);
     hpt__tw_end_dict(&w);
     hpt__tw_end_dict(&w);
     OK(hpt__tw_finish(&w, path));
@@ -172,7 +185,8 @@ TEST(files_of_others_take_imagenets) {
     CHECK(carries(back, half, quarter));
 }
 
-/* Base, source, target: each stage of pretraining takes its own, what comes after takes the model's; options say otherwise. */
+/* Base, source, target: each stage of pretraining takes its own, what comes after takes the model's; options say
+ * otherwise. */
 TEST(stages_hand_it_on) {
     hpt_context *ctx = context("reference", 1);
     hpt_dataset *a = toy_set(ctx, "", 24, 16, 2), *b = toy_set(ctx, "invert=1", 24, 16, 2), *train, *rest;
@@ -235,7 +249,8 @@ TEST(stages_hand_it_on) {
     OK(hpt_model_clone(m, &copy));
     train_on(ctx, o, copy, a);
     CHECK(carries(copy, of_b[0], of_b[1]));
-    static const char *const bad[] = {"123.675,116.28,103.53", "0.5,0.5", "mean", "-0.1,0,0", "0.5,0.5,0.5,0.5", "nan,0,0"};
+    static const char *const bad[] = {"123.675,116.28,103.53", "0.5,0.5", "mean", "-0.1,0,0", "0.5,0.5,0.5,0.5",
+                                      "nan,0,0"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         o = config(TINY "overlap=allow");
         OK(hpt_config_set(o, "pixel_mean", bad[i]));
@@ -276,7 +291,8 @@ TEST(resumed_and_watched_runs_keep_theirs) {
     OK(hpt_session_save(s, path));
     OK(hpt_session_step(s, NULL));
     OK(hpt_session_sync(s));
-    OK(hpt_model_create(ctx, config(TINY), &b));        /* another model's statistics until the checkpoint says whose run it is */
+    /* another model's statistics until the checkpoint says whose run it is */
+    OK(hpt_model_create(ctx, config(TINY), &b));
     OK(hpt_session_create(ctx, c, b, ds, &s));
     OK(hpt_session_resume(s, path));
     OK(hpt_session_result(s, &r));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Numbers in files, JSON and messages: with a point in a host program whose locale has a comma, null where there is none, and under the name of
- * their metric. */
+ * Numbers in files, JSON and messages: with a point in a host program whose locale has a comma, null where there is
+ * none, and under the name of their metric. */
 #define _GNU_SOURCE
 #include "core/json.h"
 #include "core/number.h"
@@ -9,15 +9,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TINY "arch=resnet10 width=16 stem=small image_size=16 moco_dim=8 batch_size=8 bn_group=0 moco_k=16 precision=fp32 eval_crop=full " \
-    "probe_lr=0.03,0.3 probe_steps=6 probe_eval_every=3 probe_batch=16 ft_lr=0.015 ft_length=4 ft_batch=8 ft_micro=8 ft_eval_every=2 knn_k=5 overlap=allow "
+#define TINY "arch=resnet10 width=16 stem=small image_size=16 moco_dim=8 batch_size=8 bn_group=0 moco_k=16 " \
+    "precision=fp32 eval_crop=full " \
+    "probe_lr=0.03,0.3 probe_steps=6 probe_eval_every=3 probe_batch=16 ft_lr=0.015 ft_length=4 ft_batch=8 ft_micro=8 " \
+        "ft_eval_every=2 knn_k=5 overlap=allow "
 
 /* A locale with a decimal comma, compiled where the system has none. */
 static void comma(void) {
     char command[400], *dir = temp_dir();
     if (!setlocale(LC_ALL, "de_DE.UTF-8") && !setlocale(LC_ALL, "de_DE.utf8")) {
         snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1", dir);
-        if (system(command) || setenv("LOCPATH", dir, 1) || !setlocale(LC_ALL, "de_DE.UTF-8")) SKIP("no locale with a decimal comma, and localedef cannot make one");
+        if (system(command) || setenv("LOCPATH", dir, 1) || !setlocale(LC_ALL, "de_DE.UTF-8"))
+            SKIP("no locale with a decimal comma, and localedef cannot make one");
     }
     snprintf(command, sizeof command, "%.1f", 0.5);
     CHECK(!strcmp(command, "0,5"));
@@ -73,10 +76,14 @@ TEST(numbers_without_the_hosts_locale) {
 }
 
 TEST(json_of_what_json_lacks) {
-    CHECK(json_is_null(hpt__json_number(NAN)) && json_is_null(hpt__json_number(INFINITY)) && json_is_null(hpt__json_number(-INFINITY)));
-    CHECK(json_number_value(hpt__json_number(0.25)) == 0.25 && isnan(hpt__json_real(NULL)) && isnan(hpt__json_real(json_null())) && hpt__json_real(json_integer(3)) == 3);
-    CHECK(!strcmp(json_string_value(hpt__json_text("a\xe4 b\xc3\xa4 \xed\xa0\x80.")), "a\xef\xbf\xbd b\xc3\xa4 \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd."));
-    CHECK(!strcmp(json_string_value(hpt__json_text("\xf0\x9f\x98\x80")), "\xf0\x9f\x98\x80") && json_is_null(hpt__json_text(NULL)));
+    CHECK(json_is_null(hpt__json_number(NAN)) && json_is_null(hpt__json_number(INFINITY)) &&
+          json_is_null(hpt__json_number(-INFINITY)));
+    CHECK(json_number_value(hpt__json_number(0.25)) == 0.25 && isnan(hpt__json_real(NULL)) &&
+          isnan(hpt__json_real(json_null())) && hpt__json_real(json_integer(3)) == 3);
+    CHECK(!strcmp(json_string_value(hpt__json_text("a\xe4 b\xc3\xa4 \xed\xa0\x80.")),
+                  "a\xef\xbf\xbd b\xc3\xa4 \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd."));
+    CHECK(!strcmp(json_string_value(hpt__json_text("\xf0\x9f\x98\x80")), "\xf0\x9f\x98\x80") &&
+          json_is_null(hpt__json_text(NULL)));
     const float mean[3] = {0.485f, 1.0f / 3, 0};
     json_t *j = hpt__json_floats(mean, 3);
     CHECK(json_number_value(json_array_get(j, 0)) == 0.485);
@@ -104,13 +111,17 @@ static void write_images(hpt_context *ctx, const char *dir, const char *name, in
     }
     hpt_dataset_destroy(ds);
 }
-static const char recipe[] = "[recipe]\nname = numbers\nseeds = 0, 1\n[options]\narch = resnet10\nwidth = 16\nstem = small\nimage_size = 16\nmoco_dim = 8\nbatch_size = 8\nbn_group = 0\nmoco_k = 16\n"
-    "eval_crop = full\nprobe_lr = 0.03, 0.3\nprobe_steps = 6\nprobe_eval_every = 3\nprobe_batch = 16\n[data one]\npath = one\n[data two]\npath = two\n"
-    "[data train]\nfrom = one\nper_class = 6\nsplit_seed = run\n[data val]\nfrom = one\nper_class = 6\nsplit_seed = run\npart = rest\n"
-    "[pretrain a]\ndata = one\nsweep.lr = 0.03, 0.015\nsteps = 3\n[search s]\ninit = a[lr=0.03]\nsources = one, two\ntrain = train\nval = val\nsteps = 2\nsearch_rungs = 1\n"
-    "[linear p]\nmodel = a\ntrain = train\nval = val\ntest = two\nprobe_keep = 1\n[similarity rv]\nof = a\nmetric = rv2\ndata = two\ngroup = lr\n[choose q]\nof = p\nover = lr\n"
-    "[table one-table]\nstages = p\ncolumns = lr\n[plot l]\nkind = lines\nstages = p\nx = lr\n[plot b]\nkind = bars\nstages = p\nx = lr\n[plot h]\nkind = heat\nof = rv\n"
-    "[plot n]\nkind = closeness\nof = rv\nstages = p\nx = lr\n[finding f]\nclaim = above nothing\nleft = p\nright = 0.5\nmargin = 0.25\n[finding g]\nclaim = not there\nleft = p\nright = p\nvalue = val_auroc\n";
+static const char recipe[] = "[recipe]\nname = numbers\nseeds = 0, 1\n[options]\narch = resnet10\nwidth = 16\nstem = "
+    "small\nimage_size = 16\nmoco_dim = 8\nbatch_size = 8\nbn_group = 0\nmoco_k = 16\neval_crop = full\nprobe_lr = "
+    "0.03, 0.3\nprobe_steps = 6\nprobe_eval_every = 3\nprobe_batch = 16\n[data one]\npath = one\n[data two]\npath = "
+    "two\n[data train]\nfrom = one\nper_class = 6\nsplit_seed = run\n[data val]\nfrom = one\nper_class = 6\nsplit_seed "
+    "= run\npart = rest\n[pretrain a]\ndata = one\nsweep.lr = 0.03, 0.015\nsteps = 3\n[search s]\ninit = "
+    "a[lr=0.03]\nsources = one, two\ntrain = train\nval = val\nsteps = 2\nsearch_rungs = 1\n[linear p]\nmodel = "
+    "a\ntrain = train\nval = val\ntest = two\nprobe_keep = 1\n[similarity rv]\nof = a\nmetric = rv2\ndata = two\ngroup "
+    "= lr\n[choose q]\nof = p\nover = lr\n[table one-table]\nstages = p\ncolumns = lr\n[plot l]\nkind = lines\nstages "
+    "= p\nx = lr\n[plot b]\nkind = bars\nstages = p\nx = lr\n[plot h]\nkind = heat\nof = rv\n[plot n]\nkind = "
+    "closeness\nof = rv\nstages = p\nx = lr\n[finding f]\nclaim = above nothing\nleft = p\nright = 0.5\nmargin = "
+    "0.25\n[finding g]\nclaim = not there\nleft = p\nright = p\nvalue = val_auroc\n";
 
 TEST_LIMIT(report_without_the_hosts_locale, 240) {
     static const char *const names[] = {"report.html", "results.csv", "results.json"};
@@ -137,7 +148,8 @@ TEST_LIMIT(report_without_the_hosts_locale, 240) {
     for (int i = 0; i < 3; i++)
         if (strcmp(plain[i], file("out", names[i]))) FAIL("%s differs under a locale with a comma", names[i]);
     hpt_recipe_destroy(r);
-    CHECK(strstr(plain[0], "<polyline") && strstr(plain[0], "&plusmn;") && !strstr(plain[0], "nan") && !strstr(plain[2], "nan"));
+    CHECK(strstr(plain[0], "<polyline") && strstr(plain[0], "&plusmn;") && !strstr(plain[0], "nan") &&
+          !strstr(plain[2], "nan"));
     CHECK(strstr(plain[1], ",metric,precision\n") && strstr(plain[1], ",top1,"));
     /* every stage says what it rests on; the finding without numbers has none */
     json_t *j = json_of(res), *s;
@@ -145,12 +157,17 @@ TEST_LIMIT(report_without_the_hosts_locale, 240) {
     json_array_foreach(json_object_get(j, "stages"), i, s) {
         const char *kind = json_string_value(json_object_get(s, "kind"));
         if (!strcmp(kind, "choose")) continue;
-        CHECK(!strcmp(json_string_value(json_object_get(s, "backend")), "reference") && json_integer_value(json_object_get(s, "threads")) == 1);
+        CHECK(!strcmp(json_string_value(json_object_get(s, "backend")), "reference") &&
+              json_integer_value(json_object_get(s, "threads")) == 1);
         CHECK(!strcmp(json_string_value(json_object_get(s, "precision")), "fp32"));
-        if (strcmp(kind, "similarity")) CHECK(json_array_size(json_object_get(s, "pixel_mean")) == 3 && json_array_size(json_object_get(s, "pixel_std")) == 3 && json_is_string(json_object_get(s, "pixels_from")));
+        if (strcmp(kind, "similarity"))
+            CHECK(json_array_size(json_object_get(s, "pixel_mean")) == 3 &&
+                  json_array_size(json_object_get(s, "pixel_std")) == 3 &&
+                  json_is_string(json_object_get(s, "pixels_from")));
     }
     s = json_array_get(json_object_get(j, "findings"), 1);
-    CHECK(json_integer_value(json_object_get(s, "seeds")) == 0 && json_is_null(json_object_get(s, "left_mean")) && json_is_null(json_object_get(s, "difference")) && json_is_null(json_object_get(s, "sd")));
+    CHECK(json_integer_value(json_object_get(s, "seeds")) == 0 && json_is_null(json_object_get(s, "left_mean")) &&
+          json_is_null(json_object_get(s, "difference")) && json_is_null(json_object_get(s, "sd")));
     /* and a whole run in that locale gives the same scores */
     OK(hpt_recipe_open(c, "r.ini", "comma", &r));
     OK(hpt_recipe_run(r, NULL, NULL, NULL));
@@ -163,10 +180,14 @@ TEST_LIMIT(report_without_the_hosts_locale, 240) {
 
 /* ---- the commands name what they print ---- */
 
-#define SMALL_RUN "--arch resnet10 --width 16 --stem small --image_size 16 --precision fp32 --backend reference --threads 1 --overlap allow --init random"
+#define SMALL_RUN "--arch resnet10 --width 16 --stem small --image_size 16 --precision fp32 --backend reference " \
+    "--threads 1 --overlap allow --init random"
 #define PROBE_RUN "--probe_steps 6 --probe_eval_every 3 " SMALL_RUN
 #define TUNE_RUN "--ft_length 2 --ft_micro 8 --ft_batch 8 --ft_lr 0.01 --ft_eval_every 1 " SMALL_RUN
-static int wrong(const char *has, const char *lacks) { return !strstr(output, has) || (lacks && strstr(output, lacks)) || strstr(output, "nan") || strstr(output, " 0.00 %"); }
+static int wrong(const char *has, const char *lacks) {
+    return !strstr(output, has) || (lacks && strstr(output, lacks)) || strstr(output, "nan") ||
+        strstr(output, " 0.00 %");
+}
 
 TEST_LIMIT(commands_name_their_metric, 240) {
     char *dir = temp_dir(), path[300], hpt[64] = HPT_TEST_BIN "/hpt";
@@ -177,7 +198,9 @@ TEST_LIMIT(commands_name_their_metric, 240) {
         snprintf(path, sizeof path, "%s/%s", dir, names[k]);
         FILE *f = fopen(path, "w");
         CHECK(f);
-        for (int i = 0; i < 24; i++) fprintf(f, "one/c%d/%d.ppm %d,%d,%d\n", i % 3, i, k == 1 ? 1 : i % 2, k ? 1 : i % 3 == 0, k ? 1 : i % 4 == 1);
+        for (int i = 0; i < 24; i++)
+            fprintf(f, "one/c%d/%d.ppm %d,%d,%d\n", i % 3, i, k == 1 ? 1 : i % 2, k ? 1 : i % 3 == 0,
+                    k ? 1 : i % 4 == 1);
         fclose(f);
     }
     const char *m = "multi.txt";
@@ -197,14 +220,17 @@ TEST_LIMIT(commands_name_their_metric, 240) {
     if (wrong("nearest neighbours: AUROC ", "top-1")) FAIL("%s", output);
     CHECK(!sh("%s finetune --train %s/%s --val %s/%s --test %s/%s " TUNE_RUN " 2>&1", hpt, dir, m, dir, m, dir, m));
     if (wrong("finetuned: AUROC ", "top-1")) FAIL("%s", output);
-    CHECK(!sh("%s search --sources %s/one,%s/multi.txt --train %s/%s --val %s/%s --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --moco_dim 8 " PROBE_RUN " 2>/dev/null", hpt, dir, dir, dir, m, dir, m));
+    CHECK(!sh("%s search --sources %s/one,%s/multi.txt --train %s/%s --val %s/%s --steps 1 --batch_size 8 --bn_group 0 "
+              "--moco_k 8 --moco_dim 8 " PROBE_RUN " 2>/dev/null", hpt, dir, dir, dir, m, dir, m));
     if (wrong("AUROC ", "top-1") || !strstr(output, "/one: ") || !strstr(output, "/multi.txt: ")) FAIL("%s", output);
     /* a test set without any AUROC has no score; a validation set without one gives no choice */
     CHECK(!sh("%s knn --train %s/%s --test %s/same.txt --empty_classes allow " SMALL_RUN " 2>&1", hpt, dir, m, dir));
     if (wrong("nearest neighbours: no AUROC on test", " %")) FAIL("%s", output);
-    CHECK(!sh("%s knn --train %s/%s --test %s/same.txt --json --empty_classes allow " SMALL_RUN " 2>/dev/null", hpt, dir, m, dir));
+    CHECK(!sh("%s knn --train %s/%s --test %s/same.txt --json --empty_classes allow " SMALL_RUN " 2>/dev/null", hpt,
+              dir, m, dir));
     json_t *j = json_loads(output, 0, NULL);
-    CHECK(j && json_is_null(json_object_get(j, "knn_score")) && !json_object_get(j, "knn_top1") && !strcmp(json_string_value(json_object_get(j, "metric")), "auroc"));
+    CHECK(j && json_is_null(json_object_get(j, "knn_score")) && !json_object_get(j, "knn_top1") &&
+          !strcmp(json_string_value(json_object_get(j, "metric")), "auroc"));
     CHECK(!sh("%s knn --train %s/%s --test %s/part.txt " SMALL_RUN " 2>&1", hpt, dir, m, dir));
     if (wrong("without 2 classes", NULL)) FAIL("%s", output);
     CHECK(sh("%s linear --train %s/%s --val %s/same.txt " PROBE_RUN " 2>&1", hpt, dir, m, dir));
@@ -220,14 +246,21 @@ TEST_LIMIT(pretraining_says_what_it_rests_on, 120) {
     char *dir = temp_dir(), path[300], hpt[64] = HPT_TEST_BIN "/hpt";
     hpt_context *ctx = context("reference", 1);
     write_images(ctx, dir, "one", 16, 2);
-    CHECK(!sh("%s pretrain --data %s/one --out '%s/a \"quoted\" back\\slash \344' --json --steps 1 --batch_size 8 --bn_group 0 --moco_k 8 --arch resnet10 --width 16 --stem small --image_size 16 --backend reference --threads 1 2>/dev/null", hpt, dir, dir));
+    CHECK(!sh("%s pretrain --data %s/one --out '%s/a \"quoted\" back\\slash \344' --json --steps 1 --batch_size 8 "
+              "--bn_group 0 --moco_k 8 --arch resnet10 --width 16 --stem small --image_size 16 --backend reference "
+              "--threads 1 2>/dev/null", hpt, dir, dir));
     json_t *j = json_loads(output, 0, NULL);
-    CHECK(j && json_number_value(json_object_get(j, "loss")) > 0 && strstr(json_string_value(json_object_get(j, "backbone")), "a \"quoted\" back\\slash ?/exported"));
-    CHECK(!strcmp(json_string_value(json_object_get(j, "precision")), "fp32") && !strcmp(json_string_value(json_object_get(j, "backend")), "reference"));
-    CHECK(json_array_size(json_object_get(j, "pixel_mean")) == 3 && !strcmp(json_string_value(json_object_get(j, "pixels_from")), "data"));
+    CHECK(j && json_number_value(json_object_get(j, "loss")) > 0 &&
+          strstr(json_string_value(json_object_get(j, "backbone")), "a \"quoted\" back\\slash ?/exported"));
+    CHECK(!strcmp(json_string_value(json_object_get(j, "precision")), "fp32") &&
+          !strcmp(json_string_value(json_object_get(j, "backend")), "reference"));
+    CHECK(json_array_size(json_object_get(j, "pixel_mean")) == 3 &&
+          !strcmp(json_string_value(json_object_get(j, "pixels_from")), "data"));
     CHECK(!sh("cat %s/a*/args.json", dir));
     j = json_object_get(json_loads(output, 0, NULL), "run");
-    CHECK(j && !strcmp(json_string_value(json_object_get(j, "precision")), "fp32") && json_integer_value(json_object_get(j, "threads")) == 1 && json_array_size(json_object_get(j, "pixel_std")) == 3);
+    CHECK(j && !strcmp(json_string_value(json_object_get(j, "precision")), "fp32") &&
+          json_integer_value(json_object_get(j, "threads")) == 1 &&
+          json_array_size(json_object_get(j, "pixel_std")) == 3);
     CHECK(!sh("cat %s/a*/train.log", dir) && strstr(output, ", fp32"));
     snprintf(path, sizeof path, "rm -rf %s", dir);
     CHECK(!system(path));

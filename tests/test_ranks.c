@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Several CPU ranks over MPI, through the command line as a user starts them: equal to one rank, and a rank that dies is named. */
+ * Several CPU ranks over MPI, through the command line as a user starts them: equal to one rank, and a rank that
+ * dies is named. */
 #define _GNU_SOURCE
 #include "support.h"
 #include <signal.h>
@@ -10,7 +11,8 @@
 #endif
 
 #define MPIRUN "mpirun --allow-run-as-root --oversubscribe --bind-to none"
-#define TRAIN HPT_TEST_BIN "/hpt pretrain --data %s/img --arch resnet10 --width 16 --stem small --image_size 16 --batch_size 32 --bn_group 8 --moco_k 64 --moco_dim 16 " \
+#define TRAIN HPT_TEST_BIN "/hpt pretrain --data %s/img --arch resnet10 --width 16 --stem small --image_size 16 " \
+    "--batch_size 32 --bn_group 8 --moco_k 64 --moco_dim 16 " \
     "--precision fp32 --conv_algo direct --lr 0.001 --workers 1 --threads 1 --seed 3 --overwrite "
 
 static char *prepared(void) {
@@ -25,7 +27,8 @@ static char *prepared(void) {
         FILE *f = fopen(path, "w");
         CHECK(f);
         fprintf(f, "P6\n20 20\n255\n");
-        for (int j = 0; j < 1200; j++) fputc((int)(128 + 60 * sin(j * 0.02 * (i + 1)) + 50 * value_at((uint64_t)j, (uint64_t)i)), f);
+        for (int j = 0; j < 1200; j++)
+            fputc((int)(128 + 60 * sin(j * 0.02 * (i + 1)) + 50 * value_at((uint64_t)j, (uint64_t)i)), f);
         fclose(f);
     }
     return dir;
@@ -42,12 +45,14 @@ static double column(const char *dir, const char *run, int step, const char *key
     fclose(f);
     return v;
 }
-/* 4 ranks x 8 images = 1 rank x 32 with the same batch-norm groups of 8: the same permutation and order, sums in another order */
+/* 4 ranks x 8 images = 1 rank x 32 with the same batch-norm groups of 8: the same permutation and order, sums in
+ * another order */
 static void four_equal_one(const char *train) {
     char *dir = prepared(), cmd[1200];
     snprintf(cmd, sizeof cmd, TRAIN "--train %s --steps 8 --out %s/one >/dev/null 2>%s/err1", dir, train, dir, dir);
     if (system(cmd)) FAIL("%s", cmd);
-    snprintf(cmd, sizeof cmd, MPIRUN " -n 4 " TRAIN "--train %s --steps 8 --out %s/four >/dev/null 2>%s/err4", dir, train, dir, dir);
+    snprintf(cmd, sizeof cmd, MPIRUN " -n 4 " TRAIN "--train %s --steps 8 --out %s/four >/dev/null 2>%s/err4", dir,
+             train, dir, dir);
     if (system(cmd)) {
         snprintf(cmd, sizeof cmd, "tail -5 %s/err4", dir);
         if (system(cmd)) { /* shown */ }
@@ -77,14 +82,17 @@ static void four_equal_one(const char *train) {
 }
 TEST(mpi_four_ranks_equal_one) { four_equal_one("all"); }
 TEST(mpi_four_ranks_equal_one_bn_only) { four_equal_one("bn"); }       /* only what trains is exchanged */
-/* and what rank 0 saved then is taken up again. Each rank runs under a shell that survives it, so that mpirun does not end the others before they can speak. */
+/* and what rank 0 saved then is taken up again. Each rank runs under a shell that survives it, so that mpirun does
+ * not end the others before they can speak. */
 TEST(mpi_a_dead_rank_is_named_within_seconds) {
     char *dir = prepared(), cmd[2000], path[200], text[4000];
     snprintf(path, sizeof path, "%s/rank.sh", dir);
     FILE *f = fopen(path, "w");
     CHECK(f);
-    fprintf(f, "#!/bin/bash\nr=$OMPI_COMM_WORLD_RANK\n" TRAIN "--batch_size 24 --steps 1000000 --out %s/run >%s/out$r 2>&1 &\necho $! >%s/pid$r.x; mv %s/pid$r.x %s/pid$r\nwait $!\necho $? >%s/status$r.x; mv %s/status$r.x %s/status$r\nsleep 2\nexit 0\n",
-            dir, dir, dir, dir, dir, dir, dir, dir, dir);
+    fprintf(f,
+            "#!/bin/bash\nr=$OMPI_COMM_WORLD_RANK\n" TRAIN "--batch_size 24 --steps 1000000 --out %s/run >%s/out$r "
+            "2>&1 &\necho $! >%s/pid$r.x; mv %s/pid$r.x %s/pid$r\nwait $!\necho $? >%s/status$r.x; mv %s/status$r.x "
+            "%s/status$r\nsleep 2\nexit 0\n", dir, dir, dir, dir, dir, dir, dir, dir, dir);
     fclose(f);
     chmod(path, 0755);
     snprintf(cmd, sizeof cmd, MPIRUN " -n 3 %s >%s/mpi.log 2>&1 &", path, dir);
@@ -114,9 +122,11 @@ TEST(mpi_a_dead_rank_is_named_within_seconds) {
         if (!strstr(text, "rank 1 of 3 is gone") || !strstr(text, "HPT_ERR_PEER")) FAIL("rank %d said: %s", r, text);
     }
     usleep(2500000);                    /* mpirun ends */
-    snprintf(cmd, sizeof cmd, "m=%s/run/metrics.jsonl; n=$(wc -l <$m); " TRAIN "--batch_size 24 --steps 1000000 --out %s/run --resume 2>&1 & p=$!; "
-             "i=0; while [ $i -lt 300 ] && [ $(wc -l <$m) -le $((n + 8)) ]; do sleep 0.1; i=$((i + 1)); done; kill -INT $p; wait $p",
-             dir, dir, dir);      /* it trains: where the machine does not know its own name, MPI looks for it for seconds */
+    snprintf(cmd, sizeof cmd,
+             "m=%s/run/metrics.jsonl; n=$(wc -l <$m); " TRAIN "--batch_size 24 --steps 1000000 --out %s/run --resume "
+             "2>&1 & p=$!; i=0; while [ $i -lt 300 ] && [ $(wc -l <$m) -le $((n + 8)) ]; do sleep 0.1; i=$((i + 1)); "
+             /* it trains: where the machine does not know its own name, MPI looks for it for seconds */
+             "done; kill -INT $p; wait $p", dir, dir, dir);
     char *overwrite = strstr(cmd, "--overwrite");
     memset(overwrite, ' ', strlen("--overwrite"));
     f = popen(cmd, "r");
@@ -127,7 +137,9 @@ TEST(mpi_a_dead_rank_is_named_within_seconds) {
 }
 TEST(mpi_ranks_that_disagree_are_refused) {
     char *dir = prepared(), cmd[1500], text[2000];
-    snprintf(cmd, sizeof cmd, MPIRUN " -n 2 bash -c '" TRAIN "--steps 4 --moco_t 0.$((OMPI_COMM_WORLD_RANK + 1)) --out %s/run' 2>&1", dir, dir);
+    snprintf(cmd, sizeof cmd,
+             MPIRUN " -n 2 bash -c '" TRAIN "--steps 4 --moco_t 0.$((OMPI_COMM_WORLD_RANK + 1)) --out %s/run' 2>&1",
+             dir, dir);
     FILE *f = popen(cmd, "r");
     size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
     text[n] = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The hierarchy by calls, the search for a source, and recipes: plan, cache, interruption, report, and what they must refuse. */
+ * The hierarchy by calls, the search for a source, and recipes: plan, cache, interruption, report, and what they
+ * must refuse. */
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "support.h"
@@ -10,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SMALL "arch=resnet10 width=16 stem=small image_size=16 moco_dim=16 batch_size=16 bn_group=8 moco_k=64 precision=fp32 eval_crop=full probe_scale=standard probe_lr=0.03,0.3 probe_steps=60 probe_eval_every=20 probe_batch=32 "
+#define SMALL "arch=resnet10 width=16 stem=small image_size=16 moco_dim=16 batch_size=16 bn_group=8 moco_k=64 " \
+    "precision=fp32 eval_crop=full probe_scale=standard probe_lr=0.03,0.3 probe_steps=60 probe_eval_every=20 " \
+    "probe_batch=32 "
 
 static int32_t count_steps(void *user, const hpt_step_info *i) {
     (void)i;
@@ -28,7 +31,8 @@ static json_t *json_of(const hpt_result *r) {
 /* Base, choice of a source among three, target, then every evaluation: function calls alone. */
 TEST_LIMIT(base_source_target_by_calls, 180) {
     hpt_context *ctx = fast_context();
-    hpt_dataset *base_set = toy_set(ctx, "", 96, 16, 6), *labelled = toy_set(ctx, "", 120, 16, 4), *train, *rest, *val, *held, *pretrain;
+    hpt_dataset *base_set = toy_set(ctx, "", 96, 16, 6), *labelled = toy_set(ctx, "", 120, 16, 4), *train, *rest, *val,
+        *held, *pretrain;
     hpt_dataset *sources[3] = {toy_set(ctx, "", 64, 16, 2), toy_set(ctx, "", 64, 16, 5), toy_set(ctx, "", 64, 16, 8)};
     const char *names[3] = {"two", "five", "eight"};
     hpt_model *model, *winner, *bn, *tuned;
@@ -50,9 +54,13 @@ TEST_LIMIT(base_source_target_by_calls, 180) {
     CHECK(steps == 48);
     json_t *j = json_of(r), *list = json_object_get(j, "candidates");
     size_t at = (size_t)json_integer_value(json_object_get(j, "winner_index"));
-    for (size_t i = 0; i < 3; i++) CHECK(json_number_value(json_object_get(json_array_get(list, i), "val_score")) <= json_number_value(json_object_get(json_array_get(list, at), "val_score")));
-    CHECK(!strcmp(names[at], json_string_value(json_object_get(j, "winner"))) && json_integer_value(json_object_get(json_array_get(list, at), "rank")) == 1);
-    CHECK(json_integer_value(json_object_get(j, "cost_steps")) == 36 && json_integer_value(json_object_get(json_object_get(j, "halving"), "cost_steps")) == 30);
+    for (size_t i = 0; i < 3; i++)
+        CHECK(json_number_value(json_object_get(json_array_get(list, i), "val_score"))
+              <= json_number_value(json_object_get(json_array_get(list, at), "val_score")));
+    CHECK(!strcmp(names[at], json_string_value(json_object_get(j, "winner"))) &&
+          json_integer_value(json_object_get(json_array_get(list, at), "rank")) == 1);
+    CHECK(json_integer_value(json_object_get(j, "cost_steps")) == 36 &&
+          json_integer_value(json_object_get(json_object_get(j, "halving"), "cost_steps")) == 30);
     OK(hpt_model_linear(winner, train, val, NULL, c, &r));       /* the model handed over is the one that was scored */
     OK(hpt_result_number(r, "val_score", &v));
     CHECK(v == json_number_value(json_object_get(j, "val_score")));
@@ -86,7 +94,8 @@ TEST_LIMIT(base_source_target_by_calls, 180) {
     printf(", finetuned %.1f\n", v);
 }
 
-/* Halving drops the worse half at each rung; a search that was interrupted goes on; another configuration starts anew. */
+/* Halving drops the worse half at each rung; a search that was interrupted goes on; another configuration starts
+ * anew. */
 static int32_t stop_at(void *user, const hpt_step_info *i) {
     (void)i;
     return --*(int *)user == 0;
@@ -108,10 +117,12 @@ TEST_LIMIT(search_halves_and_resumes, 300) {
     CHECK(steps == 4 * 2 + 2 * 2 + 1 * 4);              /* rungs at 2 and 4 of 8 */
     json_t *j = json_of(r);
     int dropped = 0;
-    for (size_t i = 0; i < 4; i++) dropped += json_is_true(json_object_get(json_array_get(json_object_get(j, "candidates"), i), "dropped"));
+    for (size_t i = 0; i < 4; i++)
+        dropped += json_is_true(json_object_get(json_array_get(json_object_get(j, "candidates"), i), "dropped"));
     CHECK(dropped == 3);
     OK(hpt_config_set(c, "search_dir", dir));
-    FAILS(HPT_ERR_CANCELLED, "callback", hpt_source_search(ctx, c, base, sources, names, 4, train, val, stop_at, &left, &w2, &r));
+    FAILS(HPT_ERR_CANCELLED, "callback", hpt_source_search(ctx, c, base, sources, names, 4, train, val, stop_at, &left,
+                                                           &w2, &r));
     steps = 0;
     OK(hpt_source_search(ctx, c, base, sources, names, 4, train, val, count_steps, &steps, &w2, &r));
     CHECK(steps <= 16 - 14 + 3);
@@ -126,7 +137,8 @@ TEST_LIMIT(search_halves_and_resumes, 300) {
     set(c, "search_mode=full search_prerank=1 lr=0.02");
     steps = 0;
     OK(hpt_source_search(ctx, c, base, sources, names, 4, train, val, count_steps, &steps, &w2, &r));
-    CHECK(steps == 8);                                  /* the nearest alone; other options: nothing of the old search counts */
+    /* the nearest alone; other options: nothing of the old search counts */
+    CHECK(steps == 8);
     j = json_of(r);
     CHECK(!strcmp(json_string_value(json_object_get(j, "winner")), json_string_value(json_object_get(j, "nearest"))));
     snprintf(text, sizeof text, "rm -rf %s", dir);
@@ -180,9 +192,13 @@ static void remove_sets(void) {
     if (system(text)) FAIL("rm");
 }
 
-#define COMMON "[options]\narch = resnet10\nwidth = 16\nstem = small\nimage_size = 16\nmoco_dim = 16\nbatch_size = 16\nbn_group = 8\nmoco_k = 64\nprecision = fp32\neval_crop = full\nprobe_scale = standard\nprobe_lr = 0.03, 0.3\n" \
-    "probe_steps = 40\nprobe_eval_every = 20\nprobe_batch = 32\nft_batch = 16\nft_micro = 16\nft_lr = 0.01\nft_length = 4\nft_eval_every = 2\nknn_k = 5\n"
-#define SETS "[data base]\npath = base\n[data target]\npath = target\n[data other]\npath = other\n[data test]\npath = held-out\n[data train]\nfrom = target\nper_class = 12\nsplit_seed = run\n" \
+#define COMMON "[options]\narch = resnet10\nwidth = 16\nstem = small\nimage_size = 16\nmoco_dim = 16\nbatch_size = " \
+    "16\nbn_group = 8\nmoco_k = 64\nprecision = fp32\neval_crop = full\nprobe_scale = standard\nprobe_lr = 0.03, " \
+    "0.3\n" \
+    "probe_steps = 40\nprobe_eval_every = 20\nprobe_batch = 32\nft_batch = 16\nft_micro = 16\nft_lr = " \
+        "0.01\nft_length = 4\nft_eval_every = 2\nknn_k = 5\n"
+#define SETS "[data base]\npath = base\n[data target]\npath = target\n[data other]\npath = other\n[data test]\npath " \
+    "= held-out\n[data train]\nfrom = target\nper_class = 12\nsplit_seed = run\n" \
     "[data val]\nfrom = target\nper_class = 12\nsplit_seed = run\npart = rest\n"
 
 static hpt_recipe *open_recipe(const char *text) {
@@ -202,10 +218,10 @@ static hpt_recipe *open_recipe(const char *text) {
 static const char whole[] = "[recipe]\nname = all kinds\nseeds = 0, 1\njobs = 2\nsave_every = 4\n" COMMON SETS
     "[pretrain b]\nseeds = 0\ndata = base\nsteps = 6\n"
     "[search s]\ninit = b\nsources = base, other\ntrain = train\nval = val\nsteps = 4\nsearch_rungs = 1\n"
-    "[pretrain t]\ninit = s\ndata = target\nsweep.steps = 3, 6\nmonitor_train = train\nmonitor_val = val\nmonitor_every = 3\n"
-    "[template bn]\ntrain = bn\n"
-    "[pretrain tb]\nlike = bn\ninit = s\ndata = target\nsteps = 3\nvariant.all =\nvariant.crop = aug_jitter=0 aug_gray=0\n"
-    "[refresh-bn f]\ninit = b\ndata = target\n"
+    "[pretrain t]\ninit = s\ndata = target\nsweep.steps = 3, 6\nmonitor_train = train\nmonitor_val = "
+    "val\nmonitor_every = 3\n[template bn]\ntrain = bn\n"
+    "[pretrain tb]\nlike = bn\ninit = s\ndata = target\nsteps = 3\nvariant.all =\nvariant.crop = aug_jitter=0 "
+    "aug_gray=0\n[refresh-bn f]\ninit = b\ndata = target\n"
     "[linear p]\nlabel = HPT\nstrategy = hpt\nmodel = t\ntrain = train\nval = val\ntest = test\nprobe_keep = 1\n"
     "[linear pf]\nmodel = f\ntrain = train\nval = val\ntest = test\n"
     "[linear pb]\nmodel = tb[variant=crop]\ntrain = train\nval = val\ntest = test\n"
@@ -214,8 +230,10 @@ static const char whole[] = "[recipe]\nname = all kinds\nseeds = 0, 1\njobs = 2\
     "[similarity rv]\nof = t\nmetric = rv2\ndata = val0\ngroup = steps\n[data val0]\nfrom = target\nimages = 20\n"
     "[similarity io]\nof = p\nmetric = iou\n[choose q]\nof = p\nover = steps\n"
     "[table one]\ntitle = a <table> & more\nstages = p, pf\ncolumns = steps\n"
-    "[plot lines]\nkind = lines\nstages = p, pf\nx = steps\n[plot bars]\nkind = bars\nstages = p\nx = steps\nrelative = 3\n[plot heat]\nkind = heat\nof = rv\n[plot near]\nkind = closeness\nof = rv\nstages = p\nx = steps\n"
-    "[finding always]\nclaim = scores are above zero\nleft = p[steps=6]\nright = 0\nexpect = greater\n[finding never]\nclaim = a probe is 200 points ahead\nleft = p[steps=6] - pf\nright = 200\n";
+    "[plot lines]\nkind = lines\nstages = p, pf\nx = steps\n[plot bars]\nkind = bars\nstages = p\nx = steps\nrelative "
+    "= 3\n[plot heat]\nkind = heat\nof = rv\n[plot near]\nkind = closeness\nof = rv\nstages = p\nx = steps\n[finding "
+    "always]\nclaim = scores are above zero\nleft = p[steps=6]\nright = 0\nexpect = greater\n[finding never]\nclaim = "
+    "a probe is 200 points ahead\nleft = p[steps=6] - pf\nright = 200\n";
 
 static int32_t count_ends(void *user, const hpt_recipe_progress *p) {
     if (p->event == HPT_RECIPE_END) ++*(int *)user;
@@ -251,23 +269,30 @@ TEST_LIMIT(recipe_runs_every_kind_once, 300) {
             json_t *m = json_object_get(s, "matrix");
             CHECK(json_array_size(m) == 4);
             for (size_t a = 0; a < 4; a++) CHECK(json_number_value(json_array_get(json_array_get(m, a), a)) == 1);
-            CHECK(json_number_value(json_array_get(json_array_get(m, 0), 1)) == json_number_value(json_array_get(json_array_get(m, 1), 0)));
+            CHECK(json_number_value(json_array_get(json_array_get(m, 0), 1))
+                  == json_number_value(json_array_get(json_array_get(m, 1), 0)));
         }
         if (!strcmp(kind, "choose")) {       /* the best by validation, and its model */
             json_t *list = json_object_get(s, "candidates");
             double top = json_number_value(json_object_get(s, "val_score"));
             CHECK(json_array_size(list) == 2);
-            for (size_t a = 0; a < 2; a++) CHECK(json_number_value(json_object_get(json_array_get(list, a), "val_score")) <= top);
+            for (size_t a = 0; a < 2; a++)
+                CHECK(json_number_value(json_object_get(json_array_get(list, a), "val_score")) <= top);
             char command[400];
-            snprintf(command, sizeof command, "for f in %s/out/stages/t_*/model.safetensors; do cmp -s $f %s/out/stages/q_seed_%d*/model.safetensors && exit 0; done; exit 1", work, work, integer(s, "seed"));
+            snprintf(command, sizeof command,
+                     "for f in %s/out/stages/t_*/model.safetensors; do cmp -s $f "
+                     "%s/out/stages/q_seed_%d*/model.safetensors && exit 0; done; exit 1", work, work,
+                     integer(s, "seed"));
             CHECK(!system(command));
         }
-        if (!strcmp(json_string_value(json_object_get(s, "stage")), "rv")) CHECK(json_object_get(json_object_get(s, "welch"), "p"));
+        if (!strcmp(json_string_value(json_object_get(s, "stage")), "rv"))
+            CHECK(json_object_get(json_object_get(s, "welch"), "p"));
     }
     CHECK(kinds == 12);
     s = json_array_get(json_object_get(j, "findings"), 0);
     CHECK(json_integer_value(json_object_get(s, "seeds")) == 2);
-    CHECK(strstr(json_string_value(json_object_get(json_array_get(json_object_get(j, "findings"), 1), "verdict")), "does not appear"));
+    CHECK(strstr(json_string_value(json_object_get(json_array_get(json_object_get(j, "findings"), 1), "verdict")),
+                 "does not appear"));
     hpt_recipe_destroy(r);
     /* all is there: nothing runs, and the report says the same */
     ends = 0;
@@ -301,7 +326,8 @@ TEST_LIMIT(recipe_runs_every_kind_once, 300) {
     FILE *f = fopen(path, "r");
     char *html = calloc(1, 1 << 20);
     CHECK(f && fread(html, 1, (1 << 20) - 1, f) > 1000);
-    CHECK(strstr(html, "a &lt;table&gt; &amp; more") && strstr(html, "<svg") && strstr(html, "appears") && !strstr(html, "nan") && !strstr(html, "http://cdn"));
+    CHECK(strstr(html, "a &lt;table&gt; &amp; more") && strstr(html, "<svg") && strstr(html, "appears") &&
+          !strstr(html, "nan") && !strstr(html, "http://cdn"));
     fclose(f);
     remove_sets();
 }
@@ -312,7 +338,8 @@ static int32_t at_once(void *user, const hpt_recipe_progress *p) {
     return p->event == HPT_RECIPE_STEP;
 }
 TEST_LIMIT(recipe_survives_kill, 400) {
-    static const char text[] = "[recipe]\nsave_every = 20\n" COMMON SETS "[pretrain b]\ndata = base\nsteps = 120\n[linear p]\nmodel = b\ntrain = train\nval = val\ntest = test\n";
+    static const char text[] = "[recipe]\nsave_every = 20\n" COMMON SETS "[pretrain b]\ndata = base\nsteps = "
+        "120\n[linear p]\nmodel = b\ntrain = train\nval = val\ntest = test\n";
     hpt_result *res;
     char command[600], hpt[4096];
     int st;
@@ -344,15 +371,19 @@ TEST_LIMIT(recipe_survives_kill, 400) {
     r = open_recipe(text);
     OK(hpt_recipe_run(r, NULL, NULL, &res));
     hpt_recipe_destroy(r);
-    snprintf(command, sizeof command, "cmp %s/whole %s/out/stages/b*/model.safetensors && ! ls %s/out/stages/b*/checkpoint.pth.tar 2>/dev/null", work, work, work);
+    snprintf(command, sizeof command,
+             "cmp %s/whole %s/out/stages/b*/model.safetensors && ! ls %s/out/stages/b*/checkpoint.pth.tar 2>/dev/null",
+             work, work, work);
     CHECK(!system(command));
     remove_sets();
 }
 
 /* The same for evaluations: killed while their state is on disk, they end with the same bits. */
 TEST_LIMIT(evaluations_survive_kill, 400) {
-    static const char text[] = "[recipe]\nsave_every = 5\n" COMMON SETS "[finetune f]\nmodel = random\ntrain = train\nval = val\ntest = test\nft_length = 40\nft_lr = 0.01, 0.02\nft_eval_every = 5\nft_weight_decay = 0.01\n"
-        "[linear l]\nmodel = f\ntrain = train\nval = val\ntest = test\nprobe_augment = 1\nprobe_steps = 400\nprobe_eval_every = 5\nprobe_batch = 16\n";
+    static const char text[] = "[recipe]\nsave_every = 5\n" COMMON SETS "[finetune f]\nmodel = random\ntrain = "
+        "train\nval = val\ntest = test\nft_length = 40\nft_lr = 0.01, 0.02\nft_eval_every = 5\nft_weight_decay = "
+        "0.01\n[linear l]\nmodel = f\ntrain = train\nval = val\ntest = test\nprobe_augment = 1\nprobe_steps = "
+        "400\nprobe_eval_every = 5\nprobe_batch = 16\n";
     static const char *const numbers[] = {"val_score", "test_score", "best_lr", "best_step"};
     char command[600], hpt[4096];
     double first[2][4];
@@ -362,7 +393,8 @@ TEST_LIMIT(evaluations_survive_kill, 400) {
     make_sets();
     for (int pass = 0; pass < 2; pass++) {
         for (int round = 0; pass && round < 2; round++) {       /* once in each stage */
-            snprintf(command, sizeof command, "ls %s/out/stages/%s*/work.state >/dev/null 2>&1", work, round ? "l" : "f");
+            snprintf(command, sizeof command, "ls %s/out/stages/%s*/work.state >/dev/null 2>&1", work, round ? "l"
+                     : "f");
             pid_t child = fork();
             if (!child) {
                 execl(hpt, "hpt", "run", "r.ini", "--out", "out", "--quiet", (char *)NULL);
@@ -387,7 +419,9 @@ TEST_LIMIT(evaluations_survive_kill, 400) {
                 else if (v != first[s][k]) FAIL("stage %zu, %s: %g, uninterrupted %g", s, numbers[k], v, first[s][k]);
             }
         hpt_recipe_destroy(r);
-        snprintf(command, sizeof command, pass ? "cmp %s/whole %s/out/stages/f*/model.safetensors && ! ls %s/out/stages/*/work.state 2>/dev/null" : "cd %s && cp out/stages/f*/model.safetensors whole && rm -rf out", work, work, work);
+        snprintf(command, sizeof command,
+                 pass ? "cmp %s/whole %s/out/stages/f*/model.safetensors && ! ls %s/out/stages/*/work.state "
+                 "2>/dev/null" : "cd %s && cp out/stages/f*/model.safetensors whole && rm -rf out", work, work, work);
         CHECK(!system(command));
     }
     printf("  killed with a state on disk: %d of 2\n", kills);
@@ -397,18 +431,22 @@ TEST_LIMIT(evaluations_survive_kill, 400) {
 
 /* Head, key encoder and queue of the stage before, through its checkpoint. */
 TEST(recipe_carries_over) {
-    static const char text[] = "[recipe]\nbackend = reference\n" COMMON SETS "[pretrain a]\ndata = base\nsteps = 5\n[pretrain b]\ninit = a\ndata = target\nsteps = 3\n"
-        "[pretrain c]\ninit = a\ndata = target\nsteps = 3\ncarry_head = 1\ncarry_key = 1\ncarry_queue = 1\n";
+    static const char text[] = "[recipe]\nbackend = reference\n" COMMON SETS "[pretrain a]\ndata = base\nsteps = "
+        "5\n[pretrain b]\ninit = a\ndata = target\nsteps = 3\n[pretrain c]\ninit = a\ndata = target\nsteps = "
+        "3\ncarry_head = 1\ncarry_key = 1\ncarry_queue = 1\n";
     char command[400];
     hpt_result *res;
     make_sets();
     hpt_recipe *r = open_recipe(text);
     OK(hpt_recipe_run(r, NULL, NULL, &res));
     json_t *stages = json_object_get(json_of(res), "stages");
-    double fresh = json_number_value(json_object_get(json_array_get(stages, 1), "loss")), carried = json_number_value(json_object_get(json_array_get(stages, 2), "loss"));
+    double fresh = json_number_value(json_object_get(json_array_get(stages, 1), "loss")),
+        carried = json_number_value(json_object_get(json_array_get(stages, 2), "loss"));
     printf("  loss after 3 steps: fresh %.4f, carried over %.4f\n", fresh, carried);
     CHECK(fresh != carried);
-    snprintf(command, sizeof command, "ls %s/out/stages/a*/checkpoint.pth.tar && ! ls %s/out/stages/b*/checkpoint.pth.tar 2>/dev/null", work, work);
+    snprintf(command, sizeof command,
+             "ls %s/out/stages/a*/checkpoint.pth.tar && ! ls %s/out/stages/b*/checkpoint.pth.tar 2>/dev/null", work,
+             work);
     CHECK(!system(command));            /* kept where it is needed, and only there */
     hpt_recipe_destroy(r);
     remove_sets();
@@ -416,16 +454,20 @@ TEST(recipe_carries_over) {
 
 /* A supervised base, then MoCo on it: options of one method in [options] are for the stages of that method. */
 TEST(recipe_of_several_methods) {
-    static const char text[] = "[recipe]\nbackend = reference\n" COMMON SETS "[pretrain sup]\nmethod = supervised\ndata = base\nsteps = 4\nlabel_smoothing = 0.1\n"
-        "[pretrain hpt]\ninit = sup\ndata = target\nsteps = 3\n";
+    static const char text[] = "[recipe]\nbackend = reference\n" COMMON SETS "[pretrain sup]\nmethod = "
+        "supervised\ndata = base\nsteps = 4\nlabel_smoothing = 0.1\n[pretrain hpt]\ninit = sup\ndata = target\nsteps = "
+        "3\n";
     char command[400];
     hpt_result *res;
     make_sets();
     hpt_recipe *r = open_recipe(text);
     OK(hpt_recipe_run(r, NULL, NULL, &res));
     json_t *stages = json_object_get(json_of(res), "stages");
-    CHECK(json_is_number(json_object_get(json_array_get(stages, 0), "train_top1")) && json_is_number(json_object_get(json_array_get(stages, 1), "contrast_acc1")));
-    snprintf(command, sizeof command, "grep -q fc.weight %s/out/stages/sup*/model.safetensors && ! grep -q '\"labels\"' %s/out/stages/hpt*/model.safetensors", work, work);
+    CHECK(json_is_number(json_object_get(json_array_get(stages, 0), "train_top1")) &&
+          json_is_number(json_object_get(json_array_get(stages, 1), "contrast_acc1")));
+    snprintf(command, sizeof command,
+             "grep -q fc.weight %s/out/stages/sup*/model.safetensors && ! grep -q '\"labels\"' "
+             "%s/out/stages/hpt*/model.safetensors", work, work);
     CHECK(!system(command));            /* the classifier stays with its features */
     hpt_recipe_destroy(r);
     remove_sets();
@@ -446,15 +488,22 @@ TEST(recipes_that_are_refused) {
         {"[pretrain a]\nwhat is this\n", "line 2: neither", 0},
         {"[recipe]\nseeds = 0\n", "there is no stage", 1},
         {"[pretrain a]\ndata = nosuch\n", "line 2: there is no section called 'nosuch'", 1},
-        {"[data base]\npath = base\n[pretrain a]\ndata = base\ninit = c\n[pretrain b]\ndata = base\ninit = a\n[pretrain c]\ndata = base\ninit = b\n", "line 8: the stages go round in a circle", 1},
-        {"[data base]\npath = base\n[pretrain a]\ndata = base\ninit = gone.pth\nsteps = 2\n", "line 5: gone.pth: no such file", 1},
+        {"[data base]\npath = base\n[pretrain a]\ndata = base\ninit = c\n[pretrain b]\ndata = base\ninit = "
+         "a\n[pretrain c]\ndata = base\ninit = b\n", "line 8: the stages go round in a circle", 1},
+        {"[data base]\npath = base\n[pretrain a]\ndata = base\ninit = gone.pth\nsteps = 2\n",
+         "line 5: gone.pth: no such file", 1},
         {"[data base]\npath = nowhere\n[pretrain a]\ndata = base\n", "line 2: [data base]: nowhere: no such file", 1},
-        {"[data base]\npath = base\n[data t]\npath = target\n[linear a]\nmodel = base\ntrain = t\n", "line 6: 'model' wants a stage with a model", 1},
-        {"[data t]\npath = target\n[linear a]\nmodel = random\ntrain = t\ntest = t\n", "line 5: [linear a]: train and test share 60 images", 1},
-        {"[data s]\npath = held-out\n[data t]\npath = target\n[data h]\npath = held-out\n[pretrain a]\ndata = s\n[linear l]\nmodel = a\ntrain = t\ntest = h\n", "line 8: [pretrain a]: 's' is also in the test set 'h' of [l]: the sets share 30", 1},
+        {"[data base]\npath = base\n[data t]\npath = target\n[linear a]\nmodel = base\ntrain = t\n",
+         "line 6: 'model' wants a stage with a model", 1},
+        {"[data t]\npath = target\n[linear a]\nmodel = random\ntrain = t\ntest = t\n",
+         "line 5: [linear a]: train and test share 60 images", 1},
+        {"[data s]\npath = held-out\n[data t]\npath = target\n[data h]\npath = held-out\n[pretrain a]\ndata = "
+         "s\n[linear l]\nmodel = a\ntrain = t\ntest = h\n",
+         "line 8: [pretrain a]: 's' is also in the test set 'h' of [l]: the sets share 30", 1},
         {"[data t]\npath = lists.txt\n[linear a]\nmodel = random\ntrain = t\n", "lists.txt, line 2", 1},
         {"[data t]\npath = hole.txt\n[linear a]\nmodel = random\ntrain = t\n", "class 1 has no image", 1},
-        {"[data t]\npath = target\nfew = 2\n[linear a]\nmodel = random\ntrain = t\n", "line 3: [data t]: 2 images: at least one of each", 1},
+        {"[data t]\npath = target\nfew = 2\n[linear a]\nmodel = random\ntrain = t\n",
+         "line 3: [data t]: 2 images: at least one of each", 1},
         {"[options]\nnosuch = 1\n[pretrain a]\ndata = base\n", "line 2: unknown option 'nosuch'", 0},
         {"[finding f]\nclaim = x\nleft = a\n", "needs a line 'right = ...'", 0},
         {"[recipe]\ninclude = r.ini\n", "include each other", 0},
@@ -502,7 +551,8 @@ TEST(ready_recipes_are_sound) {
 
 /* ---- memory runs out: at each allocation in turn, in every call of this file's subject ---- */
 
-static int evaluations(hpt_context *ctx, hpt_config *c, hpt_model *m, hpt_dataset *a, hpt_dataset *b, int which, const char *recipe) {
+static int evaluations(hpt_context *ctx, hpt_config *c, hpt_model *m, hpt_dataset *a, hpt_dataset *b, int which,
+                       const char *recipe) {
     hpt_result *r = NULL;
     hpt_model *w = NULL;
     hpt_recipe *rec = NULL;
@@ -538,13 +588,21 @@ TEST_LIMIT(memory_runs_out_in_evaluations, 600) {
     hpt_model *m;
     char path[300];
     OK(hpt_dataset_per_class(all, 4, 1, &a, &b));
-    hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=8 moco_dim=16 batch_size=4 bn_group=4 moco_k=8 precision=fp32 eval_crop=full probe_lr=0.1 probe_steps=2 probe_eval_every=1 probe_batch=4 steps=2 search_rungs=1 "
+    hpt_config *c =
+        config("arch=resnet10 width=16 stem=small image_size=8 moco_dim=16 batch_size=4 bn_group=4 moco_k=8 "
+               "precision=fp32 eval_crop=full probe_lr=0.1 probe_steps=2 probe_eval_every=1 probe_batch=4 steps=2 "
+               "search_rungs=1 "
                            "ft_batch=4 ft_micro=2 ft_lr=0.01 ft_length=1 monitor_every=1 knn_k=3 threads=1 workers=1");
     OK(hpt_model_create(ctx, c, &m));
     make_sets();
     if (chdir(work)) FAIL("chdir");
-    write_text("r.ini", "[recipe]\nbackend = reference\nthreads = 1\n" COMMON "[data t]\npath = target\n[data x]\nfrom = t\nper_class = 5\n[data y]\nfrom = t\nper_class = 5\npart = rest\n[pretrain b]\ndata = t\nsweep.steps = 1, 2\nbatch_size = 2\nbn_group = 2\n"
-                        "[linear p]\nmodel = b\ntrain = x\nval = y\n[choose q]\nof = p\nover = steps\n[plot z]\nkind = lines\nstages = p\nvalue = val_score\n[table y]\nstages = p\ncolumns = steps\nvalue = val_score\n[finding w]\nclaim = x\nleft = p[steps=1]\nright = p\nvalue = val_score\n");
+    write_text("r.ini",
+               "[recipe]\nbackend = reference\nthreads = 1\n" COMMON "[data t]\npath = target\n[data x]\nfrom = "
+               "t\nper_class = 5\n[data y]\nfrom = t\nper_class = 5\npart = rest\n[pretrain b]\ndata = t\nsweep.steps "
+               "= 1, 2\nbatch_size = 2\nbn_group = 2\n"
+                        "[linear p]\nmodel = b\ntrain = x\nval = y\n[choose q]\nof = p\nover = steps\n[plot z]\nkind = "
+                        "lines\nstages = p\nvalue = val_score\n[table y]\nstages = p\ncolumns = steps\nvalue = "
+                        "val_score\n[finding w]\nclaim = x\nleft = p[steps=1]\nright = p\nvalue = val_score\n");
     snprintf(path, sizeof path, "%s/r.ini", work);
     for (int which = 0; which < 7; which++) {
         int64_t before = hpt__alloc_test_count();

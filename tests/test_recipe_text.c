@@ -46,16 +46,19 @@ TEST(recipe_text_that_is_refused) {
         {"[recipe]\n[knn gr\xc3]\nmodel = random\ntrain = x\n", "line 2: the section's name is not UTF-8"},
         {"[recipe]\nn\xe4me = x\n", "line 2: the key is not UTF-8"},
         {"[knn k]\nmodel = random\ntrain = x\nlabel strategy = x\n", "line 4: "},
-        {"[template a]\nlike = b\n[template b]\nlike = a\n[data c]\nlike = a\npath = x\n", "'like' goes round in a circle"},
+        {"[template a]\nlike = b\n[template b]\nlike = a\n[data c]\nlike = a\npath = x\n",
+         "'like' goes round in a circle"},
         {"[data a]\npath = x\nlike = a\n", "'like' goes round in a circle"},
-        {"[data 0123456789012345678901234567890123456789012345678901234567890123]\npath = x\n", "line 1: the name '0123456789012345678901234567890123456789...' is longer than 63"},
+        {"[data 0123456789012345678901234567890123456789012345678901234567890123]\npath = x\n",
+         "line 1: the name '0123456789012345678901234567890123456789...' is longer than 63"},
     };
     begin();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         hpt_recipe *r;
         hpt_status st = open_text(bad[i].text, &r);
         if (st != HPT_ERR_FORMAT && i != 14) FAIL("case %zu gave %s", i, hpt_status_name(st));
-        if (st >= 0 || r || !strstr(hpt_last_error(), bad[i].what)) FAIL("case %zu: '%s' lacks '%s'", i, hpt_last_error(), bad[i].what);
+        if (st >= 0 || r || !strstr(hpt_last_error(), bad[i].what))
+            FAIL("case %zu: '%s' lacks '%s'", i, hpt_last_error(), bad[i].what);
     }
     hpt_recipe *r;
     write_ini("[recipe]\nname = a\0b\n", 21);
@@ -79,7 +82,8 @@ TEST(recipe_text_that_is_read) {
         {"[recipe]\nname =\n", "name", ""},
         {"[recipe]\nname =\n  later", "name", " later"},
         {"[recipe]\nname = [x]\n  [y]\n", "name", "[x] [y]"},
-        {"[recipe]\nabout = \xfc\xf6\xe4\nname = gr\xfc\xdf" "e\n", "name", "gr\xfc\xdf" "e"},     /* values may be any bytes: paths are */
+        /* values may be any bytes: paths are */
+        {"[recipe]\nabout = \xfc\xf6\xe4\nname = gr\xfc\xdf" "e\n", "name", "gr\xfc\xdf" "e"},
     };
     begin();
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -122,7 +126,10 @@ TEST(recipe_paths_of_any_length) {
         FILE *f = fopen("more.ini", "w");
         fprintf(f, "[recipe]\nname = included\n");
         fclose(f);
-        sprintf(text, "[recipe]\ninclude = %s/more.ini\nout = %s/out\nbackend = reference\nthreads = 1\n[data t]\npath = %s\n[knn k]\nmodel = random\ntrain = t\ntest = t\noverlap = allow\narch = resnet10\nwidth = 16\n", deep, dir, deep);
+        sprintf(text,
+                "[recipe]\ninclude = %s/more.ini\nout = %s/out\nbackend = reference\nthreads = 1\n[data t]\npath = "
+                "%s\n[knn k]\nmodel = random\ntrain = t\ntest = t\noverlap = allow\narch = resnet10\nwidth = 16\n",
+                deep, dir, deep);
         hpt_recipe *r;
         hpt_result *res;
         OK(open_text(text, &r));
@@ -152,8 +159,10 @@ TEST(recipe_text_without_end) {
         {"[template t]\n", "k%d=1\n", "more than 1000 lines in a section"},
         {"[recipe]\nabout = x\n", " x%.0d\n", "longer than 16384"},
         {"[recipe]\n", "include = more.ini\n#%d\n", "files are included"},
-        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[template a%d]\nlike=t\n", "the recipe is too large"},
-        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[data a%d]\nlike=t\n", "the recipe is too large"},
+        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[template a%d]\nlike=t\n",
+         "the recipe is too large"},
+        {"[template t]\na=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1\n", "[data a%d]\nlike=t\n",
+         "the recipe is too large"},
         {"[pretrain x]\ndata=d\nsweep.steps = ", "%d, ", "longer than 16384"},
         {"", "%d\n", "line 1: neither"},
     };
@@ -166,12 +175,15 @@ TEST(recipe_text_without_end) {
         double t0 = now();
         hpt_status st = open_text(text, &r);
         double took = now() - t0;
-        if (st >= 0 || !strstr(hpt_last_error(), all[i].what)) FAIL("case %zu: %s, '%s'", i, hpt_status_name(st), hpt_last_error());
+        if (st >= 0 || !strstr(hpt_last_error(), all[i].what))
+            FAIL("case %zu: %s, '%s'", i, hpt_status_name(st), hpt_last_error());
         if (took > (getenv("HPT_TEST_SLOW") ? 20 : 2)) FAIL("case %zu took %.1f s", i, took);
         hpt_recipe_destroy(r);
     }
     size_t at = 0;      /* a row of stages, each of the one before */
-    for (int k = 0; k < 1500; k++) at += (size_t)sprintf(text + at, k ? "[pretrain p%d]\ndata=d\ninit=p%d\n" : "[data d]\npath=/\n[pretrain p0]\ndata=d\n", 1500 - k, 1499 - k);
+    for (int k = 0; k < 1500; k++)
+        at += (size_t)sprintf(text + at, k ? "[pretrain p%d]\ndata=d\ninit=p%d\n"
+                              : "[data d]\npath=/\n[pretrain p0]\ndata=d\n", 1500 - k, 1499 - k);
     hpt_recipe *r;
     hpt_result *res;
     hpt_status st = open_text(text, &r);
@@ -187,5 +199,6 @@ TEST(recipe_lists_with_brackets) {
     for (int i = 0; i < 4; i++) CHECK(hpt__list_item(list, i, ',', item, sizeof item) && !strcmp(item, want[i]));
     CHECK(!hpt__list_item(list, 4, ',', item, sizeof item));
     CHECK(hpt__list_item("", 0, ',', item, sizeof item) && !*item && !hpt__list_item("", 1, ',', item, sizeof item));
-    CHECK(hpt__word_in(" a b ", "a") && !hpt__word_in(" a b ", "") && !hpt__word_in(" a b ", "a b") && !hpt__word_in(" ab ", "a"));
+    CHECK(hpt__word_in(" a b ", "a") && !hpt__word_in(" a b ", "") && !hpt__word_in(" a b ", "a b") &&
+          !hpt__word_in(" ab ", "a"));
 }

@@ -350,7 +350,8 @@ TEST_LIMIT(hpt_run_stops_at_any_instant, 300) {
     as_undisturbed();
 }
 
-/* kill -9 at random instants and the same command again: what was done is kept, and the end is that of an undisturbed run. */
+/* kill -9 at random instants and the same command again: what was done is kept, and the end is that of an
+ * undisturbed run. */
 TEST_LIMIT(hpt_run_survives_kills, 300) {
     char hpt[4096];
     unsigned draw = 20261125u;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Sessions: resume bit for bit (also after kill -9), independence of workers, what trains, policies, failures, threads. */
+ * Sessions: resume bit for bit (also after kill -9), independence of workers, what trains, policies, failures,
+ * threads. */
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "io/file.h"
@@ -10,7 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SMALL "arch=resnet10 width=16 stem=small image_size=16 batch_size=8 bn_group=4 moco_k=20 moco_dim=16 seed=3 lr=0.05 "
+#define SMALL "arch=resnet10 width=16 stem=small image_size=16 batch_size=8 bn_group=4 moco_k=20 moco_dim=16 seed=3 " \
+    "lr=0.05 "
 
 static hpt_session *session(hpt_context *ctx, const char *pairs, hpt_dataset *ds, hpt_model **model) {
     char text[800];
@@ -73,15 +75,18 @@ TEST(resume_refuses_another_run) {
     hpt_session *a = session(ctx, "steps=20", ds, NULL);
     steps(a, 1);
     OK(hpt_session_save(a, at(dir, "c")));
-    FAILS(HPT_ERR_MISMATCH, "option lr was", hpt_session_resume(session(ctx, "steps=20 lr=0.1", ds, NULL), at(dir, "c")));
+    FAILS(HPT_ERR_MISMATCH, "option lr was", hpt_session_resume(session(ctx, "steps=20 lr=0.1", ds, NULL),
+                                                                at(dir, "c")));
     FAILS(HPT_ERR_MISMATCH, "option steps", hpt_session_resume(session(ctx, "steps=21", ds, NULL), at(dir, "c")));
     FAILS(HPT_ERR_MISMATCH, "data set", hpt_session_resume(session(ctx, "steps=20", other, NULL), at(dir, "c")));
     FAILS(HPT_ERR_MISMATCH, "queue", hpt_session_resume(session(ctx, "steps=20 moco_k=24", ds, NULL), at(dir, "c")));
     FAILS(HPT_ERR_IO, "no such file", hpt_session_resume(session(ctx, "steps=20", ds, NULL), at(dir, "none")));
-    FAILS(HPT_ERR_MISMATCH, "weights alone", hpt_session_resume(session(ctx, "steps=20", ds, NULL), "tests/fixtures/files/mixed_zip.pth"));
+    FAILS(HPT_ERR_MISMATCH, "weights alone", hpt_session_resume(session(ctx, "steps=20", ds, NULL),
+                                                                "tests/fixtures/files/mixed_zip.pth"));
 }
 
-/* A child trains and saves every step; it is killed again and again. What is there always loads, and the end equals an undisturbed run. */
+/* A child trains and saves every step; it is killed again and again. What is there always loads, and the end equals
+ * an undisturbed run. */
 TEST_LIMIT(kill_nine_loses_nothing, 240) {
     char *dir = temp_dir();
     int kills = 0, total = 40;
@@ -151,7 +156,8 @@ TEST(onednn_follows_the_reference_over_steps) {
     for (int i = 0; i < 12; i++) {
         OK(hpt_session_step(a, &x));
         OK(hpt_session_step(b, &y));
-        if (!(fabs(x.loss - y.loss) <= 1e-4 * y.loss)) FAIL("step %d: loss %.7f on onednn, %.7f on reference", i + 1, x.loss, y.loss);
+        if (!(fabs(x.loss - y.loss) <= 1e-4 * y.loss))
+            FAIL("step %d: loss %.7f on onednn, %.7f on reference", i + 1, x.loss, y.loss);
     }
     CHECK(x.epoch == 3 && x.chance == log(21) && x.wait_ms >= 0 && x.step_ms > 0);
 }
@@ -228,7 +234,8 @@ static void poison(hpt_session *s, const char *name, size_t n) {
 TEST(non_finite_steps) {
     hpt_context *ctx = fast_context();
     hpt_dataset *ds = toy_set(ctx, "", 30, 18, 3);
-    float *before = malloc(1 << 16), *after = malloc(1 << 16), *queue0 = malloc(1 << 16), *queue1 = malloc(1 << 16), stat0[64], stat1[64];
+    float *before = malloc(1 << 16), *after = malloc(1 << 16), *queue0 = malloc(1 << 16), *queue1 = malloc(1 << 16),
+        stat0[64], stat1[64];
     hpt_session *s = session(ctx, "steps=20", ds, NULL);
     steps(s, 2);
     poison(s, "q.layer2.0.conv1.weight", 32 * 16 * 9);
@@ -296,11 +303,13 @@ TEST(run_cancel_and_end) {
     CHECK(!memcmp(a, b, sizeof a));
 }
 
-/* The n-th allocation of create - step - save - destroy fails, for every n: a status, and everything can be destroyed. */
+/* The n-th allocation of create - step - save - destroy fails, for every n: a status, and everything can be
+ * destroyed. */
 TEST_LIMIT(every_allocation_may_fail, 400) {
     hpt_context *ctx = context("reference", 1);
     char *dir = temp_dir(), *path = at(dir, "c");
-    hpt_config *c = config(SMALL "steps=1 batch_size=2 bn_group=0 moco_dim=4 workers=1 arch=resnet10");      /* one: a batch made ahead may fail unseen */
+    /* one: a batch made ahead may fail unseen */
+    hpt_config *c = config(SMALL "steps=1 batch_size=2 bn_group=0 moco_dim=4 workers=1 arch=resnet10");
     uint8_t px[6 * 18 * 18 * 3];
     for (size_t i = 0; i < sizeof px; i++) px[i] = (uint8_t)hash_at(i, 1);
     int64_t n = 1, total = 0;
@@ -384,7 +393,8 @@ TEST(linear_probe_against_pytorch) {
         OK(hpt_result_json(r, text, n, NULL));
         json_t *j = json_loads(text, 0, NULL), *first = json_array_get(json_object_get(j, "curve"), 0);
         acc = json_number_value(json_array_get(json_object_get(first, "val_top1"), 0));
-        CHECK(integer(first, "step") == 30 && fabs(acc - 100.0 * integer(f, "right") / 40) <= 2.6);     /* init differs by N(0, 0.01): one image at most */
+        /* init differs by N(0, 0.01): one image at most */
+        CHECK(integer(first, "step") == 30 && fabs(acc - 100.0 * integer(f, "right") / 40) <= 2.6);
     }
 }
 /* Wrong test labels change no choice: they are not looked at before it is made. */
@@ -420,7 +430,8 @@ TEST(probe_on_images_with_and_without_augmentation) {
     hpt_result *r;
     double acc;
     OK(hpt_dataset_per_class(ds, 20, 1, &a, &b));
-    hpt_config *c = config(SMALL "probe_steps=60 probe_eval_every=20 probe_batch=32 probe_scale=standard probe_lr=0.03,0.3");
+    hpt_config *c =
+        config(SMALL "probe_steps=60 probe_eval_every=20 probe_batch=32 probe_scale=standard probe_lr=0.03,0.3");
     OK(hpt_model_create(ctx, c, &m));
     OK(hpt_model_linear(m, a, NULL, b, c, &r));
     OK(hpt_result_number(r, "test_top1", &acc));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Sizes that cannot train, and sizes that train otherwise than meant: refused with the layer, or warned of with the option. */
+ * Sizes that cannot train, and sizes that train otherwise than meant: refused with the layer, or warned of with the
+ * option. */
 #include "support.h"
 
 #define TINY "arch=resnet10 width=16 stem=small image_size=8 moco_dim=8 precision=fp32 eval_crop=full steps=1 " \
@@ -39,10 +40,12 @@ TEST(batch_norm_over_one_value) {
     create(ctx, "batch_size=1 bn_group=0 moco_k=4", ds, HPT_ERR_OPTION, layer);
     create(ctx, "batch_size=4 bn_group=1 moco_k=8", ds, HPT_ERR_OPTION, layer);
     create(ctx, "batch_size=4 bn_group=1 moco_k=8 train=bn", ds, HPT_ERR_OPTION, layer);
-    create(ctx, "batch_size=4 bn_group=1 moco_k=8 freeze=layer*", ds, HPT_ERR_OPTION, layer);      /* frozen weights still take the batch's statistics */
+    /* frozen weights still take the batch's statistics */
+    create(ctx, "batch_size=4 bn_group=1 moco_k=8 freeze=layer*", ds, HPT_ERR_OPTION, layer);
     create(ctx, "batch_size=2 bn_group=1 moco_k=8 stem=imagenet image_size=32", ds, HPT_ERR_OPTION, layer);
     create(ctx, "batch_size=4 bn_group=2 moco_k=8", ds, HPT_OK, "");
-    create(ctx, "batch_size=4 bn_group=1 moco_k=8 image_size=16", ds, HPT_OK, "");                  /* four values of one image are enough */
+    /* four values of one image are enough */
+    create(ctx, "batch_size=4 bn_group=1 moco_k=8 image_size=16", ds, HPT_OK, "");
     OK(hpt_dataset_per_class(ds, 6, 1, &train, &val));
     hpt_config *c = config(TINY "ft_batch=8 ft_micro=1 batch_size=8 bn_group=1");
     OK(hpt_model_create(ctx, c, &m));

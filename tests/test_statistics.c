@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Mean and deviation of a set: of all or of a sample, and kept in a file that gives the same bits, knows when it no longer fits, and is never
- * trusted blindly. */
+ * Mean and deviation of a set: of all or of a sample, and kept in a file that gives the same bits, knows when it no
+ * longer fits, and is never trusted blindly. */
 #define _GNU_SOURCE
 #include "data/dataset.h"
 #include "shell.h"
@@ -56,7 +56,8 @@ TEST_LIMIT(statistics_are_kept_while_they_fit, 60) {
     SAME(plain, a);
     CHECK(!passed);
     /* options that change pixels, and files that change in any way, are other sets; the file holds all of them */
-    static const char *const others[] = {"alpha=white", "orient=apply", "truncated=accept", "max_pixels=10000", "stats_images=5", "stats_images=6", "bad_image=skip",
+    static const char *const others[] = {"alpha=white", "orient=apply", "truncated=accept", "max_pixels=10000",
+                                         "stats_images=5", "stats_images=6", "bad_image=skip",
                                          "stats_images=5 data_seed=2", "cache_side=7 cache=memory"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         snprintf(more, sizeof more, "%s %s", opt, others[i]);
@@ -68,15 +69,19 @@ TEST_LIMIT(statistics_are_kept_while_they_fit, 60) {
         SAME(b, again);
     }
     RUN("test $(grep -c '\"images\": ' %s/s.json) = 10", dir);
-    static const char *const edits[] = {"touch -d '2001-01-01' %s/rows/003.ppm", "cp -p %s/rows/004.ppm %s/rows/x && printf ' ' >> %s/rows/x && touch -r %s/rows/004.ppm %s/rows/x && mv %s/rows/x %s/rows/004.ppm",
-                                        "mv %s/rows/005.ppm %s/rows/zz.ppm", "rm %s/rows/006.ppm", "cp %s/rows/007.ppm %s/rows/new.ppm"};
+    static const char *const edits[] = {"touch -d '2001-01-01' %s/rows/003.ppm",
+                                        "cp -p %s/rows/004.ppm %s/rows/x && printf ' ' >> %s/rows/x && touch -r "
+                                        "%s/rows/004.ppm %s/rows/x && mv %s/rows/x %s/rows/004.ppm",
+                                        "mv %s/rows/005.ppm %s/rows/zz.ppm", "rm %s/rows/006.ppm",
+                                        "cp %s/rows/007.ppm %s/rows/new.ppm"};
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         char cmd[900];
         snprintf(cmd, sizeof cmd, edits[i], moved, moved, moved, moved, moved, moved, moved);
         RUN("%s", cmd);
         a = take(moved, opt);
         stats b = take(moved, "seed=0");
-        if (i != 2 && passed != (i < 3 ? 24u : i == 3 ? 23u : 24u)) FAIL("edit %zu: %llu", i, (unsigned long long)passed);
+        if (i != 2 && passed != (i < 3 ? 24u : i == 3 ? 23u : 24u))
+            FAIL("edit %zu: %llu", i, (unsigned long long)passed);
         SAME(a, b);
         a = take(moved, opt);
         CHECK(!passed);
@@ -86,7 +91,8 @@ TEST_LIMIT(statistics_are_kept_while_they_fit, 60) {
 /* What cannot be read is known from the file as if all had been read; one that can be read by now makes it anew. */
 TEST_LIMIT(kept_statistics_know_unreadable_images, 60) {
     char *dir = temp_dir(), *set_ = stripes(dir, 6), opt[800];
-    RUN("cd %s/rows && for i in 1 3; do head -c 300 00$i.ppm > x && mv x 00$i.ppm; done && printf 'P6 20 20 255\n' > 002.ppm", set_);
+    RUN("cd %s/rows && for i in 1 3; do head -c 300 00$i.ppm > x && mv x 00$i.ppm; done && printf 'P6 20 20 255\n' > "
+        "002.ppm", set_);
     snprintf(opt, sizeof opt, "stats_file=%s/s.json bad_image=skip", dir);
     stats plain = take(set_, "bad_image=skip"), a = take(set_, opt);
     SAME(plain, a);
@@ -102,7 +108,8 @@ TEST_LIMIT(kept_statistics_know_unreadable_images, 60) {
     CHECK(!passed && a.cut + a.bad == 3 && a.cut >= 2);
     /* the same name, size and time, but it is readable now */
     snprintf(opt, sizeof opt, "stats_file=%s/t.json bad_image=skip", dir);
-    RUN("cd %s/rows && cp -p 004.ppm ../../kept && head -c $(stat -c %%s 004.ppm) /dev/zero > 004.ppm && touch -d 2001-01-01 004.ppm", set_);
+    RUN("cd %s/rows && cp -p 004.ppm ../../kept && head -c $(stat -c %%s 004.ppm) /dev/zero > 004.ppm && touch -d "
+        "2001-01-01 004.ppm", set_);
     a = take(set_, opt);
     CHECK(a.bad == 4);
     RUN("cd %s/rows && cp ../../kept 004.ppm && touch -d 2001-01-01 004.ppm", set_);
@@ -112,20 +119,26 @@ TEST_LIMIT(kept_statistics_know_unreadable_images, 60) {
 }
 TEST_LIMIT(statistics_of_a_sample, 60) {
     char *dir = temp_dir(), *set_ = stripes(dir, 30), opt[800];
-    stats all = take(set_, "seed=0"), five = take(set_, "stats_images=5"), again = take(set_, "stats_images=5 threads=1");
+    stats all = take(set_, "seed=0"), five = take(set_, "stats_images=5"),
+        again = take(set_, "stats_images=5 threads=1");
     SAME(five, again);
     five = take(set_, "stats_images=5");
     CHECK(passed == 5 && strstr(notes, "pixel statistics of 5 of 60 images"));
-    stats other = take(set_, "stats_images=5 data_seed=9"), most = take(set_, "stats_images=59"), whole = take(set_, "stats_images=60"), over = take(set_, "stats_images=4000");
+    stats other = take(set_, "stats_images=5 data_seed=9"), most = take(set_, "stats_images=59"),
+        whole = take(set_, "stats_images=60"), over = take(set_, "stats_images=4000");
     SAME(all, whole);
     SAME(all, over);
     CHECK(memcmp(&five, &all, sizeof all) && memcmp(&five, &other, sizeof all) && memcmp(&most, &all, sizeof all));
-    for (int c = 0; c < 3; c++) CHECK(fabs((double)(most.mean[c] - all.mean[c])) < 0.01 && fabs((double)(five.mean[c] - all.mean[c])) < 0.2);
+    for (int c = 0; c < 3; c++)
+        CHECK(fabs((double)(most.mean[c] - all.mean[c])) < 0.01 && fabs((double)(five.mean[c] - all.mean[c])) < 0.2);
     (void)opt;
     /* the result says what its numbers rest on */
-    RUN("%s/hpt pretrain --data %s --out %s/run --arch resnet10 --width 16 --stem small --image_size 16 --batch_size 8 --bn_group 4 --moco_k 16 --threads 1 --steps 1 "
-        "--stats_images 7 --json 2> %s/notes | grep -q '\"pixel_statistics\": \"of 7 of 60 images\"' && grep -q 'pixel statistics of 7 of 60' %s/notes", HPT_TEST_BIN, set_, dir, dir, dir);
-    RUN("grep -q '\"pixel_statistics\": \"of 7 of 60 images\"' %s/run/args.json && grep -q '\"images\": 7' %s/run/stats.json", dir, dir);
+    RUN("%s/hpt pretrain --data %s --out %s/run --arch resnet10 --width 16 --stem small --image_size 16 --batch_size 8 "
+        "--bn_group 4 --moco_k 16 --threads 1 --steps 1 --stats_images 7 --json 2> %s/notes | grep -q "
+        "'\"pixel_statistics\": \"of 7 of 60 images\"' && grep -q 'pixel statistics of 7 of 60' %s/notes",
+        HPT_TEST_BIN, set_, dir, dir, dir);
+    RUN("grep -q '\"pixel_statistics\": \"of 7 of 60 images\"' %s/run/args.json && grep -q '\"images\": 7' "
+        "%s/run/stats.json", dir, dir);
     REFUSED(1, "not the one of the run", "%s/hpt pretrain --out %s/run --resume --stats_images 8", HPT_TEST_BIN, dir);
 }
 /* Damaged files, files of something else, places that cannot be written, several processes at once. */
@@ -135,7 +148,9 @@ TEST_LIMIT(a_file_of_statistics_is_never_trusted_blindly, 60) {
     stats plain = take(set_, "seed=0"), a = take(set_, opt);
     RUN("grep -o '\"[0-9a-f]\\{16\\}\"' %s/s.json", dir);
     snprintf(key, sizeof key, "%.18s", output);
-    const char *const contents[] = {"", "{", "[]", "{\"format\": \"other\", \"sets\": {}}", "{\"format\": \"hpt statistics 1\"}", "\xff\xfe", "{\"format\": \"hpt statistics 1\", \"sets\": 3}"};
+    const char *const contents[] = {"", "{", "[]", "{\"format\": \"other\", \"sets\": {}}",
+                                    "{\"format\": \"hpt statistics 1\"}", "\xff\xfe",
+                                    "{\"format\": \"hpt statistics 1\", \"sets\": 3}"};
     for (size_t i = 0; i < sizeof contents / sizeof *contents; i++) {
         char path[300];
         snprintf(path, sizeof path, "%s/s.json", dir);
@@ -148,12 +163,19 @@ TEST_LIMIT(a_file_of_statistics_is_never_trusted_blindly, 60) {
         a = take(set_, opt);
         CHECK(!passed && !strstr(notes, "anew"));
     }
-    const char *const entries[] = {"null", "{}", "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5], \"std\": [0.2, 0.2, 0.2], \"unreadable\": [], \"cut\": []}",
-                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 7], \"std\": [0.2, 0.2, 0.2], \"unreadable\": [], \"cut\": []}",
-                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0], \"unreadable\": [], \"cut\": []}",
-                                   "{\"images\": 12, \"of\": 13, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0.2], \"unreadable\": [], \"cut\": []}",
-                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0.2], \"unreadable\": [400], \"cut\": []}",
-                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0.2], \"unreadable\": [], \"cut\": [1]}"};
+    const char *const entries[] = {"null", "{}",
+                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5], \"std\": [0.2, 0.2, 0.2], "
+                                   "\"unreadable\": [], \"cut\": []}",
+                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 7], \"std\": [0.2, 0.2, 0.2], "
+                                   "\"unreadable\": [], \"cut\": []}",
+                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0], "
+                                   "\"unreadable\": [], \"cut\": []}",
+                                   "{\"images\": 12, \"of\": 13, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0.2], "
+                                   "\"unreadable\": [], \"cut\": []}",
+                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0.2], "
+                                   "\"unreadable\": [400], \"cut\": []}",
+                                   "{\"images\": 12, \"of\": 12, \"mean\": [0.5, 0.5, 0.5], \"std\": [0.2, 0.2, 0.2], "
+                                   "\"unreadable\": [], \"cut\": [1]}"};
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
         char path[300];
         snprintf(path, sizeof path, "%s/s.json", dir);
@@ -202,8 +224,9 @@ TEST_LIMIT(a_file_of_statistics_is_never_trusted_blindly, 60) {
 TEST_LIMIT(recipes_keep_statistics, 60) {
     char *dir = temp_dir();
     stripes(dir, 8);
-    RUN("cd %s && printf '[recipe]\\nname = r\\nout = out\\nbackend = reference\\n[data d]\\npath = set\\n[pretrain p]\\ndata = d\\narch = resnet10\\nwidth = 16\\nstem = small\\nimage_size = 16\\n"
-        "batch_size = 8\\nbn_group = 4\\nmoco_k = 16\\nsteps = 1\\n' > r.ini && %s%s/hpt run r.ini > log 2>&1 || { cat log; exit 1; }", dir,
+    RUN("cd %s && printf '[recipe]\\nname = r\\nout = out\\nbackend = reference\\n[data d]\\npath = set\\n[pretrain "
+        "p]\\ndata = d\\narch = resnet10\\nwidth = 16\\nstem = small\\nimage_size = 16\\nbatch_size = 8\\nbn_group = "
+        "4\\nmoco_k = 16\\nsteps = 1\\n' > r.ini && %s%s/hpt run r.ini > log 2>&1 || { cat log; exit 1; }", dir,
         *HPT_TEST_BIN == '/' ? "" : getenv("PWD"), *HPT_TEST_BIN == '/' ? HPT_TEST_BIN : "/" HPT_TEST_BIN);
     RUN("grep -q '\"images\": 16' %s/out/stats.json && ! grep -rq 'stats.json' %s/out/stages/*/result.json", dir, dir);
 }

@@ -11,10 +11,12 @@ static run start(hpt_context *ctx, const char *name, const char *precision, int 
     r.batch = integer(r.f, "batch");
     r.size = integer(r.f, "size");
     int groups = integer(r.f, "groups");
-    snprintf(text, sizeof text, "arch=%s width=%d stem=%s image_size=%d batch_size=%d moco_k=%d moco_dim=%d bn_group=%d shuffle_bn=0 moco_m=0.99 "
-             "conv_algo=direct schedule=constant steps=%d precision=%s", json_string_value(json_object_get(r.f, "arch")), integer(r.f, "width"),
-             integer(r.f, "small") ? "small" : "imagenet", r.size, r.batch, integer(r.f, "K"), integer(r.f, "dim"),
-             groups > 1 ? r.batch / groups : 0, steps, precision);
+    snprintf(text, sizeof text,
+             "arch=%s width=%d stem=%s image_size=%d batch_size=%d moco_k=%d moco_dim=%d bn_group=%d shuffle_bn=0 "
+             "moco_m=0.99 conv_algo=direct schedule=constant steps=%d precision=%s",
+             json_string_value(json_object_get(r.f, "arch")), integer(r.f, "width"), integer(r.f, "small") ? "small"
+             : "imagenet", r.size, r.batch, integer(r.f, "K"), integer(r.f, "dim"), groups > 1 ? r.batch / groups : 0,
+             steps, precision);
     hpt_config *c = config(text);
     OK(hpt_config_set_float(c, "lr", num(r.f, "lr")));
     OK(hpt_model_create(ctx, c, &r.m));
@@ -64,7 +66,8 @@ static void compare(run *r, double loss_tol, double factor, double floor) {
             }
         CHECK(n);
         OK(hpt_session_get_tensor(r->s, name, x, n));
-        double e = signature_error_f32(x, n, json_object_get(t, "sig")), theirs = num(t, "torch_error"), limit = floor + factor * theirs;
+        double e = signature_error_f32(x, n, json_object_get(t, "sig")), theirs = num(t, "torch_error"),
+            limit = floor + factor * theirs;
         if (e / limit > worst) worst = e / limit, worst_name = name;
         if (!(e <= limit)) FAIL("%s: error %.3g, PyTorch fp32's own %.3g, limit %.3g", name, e, theirs, limit);
     }

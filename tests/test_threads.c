@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * Threads on one context: calls take turns and give the bits that they give alone; callbacks call the library; a handle that is destroyed under a
- * call; evaluations of a recipe that are stopped and go on. */
+ * Threads on one context: calls take turns and give the bits that they give alone; callbacks call the library; a
+ * handle that is destroyed under a call; evaluations of a recipe that are stopped and go on. */
 #define _GNU_SOURCE
 #include "core/turn.h"
 #include "support.h"
 #include <pthread.h>
 #include <unistd.h>
 
-#define SMALL "arch=resnet10 width=16 stem=small image_size=16 batch_size=8 bn_group=4 moco_k=20 moco_dim=16 lr=0.05 workers=1 precision=fp32 "
+#define SMALL "arch=resnet10 width=16 stem=small image_size=16 batch_size=8 bn_group=4 moco_k=20 moco_dim=16 lr=0.05 " \
+    "workers=1 precision=fp32 "
 enum { STEPS = 6, IMAGES = 24, WIDTH = 128 };
 
-typedef struct job { hpt_context *ctx; hpt_dataset *ds; int seed; float loss[STEPS], features[IMAGES * WIDTH], weight[16]; } job;
+typedef struct job { hpt_context *ctx; hpt_dataset *ds; int seed; float loss[STEPS], features[IMAGES * WIDTH],
+                     weight[16]; } job;
 static void *train(void *arg) {
     job *j = arg;
     hpt_model *m;
@@ -97,7 +99,8 @@ TEST(turns_are_taken_in_order) {
 
 /* ---- callbacks ---- */
 
-typedef struct inside { hpt_session *s, *other; hpt_model *m; hpt_dataset *ds; hpt_config *c; char path[100]; int calls, limit; } inside;
+typedef struct inside { hpt_session *s, *other; hpt_model *m; hpt_dataset *ds; hpt_config *c; char path[100];
+                        int calls, limit; } inside;
 static int32_t calls_back(void *user, const hpt_step_info *i) {
     inside *w = user;
     float x[16];
@@ -209,7 +212,8 @@ TEST_LIMIT(evaluations_of_a_recipe_stop_and_go_on, 300) {
             CHECK(!system(path));
             for (int i = 0; i < 8; i++) {
                 uint8_t px[12 * 12 * 3];
-                for (size_t k = 0; k < sizeof px; k++) px[k] = (uint8_t)(hash_at(k, (uint64_t)(set * 100 + c * 10 + i)) >> 8 & (c ? 255 : 120));
+                for (size_t k = 0; k < sizeof px; k++)
+                    px[k] = (uint8_t)(hash_at(k, (uint64_t)(set * 100 + c * 10 + i)) >> 8 & (c ? 255 : 120));
                 snprintf(path, sizeof path, "%s/%s/%c/%d.ppm", dir, set ? "test" : "train", "xy"[c], i);
                 FILE *f = fopen(path, "w");
                 fprintf(f, "P6 12 12 255\n");
@@ -217,11 +221,14 @@ TEST_LIMIT(evaluations_of_a_recipe_stop_and_go_on, 300) {
             }
         }
     FILE *f = fopen(ini, "w");
-    fprintf(f, "[recipe]\nbackend = reference\nthreads = 1\nsave_every = 100000\n[options]\narch = resnet10\nwidth = 16\nstem = small\nimage_size = 8\nbatch_size = 4\n"
+    fprintf(f,
+            "[recipe]\nbackend = reference\nthreads = 1\nsave_every = 100000\n[options]\narch = resnet10\nwidth = "
+            "16\nstem = small\nimage_size = 8\nbatch_size = 4\n"
                "[data t]\npath = %s/train\n[data u]\npath = %s/test\n"
-               "[linear lin]\nmodel = random\ntrain = t\nval = u\nprobe_steps = 300\nprobe_eval_every = 50\nprobe_lr = 1\n"
-               "[finetune tune]\nmodel = random\ntrain = t\nval = u\nft_lr = 0.01,0.003\nft_length = 6,2e\nft_batch = 8\nft_micro = 8\nft_eval_every = 2\n"
-               "[knn near]\nmodel = random\ntrain = t\nval = u\n[table x]\nstages = lin, tune, near\nvalue = val_score\n", dir, dir);
+               "[linear lin]\nmodel = random\ntrain = t\nval = u\nprobe_steps = 300\nprobe_eval_every = 50\nprobe_lr = "
+               "1\n[finetune tune]\nmodel = random\ntrain = t\nval = u\nft_lr = 0.01,0.003\nft_length = 6,2e\nft_batch "
+               "= 8\nft_micro = 8\nft_eval_every = 2\n[knn near]\nmodel = random\ntrain = t\nval = u\n[table "
+               "x]\nstages = lin, tune, near\nvalue = val_score\n", dir, dir);
     fclose(f);
     char *whole = run_recipe(ini, a, NULL, HPT_OK);
     stopper w = {"lin", 123, 0};

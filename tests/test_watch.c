@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Calls that take long tell how far they are and can be stopped: what they then keep goes on to the very result of an undisturbed call. */
+ * Calls that take long tell how far they are and can be stopped: what they then keep goes on to the very result of
+ * an undisturbed call. */
 #define _GNU_SOURCE
 #include "shell.h"
 #include <pthread.h>
@@ -7,7 +8,8 @@
 #include <unistd.h>
 
 #define NET "arch=resnet10 width=16 stem=small image_size=16 batch_size=16 bn_group=8 moco_k=32 moco_dim=16 seed=3 "
-#define LONG NET "probe_steps=20 probe_eval_every=7 probe_batch=16 probe_augment=1 ft_lr=0.01,0.1 ft_length=6 ft_batch=16 ft_micro=8 ft_eval_every=4 steps=8 monitor_every=3 overlap=allow"
+#define LONG NET "probe_steps=20 probe_eval_every=7 probe_batch=16 probe_augment=1 ft_lr=0.01,0.1 ft_length=6 " \
+    "ft_batch=16 ft_micro=8 ft_eval_every=4 steps=8 monitor_every=3 overlap=allow"
 
 /* What the host is told, and when it wants an end: at the stop_at-th time it is asked. */
 typedef struct host { int calls, stop_at, bad; int32_t phases; uint64_t last; double begin, worst; } host;
@@ -106,10 +108,12 @@ static void stop_and_go(const char *backend) {
         int stops = 0;
         hpt_status st = HPT_ERR_CANCELLED;
         for (int round = 0; st == HPT_ERR_CANCELLED; round++) {
-            /* asked at least each tenth of a second: how often depends on the machine, so the call is cancelled from outside as well */
+            /* asked at least each tenth of a second: how often depends on the machine, so the call is cancelled from
+             * outside as well */
             host h = {.stop_at = round < 8 && round % 2 ? 1 + round / 2 : 0};
             OK(hpt_context_set_progress(w.ctx, told, &h));
-            if (round < 12 && round % 2 == 0) OK(hpt_context_cancel(w.ctx));       /* the next call: at its first question */
+            /* the next call: at its first question */
+            if (round < 12 && round % 2 == 0) OK(hpt_context_cancel(w.ctx));
             st = call(&w, which, &got);
             if (st && st != HPT_ERR_CANCELLED) FAIL("%s: %s", names[which], hpt_last_error());
             if (st && !strstr(hpt_last_error(), "cancel")) FAIL("%s: '%s'", names[which], hpt_last_error());
@@ -125,7 +129,8 @@ static void stop_and_go(const char *backend) {
 }
 TEST_LIMIT(stopped_calls_go_on_reference, 240) { stop_and_go("reference"); }
 
-/* A step that is given up between two operations changes nothing, and the run ends in the same bits. The host stops it at random times. */
+/* A step that is given up between two operations changes nothing, and the run ends in the same bits. The host stops
+ * it at random times. */
 static void run_to_end(world *w, hpt_session *s, unsigned *seed, int *stops) {
     for (hpt_status st = HPT_ERR_CANCELLED; st == HPT_ERR_CANCELLED;) {
         host h = {.stop_at = seed ? 1 : 0};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * bin/demo [--out DIR] [--quick]: base = clip art from openclipart-png, target = Fashion-MNIST, both from Debian's packages. Strategies: random
- * weights, Base (batch-norm refresh), Target from scratch, HPT, HPT-BN at equal numbers of target steps, and Target given the steps of
- * base and HPT together. Linear probes with few labels on frozen features. What is done is kept in DIR/runs: a second call goes on. */
+ * bin/demo [--out DIR] [--quick]: base = clip art from openclipart-png, target = Fashion-MNIST, both from Debian's
+ * packages. Strategies: random weights, Base (batch-norm refresh), Target from scratch, HPT, HPT-BN at equal numbers
+ * of target steps, and Target given the steps of base and HPT together. Linear probes with few labels on frozen
+ * features. What is done is kept in DIR/runs: a second call goes on. */
 #define _POSIX_C_SOURCE 200809L
 #include "demo.h"
 #include <errno.h>
@@ -14,14 +15,16 @@
 #include <unistd.h>
 
 const int label_counts[KS] = {5, 20, 100};
-const char *const class_names[CLASSES] = {"T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"};
+const char *const class_names[CLASSES] = {"T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt",
+                                          "sneaker", "bag", "ankle boot"};
 
 #define CLIPART "/usr/share/openclipart/png"
 #define FASHION "/usr/share/datasets/fashion-mnist/"
-/* Set once, before any run, and not tuned: the same for every strategy. The probe's learning rate and stopping point are chosen on 1,000
- * training images whose labels are kept apart; the test images are scored once in each probe. */
+/* Set once, before any run, and not tuned: the same for every strategy. The probe's learning rate and stopping point
+ * are chosen on 1,000 training images whose labels are kept apart; the test images are scored once in each probe. */
 #define NETWORK "arch=resnet10 width=16 stem=small image_size=32 moco_dim=64"
-#define TRAIN   "batch_size=128 bn_group=64 moco_k=2048 moco_m=0.99 moco_t=0.2 optimizer=adamw lr=0.003 weight_decay=0.0001 aug_hue=0.1"
+#define TRAIN   "batch_size=128 bn_group=64 moco_k=2048 moco_m=0.99 moco_t=0.2 optimizer=adamw lr=0.003 " \
+    "weight_decay=0.0001 aug_hue=0.1"
 #define IMAGES  "alpha=white bad_image=skip cache=memory cache_side=48"
 #define PROBE   "probe_scale=standard probe_lr=0.003,0.03,0.3 eval_crop=full"
 
@@ -57,7 +60,8 @@ static char doing[2][64];
 
 static void show(int last) {
     static double shown;
-    double t = now(), frac = work_total > 0 ? work_done / work_total : 1, left = frac > 0.01 ? (t - started) / frac * (1 - frac) : 0;
+    double t = now(), frac = work_total > 0 ? work_done / work_total : 1, left = frac > 0.01
+        ? (t - started) / frac * (1 - frac) : 0;
     int tty = isatty(2);
     if (!last && t - shown < (tty ? 0.2 : 20)) return;
     shown = t;
@@ -66,7 +70,8 @@ static void show(int last) {
     bar[40] = 0;
     char eta[16] = "--:--";
     if (frac > 0.01) snprintf(eta, sizeof eta, "%02d:%02d", (int)left / 60, (int)left % 60);
-    fprintf(stderr, tty ? "\r\033[K[%s] %3.0f%%  %s left  %s  %s" : "[%s] %3.0f%%  %s left  %s  %s\n", bar, 100 * frac, eta, doing[0], doing[1]);
+    fprintf(stderr, tty ? "\r\033[K[%s] %3.0f%%  %s left  %s  %s" : "[%s] %3.0f%%  %s left  %s  %s\n", bar, 100 * frac,
+            eta, doing[0], doing[1]);
     if (last && tty) fprintf(stderr, "\n");
     fflush(stderr);
 }
@@ -79,8 +84,8 @@ static void advance(double amount) {
 
 /* ---- data ---- */
 
-/* Clip art without the 1,378 near-identical stars, without blank images, and with every picture once (links and "image not found"
- * placeholders are many copies of one). */
+/* Clip art without the 1,378 near-identical stars, without blank images, and with every picture once (links and
+ * "image not found" placeholders are many copies of one). */
 static hpt_dataset *open_clipart(hpt_context *ctx, int quick) {
     hpt_config *c = config(IMAGES " eval_crop=full");
     hpt_dataset *all, *part;
@@ -120,7 +125,8 @@ static hpt_dataset *open_clipart(hpt_context *ctx, int quick) {
     hpt_dataset *base;
     OK(hpt_dataset_subset(part, order, kept, &base));
     OK(hpt_dataset_get_info(part, &info));
-    fprintf(stderr, "base: %llu drawings (of %llu; %u unreadable ones, blank ones and copies left out)\n", (unsigned long long)kept, (unsigned long long)n, info.bad_images);
+    fprintf(stderr, "base: %llu drawings (of %llu; %u unreadable ones, blank ones and copies left out)\n",
+            (unsigned long long)kept, (unsigned long long)n, info.bad_images);
     hpt_dataset_destroy(part);
     hpt_config_destroy(c);
     free(keep); free(hash); free(order); free(rgb);
@@ -212,7 +218,8 @@ static void probe(worker *w, hpt_model *m, run *r) {
     int32_t *y_pool, *y_val, *y_test;
     hpt_config *c = config(PROBE " probe_batch=256 probe_eval_every=25");
     OK(hpt_config_set_int(c, "probe_steps", w->d->p.probe_steps));
-    float *pool = features(m, w->pool, &y_pool, &n_pool, &dim), *val = features(m, w->val, &y_val, &n_val, &dim), *test = features(m, w->test, &y_test, &n_test, &dim);
+    float *pool = features(m, w->pool, &y_pool, &n_pool, &dim), *val = features(m, w->val, &y_val, &n_val, &dim),
+        *test = features(m, w->test, &y_test, &n_test, &dim);
     float *x = malloc(sizeof *x * n_pool * dim);
     int32_t *y = malloc(sizeof *y * n_pool);
     for (int k = 0; k < KS; k++)
@@ -251,21 +258,26 @@ static void save_run(const demo *d, const run *r) {
     json_t *acc = json_array(), *val = json_array(), *curve = json_array();
     for (int k = 0; k < KS; k++) {
         json_t *a = json_array(), *v = json_array();
-        for (int i = 0; i < r->n_acc[k]; i++) json_array_append_new(a, json_real(r->acc[k][i])), json_array_append_new(v, json_real(r->val[k][i]));
+        for (int i = 0; i < r->n_acc[k]; i++)
+            json_array_append_new(a, json_real(r->acc[k][i])), json_array_append_new(v, json_real(r->val[k][i]));
         json_array_append_new(acc, a);
         json_array_append_new(val, v);
     }
-    for (int i = 0; i < r->n_curve; i++) json_array_append_new(curve, json_pack("[f,f]", r->curve_step[i], r->curve_loss[i]));
-    json_t *j = json_pack("{s:i,s:f,s:o,s:o,s:o}", "total_steps", r->total_steps, "seconds", r->seconds, "test", acc, "val", val, "curve", curve);
+    for (int i = 0; i < r->n_curve; i++)
+        json_array_append_new(curve, json_pack("[f,f]", r->curve_step[i], r->curve_loss[i]));
+    json_t *j = json_pack("{s:i,s:f,s:o,s:o,s:o}", "total_steps", r->total_steps, "seconds", r->seconds, "test", acc,
+                          "val", val, "curve", curve);
     run_path(d, r, ".json", path, sizeof path);
     snprintf(temp, sizeof temp, "%s.tmp", path);
-    if (json_dump_file(j, temp, JSON_COMPACT) || rename(temp, path)) fprintf(stderr, "demo: %s: %s\n", path, strerror(errno)), exit(1);
+    if (json_dump_file(j, temp, JSON_COMPACT) || rename(temp, path))
+        fprintf(stderr, "demo: %s: %s\n", path, strerror(errno)), exit(1);
     json_decref(j);
 }
 static int load_run(const demo *d, run *r) {
     char path[4096];
     run_path(d, r, ".json", path, sizeof path);
-    json_t *j = json_load_file(path, 0, NULL), *acc = json_object_get(j, "test"), *val = json_object_get(j, "val"), *curve = json_object_get(j, "curve");
+    json_t *j = json_load_file(path, 0, NULL), *acc = json_object_get(j, "test"), *val = json_object_get(j, "val"),
+        *curve = json_object_get(j, "curve");
     int ok = json_array_size(acc) == KS;
     for (int k = 0; k < KS && ok; k++) {
         r->n_acc[k] = (int)json_array_size(json_array_get(acc, (size_t)k));
@@ -344,8 +356,9 @@ static void add_run(demo *d, const char *strategy, int steps, int seed) {
 /* Keeps a result only if it came from the same plan. */
 static int same_plan(const demo *d) {
     char path[4096], text[400], old[400] = "";
-    snprintf(text, sizeof text, NETWORK " " TRAIN " " PROBE " base=%d lengths=%d,%d,%d long=%d probe=%d version=%s\n", d->p.base, d->p.lengths[0], d->p.lengths[1],
-             d->p.lengths[2], d->p.long_target, d->p.probe_steps, hpt_version_string());
+    snprintf(text, sizeof text, NETWORK " " TRAIN " " PROBE " base=%d lengths=%d,%d,%d long=%d probe=%d version=%s\n",
+             d->p.base, d->p.lengths[0], d->p.lengths[1], d->p.lengths[2], d->p.long_target, d->p.probe_steps,
+             hpt_version_string());
     snprintf(path, sizeof path, "%s/runs/plan.txt", d->out);
     FILE *f = fopen(path, "r");
     if (f) {
@@ -355,7 +368,8 @@ static int same_plan(const demo *d) {
         fprintf(stderr, "demo: %s holds results of other settings; remove the folder or give --out\n", d->out);
         return 0;
     }
-    if (!(f = fopen(path, "w")) || fputs(text, f) < 0 || fclose(f)) fprintf(stderr, "demo: %s: %s\n", path, strerror(errno)), exit(1);
+    if (!(f = fopen(path, "w")) || fputs(text, f) < 0 || fclose(f))
+        fprintf(stderr, "demo: %s: %s\n", path, strerror(errno)), exit(1);
     return 1;
 }
 
@@ -366,7 +380,10 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--quick")) quick = 1;
         else if (!strcmp(argv[i], "--out") && i + 1 < argc) d.out = argv[++i];
-        else return fprintf(stderr, "usage: demo [--out DIR] [--quick]\n  --quick: a few steps, to see that everything runs; its numbers mean nothing\n"), 2;
+        else
+            return fprintf(stderr,
+                           "usage: demo [--out DIR] [--quick]\n  --quick: a few steps, to see that everything runs; "
+                           "its numbers mean nothing\n"), 2;
     if (quick) d.p = (plan){4, {2, 3, 4}, 3, 8, 2, 20};
     char dir[4096];
     snprintf(dir, sizeof dir, "%s", d.out);
@@ -414,8 +431,8 @@ int main(int argc, char **argv) {
     started = now();
     for (int s = 0; s < d.p.seeds; s++) {           /* one seed in each of two threads, sessions side by side */
         OK(hpt_config_set_int(c, "threads", threads));
-        w[s] = (worker){.d = &d, .seed = s, .slot = s, .base = view_of(d.base), .target = view_of(d.target), .pool = view_of(d.pool),
-                        .val = view_of(d.val), .test = view_of(d.test)};
+        w[s] = (worker){.d = &d, .seed = s, .slot = s, .base = view_of(d.base), .target = view_of(d.target),
+                        .pool = view_of(d.pool), .val = view_of(d.val), .test = view_of(d.test)};
         OK(hpt_context_create(c, &w[s].ctx));
         if (pthread_create(&id[s], NULL, work, &w[s])) return fprintf(stderr, "demo: no thread\n"), 1;
     }

@@ -6,7 +6,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { SIDE = 32, CLASSES = 10, KS = 3, DRAWS = 5, MAX_LENGTHS = 4, CURVE = 200, QUERIES = 5, NEIGHBOURS = 7, SAMPLES = 4 };
+enum { SIDE = 32, CLASSES = 10, KS = 3, DRAWS = 5, MAX_LENGTHS = 4, CURVE = 200, QUERIES = 5, NEIGHBOURS = 7,
+       SAMPLES = 4 };
 extern const int label_counts[KS];              /* 5, 20, 100 labels of each class */
 extern const char *const class_names[CLASSES];
 
@@ -38,5 +39,6 @@ int write_summary(demo *d);     /* summary.json */
 void print_table(const demo *d, FILE *to);
 /* mean and standard deviation over seeds and draws; returns how many */
 int mean_of(const demo *d, const char *strategy, int steps, int k, double *mean, double *sd);
-void findings(const demo *d, FILE *to, const char *before, const char *after);     /* sentences, from the numbers alone */
+/* sentences, from the numbers alone */
+void findings(const demo *d, FILE *to, const char *before, const char *after);
 #endif

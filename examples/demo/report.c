@@ -8,7 +8,8 @@
 #include <string.h>
 
 static const char *const strategies[] = {"random", "base", "target", "hpt", "hpt-bn"};
-static const char *const titles[] = {"Random weights", "Base only (BN refresh)", "Target from scratch", "HPT (base, then target)", "HPT-BN (batch norm only)"};
+static const char *const titles[] = {"Random weights", "Base only (BN refresh)", "Target from scratch",
+                                     "HPT (base, then target)", "HPT-BN (batch norm only)"};
 static const char *const colours[] = {"#999999", "#8c564b", "#1f77b4", "#d62728", "#2ca02c"};
 
 int mean_of(const demo *d, const char *strategy, int steps, int k, double *mean, double *sd) {
@@ -31,7 +32,8 @@ static int difference(const demo *d, const char *a, int sa, const char *b, int s
     for (int i = 0; i < d->n_runs; i++)
         for (int j = 0; j < d->n_runs; j++) {
             const run *x = &d->runs[i], *y = &d->runs[j];
-            if (strcmp(x->strategy, a) || strcmp(y->strategy, b) || x->steps != sa || y->steps != sb || x->seed != y->seed) continue;
+            if (strcmp(x->strategy, a) || strcmp(y->strategy, b) || x->steps != sa || y->steps != sb ||
+                x->seed != y->seed) continue;
             for (int t = 0; t < x->n_acc[k] && t < y->n_acc[k]; t++) {
                 double v = x->acc[k][t] - y->acc[k][t];
                 s += v;
@@ -49,7 +51,9 @@ static void versus(const demo *d, const char *a, int sa, const char *b, int sb, 
     double m, e;
     difference(d, a, sa, b, sb, k, &m, &e);
     if (fabs(m) <= 2 * e) snprintf(text, size, "level (%+.1f points, twice the standard error is %.1f)", m, 2 * e);
-    else snprintf(text, size, "%s by %.1f points (twice the standard error is %.1f)", m > 0 ? "ahead" : "behind", fabs(m), 2 * e);
+    else
+        snprintf(text, size, "%s by %.1f points (twice the standard error is %.1f)", m > 0 ? "ahead" : "behind",
+                 fabs(m), 2 * e);
 }
 
 void findings(const demo *d, FILE *to, const char *before, const char *after) {
@@ -57,12 +61,15 @@ void findings(const demo *d, FILE *to, const char *before, const char *after) {
     int last = d->p.lengths[d->p.n_lengths - 1];
     for (int l = 0; l < d->p.n_lengths; l++) {
         versus(d, "hpt", d->p.lengths[l], "target", d->p.lengths[l], 1, text, sizeof text);
-        fprintf(to, "%sAfter %d target steps each, with 20 labels per class, HPT against Target from scratch: %s.%s", before, d->p.lengths[l], text, after);
+        fprintf(to, "%sAfter %d target steps each, with 20 labels per class, HPT against Target from scratch: %s.%s",
+                before, d->p.lengths[l], text, after);
     }
     versus(d, "hpt", d->p.lengths[0], "target", last, 1, text, sizeof text);
-    fprintf(to, "%sHPT after only %d target steps against Target after %d (%.0f times as many): %s.%s", before, d->p.lengths[0], last, (double)last / d->p.lengths[0], text, after);
+    fprintf(to, "%sHPT after only %d target steps against Target after %d (%.0f times as many): %s.%s", before,
+            d->p.lengths[0], last, (double)last / d->p.lengths[0], text, after);
     versus(d, "hpt", last, "target", d->p.long_target, 1, text, sizeof text);
-    fprintf(to, "%sHPT (%d base + %d target steps) against Target given the same total of %d steps: %s.%s", before, d->p.base, last, d->p.long_target, text, after);
+    fprintf(to, "%sHPT (%d base + %d target steps) against Target given the same total of %d steps: %s.%s", before,
+            d->p.base, last, d->p.long_target, text, after);
     versus(d, "hpt", last, "base", 0, 1, text, sizeof text);
     fprintf(to, "%sHPT after %d target steps against the base model alone: %s.%s", before, last, text, after);
     versus(d, "hpt-bn", d->p.lengths[0], "hpt", d->p.lengths[0], 1, text, sizeof text);
@@ -71,8 +78,11 @@ void findings(const demo *d, FILE *to, const char *before, const char *after) {
 
 void print_table(const demo *d, FILE *to) {
     double m, sd;
-    fprintf(to, "Linear probe on Fashion-MNIST, top-1 on test images, mean +- standard deviation over %d seeds x %d label draws\n\n", d->p.seeds, DRAWS);
-    fprintf(to, "%-26s %12s %12s %15s %15s %15s\n", "strategy", "target steps", "total steps", "5 labels/class", "20 labels/class", "100 labels/class");
+    fprintf(to,
+            "Linear probe on Fashion-MNIST, top-1 on test images, mean +- standard deviation over %d seeds x %d label "
+            "draws\n\n", d->p.seeds, DRAWS);
+    fprintf(to, "%-26s %12s %12s %15s %15s %15s\n", "strategy", "target steps", "total steps", "5 labels/class",
+            "20 labels/class", "100 labels/class");
     for (int s = 0; s < 5; s++)
         for (int i = 0; i < d->n_runs; i++) {
             const run *r = &d->runs[i];
@@ -94,12 +104,15 @@ int write_summary(demo *d) {
             const run *r = &d->runs[i];
             double s = 0;
             json_t *draws = json_array();
-            for (int j = 0; j < r->n_acc[k]; j++) s += r->acc[k][j], json_array_append_new(draws, json_real(r->acc[k][j]));
-            json_array_append_new(list, json_pack("{s:s,s:i,s:i,s:i,s:i,s:f,s:o}", "strategy", r->strategy, "steps", r->steps, "total_steps", r->total_steps, "labels_per_class",
-                                                  label_counts[k], "seed", r->seed, "accuracy", r->n_acc[k] ? s / r->n_acc[k] : 0, "draws", draws));
+            for (int j = 0; j < r->n_acc[k]; j++)
+                s += r->acc[k][j], json_array_append_new(draws, json_real(r->acc[k][j]));
+            json_array_append_new(list, json_pack("{s:s,s:i,s:i,s:i,s:i,s:f,s:o}", "strategy", r->strategy, "steps",
+                                                  r->steps, "total_steps", r->total_steps, "labels_per_class",
+                                                  label_counts[k], "seed", r->seed, "accuracy", r->n_acc[k]
+                                                  ? s / r->n_acc[k] : 0, "draws", draws));
         }
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:f,s:o}", "libhpt", hpt_version_string(), "machine", d->machine, "base", "openclipart-png", "target", "dataset-fashion-mnist",
-                          "seconds", d->seconds, "results", list);
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:f,s:o}", "libhpt", hpt_version_string(), "machine", d->machine, "base",
+                          "openclipart-png", "target", "dataset-fashion-mnist", "seconds", d->seconds, "results", list);
     snprintf(path, sizeof path, "%s/summary.json", d->out);
     int bad = json_dump_file(j, path, JSON_INDENT(1));
     json_decref(j);
@@ -146,21 +159,29 @@ static void begin_plot(FILE *f, const axes *a, const char *x_title, const char *
     if ((a->y1 - a->y0) / step > 12) step *= 5;
     else if ((a->y1 - a->y0) / step > 6) step *= 2;
     for (double y = ceil(a->y0 / step) * step; y <= a->y1 + 1e-9; y += step)
-        fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=#ddd /><text x=%d y=%.1f text-anchor=end>%g</text>\n", LEFT, W - RIGHT, py(a, y), py(a, y), LEFT - 6, py(a, y) + 4, y);
-    fprintf(f, "<text x=%d y=%d text-anchor=middle>%s</text><text transform=\"translate(14,%d) rotate(-90)\" text-anchor=middle>%s</text>\n", (LEFT + W - RIGHT) / 2, H - 6,
-            x_title, (H - BOTTOM) / 2, y_title);
-    fprintf(f, "<rect x=%d y=%d width=%d height=%d fill=none stroke=#555 />\n", LEFT, TOP, W - LEFT - RIGHT, H - BOTTOM - TOP);
+        fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=#ddd /><text x=%d y=%.1f text-anchor=end>%g</text>\n",
+                LEFT, W - RIGHT, py(a, y), py(a, y), LEFT - 6, py(a, y) + 4, y);
+    fprintf(f,
+            "<text x=%d y=%d text-anchor=middle>%s</text><text transform=\"translate(14,%d) rotate(-90)\" "
+            "text-anchor=middle>%s</text>\n", (LEFT + W - RIGHT) / 2, H - 6, x_title, (H - BOTTOM) / 2, y_title);
+    fprintf(f, "<rect x=%d y=%d width=%d height=%d fill=none stroke=#555 />\n", LEFT, TOP, W - LEFT - RIGHT,
+            H - BOTTOM - TOP);
 }
-static void x_tick(FILE *f, const axes *a, double x) { fprintf(f, "<text x=%.1f y=%d text-anchor=middle>%g</text>\n", px(a, x), H - BOTTOM + 15, x); }
+static void x_tick(FILE *f, const axes *a, double x) {
+    fprintf(f, "<text x=%.1f y=%d text-anchor=middle>%g</text>\n", px(a, x), H - BOTTOM + 15, x);
+}
 static void legend(FILE *f, int row, const char *colour, const char *dash, const char *text) {
-    fprintf(f, "<line x1=%d x2=%d y1=%d y2=%d stroke=%s stroke-width=2 stroke-dasharray=\"%s\" /><text x=%d y=%d>%s</text>\n", W - RIGHT + 8, W - RIGHT + 30, TOP + 10 + 18 * row,
-            TOP + 10 + 18 * row, colour, dash, W - RIGHT + 35, TOP + 14 + 18 * row, text);
+    fprintf(f,
+            "<line x1=%d x2=%d y1=%d y2=%d stroke=%s stroke-width=2 stroke-dasharray=\"%s\" /><text x=%d "
+            "y=%d>%s</text>\n", W - RIGHT + 8, W - RIGHT + 30, TOP + 10 + 18 * row, TOP + 10 + 18 * row, colour, dash,
+            W - RIGHT + 35, TOP + 14 + 18 * row, text);
 }
 
 static void plot_accuracy(FILE *f, const demo *d, int k) {
     double m, sd, lo = 100, hi = 0;
     for (int i = 0; i < d->n_runs; i++)
-        for (int j = 0; j < d->runs[i].n_acc[k]; j++) lo = fmin(lo, d->runs[i].acc[k][j]), hi = fmax(hi, d->runs[i].acc[k][j]);
+        for (int j = 0; j < d->runs[i].n_acc[k]; j++)
+            lo = fmin(lo, d->runs[i].acc[k][j]), hi = fmax(hi, d->runs[i].acc[k][j]);
     axes a = {d->p.lengths[0] * 0.8, d->p.long_target * 1.25, floor(lo) - 1, ceil(hi) + 1, 1};
     begin_plot(f, &a, "target steps (128 images each; logarithmic)", "probe top-1, %");
     for (int l = 0; l < d->p.n_lengths; l++) x_tick(f, &a, d->p.lengths[l]);
@@ -168,7 +189,8 @@ static void plot_accuracy(FILE *f, const demo *d, int k) {
     for (int s = 0; s < 5; s++) {
         if (s < 2) {
             mean_of(d, strategies[s], 0, k, &m, &sd);
-            fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=%s stroke-width=2 stroke-dasharray=\"6 4\" />\n", LEFT, W - RIGHT, py(&a, m), py(&a, m), colours[s]);
+            fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=%s stroke-width=2 stroke-dasharray=\"6 4\" />\n",
+                    LEFT, W - RIGHT, py(&a, m), py(&a, m), colours[s]);
             legend(f, s, colours[s], "6 4", titles[s]);
             continue;
         }
@@ -184,8 +206,8 @@ static void plot_accuracy(FILE *f, const demo *d, int k) {
             int steps = l < d->p.n_lengths ? d->p.lengths[l] : d->p.long_target;
             mean_of(d, strategies[s], steps, k, &m, &sd);
             double x = px(&a, steps) + 3 * (s - 3);
-            fprintf(f, "<circle cx=%.1f cy=%.1f r=3.5 fill=%s /><line x1=%.1f x2=%.1f y1=%.1f y2=%.1f stroke=%s />\n", px(&a, steps), py(&a, m), colours[s], x, x,
-                    py(&a, m - sd), py(&a, m + sd), colours[s]);
+            fprintf(f, "<circle cx=%.1f cy=%.1f r=3.5 fill=%s /><line x1=%.1f x2=%.1f y1=%.1f y2=%.1f stroke=%s />\n",
+                    px(&a, steps), py(&a, m), colours[s], x, x, py(&a, m - sd), py(&a, m + sd), colours[s]);
         }
         legend(f, s, colours[s], "", titles[s]);
     }
@@ -196,19 +218,23 @@ static void plot_loss(FILE *f, const demo *d) {
     double hi = 0, lo = 99, chance = log(2048 + 1);
     int last = d->p.lengths[d->p.n_lengths - 1], row = 0;
     for (int i = 0; i < d->n_runs; i++)
-        for (int j = 0; j < d->runs[i].n_curve; j++) hi = fmax(hi, d->runs[i].curve_loss[j]), lo = fmin(lo, d->runs[i].curve_loss[j]);
+        for (int j = 0; j < d->runs[i].n_curve; j++)
+            hi = fmax(hi, d->runs[i].curve_loss[j]), lo = fmin(lo, d->runs[i].curve_loss[j]);
     axes a = {0, d->p.long_target, floor(lo), fmax(ceil(hi), ceil(chance)), 0};
     begin_plot(f, &a, "step of the run", "InfoNCE loss, nats");
     for (int i = 0; i <= 4; i++) x_tick(f, &a, d->p.long_target * i / 4);
-    fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=#777 stroke-dasharray=\"2 3\" />\n", LEFT, W - RIGHT, py(&a, chance), py(&a, chance));
+    fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=#777 stroke-dasharray=\"2 3\" />\n", LEFT, W - RIGHT,
+            py(&a, chance), py(&a, chance));
     for (int i = 0; i < d->n_runs; i++) {
         const run *r = &d->runs[i];
         if (r->seed || !r->n_curve) continue;
         int s = 0;
         while (strcmp(strategies[s], r->strategy)) s++;
         if (r->steps && r->steps != last && r->steps != d->p.long_target) continue;
-        fprintf(f, "<polyline fill=none stroke=%s stroke-width=1.3 %s points=\"", colours[s], r->steps == d->p.long_target ? "stroke-dasharray=\"5 2\"" : "");
-        for (int j = 0; j < r->n_curve; j++) fprintf(f, "%.1f,%.1f ", px(&a, r->curve_step[j]), py(&a, r->curve_loss[j]));
+        fprintf(f, "<polyline fill=none stroke=%s stroke-width=1.3 %s points=\"", colours[s],
+                r->steps == d->p.long_target ? "stroke-dasharray=\"5 2\"" : "");
+        for (int j = 0; j < r->n_curve; j++)
+            fprintf(f, "%.1f,%.1f ", px(&a, r->curve_step[j]), py(&a, r->curve_loss[j]));
         fprintf(f, "\" />\n");
         char text[64];
         snprintf(text, sizeof text, "%s, %d steps", s == 1 ? "base stage" : r->strategy, s == 1 ? d->p.base : r->steps);
@@ -222,13 +248,15 @@ static void views(FILE *f, hpt_dataset *ds, const char *what) {
     uint8_t *rgb = malloc(96 * 96 * 3);
     hpt_config *c;
     hpt_dataset_info info = {.struct_size = sizeof info};
-    if (hpt_config_create(NULL, &c) || hpt_config_set(c, "eval_crop", "full") || hpt_config_set(c, "aug_hue", "0.1") || hpt_dataset_get_info(ds, &info)) return;
+    if (hpt_config_create(NULL, &c) || hpt_config_set(c, "eval_crop", "full") || hpt_config_set(c, "aug_hue", "0.1") ||
+        hpt_dataset_get_info(ds, &info)) return;
     fprintf(f, "<p>%s: each image and its two views<br>\n", what);
     for (uint64_t i = 0; i < SAMPLES; i++) {
         uint64_t at = i * 977 % info.count;
         if (hpt_dataset_image(ds, c, at, SIDE, rgb) == HPT_OK) put_image(f, rgb, SIDE, 72, "image");
         for (uint32_t v = 0; v < 2; v++)
-            if (hpt_dataset_view(ds, c, at, v, 0, SIDE, rgb) == HPT_OK) put_image(f, rgb, SIDE, 72, v ? "key view" : "query view");
+            if (hpt_dataset_view(ds, c, at, v, 0, SIDE, rgb) == HPT_OK)
+                put_image(f, rgb, SIDE, 72, v ? "key view" : "query view");
         fprintf(f, " &nbsp; ");
     }
     fprintf(f, "</p>\n");
@@ -245,7 +273,8 @@ static void neighbours(FILE *f, demo *d, const char *file, const char *what) {
     hpt_model_info mi = {.struct_size = sizeof mi};
     uint8_t rgb[SIDE * SIDE * 3];
     snprintf(path, sizeof path, "%s/runs/%s", d->out, file);
-    if (hpt_config_create(NULL, &c) || hpt_config_set(c, "image_size", "32") || hpt_config_set(c, "eval_crop", "full") || hpt_model_load(d->ctx, c, path, &m, NULL) ||
+    if (hpt_config_create(NULL, &c) || hpt_config_set(c, "image_size", "32") ||
+        hpt_config_set(c, "eval_crop", "full") || hpt_model_load(d->ctx, c, path, &m, NULL) ||
         hpt_dataset_get_info(d->test, &di) || hpt_model_get_info(m, &mi)) {
         fprintf(f, "<p>%s: %s</p>\n", what, hpt_last_error());
         return;
@@ -280,7 +309,8 @@ static void neighbours(FILE *f, demo *d, const char *file, const char *what) {
                 hpt_dataset_label(d->test, best, &got);
                 hits += got == want;
                 asked++;
-                if (hpt_dataset_image(d->test, c, best, SIDE, rgb) == HPT_OK) put_image(f, rgb, SIDE, 48, class_names[got]);
+                if (hpt_dataset_image(d->test, c, best, SIDE, rgb) == HPT_OK)
+                    put_image(f, rgb, SIDE, 48, class_names[got]);
             }
             fprintf(f, "<br>\n");
         }
@@ -298,12 +328,19 @@ int write_report(demo *d) {
     snprintf(path, sizeof path, "%s/report.html", d->out);
     FILE *f = fopen(path, "w");
     if (!f) return fprintf(stderr, "demo: %s: %s\n", path, strerror(errno)), 1;
-    fprintf(f, "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>libhpt demo</title><style>body{font:15px/1.45 sans-serif;max-width:960px;margin:2em auto;padding:0 1em}"
-               "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}"
-               "img{image-rendering:pixelated;margin:1px}</style>\n<h1>Hierarchical pretraining, small and real</h1>\n");
-    fprintf(f, "<p>Base: clip art (Debian openclipart-png, unlabelled). Target: Fashion-MNIST (60,000 training images without labels, padded to 32x32, on white). A ResNet-10 of "
-               "width 16, MoCo v2. Probe: softmax regression on frozen features with 5, 20 or 100 labels per class; the probe's learning rate and stopping point by 1,000 validation "
-               "images, test images scored once; pretraining settings were not tuned. %d seeds x %d label draws. libhpt %s, %s; this call took %.0f s.</p>\n<h2>What the numbers say</h2>\n<ul>\n", d->p.seeds, DRAWS,
+    fprintf(f,
+            "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>libhpt demo</title><style>body{font:15px/1.45 "
+            "sans-serif;max-width:960px;margin:2em auto;padding:0 1em}"
+               "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid "
+               "#ddd;text-align:right}td:first-child,th:first-child{text-align:left}img{image-rendering:pixelated;marg"
+               "in:1px}</style>\n<h1>Hierarchical pretraining, small and real</h1>\n");
+    fprintf(f,
+            "<p>Base: clip art (Debian openclipart-png, unlabelled). Target: Fashion-MNIST (60,000 training images "
+            "without labels, padded to 32x32, on white). A ResNet-10 of "
+               "width 16, MoCo v2. Probe: softmax regression on frozen features with 5, 20 or 100 labels per class; "
+               "the probe's learning rate and stopping point by 1,000 validation images, test images scored once; "
+               "pretraining settings were not tuned. %d seeds x %d label draws. libhpt %s, %s; this call took %.0f "
+               "s.</p>\n<h2>What the numbers say</h2>\n<ul>\n", d->p.seeds, DRAWS,
             hpt_version_string(), d->machine, d->seconds);
     findings(d, f, "<li>", "</li>\n");
     fprintf(f, "</ul>\n<h2>Probe accuracy</h2>\n<table><tr><th>strategy<th>target steps<th>total steps");
@@ -320,7 +357,9 @@ int write_report(demo *d) {
             }
             fprintf(f, "</tr>\n");
         }
-    fprintf(f, "</table>\n<p>&plusmn; is the standard deviation over seeds and label draws; most of it is shared by all strategies (the same draws), so the sentences above "
+    fprintf(f,
+            "</table>\n<p>&plusmn; is the standard deviation over seeds and label draws; most of it is shared by all "
+            "strategies (the same draws), so the sentences above "
                "compare pair by pair.</p>\n");
     for (int k = 0; k < KS; k++) {
         fprintf(f, "<h3>%d labels per class</h3>\n", label_counts[k]);

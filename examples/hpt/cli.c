@@ -50,7 +50,9 @@ int32_t cli_progress(void *user, const hpt_progress *p) {
     for (int i = 0; i < 30; i++) bar[i] = p->total && (double)i < 30.0 * (double)p->done / (double)p->total ? '=' : ' ';
     bar[30] = 0;
     fprintf(stderr, "\r\033[K");
-    if (p->total) fprintf(stderr, "[%s] %llu/%llu  %s  %s%s", bar, (unsigned long long)p->done, (unsigned long long)p->total, p->name, left, *left ? " left" : "");
+    if (p->total)
+        fprintf(stderr, "[%s] %llu/%llu  %s  %s%s", bar, (unsigned long long)p->done, (unsigned long long)p->total,
+                p->name, left, *left ? " left" : "");
     else fprintf(stderr, "%s  %llu %s", c->command, (unsigned long long)p->done, p->name);
     if (isfinite(p->score)) fprintf(stderr, "  best %.2f", p->score);
     bar_shown = 1;
@@ -95,7 +97,8 @@ void cli_say(const char *line) {
 }
 void cli_set(FILE *line, const char *name, unsigned long long images, int classes, int several) {
     fprintf(line, "; %s %llu image%s", name, images, images == 1 ? "" : "s");
-    if (classes >= 0) fprintf(line, ", %d %s", classes, several ? "labels an image" : classes == 1 ? "class" : "classes");
+    if (classes >= 0)
+        fprintf(line, ", %d %s", classes, several ? "labels an image" : classes == 1 ? "class" : "classes");
 }
 char *cli_line(const cli *c, const char *const *names, hpt_dataset *const *sets, int n) {
     char machine[512] = "", *text = NULL, *all = NULL;
@@ -131,7 +134,8 @@ int cli_begin(const cli *c, const char *const *names, hpt_dataset *const *sets, 
 
 int cli_fail(const char *what, hpt_status st) {
     release(1);
-    if (st == HPT_ERR_CANCELLED && interrupted) return fprintf(stderr, "hpt: %s: stopped (%s)\n", what, hpt_last_error()), 130;
+    if (st == HPT_ERR_CANCELLED && interrupted)
+        return fprintf(stderr, "hpt: %s: stopped (%s)\n", what, hpt_last_error()), 130;
     fprintf(stderr, "hpt: %s: %s (%s)\n", what, hpt_last_error(), hpt_status_name(st));
     return 1;
 }
@@ -164,12 +168,20 @@ static void option_entry(const hpt_option_info *o) {
 /* The library's options that most runs of a command set or should know. */
 static int matters(const char *stage, const char *key) {
     static const struct { const char *stage, *keys; } all[] = {
-        {"pretrain", " arch image_size batch_size steps lr moco_k moco_m bn_group train precision seed aug_hue bad_image backend threads "},
+        {"pretrain",
+         " arch image_size batch_size steps lr moco_k moco_m bn_group train precision seed aug_hue bad_image backend "
+         "threads "},
         {"refresh-bn", " image_size batch_size bn_group refresh_mode refresh_images bad_image backend threads "},
-        {"linear", " image_size probe_lr probe_steps probe_augment probe_scale pixel_mean pixel_std seed work_file bad_image backend threads "},
-        {"finetune", " image_size ft_lr ft_length ft_batch ft_micro ft_eval_every precision seed work_file bad_image backend threads "},
+        {"linear",
+         " image_size probe_lr probe_steps probe_augment probe_scale pixel_mean pixel_std seed work_file bad_image "
+         "backend threads "},
+        {"finetune",
+         " image_size ft_lr ft_length ft_batch ft_micro ft_eval_every precision seed work_file bad_image backend "
+         "threads "},
         {"knn", " image_size knn_k knn_t batch_size pixel_mean pixel_std bad_image backend threads "},
-        {"search", " image_size steps batch_size moco_k search_mode search_prerank search_dir probe_steps precision backend threads "},
+        {"search",
+         " image_size steps batch_size moco_k search_mode search_prerank search_dir probe_steps precision backend "
+         "threads "},
         {"embed", " image_size eval_crop batch_size pixel_mean pixel_std precision bad_image backend threads "},
         {"dataset", " list_root label_map label_column list_check bad_image max_pixels max_file_mb stats_images "},
         {"model", " arch width stem init_method carry_head "},
@@ -239,11 +251,13 @@ static int same_key(const char *a, const char *b) {
         if (*a != *b && !((*a == '-' || *a == '_') && (*b == '-' || *b == '_'))) return 0;
     return *a == *b;
 }
-/* An option that the command does not look at is said to do nothing, and whose it is: one set of options often serves several commands. */
+/* An option that the command does not look at is said to do nothing, and whose it is: one set of options often
+ * serves several commands. */
 static void tell_foreign(const cli *c, const char *key) {
     const char *own[] = {"context", "dataset", "model", c->stage};
     hpt_option_info o = {.struct_size = sizeof o};
-    int n = !c->stage ? 0 : !strcmp(c->stage, "context") || !strcmp(c->stage, "dataset") ? 2 : !strcmp(c->stage, "model") ? 3 : 4;
+    int n = !c->stage ? 0 : !strcmp(c->stage, "context") || !strcmp(c->stage, "dataset") ? 2
+        : !strcmp(c->stage, "model") ? 3 : 4;
     for (int k = 0; k < n; k++)
         for (unsigned i = 0; hpt_config_describe(own[k], i, &o) == HPT_OK; i++)
             if (!strcmp(o.key, key)) return;
@@ -265,7 +279,8 @@ int cli_parse(cli *c, int argc, char **argv) {
         }
         if (strncmp(a, "--", 2)) {
             if (c->n_positional == c->takes)
-                return fprintf(stderr, "hpt %s: '%s' is not understood%s\n", c->command, a, c->takes ? "" : "; files and folders are given as --option PATH (--help lists them)"), 3;
+                return fprintf(stderr, "hpt %s: '%s' is not understood%s\n", c->command, a, c->takes ? ""
+                               : "; files and folders are given as --option PATH (--help lists them)"), 3;
             c->positional[c->n_positional++] = a;
             continue;
         }
@@ -289,7 +304,8 @@ int cli_parse(cli *c, int argc, char **argv) {
             continue;
         }
         if (mine && mine->value && mine->flag != 2 && strcmp(mine->value, value))
-            return fprintf(stderr, "hpt %s: --%s was given twice: '%s' and '%s'\n", c->command, mine->name, mine->value, value), 3;
+            return fprintf(stderr, "hpt %s: --%s was given twice: '%s' and '%s'\n", c->command, mine->name,
+                           mine->value, value), 3;
         if (mine) {
             mine->value = mine->flag == 2 ? strdup(value) : value;
             continue;
@@ -333,14 +349,16 @@ void cli_give(cli *c, const char *name, const char *value) {
     for (cli_arg *a = c->args; a->name; a++)
         if (!strcmp(a->name, name)) a->value = value;
 }
-int cli_number(const cli *c, const char *name, unsigned long long least, unsigned long long most, unsigned long long *v) {
+int cli_number(const cli *c, const char *name, unsigned long long least, unsigned long long most,
+               unsigned long long *v) {
     const char *text = cli_value(c, name);
     char *end;
     if (!text) return 0;
     errno = 0;
     unsigned long long x = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || errno || x < least || x > most)
-        return fprintf(stderr, "hpt %s: --%s: '%s' is not a number from %llu to %llu\n", c->command, name, text, least, most), 1;
+        return fprintf(stderr, "hpt %s: --%s: '%s' is not a number from %llu to %llu\n", c->command, name, text, least,
+                       most), 1;
     *v = x;
     return 0;
 }
@@ -349,11 +367,13 @@ int cli_writable(const cli *c, const char *path) {
     char *temp = NULL;
     int bad = 0;
     if (!path) return 0;
-    if (!stat(path, &s) && !S_ISREG(s.st_mode)) return fprintf(stderr, "hpt %s: %s: exists and is not a regular file\n", c->command, path), 1;
+    if (!stat(path, &s) && !S_ISREG(s.st_mode))
+        return fprintf(stderr, "hpt %s: %s: exists and is not a regular file\n", c->command, path), 1;
     if (asprintf(&temp, "%s.try%d", path, (int)getpid()) < 0) return 1;
     int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) unlink(temp);
-    if (fd < 0 || write(fd, "try", 3) != 3 || close(fd)) bad = fprintf(stderr, "hpt %s: %s: %s\n", c->command, path, strerror(errno)) != 0;
+    if (fd < 0 || write(fd, "try", 3) != 3 || close(fd))
+        bad = fprintf(stderr, "hpt %s: %s: %s\n", c->command, path, strerror(errno)) != 0;
     free(temp);
     return bad;
 }
@@ -364,7 +384,8 @@ void cli_csv_text(FILE *f, const char *text) {
 int cli_file_begin(cli_file *o, const cli *c, const char *path) {
     *o = (cli_file){.f = stdout, .path = path, .command = c->command};
     if (!path) return 0;
-    if (asprintf(&o->temp, "%s.tmp%d", path, (int)getpid()) < 0) return fprintf(stderr, "hpt %s: out of memory\n", c->command), 1;
+    if (asprintf(&o->temp, "%s.tmp%d", path, (int)getpid()) < 0)
+        return fprintf(stderr, "hpt %s: out of memory\n", c->command), 1;
     if ((o->f = fopen(o->temp, "wb"))) return 0;
     fprintf(stderr, "hpt %s: %s: %s\n", c->command, path, strerror(errno));
     free(o->temp);
@@ -387,7 +408,9 @@ void cli_print(json_t *object) {
     free(text);
     json_decref(object);
 }
-void cli_json_number(json_t *object, const char *key, double v) { json_object_set_new(object, key, isfinite(v) ? json_real(v) : json_null()); }
+void cli_json_number(json_t *object, const char *key, double v) {
+    json_object_set_new(object, key, isfinite(v) ? json_real(v) : json_null());
+}
 void cli_json_text(json_t *object, const char *key, const char *text) {
     json_t *v = json_string(text);
     char *copy = v ? NULL : strdup(text);
@@ -407,7 +430,8 @@ void cli_scores(const cli *c, const hpt_result *r, const char *what) {
     clear_bar();
     char *text = cli_json(r), test[64], val[64];
     json_t *j = text ? json_loads(text, 0, NULL) : NULL;
-    const char *name = json_string_value(json_object_get(j, "metric")), *metric = name && !strcmp(name, "auroc") ? "AUROC" : "top-1";
+    const char *name = json_string_value(json_object_get(j, "metric")), *metric = name && !strcmp(name, "auroc")
+        ? "AUROC" : "top-1";
     json_t *lr = json_object_get(j, "best_lr");
     if (cli_value(c, "json")) printf("%s\n", text ? text : "");
     else if (json_object_get(j, "knn_score")) {
@@ -426,7 +450,8 @@ void cli_scores(const cli *c, const hpt_result *r, const char *what) {
     static const char *const lists[] = {"test_undefined_classes", "knn_undefined_classes"};
     for (int i = 0; i < 2; i++) {
         size_t n = json_array_size(json_object_get(j, lists[i]));
-        if (n && !cli_value(c, "json")) printf("  without %zu class%s that no image, or every image, of the test set has\n", n, n > 1 ? "es" : "");
+        if (n && !cli_value(c, "json"))
+            printf("  without %zu class%s that no image, or every image, of the test set has\n", n, n > 1 ? "es" : "");
     }
     json_decref(j);
     free(text);
@@ -441,8 +466,8 @@ static void note(void *user, int32_t level, const char *text) {
     (void)user;
     cli_note(level > 0, "%s: %s", level ? "warning" : "note", text);
 }
-/* One of several processes of mpirun, and the user did not choose otherwise: train together, and share this machine's processors (threads that
- * spin for a processor which another rank holds cost a factor of ten). */
+/* One of several processes of mpirun, and the user did not choose otherwise: train together, and share this
+ * machine's processors (threads that spin for a processor which another rank holds cost a factor of ten). */
 static void join_ranks(hpt_config *cfg) {
     const char *ranks = getenv("OMPI_COMM_WORLD_SIZE"), *here = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
     char comm[16] = "", threads[16] = "";
@@ -452,7 +477,8 @@ static void join_ranks(hpt_config *cfg) {
     if (!strcmp(comm, "self")) hpt_config_set(cfg, "comm", "mpi");
     cpu_set_t set;
     long all = sysconf(_SC_NPROCESSORS_ONLN), mine = sched_getaffinity(0, sizeof set, &set) ? all : CPU_COUNT(&set);
-    if (!strcmp(threads, "0") && here && mine == all && atoi(here) > 1)     /* not bound to its own processors by mpirun */
+    /* not bound to its own processors by mpirun */
+    if (!strcmp(threads, "0") && here && mine == all && atoi(here) > 1)
         hpt_config_set_int(cfg, "threads", mine / atoi(here) > 0 ? mine / atoi(here) : 1);
 }
 int cli_open(cli *c) {
@@ -476,9 +502,12 @@ void cli_unreadable(const cli *c, const char *set, const hpt_dataset *ds, const 
     char name[4200];
     hpt_dataset_info di = {.struct_size = sizeof di};
     if (!ds || hpt_dataset_get_info(ds, &di)) return;
-    if (di.truncated_images) fprintf(to, "%s: %llu images have lost their tail (what is there was used)\n", set, (unsigned long long)di.truncated_images);
+    if (di.truncated_images)
+        fprintf(to, "%s: %llu images have lost their tail (what is there was used)\n", set,
+                (unsigned long long)di.truncated_images);
     if (!di.bad_images) return;
-    fprintf(to, "%s: %llu images, %u unreadable (%s):", set, (unsigned long long)di.count - di.bad_images, di.bad_images, became);
+    fprintf(to, "%s: %llu images, %u unreadable (%s):", set, (unsigned long long)di.count - di.bad_images,
+            di.bad_images, became);
     for (uint32_t i = 0; i < NAMED && hpt_dataset_bad_image(ds, i, name, sizeof name, NULL) == HPT_OK; i++)
         fprintf(to, "%s %s", i ? "," : "", name);
     fprintf(to, di.bad_images > NAMED ? ", ...\n" : "\n");
@@ -514,8 +543,9 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
         hpt_model_get_info(*m, &info);
         char classes[64] = "";
         if (info.classes) snprintf(classes, sizeof classes, ", and its classifier of %u classes", info.classes);
-        cli_note(0, "%s: %s of width %u, stem %s, %g tensors loaded%s%.300s%s%s, %g beside them not used", path, info.arch, info.width, info.stem, loaded,
-                 prefix && *prefix ? " from '" : "", prefix ? prefix : "", prefix && *prefix ? "'" : "", classes, beside + foreign);
+        cli_note(0, "%s: %s of width %u, stem %s, %g tensors loaded%s%.300s%s%s, %g beside them not used", path,
+                 info.arch, info.width, info.stem, loaded, prefix && *prefix ? " from '" : "", prefix ? prefix : "",
+                 prefix && *prefix ? "'" : "", classes, beside + foreign);
         json_decref(j);
         free(text);
     }
@@ -523,7 +553,8 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
     return st ? cli_fail(c->command, st) : 0;
 }
 
-/* "SET:SPLIT:FOLDER" in its parts: SET a known set or a descriptor file, the others may be missing. 0: path is no such name. */
+/* "SET:SPLIT:FOLDER" in its parts: SET a known set or a descriptor file, the others may be missing. 0: path is no
+ * such name. */
 static int set_name(const char *path, const char *otherwise, char **set, char **split, const char **root) {
     static const char *const splits[] = {"train", "val", "test", "train+val"};
     hpt_set_info known = {.struct_size = sizeof known};
@@ -535,10 +566,12 @@ static int set_name(const char *path, const char *otherwise, char **set, char **
     if (is && (there || !ini)) colon = NULL;
     else if (ini) is = (colon = ini + 4) != NULL;
     n = colon ? (size_t)(colon - path) : n;
-    for (uint32_t i = 0; !is && hpt_set_describe(i, &known) == HPT_OK; i++) is = strlen(known.name) == n && !memcmp(known.name, path, n);
+    for (uint32_t i = 0; !is && hpt_set_describe(i, &known) == HPT_OK; i++)
+        is = strlen(known.name) == n && !memcmp(known.name, path, n);
     const char *part = colon ? colon + 1 : "";
     size_t len = strcspn(part, ":");
-    for (int i = 0; i < 4 && !memchr(path, '/', n); i++) is |= strlen(splits[i]) == len && !memcmp(splits[i], part, len);
+    for (int i = 0; i < 4 && !memchr(path, '/', n); i++)
+        is |= strlen(splits[i]) == len && !memcmp(splits[i], part, len);
     if (!is) return 0;
     *root = part[len] ? part + len + 1 : NULL;
     *set = strndup(path, n);
@@ -551,9 +584,11 @@ hpt_status cli_dataset(cli *c, const char *option, const char *path, hpt_dataset
     char *set = NULL, *split = NULL;
     *ds = NULL;
     int is = set_name(path, part, &set, &split, &root);
-    hpt_status st = is < 0 ? HPT_ERR_MEMORY : is ? hpt_dataset_named(c->ctx, c->cfg, set, root, split, ds) : hpt_dataset_open(c->ctx, c->cfg, path, ds);
+    hpt_status st = is < 0 ? HPT_ERR_MEMORY : is ? hpt_dataset_named(c->ctx, c->cfg, set, root, split, ds)
+        : hpt_dataset_open(c->ctx, c->cfg, path, ds);
     if (st && is > 0 && strstr(hpt_last_error(), "(root) is needed"))
-        fprintf(stderr, "hpt %s: --%s %s: say where its download lies: %s:%s:FOLDER\n", c->command, option, path, set, split);
+        fprintf(stderr, "hpt %s: --%s %s: say where its download lies: %s:%s:FOLDER\n", c->command, option, path, set,
+                split);
     free(set);
     free(split);
     return st;
@@ -572,13 +607,15 @@ void progress_show(progress *p, unsigned long long done, const char *text) {
     double now = seconds(), took = now - p->start;
     if (done < p->steps && now - p->last < (p->tty ? 0.1 : 10)) return;
     p->last = now;
-    double rate = took > 0 ? (double)(done - p->first) / took : 0, left = rate > 0 ? (double)(p->steps - done) / rate : 0;
+    double rate = took > 0 ? (double)(done - p->first) / took : 0, left = rate > 0 ? (double)(p->steps - done) / rate
+        : 0;
     char bar[31];
     for (int i = 0; i < 30; i++) bar[i] = (double)i < 30.0 * (double)done / (double)p->steps ? '=' : ' ';
     bar[30] = 0;
     char clock[24];
     cli_clock(left, clock);
-    if (p->tty) fprintf(stderr, "\r\033[K[%s] %llu/%llu  %s  %.2f steps/s  %s left", bar, done, p->steps, text, rate, clock);
+    if (p->tty)
+        fprintf(stderr, "\r\033[K[%s] %llu/%llu  %s  %.2f steps/s  %s left", bar, done, p->steps, text, rate, clock);
     else fprintf(stderr, "step %llu/%llu  %s  %.2f steps/s  %s left\n", done, p->steps, text, rate, clock);
 }
 void progress_end(progress *p) {

@@ -6,7 +6,9 @@
 
 int cmd_info(int argc, char **argv) {
     cli_arg args[] = {{"json", "", "all tensors and values, as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "info", .takes = 1, .args = args, .about = "hpt info FILE [--json]\nWhat a checkpoint was recognised as, and what of it a load takes. Nothing in it is executed."};
+    cli c = {.command = "info", .takes = 1, .args = args,
+             .about = "hpt info FILE [--json]\nWhat a checkpoint was recognised as, and what of it a load takes. "
+             "Nothing in it is executed."};
     hpt_result *r = NULL;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
@@ -27,13 +29,17 @@ int cmd_info(int argc, char **argv) {
 }
 
 int cmd_export(int argc, char **argv) {
-    cli_arg args[] = {{"format", "NAME", "torchvision, moco, openselfsup, safetensors", NULL, 0}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "export", .takes = 2, .stage = "model", .args = args, .about = "hpt export FILE OUT [--format NAME]\nRead any checkpoint that libhpt knows and write it in another layout."};
+    cli_arg args[] = {{"format", "NAME", "torchvision, moco, openselfsup, safetensors", NULL, 0},
+                      {NULL, NULL, NULL, NULL, 0}};
+    cli c = {.command = "export", .takes = 2, .stage = "model", .args = args,
+             .about = "hpt export FILE OUT [--format NAME]\nRead any checkpoint that libhpt knows and write it in "
+             "another layout."};
     hpt_model *m = NULL;
     int rc = cli_parse(&c, argc, argv);
     if (rc) return rc - 1;
     if (c.n_positional != 2) return fprintf(stderr, "usage: hpt export FILE OUT [--format NAME]\n"), 2;
-    if ((rc = cli_writable(&c, c.positional[1])) || (rc = cli_open(&c)) || (rc = cli_model(&c, c.positional[0], &m))) return rc;
+    if ((rc = cli_writable(&c, c.positional[1])) || (rc = cli_open(&c)) || (rc = cli_model(&c, c.positional[0], &m)))
+        return rc;
     hpt_status st = hpt_model_save(m, c.positional[1], cli_value(&c, "format"));
     if (st) rc = cli_fail("export", st);
     else printf("%s\n", c.positional[1]);
@@ -44,15 +50,20 @@ int cmd_export(int argc, char **argv) {
 
 int cmd_options(int argc, char **argv) {
     cli_arg args[] = {{"markdown", "", "as a table for docs/options.md", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "options", .takes = 1, .args = args, .about = "hpt options [STAGE] [--markdown]\nAll options, or those of a stage."};
+    cli c = {.command = "options", .takes = 1, .args = args,
+             .about = "hpt options [STAGE] [--markdown]\nAll options, or those of a stage."};
     hpt_option_info o = {.struct_size = sizeof o};
     int rc = cli_parse(&c, argc, argv), md = cli_value(&c, "markdown") != NULL;
     if (rc) return rc - 1;
     const char *stage = c.n_positional ? c.positional[0] : NULL;
-    if (md) printf("# Options\n\nMade by `hpt options --markdown` from `src/core/options.def`; `make check` compares.\n\n| key | default | range | stages | meaning |\n|---|---|---|---|---|\n");
+    if (md)
+        printf("# Options\n\nMade by `hpt options --markdown` from `src/core/options.def`; `make check` compares.\n\n| "
+               "key | default | range | stages | meaning |\n|---|---|---|---|---|\n");
     hpt_status st = HPT_OK;
     for (unsigned i = 0; (st = hpt_config_describe(stage, i, &o)) == HPT_OK; i++)
-        if (!md) printf("%-18s %s (%s%s%s) [%s]\n", o.key, o.doc, *o.def ? o.def : "\"\"", *o.range ? "; " : "", o.range, o.stages);
+        if (!md)
+            printf("%-18s %s (%s%s%s) [%s]\n", o.key, o.doc, *o.def ? o.def : "\"\"", *o.range ? "; " : "", o.range,
+                   o.stages);
         else {
             printf("| %s | %s | ", o.key, *o.def ? o.def : "");
             for (const char *p = o.range; *p; p++) *p == '|' ? printf(", ") : printf("%c", *p);

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 int cmd_refresh_bn(int argc, char **argv) {
-    cli_arg args[] = {{"data", "PATH", "images whose statistics to take", NULL, 0}, {"init", "FILE", "model", NULL, 0}, {"out", "FILE", "where to write it", NULL, 0},
+    cli_arg args[] = {{"data", "PATH", "images whose statistics to take", NULL, 0}, {"init", "FILE", "model", NULL, 0},
+                      {"out", "FILE", "where to write it", NULL, 0},
                       {"json", "", "print the result as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "refresh-bn", .stage = "refresh-bn", .args = args,
-             .about = "hpt refresh-bn --data PATH --init FILE --out FILE\nReplace the running mean and variance of batch norm; weights stay."};
+             .about = "hpt refresh-bn --data PATH --init FILE --out FILE\nReplace the running mean and variance of "
+             "batch norm; weights stay."};
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
     hpt_result *r = NULL;
@@ -40,12 +42,16 @@ int cmd_refresh_bn(int argc, char **argv) {
 }
 
 int cmd_linear(int argc, char **argv) {
-    cli_arg args[] = {{"train", "PATH", "labelled images to learn from", NULL, 0}, {"val", "PATH", "to choose on (else a fifth of train)", NULL, 0},
-                      {"test", "PATH", "scored once at the end", NULL, 0}, {"init", "FILE", "model, or the word random", NULL, 0},
-                      {"per-class", "K", "use only K images of each class", NULL, 0}, {"json", "", "print everything as JSON", NULL, 1},
+    cli_arg args[] = {{"train", "PATH", "labelled images to learn from", NULL, 0},
+                      {"val", "PATH", "to choose on (else a fifth of train)", NULL, 0},
+                      {"test", "PATH", "scored once at the end", NULL, 0},
+                      {"init", "FILE", "model, or the word random", NULL, 0},
+                      {"per-class", "K", "use only K images of each class", NULL, 0},
+                      {"json", "", "print everything as JSON", NULL, 1},
                       {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "linear", .stage = "linear", .args = args,
-             .about = "hpt linear --train PATH [--val PATH] [--test PATH] --init FILE\nLinear probe on frozen features; everything is chosen on validation images."};
+             .about = "hpt linear --train PATH [--val PATH] [--test PATH] --init FILE\nLinear probe on frozen "
+             "features; everything is chosen on validation images."};
     hpt_model *m = NULL;
     hpt_dataset *set[3] = {NULL, NULL, NULL}, *few = NULL;
     hpt_result *r = NULL;
@@ -66,7 +72,8 @@ int cmd_linear(int argc, char **argv) {
     }
     hpt_dataset *const shown[3] = {few ? few : set[0], set[1], set[2]};
     if (st) rc = cli_fail("linear", st);
-    else if (!(rc = cli_begin(&c, names, shown, 3)) && (st = hpt_model_linear(m, shown[0], set[1], set[2], c.cfg, &r))) rc = cli_fail("linear", st);
+    else if (!(rc = cli_begin(&c, names, shown, 3)) && (st = hpt_model_linear(m, shown[0], set[1], set[2], c.cfg, &r)))
+        rc = cli_fail("linear", st);
     if (!rc) cli_scores(&c, r, "linear probe");
     for (int i = 0; i < 3 && !rc; i++) cli_unreadable(&c, names[i], shown[i], "left out");
     hpt_result_destroy(r);
@@ -84,7 +91,8 @@ static int has_row(const hpt_dataset *ds, unsigned long long i) {
     return readable != 0;
 }
 /* Names of the classes that image i has, those of several labels with ';' between. */
-static void csv_classes(FILE *f, const hpt_dataset *ds, const hpt_dataset_info *di, unsigned long long i, int32_t label) {
+static void csv_classes(FILE *f, const hpt_dataset *ds, const hpt_dataset_info *di, unsigned long long i,
+                        int32_t label) {
     char name[1024];
     uint8_t *several = di->labelled == 2 ? calloc(di->classes, 1) : NULL;
     int n = 0;
@@ -119,16 +127,20 @@ static void write_csv(FILE *f, hpt_dataset *ds, const float *x, unsigned long lo
         fprintf(f, "\n");
     }
 }
-static void write_npy(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
+static void write_npy(FILE *f, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows,
+                      unsigned d) {
     char head[128];
-    int len = snprintf(head, sizeof head, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }", rows, d), total = (len + 11 + 63) / 64 * 64 - 10;
-    unsigned char pre[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(total & 255), (unsigned char)(total >> 8)};
+    int len = snprintf(head, sizeof head, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }", rows, d),
+        total = (len + 11 + 63) / 64 * 64 - 10;
+    unsigned char pre[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(total & 255),
+                             (unsigned char)(total >> 8)};
     fwrite(pre, 1, 10, f);
     fprintf(f, "%s%*s\n", head, total - len - 1, "");
     for (unsigned long long i = 0; i < n; i++)
         if (has_row(ds, i)) fwrite(x + i * d, 4, d, f);
 }
-static int write_features(const cli *c, const char *out, int npy, hpt_dataset *ds, const float *x, unsigned long long n, unsigned long long rows, unsigned d) {
+static int write_features(const cli *c, const char *out, int npy, hpt_dataset *ds, const float *x,
+                          unsigned long long n, unsigned long long rows, unsigned d) {
     cli_file o;
     if (cli_file_begin(&o, c, out)) return 1;
     if (npy) write_npy(o.f, ds, x, n, rows, d);
@@ -137,9 +149,12 @@ static int write_features(const cli *c, const char *out, int npy, hpt_dataset *d
 }
 
 int cmd_embed(int argc, char **argv) {
-    cli_arg args[] = {{"data", "PATH", "images", NULL, 0}, {"init", "FILE", "model, or the word random", NULL, 0}, {"out", "FILE", "*.csv or *.npy", NULL, 0},
+    cli_arg args[] = {{"data", "PATH", "images", NULL, 0}, {"init", "FILE", "model, or the word random", NULL, 0},
+                      {"out", "FILE", "*.csv or *.npy", NULL, 0},
                       {"json", "", "print what was written as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
-    cli c = {.command = "embed", .stage = "embed", .args = args, .about = "hpt embed --data PATH --init FILE --out FEATURES.csv|.npy\nPooled backbone features of every image."};
+    cli c = {.command = "embed", .stage = "embed", .args = args,
+             .about = "hpt embed --data PATH --init FILE --out FEATURES.csv|.npy\nPooled backbone features of every "
+             "image."};
     static const char *const names[1] = {"data"};
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
@@ -153,11 +168,13 @@ int cmd_embed(int argc, char **argv) {
     if (!data || !out) return fprintf(stderr, "hpt embed: --data and --out are needed\n"), 2;
     size_t length = strlen(out);
     int npy = length > 4 && !strcmp(out + length - 4, ".npy");
-    if (!npy && !(length > 4 && !strcmp(out + length - 4, ".csv"))) return fprintf(stderr, "hpt embed: %s: the name must end in .csv or .npy\n", out), 2;
+    if (!npy && !(length > 4 && !strcmp(out + length - 4, ".csv")))
+        return fprintf(stderr, "hpt embed: %s: the name must end in .csv or .npy\n", out), 2;
     if (cli_needs_init(&c)) return 2;
-    if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m))) return rc;
-    if (!(st = cli_dataset(&c, "data", data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) && !(st = hpt_model_get_info(m, &mi)) &&
-        !(rc = cli_begin(&c, names, &ds, 1))) {
+    if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_model(&c, cli_value(&c, "init"), &m)))
+        return rc;
+    if (!(st = cli_dataset(&c, "data", data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) &&
+        !(st = hpt_model_get_info(m, &mi)) && !(rc = cli_begin(&c, names, &ds, 1))) {
         x = malloc((size_t)(di.count * mi.feature_dim * 4));
         st = x ? hpt_model_features(m, ds, c.cfg, x, di.count * mi.feature_dim) : HPT_ERR_MEMORY;
     }
@@ -166,7 +183,8 @@ int cmd_embed(int argc, char **argv) {
     unsigned long long rows = di.count - di.bad_images;
     if (!rc && !(rc = write_features(&c, out, npy, ds, x, di.count, rows, mi.feature_dim))) {
         if (cli_value(&c, "json")) {
-            json_t *j = json_pack("{s:I, s:I, s:I}", "images", (json_int_t)rows, "features", (json_int_t)mi.feature_dim, "unreadable_images", (json_int_t)di.bad_images);
+            json_t *j = json_pack("{s:I, s:I, s:I}", "images", (json_int_t)rows, "features",
+                                  (json_int_t)mi.feature_dim, "unreadable_images", (json_int_t)di.bad_images);
             cli_json_text(j, "file", out);
             cli_print(j);
         } else printf("%llu x %u features in %s\n", rows, mi.feature_dim, out);

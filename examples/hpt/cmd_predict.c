@@ -20,8 +20,8 @@ static unsigned likeliest(const float *p, unsigned classes, char *taken) {
     taken[best] = 1;
     return best;
 }
-/* One image a line: its name, then class and probability of the `top` likeliest. An image that cannot be read has its name
- * alone, and so has one whose logits are no numbers. */
+/* One image a line: its name, then class and probability of the `top` likeliest. An image that cannot be read has
+ * its name alone, and so has one whose logits are no numbers. */
 static int write_rows(FILE *f, const hpt_model *m, const hpt_dataset *ds, float *x, unsigned long long n,
                       const hpt_model_info *mi, unsigned top) {
     static char name[8200];
@@ -67,7 +67,8 @@ int cmd_predict(int argc, char **argv) {
                       {"top", "K", "so many classes of each image (1)", NULL, 0},
                       {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "predict", .stage = "embed", .args = args,
-             .about = "hpt predict --init FILE --data PATH [--top 5] [--out FILE.csv]\nName, class and probability of every "
+             .about = "hpt predict --init FILE --data PATH [--top 5] [--out FILE.csv]\nName, class and probability of "
+             "every "
                       "image as CSV; an image that cannot be read (bad_image=skip) has empty fields."};
     static const char *const names[1] = {"data"};
     hpt_model *m = NULL;

@@ -49,7 +49,8 @@ static json_t *session_json(const run *r) {
     return j;
 }
 
-static const char *const facts[] = {"backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from", "pixel_statistics"};
+static const char *const facts[] = {"backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from",
+                                    "pixel_statistics"};
 enum { FACTS = sizeof facts / sizeof *facts };
 
 /* A text of the command line, whatever its bytes: those that are no UTF-8 stand in KEY-bytes too. */
@@ -139,7 +140,8 @@ static void note_machine(const cli *c, const json_t *args) {
     const char *was = json_string_value(json_object_get(json_object_get(args, "run"), "machine"));
     hpt_context_describe(c->ctx, now, sizeof now, NULL);
     if (was && strcmp(was, now) && (strncmp(was, "reference", 9) || strncmp(now, "reference", 9)))
-        cli_note(0, "note: the run began on %s, now it is %s: its end is not bit for bit that of an undisturbed run", was, now);
+        cli_note(0, "note: the run began on %s, now it is %s: its end is not bit for bit that of an undisturbed run",
+                 was, now);
 }
 
 /* ---- training ---- */
@@ -274,7 +276,8 @@ static hpt_status open_images(cli *c, const char *out, hpt_dataset **ds) {
     return st;
 }
 
-/* What torchvision's reference training has where MoCo has something else: an option that was not typed becomes this. */
+/* What torchvision's reference training has where MoCo has something else: an option that was not typed becomes
+ * this. */
 static const char *const torchvision[][2] = {
     {"method", "supervised"}, {"lr", "0.1"},       {"schedule", "steps"}, {"aug_crop_min", "0.08"}, {"aug_jitter", "0"},
     {"aug_gray", "0"},        {"aug_blur", "0"},   {"bn_group", "32"}};
@@ -297,9 +300,9 @@ static int run_stage(int argc, char **argv, int labels) {
              .args = args,
              .about = labels ?
                  "hpt train --data PATH --out DIR [--init FILE] [--key value ...]\nhpt train --out DIR --resume\n"
-                 "Supervised training of a network and its classifier on labelled images, as torchvision's reference does it:\n"
-                 "--lr 0.1 --schedule steps --aug_crop_min 0.08 --bn_group 32, no jitter, gray or blur, unless given otherwise.\n"
-                 "exported/ then has the classifier too (hpt predict)." :
+                 "Supervised training of a network and its classifier on labelled images, as torchvision's reference "
+                 "does it:\n--lr 0.1 --schedule steps --aug_crop_min 0.08 --bn_group 32, no jitter, gray or blur, "
+                 "unless given otherwise.\nexported/ then has the classifier too (hpt predict)." :
                  "hpt pretrain --data PATH --out DIR [--init FILE] [--key value ...]\nhpt pretrain --out DIR --resume\n"
                  "Continue (or begin) MoCo-v2 pretraining. Under mpirun the ranks share each batch; rank 0 writes."};
     int rc = cli_parse(&c, argc, argv), resume, overwrite;
@@ -349,8 +352,8 @@ static int run_stage(int argc, char **argv, int labels) {
     hpt_dataset_info di = {.struct_size = sizeof di};
     if (ds && !hpt_dataset_get_info(ds, &di) && di.bad_images) {
         char name[4200];
-        fprintf(stderr, "data: %llu images, %u unreadable (others stood in):\n", (unsigned long long)di.count - di.bad_images,
-                di.bad_images);
+        fprintf(stderr, "data: %llu images, %u unreadable (others stood in):\n",
+                (unsigned long long)di.count - di.bad_images, di.bad_images);
         for (unsigned i = 0; i < 100 && hpt_dataset_bad_image(ds, i, name, sizeof name, NULL) == HPT_OK; i++)
             fprintf(stderr, "  %s\n", name);
     }

@@ -20,12 +20,14 @@ static int32_t show(void *user, const hpt_recipe_progress *p) {
     cli_clock(now - s->begin, took);
     if (s->quiet) return cli_interrupted();
     if (p->event == HPT_RECIPE_END) {
-        fprintf(stderr, s->tty ? "\r\033[K%s  [%u/%u] done: %s\n" : "%s  [%u/%u] done: %s\n", took, p->done, p->stages, p->name);
+        fprintf(stderr, s->tty ? "\r\033[K%s  [%u/%u] done: %s\n" : "%s  [%u/%u] done: %s\n", took, p->done, p->stages,
+                p->name);
         s->last = now;
     } else if (now - s->last > (s->tty ? 0.2 : 30)) {
         s->last = now;
-        fprintf(stderr, s->tty ? "\r\033[K%s  [%u/%u] about %s left  %s  step %llu/%llu" : "%s  [%u/%u] about %s left  %s  step %llu/%llu\n", took, p->done, p->stages, left, p->name, (unsigned long long)p->step,
-                (unsigned long long)p->steps);
+        fprintf(stderr, s->tty ? "\r\033[K%s  [%u/%u] about %s left  %s  step %llu/%llu"
+                : "%s  [%u/%u] about %s left  %s  step %llu/%llu\n", took, p->done, p->stages, left, p->name,
+                (unsigned long long)p->step, (unsigned long long)p->steps);
     }
     fflush(stderr);
     return cli_interrupted();
@@ -65,8 +67,10 @@ static void say_first(const hpt_result *res) {
         json_array_foreach(data, at, one) {
             json_t *classes = json_object_get(one, "classes");
             if (at < SETS)
-                cli_set(f, json_string_value(json_object_get(one, "name")), (unsigned long long)json_integer_value(json_object_get(one, "images")),
-                        json_is_integer(classes) ? (int)json_integer_value(classes) : -1, json_is_true(json_object_get(one, "several_labels")));
+                cli_set(f, json_string_value(json_object_get(one, "name")),
+                        (unsigned long long)json_integer_value(json_object_get(one, "images")),
+                        json_is_integer(classes) ? (int)json_integer_value(classes) : -1,
+                        json_is_true(json_object_get(one, "several_labels")));
         }
         if (at > SETS) fprintf(f, "; and %zu more sets", at - SETS);
         if (!fclose(f)) cli_say(line);
@@ -112,7 +116,8 @@ static int print_plan(const hpt_result *res, int json) {
     return 0;
 }
 
-/* The main numbers, in a screen: a line for each sentence, or for each evaluation where there is none; then where all stands. */
+/* The main numbers, in a screen: a line for each sentence, or for each evaluation where there is none; then where
+ * all stands. */
 static void print_end(const char *text) {
     enum { LINES = 10 };
     json_t *j = text ? json_loads(text, 0, NULL) : NULL, *one;
@@ -120,16 +125,21 @@ static void print_end(const char *text) {
     size_t at, n = json_array_size(findings) ? json_array_size(findings) : json_array_size(scores);
     if (json_array_size(findings)) {
         json_array_foreach(findings, at, one) {
-            const char *claim = json_string_value(json_object_get(one, "claim")), *verdict = json_string_value(json_object_get(one, "verdict"));
+            const char *claim = json_string_value(json_object_get(one, "claim")),
+                *verdict = json_string_value(json_object_get(one, "verdict"));
             if (at < LINES) printf("%s: %s\n", claim ? claim : "", verdict ? verdict : "");
         }
     } else json_array_foreach(scores, at, one) {
-        const char *metric = json_string_value(json_object_get(one, "metric")), *value = json_string_value(json_object_get(one, "value"));
+        const char *metric = json_string_value(json_object_get(one, "metric")),
+            *value = json_string_value(json_object_get(one, "value"));
         const char *name = json_string_value(json_object_get(one, "name"));
         json_t *sd = json_object_get(one, "sd");
         if (at >= LINES) break;
-        printf("%s: %s %.2f %%", name ? name : "", metric && !strcmp(metric, "auroc") ? "AUROC" : "top-1", json_number_value(json_object_get(one, "mean")));
-        if (json_is_number(sd)) printf(" +- %.2f over %d seeds", json_number_value(sd), (int)json_integer_value(json_object_get(one, "seeds")));
+        printf("%s: %s %.2f %%", name ? name : "", metric && !strcmp(metric, "auroc") ? "AUROC" : "top-1",
+               json_number_value(json_object_get(one, "mean")));
+        if (json_is_number(sd))
+            printf(" +- %.2f over %d seeds", json_number_value(sd),
+                   (int)json_integer_value(json_object_get(one, "seeds")));
         printf(" on %s\n", value && !strcmp(value, "test_score") ? "test" : "validation");
     }
     if (n > LINES) printf("... and %zu more in the report\n", n - LINES);
@@ -143,9 +153,11 @@ int cmd_run(int argc, char **argv) {
                       {"plan", "", "show stages, steps and estimated time; train nothing", NULL, 1},
                       {"report", "", "write the report from what is done; train nothing", NULL, 1},
                       {"set", "SECTION.KEY=VALUE", "replace a line of the recipe; may be given several times", NULL, 2},
-                      {"quiet", "", "no progress", NULL, 1}, {"json", "", "print the plan or the results as JSON", NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
+                      {"quiet", "", "no progress", NULL, 1}, {"json", "", "print the plan or the results as JSON",
+                                                              NULL, 1}, {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "run", .takes = 1, .stage = "context", .args = args,
-             .about = "hpt run RECIPE.ini [--plan] [--out DIR] [--set section.key=value]\nRun the stages of a recipe that are not done yet; Ctrl-C saves, the same command goes on. Ends with DIR/report.html."};
+             .about = "hpt run RECIPE.ini [--plan] [--out DIR] [--set section.key=value]\nRun the stages of a recipe "
+             "that are not done yet; Ctrl-C saves, the same command goes on. Ends with DIR/report.html."};
     hpt_recipe *r = NULL;
     hpt_result *res = NULL;
     int rc = cli_parse(&c, argc, argv);
@@ -161,7 +173,8 @@ int cmd_run(int argc, char **argv) {
             st = hpt_recipe_set(r, line, eq + 1);
         }
     }
-    int json = cli_value(&c, "json") != NULL, plan = cli_value(&c, "plan") != NULL, report = cli_value(&c, "report") != NULL && !plan;
+    int json = cli_value(&c, "json") != NULL, plan = cli_value(&c, "plan") != NULL,
+        report = cli_value(&c, "report") != NULL && !plan;
     screen s = {&c, seconds(), 0, isatty(2), cli_value(&c, "quiet") != NULL, 0, 0, 0};
     cli_catch();
     if (!st && !rc) st = hpt_recipe_set_log(r, note, NULL);
@@ -184,7 +197,8 @@ int cmd_run(int argc, char **argv) {
         cli_say(NULL);
         if (s.tty && s.last > 0) fprintf(stderr, "\n");
         if (report) fprintf(stderr, "stopped before the report was written; the same command begins again\n");
-        else if (s.stages) fprintf(stderr, "stopped with %u of %u stages done; the same command goes on\n", s.done, s.stages);
+        else if (s.stages)
+            fprintf(stderr, "stopped with %u of %u stages done; the same command goes on\n", s.done, s.stages);
         else fprintf(stderr, "stopped before the first stage; the same command begins again\n");
         rc = 130;
     } else if (st) rc = cli_fail("run", st);

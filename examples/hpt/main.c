@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 static const struct { const char *name; int (*run)(int, char **); const char *doc; } commands[] = {
-    {"pretrain", cmd_pretrain, "MoCo-v2 pretraining on a folder of images, from a file or from scratch; all weights or batch norm only"},
+    {"pretrain", cmd_pretrain,
+     "MoCo-v2 pretraining on a folder of images, from a file or from scratch; all weights or batch norm only"},
     {"train", cmd_train, "supervised training of a network with its classifier on labelled images"},
     {"run", cmd_run, "a recipe: stages, choices, evaluations, report; --plan shows what it will cost"},
     {"refresh-bn", cmd_refresh_bn, "replace a model's batch-norm statistics by those of a data set"},
@@ -22,8 +23,8 @@ static const struct { const char *name; int (*run)(int, char **); const char *do
     {"export", cmd_export, "write a model in another layout"},
     {"options", cmd_options, "the table of all options"}};
 
-/* An answer that could not be written is a failure too; what took hours to find is then shown as an error is. A terminal
- * has its lines at once. */
+/* An answer that could not be written is a failure too; what took hours to find is then shown as an error is. A
+ * terminal has its lines at once. */
 static char answer[1 << 16];
 static int said(int rc) {
     size_t n = __fpending(stdout);
@@ -41,7 +42,8 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--version")) return printf("hpt %s\n", hpt_version_string()), said(0);
     FILE *to = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) ? stdout : stderr;
     fprintf(to, "usage: hpt COMMAND [--option value ...]     hpt COMMAND --help\n\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].doc);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].doc);
     if (to == stderr && argc > 1) {
         const char *near = NULL;
         int least = 4;
@@ -49,7 +51,8 @@ int main(int argc, char **argv) {
             int d = strncmp(argv[1], commands[i].name, strlen(argv[1])) ? cli_distance(argv[1], commands[i].name) : 0;
             if (d < least) near = commands[i].name, least = d;
         }
-        fprintf(stderr, "\nhpt: no command '%s'%s%s%s\n", argv[1], near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+        fprintf(stderr, "\nhpt: no command '%s'%s%s%s\n", argv[1], near ? ", did you mean '" : "", near ? near : "",
+                near ? "'?" : "");
     }
     return said(to == stdout ? 0 : 2);
 }

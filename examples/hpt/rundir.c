@@ -222,8 +222,8 @@ void rundir_step(rundir *r, const hpt_step_info *i) {
         line, sizeof line,
         "{\"step\": %llu, \"epoch\": %llu, \"loss\": %s, \"%s1\": %s, \"%s5\": %s, \"z_std\": %s, "
         "\"queue_fill\": %u, \"lr\": %s, \"time_ms\": %s, \"data_wait_ms\": %s}\n",
-        (unsigned long long)i->step, (unsigned long long)i->epoch, v[0], r->right, v[1], r->right, v[2], v[3], i->queue_fill, v[4], v[5],
-        v[6]);
+        (unsigned long long)i->step, (unsigned long long)i->epoch, v[0], r->right, v[1], r->right, v[2], v[3],
+        i->queue_fill, v[4], v[5], v[6]);
     put(r, r->metrics, line);
     count(r, line);
     rundir_score(r, i);

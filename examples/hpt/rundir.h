@@ -27,8 +27,10 @@ typedef struct rundir {
 } rundir;
 
 /* Each returns 0, or 1 with the reason on stderr. */
-int rundir_new(rundir *r, const char *dir, int overwrite); /* refuses a folder that holds a run; makes one that is not there */
-int rundir_clear(rundir *r);                               /* all is ready: what an old run left goes, every place is tried */
+/* refuses a folder that holds a run; makes one that is not there */
+int rundir_new(rundir *r, const char *dir, int overwrite);
+/* all is ready: what an old run left goes, every place is tried */
+int rundir_clear(rundir *r);
 void rundir_undo(rundir *r);                               /* before rundir_clear: what rundir_new made goes again */
 int rundir_old(rundir *r, const char *dir,
                json_t **args);                  /* a run to resume, and its args.json (free with json_decref) */
@@ -36,7 +38,8 @@ int rundir_args(rundir *r, const json_t *args); /* the run begins: writes args.j
 int rundir_open(rundir *r, unsigned long long step, const char *machine); /* opens the logs, cut back to this step */
 
 void rundir_step(rundir *r, const hpt_step_info *i);
-void rundir_score(rundir *r, const hpt_step_info *i);            /* a score that is not in the log yet, also of an earlier step */
+/* a score that is not in the log yet, also of an earlier step */
+void rundir_score(rundir *r, const hpt_step_info *i);
 void rundir_flush(rundir *r);                         /* before a checkpoint */
 void rundir_end(rundir *r, const char *text);         /* the last line of train.log */
 void rundir_close_epoch(rundir *r);                   /* the run is over: the epoch under way counts */

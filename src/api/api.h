@@ -12,14 +12,16 @@ enum { HPT__RESULT_ARRAYS = 4 };
 struct hpt_result { hpt__handle handle; json_t *json; hpt__array_out array[HPT__RESULT_ARRAYS]; };
 
 hpt_status hpt__result_new(json_t *json, hpt_result **out);        /* takes over json, also on failure */
-void hpt__result_add(hpt_result *r, const char *name, float *x, uint64_t count);       /* takes over x; name is static text */
+/* takes over x; name is static text */
+void hpt__result_add(hpt_result *r, const char *name, float *x, uint64_t count);
 hpt_status hpt__text_out(const char *text, char *buf, size_t size, size_t *needed);
 /* Copies min(have, the caller's struct_size) bytes of from, keeping the caller's struct_size. */
 hpt_status hpt__struct_out(void *to, const void *from, size_t have, const char *name);
 hpt_status hpt__config_options(const hpt_config *cfg, const hpt__options **o);     /* cfg NULL: *o NULL, all defaults */
 
 #define CHECK(h, KIND) HPT_TRY(hpt__handle_check((h), HPT__KIND_##KIND, #h))
-/* For calls that take long: the handle stays until they return, whoever destroys it. A statement of its own, at the top of a function. */
+/* For calls that take long: the handle stays until they return, whoever destroys it. A statement of its own, at the
+ * top of a function. */
 #define HOLD(h, KIND) \
     HPT_TRY(hpt__handle_hold((h), HPT__KIND_##KIND, #h)); \
     __attribute__((cleanup(hpt__drop), unused)) void *held_##h = (void *)(uintptr_t)(h)

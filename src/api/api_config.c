@@ -9,7 +9,9 @@
 uint32_t hpt_version(void) { return HPT_VERSION_MAJOR * 10000 + HPT_VERSION_MINOR * 100 + HPT_VERSION_PATCH; }
 #define STR2(x) #x
 #define STR(x) STR2(x)
-const char *hpt_version_string(void) { return STR(HPT_VERSION_MAJOR) "." STR(HPT_VERSION_MINOR) "." STR(HPT_VERSION_PATCH); }
+const char *hpt_version_string(void) {
+    return STR(HPT_VERSION_MAJOR) "." STR(HPT_VERSION_MINOR) "." STR(HPT_VERSION_PATCH);
+}
 
 int32_t hpt_has(const char *feature) {
     static const char *const have[] = {"reference",
@@ -28,7 +30,8 @@ int32_t hpt_has(const char *feature) {
                                        ""};
     for (size_t i = 0; feature && i < sizeof have / sizeof *have; i++)
         if (*feature && !strcmp(have[i], feature)) return 1;
-    static const struct { const char *feature, *module; } modules[] = {{"onednn", "onednn"}, {"cuda", "cuda"}, {"nccl", "cuda"}, {"mpi", "mpi"}};
+    static const struct { const char *feature, *module; } modules[] = {{"onednn", "onednn"}, {"cuda", "cuda"},
+        {"nccl", "cuda"}, {"mpi", "mpi"}};
     for (size_t i = 0; feature && i < sizeof modules / sizeof *modules; i++)
         if (!strcmp(modules[i].feature, feature)) return hpt__module_here(modules[i].module);
     return 0;
@@ -54,7 +57,8 @@ hpt_status hpt__struct_out(void *to, const void *from, size_t have, const char *
     uint32_t size;
     if (!to) return hpt__fail(HPT_ERR_ARGUMENT, "%s is NULL", name);
     memcpy(&size, to, 4);
-    if (size < 8 || size > 65536) return hpt__fail(HPT_ERR_ARGUMENT, "%s: struct_size is %u; set it to sizeof the struct", name, size);
+    if (size < 8 || size > 65536)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s: struct_size is %u; set it to sizeof the struct", name, size);
     if (size > have) memset((char *)to + have, 0, size - have);
     memcpy((char *)to + 4, (const char *)from + 4, (size < have ? size : have) - 4);
     return HPT_OK;
@@ -77,7 +81,9 @@ static void config_free(void *p) {
 static hpt_status stage_of(const char *stage, char *letter) {
     *letter = 0;
     if (!stage || (*letter = hpt__options_stage(stage))) return HPT_OK;
-    return hpt__fail(HPT_ERR_ARGUMENT, "stage '%.40s' is none of context, dataset, model, pretrain, refresh-bn, linear, finetune, knn, search, embed", stage);
+    return hpt__fail(HPT_ERR_ARGUMENT,
+                     "stage '%.40s' is none of context, dataset, model, pretrain, refresh-bn, linear, finetune, knn, "
+                     "search, embed", stage);
 }
 
 hpt_status hpt_config_create(const char *stage, hpt_config **out) {
@@ -130,7 +136,8 @@ hpt_status hpt_config_json(const hpt_config *cfg, const char *stage, char *buf, 
         if (!hpt__options_applies(i, letter)) continue;
         hpt__options_get(&cfg->o, hpt__options_key(i), text, sizeof text, NULL);
         json_t *v = hpt__options_type(i) == HPT_OPTION_INT ? json_integer(hpt__opt_i(&cfg->o, i))
-                    : hpt__options_type(i) == HPT_OPTION_FLOAT ? json_real(hpt__opt_f(&cfg->o, i)) : hpt__json_text(text);
+                    : hpt__options_type(i) == HPT_OPTION_FLOAT ? json_real(hpt__opt_f(&cfg->o, i))
+                    : hpt__json_text(text);
         json_object_set_new(j, hpt__options_key(i), v);
     }
     char *dump = hpt__json_lost() ? NULL : hpt__json_dumps(j, JSON_INDENT(2));
@@ -176,7 +183,9 @@ hpt_status hpt_result_array(const hpt_result *r, const char *name, float *out, u
         if (!a->name || strcmp(a->name, name)) continue;
         if (needed) *needed = a->count;
         if (!out) return needed ? HPT_OK : hpt__fail(HPT_ERR_ARGUMENT, "out and needed are NULL");
-        if (count != a->count) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %llu values, not %llu", name, (unsigned long long)a->count, (unsigned long long)count);
+        if (count != a->count)
+            return hpt__fail(HPT_ERR_ARGUMENT, "%s has %llu values, not %llu", name, (unsigned long long)a->count,
+                             (unsigned long long)count);
         memcpy(out, a->x, (size_t)count * 4);
         return HPT_OK;
     }

@@ -29,19 +29,22 @@ hpt_status hpt_dataset_open(hpt_context *ctx, const hpt_config *cfg, const char 
     return wrap(ctx, src, out);
 }
 
-hpt_status hpt_dataset_from_memory(hpt_context *ctx, const hpt_config *cfg, const uint8_t *pixels, uint64_t count, uint32_t height, uint32_t width,
-                                   uint32_t channels, const int32_t *labels, hpt_dataset **out) {
+hpt_status hpt_dataset_from_memory(hpt_context *ctx, const hpt_config *cfg, const uint8_t *pixels, uint64_t count,
+                                   uint32_t height, uint32_t width, uint32_t channels, const int32_t *labels,
+                                   hpt_dataset **out) {
     const hpt__options *o;
     hpt__source *src;
     OUT(out);
     CHECK(ctx, CONTEXT);
     NOT_NULL(pixels);
     HPT_TRY(hpt__config_options(cfg, &o));
-    if (!count || !height || !width || (channels != 1 && channels != 3) || height > 65535 || width > 65535 || count > 1ull << 32 ||
-        count > SIZE_MAX / ((uint64_t)height * width * channels))
-        return hpt__fail(HPT_ERR_ARGUMENT, "%llu images of %ux%u with %u channels", (unsigned long long)count, height, width, channels);
+    if (!count || !height || !width || (channels != 1 && channels != 3) || height > 65535 || width > 65535 ||
+        count > 1ull << 32 || count > SIZE_MAX / ((uint64_t)height * width * channels))
+        return hpt__fail(HPT_ERR_ARGUMENT, "%llu images of %ux%u with %u channels", (unsigned long long)count, height,
+                         width, channels);
     for (uint64_t i = 0; labels && i < count; i++)
-        if (labels[i] < 0 || labels[i] > 1000000) return hpt__fail(HPT_ERR_ARGUMENT, "label %d of image %llu", labels[i], (unsigned long long)i);
+        if (labels[i] < 0 || labels[i] > 1000000)
+            return hpt__fail(HPT_ERR_ARGUMENT, "label %d of image %llu", labels[i], (unsigned long long)i);
     HPT_TRY(hpt__source_create(o, count, &src));
     src->w = (int)width;
     src->h = (int)height;
@@ -68,7 +71,8 @@ hpt_status hpt_set_describe(uint32_t index, hpt_set_info *info) {
     hpt_status st = hpt__known_index(index, &k);
     return st ? st : hpt__struct_out(info, &k.info, sizeof k.info, "info");
 }
-hpt_status hpt_dataset_named(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root, const char *split, hpt_dataset **out) {
+hpt_status hpt_dataset_named(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root,
+                             const char *split, hpt_dataset **out) {
     const hpt__options *o;
     hpt__known k;
     hpt__source *src;
@@ -100,7 +104,8 @@ static hpt_status found(findings *f, hpt_status st, const char *before) {
     return st == HPT_ERR_MEMORY ? st : HPT_OK;
 }
 /* One split against the table; *ds stays open for the overlaps. */
-static hpt_status check_split(hpt_context *ctx, const hpt__options *o, const hpt__known *k, const char *root, int part, hpt_dataset **ds, json_t *splits, findings *problems) {
+static hpt_status check_split(hpt_context *ctx, const hpt__options *o, const hpt__known *k, const char *root, int part,
+                              hpt_dataset **ds, json_t *splits, findings *problems) {
     static const char *const names[3] = {"train", "val", "test"};
     hpt__source *src;
     uint64_t want = k->info.images[part];
@@ -112,13 +117,21 @@ static hpt_status check_split(hpt_context *ctx, const hpt__options *o, const hpt
         return found(problems, st, before);
     }
     uint64_t n = (*ds)->count, far = n > want ? n - want : want - n;
-    problems->lost |= json_array_append_new(splits, json_pack("{s:s,s:I,s:I,s:i}", "split", names[part], "images", (json_int_t)n, "expected", (json_int_t)want, "classes", (int)(*ds)->src->classes)) != 0;
-    if (want && (k->exact ? far > 0 : far * 50 > want)) problem(problems, "%s: %llu images, %llu are expected%s", names[part], (unsigned long long)n, (unsigned long long)want, k->exact ? "" : " (within 2 %)");
-    if (k->info.classes && (*ds)->src->classes != k->info.classes) problem(problems, "%s: %u classes, %u are expected", names[part], (*ds)->src->classes, k->info.classes);
-    if (hpt__dataset_labelled(*ds) != (k->info.several ? 2 : 1) && (k->reader != HPT__READ_OWN || k->info.classes)) problem(problems, "%s: %s labels an image, %s expected", names[part], hpt__dataset_labelled(*ds) == 2 ? "several" : hpt__dataset_labelled(*ds) ? "one" : "no", k->info.several ? "several are" : "one is");
+    problems->lost |= json_array_append_new(splits, json_pack("{s:s,s:I,s:I,s:i}", "split", names[part], "images",
+                                                              (json_int_t)n, "expected", (json_int_t)want, "classes",
+                                                              (int)(*ds)->src->classes)) != 0;
+    if (want && (k->exact ? far > 0 : far * 50 > want))
+        problem(problems, "%s: %llu images, %llu are expected%s", names[part], (unsigned long long)n,
+                (unsigned long long)want, k->exact ? "" : " (within 2 %)");
+    if (k->info.classes && (*ds)->src->classes != k->info.classes)
+        problem(problems, "%s: %u classes, %u are expected", names[part], (*ds)->src->classes, k->info.classes);
+    if (hpt__dataset_labelled(*ds) != (k->info.several ? 2 : 1) && (k->reader != HPT__READ_OWN || k->info.classes))
+        problem(problems, "%s: %s labels an image, %s expected", names[part], hpt__dataset_labelled(*ds) == 2
+                ? "several" : hpt__dataset_labelled(*ds) ? "one" : "no", k->info.several ? "several are" : "one is");
     return part == 0 ? found(problems, hpt__dataset_all_classes(*ds, names[0]), "") : HPT_OK;
 }
-hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root, hpt_result **result) {
+hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char *name, const char *root,
+                             hpt_result **result) {
     const hpt__options *o;
     hpt__known k;
     hpt_dataset *ds[3] = {NULL, NULL, NULL};
@@ -135,7 +148,8 @@ hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char
     findings problems = {.list = json_array()};
     hpt_status st = HPT_OK;
     for (int i = 0; i < 3 && !st; i++)
-        if (k.reader != HPT__READ_OWN || i == 0 || *k.file[i] || i == 1) st = check_split(ctx, o, &k, root, i, &ds[i], splits, &problems);
+        if (k.reader != HPT__READ_OWN || i == 0 || *k.file[i] || i == 1)
+            st = check_split(ctx, o, &k, root, i, &ds[i], splits, &problems);
     for (int i = 0; i < 3 && !st; i++) {
         hpt_dataset *a = ds[i], *b = ds[(i + 1) % 3];
         if (a && b) st = found(&problems, hpt_dataset_disjoint(a, b, NULL), "");
@@ -149,14 +163,18 @@ hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char
     }
     for (int i = 0; i < 3; i++) hpt_dataset_destroy(ds[i]);
     size_t n = problems.n;
-    json_t *j = st || problems.lost ? NULL : json_pack("{s:o,s:o,s:o,s:I,s:i,s:O,s:O}", "name", hpt__json_text(k.info.name), "title", hpt__json_text(k.info.title), "root", hpt__json_text(at), "problem_count",
-                                                       (json_int_t)n, "classes", (int)k.info.classes, "splits", splits, "problems", problems.list);
+    json_t *j = st || problems.lost ? NULL : json_pack("{s:o,s:o,s:o,s:I,s:i,s:O,s:O}", "name",
+                                                       hpt__json_text(k.info.name), "title",
+                                                       hpt__json_text(k.info.title), "root", hpt__json_text(at),
+                                                       "problem_count", (json_int_t)n, "classes", (int)k.info.classes,
+                                                       "splits", splits, "problems", problems.list);
     json_decref(splits);
     json_decref(problems.list);
     if (st) return st;
     if (!j) return hpt__fail_memory(64);
     HPT_TRY(hpt__result_new(j, result));
-    return n ? hpt__fail(HPT_ERR_MISMATCH, "%s: %zu problem%s, first: %s", k.info.name, n, n > 1 ? "s" : "", problems.first) : HPT_OK;
+    return n ? hpt__fail(HPT_ERR_MISMATCH, "%s: %zu problem%s, first: %s", k.info.name, n, n > 1 ? "s" : "",
+                         problems.first) : HPT_OK;
 }
 
 void hpt_dataset_destroy(hpt_dataset *ds) { hpt__handle_close(ds, HPT__KIND_DATASET); }
@@ -171,7 +189,9 @@ hpt_status hpt_dataset_subset(const hpt_dataset *ds, const uint64_t *indices, ui
     CHECK(ds, DATASET);
     NOT_NULL(indices);
     for (uint64_t i = 0; i < count; i++)
-        if (indices[i] >= ds->count) return hpt__fail(HPT_ERR_ARGUMENT, "index %llu of %llu images", (unsigned long long)indices[i], (unsigned long long)ds->count);
+        if (indices[i] >= ds->count)
+            return hpt__fail(HPT_ERR_ARGUMENT, "index %llu of %llu images", (unsigned long long)indices[i],
+                             (unsigned long long)ds->count);
     uint64_t *inner = hpt__alloc(sizeof *inner * (size_t)(count + 1));
     if (!inner) return hpt__fail_memory(sizeof *inner * (size_t)count);
     for (uint64_t i = 0; i < count; i++) inner[i] = ds->index[indices[i]];
@@ -179,7 +199,8 @@ hpt_status hpt_dataset_subset(const hpt_dataset *ds, const uint64_t *indices, ui
     hpt__free(inner);
     return st;
 }
-static hpt_status two_parts(const hpt_dataset *ds, uint64_t *index, uint64_t n, hpt_dataset **first, hpt_dataset **second) {
+static hpt_status two_parts(const hpt_dataset *ds, uint64_t *index, uint64_t n, hpt_dataset **first,
+                            hpt_dataset **second) {
     hpt_status st = part(ds, index, n, first);
     if (!st && second) st = part(ds, index + n, ds->count - n, second);
     if (st && *first) {
@@ -189,16 +210,19 @@ static hpt_status two_parts(const hpt_dataset *ds, uint64_t *index, uint64_t n, 
     hpt__free(index);
     return st;
 }
-hpt_status hpt_dataset_split(const hpt_dataset *ds, double fraction, uint64_t seed, hpt_dataset **first, hpt_dataset **second) {
+hpt_status hpt_dataset_split(const hpt_dataset *ds, double fraction, uint64_t seed, hpt_dataset **first,
+                             hpt_dataset **second) {
     uint64_t *index;
     OUT(first);
     OUT(second);
     CHECK(ds, DATASET);
-    if (!(fraction > 0 && fraction < 1)) return hpt__fail(HPT_ERR_ARGUMENT, "fraction %g is not between 0 and 1", fraction);
+    if (!(fraction > 0 && fraction < 1))
+        return hpt__fail(HPT_ERR_ARGUMENT, "fraction %g is not between 0 and 1", fraction);
     HPT_TRY(hpt__dataset_order(ds, seed, &index));
     return two_parts(ds, index, (uint64_t)llround(fraction * (double)ds->count), first, second);
 }
-hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, hpt_dataset **out, hpt_dataset **rest) {
+hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, hpt_dataset **out,
+                                 hpt_dataset **rest) {
     uint64_t *index, n;
     OUT(out);
     if (rest) *rest = NULL;
@@ -237,13 +261,14 @@ hpt_status hpt_dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
 
 hpt_status hpt_dataset_get_info(const hpt_dataset *ds, hpt_dataset_info *info) {
     CHECK(ds, DATASET);
-    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes, (uint32_t)hpt__dataset_bad_count(ds), ds->src->skipped,
-                             hpt__dataset_cut_count(ds)};
+    hpt_dataset_info full = {0, hpt__dataset_labelled(ds), ds->count, ds->src->classes,
+                             (uint32_t)hpt__dataset_bad_count(ds), ds->src->skipped, hpt__dataset_cut_count(ds)};
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
 static hpt_status in_range(const hpt_dataset *ds, uint64_t i) {
     CHECK(ds, DATASET);
-    return i < ds->count ? HPT_OK : hpt__fail(HPT_ERR_ARGUMENT, "image %llu of %llu", (unsigned long long)i, (unsigned long long)ds->count);
+    return i < ds->count ? HPT_OK : hpt__fail(HPT_ERR_ARGUMENT, "image %llu of %llu", (unsigned long long)i,
+                                              (unsigned long long)ds->count);
 }
 hpt_status hpt_dataset_label(const hpt_dataset *ds, uint64_t i, int32_t *label) {
     HPT_TRY(in_range(ds, i));
@@ -256,7 +281,8 @@ hpt_status hpt_dataset_targets(const hpt_dataset *ds, uint64_t i, uint8_t *targe
     NOT_NULL(targets);
     const uint8_t *t = hpt__dataset_targets(ds, i);
     if (!t) return hpt__fail(HPT_ERR_ARGUMENT, "the data set has not several labels an image");
-    if (count != ds->src->classes) return hpt__fail(HPT_ERR_ARGUMENT, "%u targets, the set has %u classes", count, ds->src->classes);
+    if (count != ds->src->classes)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%u targets, the set has %u classes", count, ds->src->classes);
     memcpy(targets, t, count);
     return HPT_OK;
 }
@@ -284,7 +310,8 @@ hpt_status hpt_dataset_readable(const hpt_dataset *ds, uint64_t i, int32_t *read
     HPT_TRY(in_range(ds, i));
     NOT_NULL(readable);
     uint8_t state = ds->src->state[ds->index[i]];
-    *readable = ds->src->pixels || state == HPT__IMAGE_READ || state == HPT__IMAGE_CUT ? 1 : state == HPT__IMAGE_BAD ? 0 : -1;
+    *readable = ds->src->pixels || state == HPT__IMAGE_READ || state == HPT__IMAGE_CUT ? 1 : state == HPT__IMAGE_BAD
+        ? 0 : -1;
     return HPT_OK;
 }
 hpt_status hpt_dataset_stats(hpt_dataset *ds, float mean[3], float std[3]) {
@@ -315,7 +342,8 @@ hpt_status hpt_dataset_image(hpt_dataset *ds, const hpt_config *cfg, uint64_t i,
     hpt__image_free(&hold);
     return st;
 }
-hpt_status hpt_dataset_view(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, uint32_t view, uint64_t epoch, uint32_t size, uint8_t *rgb) {
+hpt_status hpt_dataset_view(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, uint32_t view, uint64_t epoch,
+                            uint32_t size, uint8_t *rgb) {
     const hpt__options *o;
     hpt__work work = {0};
     hpt__image hold = {0}, im;
@@ -330,7 +358,8 @@ hpt_status hpt_dataset_view(hpt_dataset *ds, const hpt_config *cfg, uint64_t i, 
     a.size = (int)size;
     hpt_status st = hpt__dataset_image(ds, i, &work, &hold, &im);
     if (!st) {
-        hpt__rng_init(&r, (uint64_t)OPT_I(o, seed) ^ (uint64_t)OPT_I(o, data_seed) << 1, HPT__RNG_AUGMENT, epoch, (uint32_t)(i * 2 + view));
+        hpt__rng_init(&r, (uint64_t)OPT_I(o, seed) ^ (uint64_t)OPT_I(o, data_seed) << 1, HPT__RNG_AUGMENT, epoch,
+                      (uint32_t)(i * 2 + view));
         hpt__augment_draw(&r, &a, im.w, im.h, &d);
         st = hpt__augment_apply(&work, &im, &a, &d, rgb);
     }

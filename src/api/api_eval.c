@@ -17,7 +17,8 @@ static hpt_status finish(hpt_status st, json_t *j, hpt_result **result) {
     return hpt__result_new(j, result);
 }
 /* Checks that every supervised evaluation shares, and room for the test logits where probe_keep asks for them. */
-static hpt_status begin(hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, const hpt__options **o, json_t **j, float **logits, uint64_t *count) {
+static hpt_status begin(hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, const hpt__options **o,
+                        json_t **j, float **logits, uint64_t *count) {
     *logits = NULL;
     HPT_TRY(hpt__config_options(cfg, o));
     *count = test && OPT_I(*o, probe_keep) ? test->count * train->src->classes : 0;
@@ -26,7 +27,8 @@ static hpt_status begin(hpt_dataset *train, hpt_dataset *test, const hpt_config 
     hpt__free(*logits);
     return hpt__fail_memory(64);
 }
-static hpt_status end(hpt_status st, json_t *j, float *logits, uint64_t count, hpt__head *head, uint64_t dim, hpt_result **result) {
+static hpt_status end(hpt_status st, json_t *j, float *logits, uint64_t count, hpt__head *head, uint64_t dim,
+                      hpt_result **result) {
     st = finish(st, j, result);
     if (!st && logits) hpt__result_add(*result, "test_logits", logits, count);
     else hpt__free(logits);
@@ -41,7 +43,8 @@ static hpt_status end(hpt_status st, json_t *j, float *logits, uint64_t count, h
     return st;
 }
 
-hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt_config *cfg, hpt_result **result) {
+hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test,
+                            const hpt_config *cfg, hpt_result **result) {
     const hpt__options *o;
     json_t *j;
     float *logits;
@@ -57,7 +60,8 @@ hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *v
     return end(st, j, logits, n, &head, (uint64_t)model->net.feature_dim, result);
 }
 
-hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, hpt_result **result) {
+hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg,
+                         hpt_result **result) {
     const hpt__options *o;
     OUT(result);
     HOLD(model, MODEL);
@@ -69,7 +73,8 @@ hpt_status hpt_model_knn(hpt_model *model, hpt_dataset *train, hpt_dataset *test
     return finish(hpt__model_knn(model, train, test, o, j), j, result);
 }
 
-hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt_config *cfg, hpt_model **tuned, hpt_result **result) {
+hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test,
+                              const hpt_config *cfg, hpt_model **tuned, hpt_result **result) {
     const hpt__options *o;
     json_t *j;
     float *logits;
@@ -100,28 +105,34 @@ hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset 
     return st;
 }
 
-hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t dim, uint32_t classes, const float *train, const int32_t *train_labels,
-                               uint64_t n_train, const float *val, const int32_t *val_labels, uint64_t n_val, const float *test,
+hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t dim, uint32_t classes,
+                               const float *train, const int32_t *train_labels, uint64_t n_train, const float *val,
+                               const int32_t *val_labels, uint64_t n_val, const float *test,
                                const int32_t *test_labels, uint64_t n_test, hpt_result **result) {
     const hpt__options *o;
     OUT(result);
     HOLD(ctx, CONTEXT);
     HPT_TRY(hpt__config_options(cfg, &o));
-    if ((n_train && (!train || !train_labels)) || (n_val && (!val || !val_labels)) || (n_test && (!test || !test_labels)))
+    if ((n_train && (!train || !train_labels)) || (n_val && (!val || !val_labels)) ||
+        (n_test && (!test || !test_labels)))
         return hpt__fail(HPT_ERR_ARGUMENT, "features or labels are NULL");
-    if (!dim || dim > 1u << 20 || classes > 1u << 20) return hpt__fail(HPT_ERR_ARGUMENT, "%u features, %u classes", dim, classes);
+    if (!dim || dim > 1u << 20 || classes > 1u << 20)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%u features, %u classes", dim, classes);
     json_t *j = hpt__json_begin();
     uint64_t kept = OPT_I(o, probe_keep) ? n_test * classes : 0;
     float *logits = kept ? hpt__alloc((size_t)kept * 4) : NULL;
     hpt__head head = {NULL, NULL, 0};
     hpt_status st = j && (logits || !kept) ? HPT_OK : hpt__fail_memory((size_t)kept * 4);
-    if (!st) st = hpt__features_linear(ctx, o, (int)dim, (int)classes, (hpt__labelled){train, train_labels, n_train, NULL}, (hpt__labelled){val, val_labels, n_val, NULL},
+    if (!st)
+        st = hpt__features_linear(ctx, o, (int)dim, (int)classes, (hpt__labelled){train, train_labels, n_train, NULL},
+                                  (hpt__labelled){val, val_labels, n_val, NULL},
                                        (hpt__labelled){test, test_labels, n_test, NULL}, j, logits, &head);
     return end(st, j, logits, kept, &head, dim, result);
 }
 
-hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model *base, hpt_dataset *const *sources, const char *const *names, uint32_t count, hpt_dataset *train,
-                             hpt_dataset *val, hpt_step_fn fn, void *user, hpt_model **winner, hpt_result **result) {
+hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model *base, hpt_dataset *const *sources,
+                             const char *const *names, uint32_t count, hpt_dataset *train, hpt_dataset *val,
+                             hpt_step_fn fn, void *user, hpt_model **winner, hpt_result **result) {
     const hpt__options *o;
     OUT(winner);
     OUT(result);
@@ -153,13 +164,15 @@ hpt_status hpt_rv2(const float *x, uint64_t p, const float *y, uint64_t q, uint6
     NOT_NULL(rv2);
     return hpt__rv2(x, p, y, q, n, NULL, rv2);
 }
-hpt_status hpt_context_rv2(hpt_context *ctx, const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n, double *rv2) {
+hpt_status hpt_context_rv2(hpt_context *ctx, const float *x, uint64_t p, const float *y, uint64_t q, uint64_t n,
+                           double *rv2) {
     hpt__span span;
     HOLD(ctx, CONTEXT);
     NOT_NULL(x);
     NOT_NULL(y);
     NOT_NULL(rv2);
-    hpt__span_begin(&ctx->watch, &span, HPT_PHASE_COMPARE, 0, n, "two representations of %llu images", (unsigned long long)n);
+    hpt__span_begin(&ctx->watch, &span, HPT_PHASE_COMPARE, 0, n, "two representations of %llu images",
+                    (unsigned long long)n);
     hpt_status st = hpt__rv2(x, p, y, q, n, &span, rv2);
     if (!st) span.done = n;
     hpt__span_end(&span);

@@ -19,7 +19,8 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__arch_from_options(o, OPT_IS(o, arch, "auto") ? "resnet50" : OPT_S(o, arch), &a));
     HPT_TRY(hpt__model_new(ctx, &a, out));
-    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 0, (*out)->params, (*out)->stats);
+    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 0, (*out)->params,
+                  (*out)->stats);
     hpt_status st = hpt__pixels_given(o, &(*out)->pixels);
     if (st) {
         hpt_model_destroy(*out);
@@ -71,13 +72,15 @@ static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path
         if (&r->c[i] != c && !r->c[i].same && r->c[i].stem) {
             hpt__log(
                 ctx, 0,
-                "%.400s: the network under '%.*s' was taken, not the one under '%.*s'%s (backbone_prefix takes another)",
-                path, c->shown_len, c->shown, r->c[i].shown_len, r->c[i].shown, r->n > 2 ? " or another" : "");
+                "%.400s: the network under '%.*s' was taken, not the one under '%.*s'%s (backbone_prefix takes "
+                "another)", path, c->shown_len, c->shown, r->c[i].shown_len, r->c[i].shown, r->n > 2 ? " or another"
+                : "");
             break;
         }
     return HPT_OK;
 }
-hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_model **out, hpt_result **report) {
+hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *path, hpt_model **out,
+                          hpt_result **report) {
     const hpt__options *o;
     hpt__tensorfile f;
     hpt__networks r;
@@ -91,7 +94,8 @@ hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *p
     if (!st) {
         json_t *j = hpt__json_begin();
         st = load(ctx, o, path, &f, &r, out, j);
-        hpt_status made = report && (!st || st == HPT_ERR_MISMATCH || st == HPT_ERR_UNSUPPORTED) ? hpt__result_new(json_incref(j), report) : HPT_OK;
+        hpt_status made = report && (!st || st == HPT_ERR_MISMATCH || st == HPT_ERR_UNSUPPORTED)
+            ? hpt__result_new(json_incref(j), report) : HPT_OK;
         json_decref(j);
         if (!st) st = made;
     }
@@ -127,7 +131,8 @@ hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info) {
     full.embedding_dim = (uint32_t)net->arch.dim;
     full.tensors = (uint32_t)net->n_tensors;
     for (int i = 0; i < net->n_tensors; i++)
-        if (!hpt__is_stat(&net->tensors[i])) *(net->tensors[i].head ? &full.head_params : &full.backbone_params) += net->tensors[i].count;
+        if (!hpt__is_stat(&net->tensors[i]))
+            *(net->tensors[i].head ? &full.head_params : &full.backbone_params) += net->tensors[i].count;
     snprintf(full.arch, sizeof full.arch, "%s", net->arch.name);
     snprintf(full.stem, sizeof full.stem, "%s", net->arch.small_stem ? "small" : "imagenet");
     full.width = (uint32_t)net->arch.width;
@@ -168,7 +173,8 @@ static hpt_status tensor(hpt_model *m, const char *name, const float *other, uin
     int i = hpt__net_find(net, fc ? inside : name);
     if (i < 0) return hpt__fail(HPT_ERR_ARGUMENT, "no tensor is called '%.80s'", name);
     if (net->tensors[i].count != count)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, net->tensors[i].count, (unsigned long long)count);
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, net->tensors[i].count,
+                         (unsigned long long)count);
     if (!other) return hpt__fail(HPT_ERR_ARGUMENT, "data is NULL");
     *data = fc ? m->fc.params + net->tensors[i].offset : hpt__model_tensor(m, i);
     return HPT_OK;
@@ -197,29 +203,33 @@ static hpt_status tell_pixels(hpt_model *m, hpt_dataset *ds, const hpt__options 
     HPT_TRY(hpt__dataset_normalization(ds, o, &m->pixels, 0, &p));
     hpt__pixels_text(p.mean, mean);
     hpt__pixels_text(p.std, std);
-    hpt__log(m->ctx, 0, "images are normalised with pixel_mean %s (%s), pixel_std %s (%s)", mean, p.from[0], std, p.from[1]);
+    hpt__log(m->ctx, 0, "images are normalised with pixel_mean %s (%s), pixel_std %s (%s)", mean, p.from[0], std,
+             p.from[1]);
     return HPT_OK;
 }
 
-hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *out, uint64_t out_count) {
+hpt_status hpt_model_features(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, float *out,
+                              uint64_t out_count) {
     const hpt__options *o;
     HOLD(model, MODEL);
     HOLD(ds, DATASET);
     NOT_NULL(out);
     HPT_TRY(hpt__config_options(cfg, &o));
     if (out_count != ds->count * (uint64_t)model->net.feature_dim)
-        return hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %d features are needed", (unsigned long long)out_count,
-                         (unsigned long long)ds->count, model->net.feature_dim);
+        return hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %d features are needed",
+                         (unsigned long long)out_count, (unsigned long long)ds->count, model->net.feature_dim);
     HPT_TRY(tell_pixels(model, ds, o));
     return hpt__activations(model, ds, o, NULL, 0, HPT__BAD_HOLE, out, out_count);
 }
-hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n, uint32_t size, float *out) {
+hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config *cfg, const float *x, uint32_t n,
+                                     uint32_t size, float *out) {
     const hpt__options *o;
     HOLD(model, MODEL);
     NOT_NULL(x);
     NOT_NULL(out);
     HPT_TRY(hpt__config_options(cfg, &o));
-    if (n < 1 || n > 65536 || size < 8 || size > 4096) return hpt__fail(HPT_ERR_ARGUMENT, "%u images of %ux%u pixels", n, size, size);
+    if (n < 1 || n > 65536 || size < 8 || size > 4096)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%u images of %ux%u pixels", n, size, size);
     return hpt__features_pixels(model, o, x, n, size, out);
 }
 
@@ -244,7 +254,8 @@ static hpt_status layer_out(const hpt__node *n, hpt_layer_info *info) {
 }
 static hpt_status layers(const hpt_model *model, uint32_t image_size, hpt__graph *g) {
     CHECK(model, MODEL);
-    if (image_size < 8 || image_size > 4096) return hpt__fail(HPT_ERR_ARGUMENT, "image_size %u is outside 8..4096", image_size);
+    if (image_size < 8 || image_size > 4096)
+        return hpt__fail(HPT_ERR_ARGUMENT, "image_size %u is outside 8..4096", image_size);
     return hpt__net_graph(&model->net.arch, (int)image_size, (int)image_size, 1, g);
 }
 hpt_status hpt_model_layer_info(const hpt_model *model, uint32_t index, uint32_t image_size, hpt_layer_info *info) {
@@ -268,7 +279,8 @@ hpt_status hpt_model_layer(const hpt_model *model, const char *name, uint32_t im
     hpt__graph_fini(&g);
     return st;
 }
-hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, const char *layer, float *out, uint64_t out_count) {
+hpt_status hpt_model_activations(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg, const char *layer,
+                                 float *out, uint64_t out_count) {
     const hpt__options *o;
     HOLD(model, MODEL);
     HOLD(ds, DATASET);
@@ -308,7 +320,8 @@ hpt_status hpt_file_info(const char *path, hpt_result **result) {
     if (!st) {
         json_t *j = hpt__json_begin(), *list = json_array();
         const hpt__candidate *c = r.n ? &r.c[0] : NULL;
-        int lost = json_object_set_new(j, "file", hpt__json_text(path));        /* out of memory: an entry would be missing */
+        /* out of memory: an entry would be missing */
+        int lost = json_object_set_new(j, "file", hpt__json_text(path));
         hpt__file_fc fc;
         st = hpt__names_check(&r, c, j);
         if (hpt__file_classifier(&r, c, &fc)) {

@@ -3,7 +3,8 @@
 #include "ssl/session.h"
 #include <string.h>
 
-hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model, hpt_dataset *ds, hpt_session **out) {
+hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model, hpt_dataset *ds,
+                              hpt_session **out) {
     const hpt__options *o;
     OUT(out);
     HOLD(ctx, CONTEXT);
@@ -26,7 +27,9 @@ static hpt_status finish(hpt_session *s, hpt_status st, hpt_step_info *info) {
 }
 /* Steps in the midst of a run (its callback is where that can happen) would make two runs of one. */
 static hpt_status not_in_run(const hpt_session *s) {
-    return s->running ? hpt__fail(HPT_ERR_STATE, "hpt_session_run() is under way: its callback may save, sync and look, not step") : HPT_OK;
+    return s->running
+        ? hpt__fail(HPT_ERR_STATE, "hpt_session_run() is under way: its callback may save, sync and look, not step")
+        : HPT_OK;
 }
 hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info) {
     HOLD(s, SESSION);

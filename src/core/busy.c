@@ -16,7 +16,8 @@ int hpt__busy_rule(double wall, double waited, double cpu, int threads) {
     return wall > 0 && waited > 0.5 * wall && cpu < 0.75 * threads * wall;
 }
 
-/* ms that all threads of this process waited for a processor, since they began; negative where the kernel does not say. */
+/* ms that all threads of this process waited for a processor, since they began; negative where the kernel does not
+ * say. */
 static double waited(void) {
     DIR *d = opendir("/proc/self/task");
     double sum = -1;
@@ -47,8 +48,9 @@ static void tell(hpt_context *ctx, double wall, double wait) {
     char advice[80] = "";
     if (ctx->threads > 1 && sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == ctx->threads)
         snprintf(advice, sizeof advice, "; threads=%d would be faster", ctx->threads - 1);
-    hpt__log(ctx, 1, "the machine is busy: in %.1f s the threads of this process waited %.1f s for processors that others use%s", wall / 1e3,
-             wait / 1e3, advice);
+    hpt__log(ctx, 1,
+             "the machine is busy: in %.1f s the threads of this process waited %.1f s for processors that others "
+             "use%s", wall / 1e3, wait / 1e3, advice);
 }
 
 void hpt__busy_look(hpt_context *ctx, hpt__busy *b, double now) {

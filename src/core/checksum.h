@@ -15,7 +15,8 @@ static inline uint32_t hpt__crc32(const uint8_t *p, uint64_t n) {
     }
     return (uint32_t)c;
 }
-/* Whether bytes have the sum that their file gives. A fuzzer's build takes any, or no mutation would get behind this door. */
+/* Whether bytes have the sum that their file gives. A fuzzer's build takes any, or no mutation would get behind this
+ * door. */
 static inline int hpt__crc_is(const uint8_t *p, uint64_t n, uint32_t given) {
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
     (void)p, (void)n, (void)given;

@@ -34,7 +34,8 @@ static inline hpt_context *hpt__turn_begin(hpt_context *ctx) {
     hpt__turn_take(&ctx->turn);
     return ctx;
 }
-#define HPT__TURN(context) __attribute__((cleanup(hpt__turn_end), unused)) hpt_context *hpt__turn_held = hpt__turn_begin(context)
+#define HPT__TURN(context) __attribute__((cleanup(hpt__turn_end), unused)) hpt_context *hpt__turn_held \
+    = hpt__turn_begin(context)
 /* Between two pieces of a long evaluation, where the device rests: hpt__span_at(), and others may have their turn. */
 hpt_status hpt__between(hpt_context *ctx, hpt__span *s, uint64_t done);
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The table of live handles. Its lock is held over a fork, so that a child of a busy process finds the table whole and the lock free. */
+ * The table of live handles. Its lock is held over a fork, so that a child of a busy process finds the table whole
+ * and the lock free. */
 #include "core/handle.h"
 #include "core/alloc.h"
 #include <pthread.h>
@@ -10,8 +11,10 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static slot *table;     /* open addressing; size a power of two; freed when the last handle goes */
 static size_t size, used;
 
-static const char *const names[] = {[0] = "", [HPT__KIND_CONFIG] = "hpt_config", [HPT__KIND_CONTEXT] = "hpt_context", [HPT__KIND_DATASET] = "hpt_dataset", [HPT__KIND_MODEL] = "hpt_model",
-                                    [HPT__KIND_SESSION] = "hpt_session", [HPT__KIND_RESULT] = "hpt_result", [HPT__KIND_RECIPE] = "hpt_recipe"};
+static const char *const names[] = {[0] = "", [HPT__KIND_CONFIG] = "hpt_config", [HPT__KIND_CONTEXT] = "hpt_context",
+                                    [HPT__KIND_DATASET] = "hpt_dataset", [HPT__KIND_MODEL] = "hpt_model",
+                                    [HPT__KIND_SESSION] = "hpt_session", [HPT__KIND_RESULT] = "hpt_result",
+                                    [HPT__KIND_RECIPE] = "hpt_recipe"};
 _Static_assert(sizeof names / sizeof *names == HPT__KINDS, "a name for each kind of handle");
 
 static void before_fork(void) { pthread_mutex_lock(&lock); }
@@ -52,7 +55,8 @@ hpt_status hpt__handle_open(void *object, int kind, void (*free_fn)(void *)) {
     return HPT_OK;
 }
 
-/* Kind of a live handle, 0 if it is none; with hold and of the kind wanted it gets a reference before anyone else can destroy it. */
+/* Kind of a live handle, 0 if it is none; with hold and of the kind wanted it gets a reference before anyone else
+ * can destroy it. */
 static int kind_of(const void *h, int wanted, int hold) {
     pthread_mutex_lock(&lock);
     int kind = size && h ? table[where(table, size, h)].kind : 0;
@@ -66,7 +70,8 @@ static hpt_status look(const void *h, int kind, const char *argument, int hold) 
     if (!argument) return found == kind && ((const hpt__handle *)h)->pid == (int)getpid() ? HPT_OK : HPT_ERR_ARGUMENT;
     if (!h) return hpt__fail(HPT_ERR_ARGUMENT, "%s is NULL", argument);
     if (found != kind)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s is not a live %s%s%s", argument, names[kind], found ? " but a " : "", names[found]);
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s is not a live %s%s%s", argument, names[kind], found ? " but a " : "",
+                         names[found]);
     if (((const hpt__handle *)h)->pid != (int)getpid())
         return hpt__fail(HPT_ERR_FORKED, "%s was made by the parent process; make a new one after fork", argument);
     return HPT_OK;
@@ -78,7 +83,8 @@ static void leave_table(const void *h) {
     size_t hole = where(table, size, h);
     table[hole] = (slot){NULL, 0};
     used--;
-    for (size_t i = (hole + 1) & (size - 1); table[i].h; i = (i + 1) & (size - 1)) {   /* close the gap in the probe sequence */
+    /* close the gap in the probe sequence */
+    for (size_t i = (hole + 1) & (size - 1); table[i].h; i = (i + 1) & (size - 1)) {
         slot s = table[i];
         table[i] = (slot){NULL, 0};
         table[where(table, size, s.h)] = s;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* newlocale("C") touches no state of the host; uselocale is switched for this thread alone and back before the call returns, and nothing of the
- * host's runs in between (setlocale would change every thread of the host). */
+/* newlocale("C") touches no state of the host; uselocale is switched for this thread alone and back before the call
+ * returns, and nothing of the host's runs in between (setlocale would change every thread of the host). */
 static locale_t c_locale;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void make(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }

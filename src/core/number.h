@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Numbers as text, always with a point, whatever the host's locale: every number in a file, a message or a key goes through here. */
+ * Numbers as text, always with a point, whatever the host's locale: every number in a file, a message or a key goes
+ * through here. */
 #ifndef HPT__NUMBER_H
 #define HPT__NUMBER_H
 #include <stdarg.h>

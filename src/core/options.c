@@ -30,7 +30,8 @@ static const struct { int opt; const char *methods; } of_method[] = {
     {HPT__OPT_label_smoothing, "supervised"}, {HPT__OPT_class_weights, "supervised"}};
 
 static const struct { char letter; const char *name; } stage_names[] = {
-    {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"}, {'F', "finetune"},
+    {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"},
+        {'F', "finetune"},
     {'K', "knn"}, {'S', "search"}, {'E', "embed"}};
 #define STAGES ((int)(sizeof stage_names / sizeof *stage_names))
 
@@ -42,7 +43,8 @@ char hpt__options_stage(const char *name) {
 
 int hpt__options_applies(int opt, char stage) {
     const char *s = table[opt].stages;
-    return !stage || strchr(s, stage) || (stage == 'S' && (strchr(s, 'P') || strchr(s, 'L')));     /* a search pretrains and probes */
+    /* a search pretrains and probes */
+    return !stage || strchr(s, stage) || (stage == 'S' && (strchr(s, 'P') || strchr(s, 'L')));
 }
 const char *hpt__options_key(int opt) { return table[opt].key; }
 int hpt__options_type(int opt) { return table[opt].type; }
@@ -142,7 +144,9 @@ hpt_status hpt__options_set(hpt__options *o, const char *key, const char *text) 
     return HPT_OK;
 }
 
-int64_t hpt__opt_i(const hpt__options *o, int opt) { return o && o->v[opt].set ? o->v[opt].i : (int64_t)table[opt].def; }
+int64_t hpt__opt_i(const hpt__options *o, int opt) {
+    return o && o->v[opt].set ? o->v[opt].i : (int64_t)table[opt].def;
+}
 double hpt__opt_f(const hpt__options *o, int opt) { return o && o->v[opt].set ? o->v[opt].f : table[opt].def; }
 const char *hpt__opt_s(const hpt__options *o, int opt) {
     if (table[opt].type == HPT_OPTION_TEXT) return o && o->v[opt].set ? o->v[opt].s : table[opt].text;

@@ -41,8 +41,9 @@ int hpt__options_changed(const hpt__options *o, int opt);       /* it was set, a
 const char *hpt__options_other_method(int opt, const char *method);
 hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *info);
 const char *hpt__options_key(int opt);
-/* What an option is to a result: it decides it; it is what is done if something goes wrong, or how a file is read that is there already; it
- * changes nothing (threads, files, speed). The one list of exceptions: whatever is kept for later is kept under hpt__options_hash(). */
+/* What an option is to a result: it decides it; it is what is done if something goes wrong, or how a file is read
+ * that is there already; it changes nothing (threads, files, speed). The one list of exceptions: whatever is kept
+ * for later is kept under hpt__options_hash(). */
 typedef enum hpt__option_role { HPT__DECIDES, HPT__POLICY, HPT__NEUTRAL } hpt__option_role;
 hpt__option_role hpt__options_role(int opt);
 /* Of keys and values in force of a stage (a letter of options.def), but for the neutral ones. */

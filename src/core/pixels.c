@@ -3,7 +3,8 @@
 #include "core/number.h"
 #include <string.h>
 
-const hpt__pixels hpt__pixels_imagenet = {.mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}, .from = {"imagenet", "imagenet"}};
+const hpt__pixels hpt__pixels_imagenet = {.mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f},
+                                          .from = {"imagenet", "imagenet"}};
 
 /* Three numbers in 0..1, deviations above 0. */
 static int triple(const char *text, int std, float out[3]) {
@@ -28,7 +29,10 @@ hpt_status hpt__pixels_given(const hpt__options *o, hpt__pixels *p) {
             memcpy(to, i ? hpt__pixels_imagenet.std : hpt__pixels_imagenet.mean, sizeof p->mean);
             p->from[i] = "imagenet";
         } else if (triple(v, i, to)) p->from[i] = "given";
-        else return hpt__fail(HPT_ERR_OPTION, "option '%s': '%.60s' is neither auto, data, model, imagenet nor r,g,b of levels in 0..1%s", i ? "pixel_std" : "pixel_mean", v, i ? ", each above 0" : "");
+        else
+            return hpt__fail(HPT_ERR_OPTION,
+                             "option '%s': '%.60s' is neither auto, data, model, imagenet nor r,g,b of levels in "
+                             "0..1%s", i ? "pixel_std" : "pixel_mean", v, i ? ", each above 0" : "");
     }
     return HPT_OK;
 }

@@ -32,10 +32,12 @@ static void tell(hpt__span *s, hpt_progress_fn fn, double now) {
     if (fn(s->watch->user, &p)) s->stop = 1;
 }
 
-void hpt__span_begin(hpt__watch *w, hpt__span *s, int32_t phase, uint64_t first, uint64_t total, const char *name, ...) {
+void hpt__span_begin(hpt__watch *w, hpt__span *s, int32_t phase, uint64_t first, uint64_t total, const char *name,
+                     ...) {
     const hpt__span *outer = on(innermost, w);
     va_list ap;
-    *s = (hpt__span){.outer = innermost, .watch = w, .phase = phase, .first = first, .done = first, .total = total, .begin = hpt__now_ms(), .score = NAN};
+    *s = (hpt__span){.outer = innermost, .watch = w, .phase = phase, .first = first, .done = first, .total = total,
+                     .begin = hpt__now_ms(), .score = NAN};
     s->heard = outer ? outer->heard : w->heard;
     s->told = outer ? outer->told : s->begin - EVERY_MS;
     s->stop = outer && outer->stop;

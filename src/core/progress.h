@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * How far a call has come, told to the host, and whether it shall stop: hpt_context_set_progress(), hpt_context_cancel().
- * A piece of work that may take more than a second is a span; spans lie inside each other on the stack of the thread that
- * called the library. At least ten times a second it says how far it is (hpt__span_at) or asks whether to go on
- * (hpt__watch_poll); both cost a clock reading. What comes back is HPT_ERR_CANCELLED once the host wants an end, and again
- * at every question until the outermost span is over. */
+ * How far a call has come, told to the host, and whether it shall stop: hpt_context_set_progress(),
+ * hpt_context_cancel(). A piece of work that may take more than a second is a span; spans lie inside each other on
+ * the stack of the thread that called the library. At least ten times a second it says how far it is (hpt__span_at)
+ * or asks whether to go on (hpt__watch_poll); both cost a clock reading. What comes back is HPT_ERR_CANCELLED once
+ * the host wants an end, and again at every question until the outermost span is over. */
 #ifndef HPT__PROGRESS_H
 #define HPT__PROGRESS_H
 #include "core/busy.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * For files that fill results. jansson's calls fail where memory does not suffice, one by one and mostly unread, and a result would lose entries
- * without a word. Here each failure is remembered for the thread until hpt__json_lost() asks: whoever hands a result on asks, and gives
- * HPT_ERR_MEMORY instead. */
+ * For files that fill results. jansson's calls fail where memory does not suffice, one by one and mostly unread, and
+ * a result would lose entries without a word. Here each failure is remembered for the thread until hpt__json_lost()
+ * asks: whoever hands a result on asks, and gives HPT_ERR_MEMORY instead. */
 #ifndef HPT__RESULT_H
 #define HPT__RESULT_H
 #include "core/json.h"

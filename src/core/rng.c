@@ -57,7 +57,8 @@ double hpt__rng_normal(hpt__rng *r) {
         r->has_spare = 0;
         return r->spare;
     }
-    double u = (hpt__rng_u32(r) + 1.0) * (1.0 / 4294967296.0), v = 6.283185307179586 * hpt__rng_uniform(r);   /* u in (0,1] */
+    /* u in (0,1] */
+    double u = (hpt__rng_u32(r) + 1.0) * (1.0 / 4294967296.0), v = 6.283185307179586 * hpt__rng_uniform(r);
     double length = sqrt(-2.0 * log(u));
     r->spare = length * sin(v);
     r->has_spare = 1;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011). A draw depends on its key and counter alone, so results do
- * not depend on threads, workers or resume points. */
+ * Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011). A draw depends on its key and counter alone, so
+ * results do not depend on threads, workers or resume points. */
 #ifndef HPT__RNG_H
 #define HPT__RNG_H
 #include <stdint.h>
 
-/* What the numbers are for; part of the key, so that streams never meet. Never renumber: it would change every result. */
-enum { HPT__RNG_INIT = 1, HPT__RNG_QUEUE = 2, HPT__RNG_ORDER = 3, HPT__RNG_AUGMENT = 4, HPT__RNG_SHUFFLE = 5, HPT__RNG_SPLIT = 6,
-       HPT__RNG_PROBE = 7, HPT__RNG_HEAD = 8 };
+/* What the numbers are for; part of the key, so that streams never meet. Never renumber: it would change every
+ * result. */
+enum { HPT__RNG_INIT = 1, HPT__RNG_QUEUE = 2, HPT__RNG_ORDER = 3, HPT__RNG_AUGMENT = 4, HPT__RNG_SHUFFLE = 5,
+       HPT__RNG_SPLIT = 6, HPT__RNG_PROBE = 7, HPT__RNG_HEAD = 8 };
 
 typedef struct hpt__rng {
     uint32_t key[2], ctr[4], out[4];

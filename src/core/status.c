@@ -39,9 +39,10 @@ const char *hpt_last_error(void) { return text; }
 
 const char *hpt_status_name(hpt_status s) {
     static const char *const names[] = {
-        "HPT_OK", "HPT_ERR_ARGUMENT", "HPT_ERR_STATE", "HPT_ERR_MEMORY", "HPT_ERR_IO", "HPT_ERR_FORMAT", "HPT_ERR_MISMATCH",
-        "HPT_ERR_UNSUPPORTED", "HPT_ERR_UNAVAILABLE", "HPT_ERR_DATA", "HPT_ERR_NUMERIC", "HPT_ERR_CANCELLED", "HPT_ERR_FORKED",
-        "HPT_ERR_PEER", "HPT_ERR_VERSION", "HPT_ERR_DEVICE", "HPT_ERR_INTERNAL", "HPT_ERR_OPTION"};
+        "HPT_OK", "HPT_ERR_ARGUMENT", "HPT_ERR_STATE", "HPT_ERR_MEMORY", "HPT_ERR_IO", "HPT_ERR_FORMAT",
+            "HPT_ERR_MISMATCH",
+        "HPT_ERR_UNSUPPORTED", "HPT_ERR_UNAVAILABLE", "HPT_ERR_DATA", "HPT_ERR_NUMERIC", "HPT_ERR_CANCELLED",
+        "HPT_ERR_FORKED", "HPT_ERR_PEER", "HPT_ERR_VERSION", "HPT_ERR_DEVICE", "HPT_ERR_INTERNAL", "HPT_ERR_OPTION"};
     _Static_assert(sizeof names / sizeof *names == 1 - HPT_ERR_OPTION, "a name for each status");
     if (s == HPT_END) return "HPT_END";
     if (s > 0 || -(int64_t)s >= (int64_t)(sizeof names / sizeof *names)) return "HPT_ERR_?";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Threads of the library. They block all signals: those are the host's business, and its handlers run on its threads. */
+ * Threads of the library. They block all signals: those are the host's business, and its handlers run on its
+ * threads. */
 #ifndef HPT__THREAD_H
 #define HPT__THREAD_H
 #include <pthread.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Whose turn it is on a context. A device works for one call at a time: calls of other threads wait in the order in which they came. The thread
- * that has the turn may take it again (a call that calls, a callback that calls the library). */
+ * Whose turn it is on a context. A device works for one call at a time: calls of other threads wait in the order in
+ * which they came. The thread that has the turn may take it again (a call that calls, a callback that calls the
+ * library). */
 #ifndef HPT__TURN_H
 #define HPT__TURN_H
 #include <pthread.h>
@@ -18,5 +19,6 @@ void hpt__turn_init(hpt__turn *t);
 void hpt__turn_fini(hpt__turn *t);
 void hpt__turn_take(hpt__turn *t);
 void hpt__turn_give(hpt__turn *t);
-void hpt__turn_yield(hpt__turn *t);     /* lets those who wait go first; for the owner, where the device rests between two pieces of work */
+/* lets those who wait go first; for the owner, where the device rests between two pieces of work */
+void hpt__turn_yield(hpt__turn *t);
 #endif

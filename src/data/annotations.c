@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Labels of known downloads from their own annotation files. What is read is untrusted: sizes are checked, and everything that does not fit is an
- * error with the file's name, never a guess. */
+ * Labels of known downloads from their own annotation files. What is read is untrusted: sizes are checked, and
+ * everything that does not fit is an error with the file's name, never a guess. */
 #define _GNU_SOURCE
 #include "data/known.h"
 #include "core/alloc.h"
@@ -18,7 +18,8 @@ static int is_there(const char *path) {
 }
 static hpt_status bad_json(const hpt__jscan *s, const char *path) {
     if (s->failed) return hpt__fail_context(s->failed, "%.500s", path);
-    return hpt__fail(HPT_ERR_FORMAT, "%.700s: not the JSON that was expected, at byte %llu", path, (unsigned long long)hpt__jscan_at(s));
+    return hpt__fail(HPT_ERR_FORMAT, "%.700s: not the JSON that was expected, at byte %llu", path,
+                     (unsigned long long)hpt__jscan_at(s));
 }
 
 /* ---- DomainNet and lists of one's own ---- */
@@ -57,7 +58,8 @@ static hpt_status read_kids(const char *root, const char *part, hpt__collection 
         const char *slash = strrchr(c->f[i].path, '/'), *name = slash ? slash + 1 : c->f[i].path;
         for (int k = 0; k < 3; k++)
             if (strcasestr(name, words[k]) || (k == 0 && strstr(c->f[i].path, "/NORMAL/"))) c->f[i].label = k;
-        if (c->f[i].label < 0) return hpt__fail(HPT_ERR_FORMAT, "%.800s: the name holds none of NORMAL, BACTERIA, VIRUS", c->f[i].path);
+        if (c->f[i].label < 0)
+            return hpt__fail(HPT_ERR_FORMAT, "%.800s: the name holds none of NORMAL, BACTERIA, VIRUS", c->f[i].path);
     }
     return HPT_OK;
 }
@@ -90,7 +92,8 @@ static hpt_status read_chexpert(const char *root, const char *csv, hpt__collecti
         if (strlen(at) < (size_t)(eol - at)) st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: a zero byte", path, line);
         for (int i = 0; *at && rest && !st; i++) {
             if (!(v = hpt__csv_field(&rest, ','))) {
-                st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: a quote that is not closed, or something behind it", path, line);
+                st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: a quote that is not closed, or something behind it",
+                               path, line);
                 break;
             }
             if (line == 1) {
@@ -104,18 +107,25 @@ static hpt_status read_chexpert(const char *root, const char *csv, hpt__collecti
                 if (i != column[k]) continue;
                 found++;
                 int one = !strcmp(v, "1.0") || !strcmp(v, "1");
-                if (!one && *v && strcmp(v, "0.0") && strcmp(v, "0") && strcmp(v, "-1.0") && strcmp(v, "-1")) st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: '%.40s' is none of 1.0, 0.0, -1.0, blank", path, line, v);
+                if (!one && *v && strcmp(v, "0.0") && strcmp(v, "0") && strcmp(v, "-1.0") && strcmp(v, "-1"))
+                    st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: '%.40s' is none of 1.0, 0.0, -1.0, blank", path,
+                                   line, v);
                 label[k] = (uint8_t)one;
             }
         }
-        if (!st && line == 1 && (path_column < 0 || column[0] < 0 || column[1] < 0 || column[2] < 0 || column[3] < 0 || column[4] < 0))
-            st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line 1: a column is missing of Path, %s, %s, %s, %s, %s", path, names[0], names[1], names[2], names[3], names[4]);
+        if (!st && line == 1 && (path_column < 0 || column[0] < 0 || column[1] < 0 || column[2] < 0 || column[3] < 0 ||
+                                 column[4] < 0))
+            st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line 1: a column is missing of Path, %s, %s, %s, %s, %s", path,
+                           names[0], names[1], names[2], names[3], names[4]);
         if (!st && line > 1 && *at) {
-            if (!where || found != 5) st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: fewer columns than the first line", path, line);
+            if (!where || found != 5)
+                st = hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: fewer columns than the first line", path, line);
             else {          /* CheXpert-v1.0-small/train/...: the root is that first folder */
                 const char *slash = strchr(where, '/');
-                snprintf(image, sizeof image, "%s/%s", root, slash && !strncmp(where, "CheXpert", 8) ? slash + 1 : where);
-                st = is_there(image) ? hpt__collect(c, hpt__strdup(image), -1, label, line) : hpt__fail(HPT_ERR_IO, "%.400s, line %u: %.500s: no such file", path, line, image);
+                snprintf(image, sizeof image, "%s/%s", root, slash && !strncmp(where, "CheXpert", 8) ? slash + 1
+                         : where);
+                st = is_there(image) ? hpt__collect(c, hpt__strdup(image), -1, label, line)
+                    : hpt__fail(HPT_ERR_IO, "%.400s, line %u: %.500s: no such file", path, line, image);
             }
         }
         at = next;
@@ -126,7 +136,9 @@ static hpt_status read_chexpert(const char *root, const char *csv, hpt__collecti
 
 /* ---- COCO: images, annotations and categories in any order ---- */
 
-typedef struct coco { struct { int64_t id; char *file; } *image; struct { int64_t image, category; } *mark; struct { int64_t id; char name[64]; } category[256]; uint64_t images, marks, cap_images, cap_marks; int categories; } coco;
+typedef struct coco { struct { int64_t id; char *file; } *image; struct { int64_t image, category; } *mark;
+                      struct { int64_t id; char name[64]; } category[256]; uint64_t images, marks, cap_images,
+                      cap_marks; int categories; } coco;
 
 static int by_id(const void *a, const void *b) {
     int64_t x, y;
@@ -140,7 +152,8 @@ static hpt_status coco_object(coco *k, hpt__jscan *s, int what, const char *path
     char name[HPT__J_TEXT] = "";
     hpt__jtoken t;
     while ((t = hpt__jscan_next(s)) == HPT__J_KEY) {
-        int64_t *number = !strcmp(s->text, "id") ? &id : !strcmp(s->text, "image_id") ? &image : !strcmp(s->text, "category_id") ? &category : NULL;
+        int64_t *number = !strcmp(s->text, "id") ? &id : !strcmp(s->text, "image_id") ? &image
+            : !strcmp(s->text, "category_id") ? &category : NULL;
         int text = !strcmp(s->text, what == 2 ? "name" : "file_name");
         if (number || text) {
             t = hpt__jscan_next(s);
@@ -159,7 +172,8 @@ static hpt_status coco_object(coco *k, hpt__jscan *s, int what, const char *path
     uint64_t *n = what ? &k->marks : &k->images, *cap = what ? &k->cap_marks : &k->cap_images;
     if (*n == *cap) {
         uint64_t more = *cap ? 2 * *cap : 4096;
-        void *p = what ? (void *)hpt__realloc(k->mark, sizeof *k->mark * (size_t)more) : (void *)hpt__realloc(k->image, sizeof *k->image * (size_t)more);
+        void *p = what ? (void *)hpt__realloc(k->mark, sizeof *k->mark * (size_t)more) : (void *)hpt__realloc(k->image,
+            sizeof *k->image * (size_t)more);
         if (!p) return hpt__fail_memory((size_t)more * 16);
         if (what) k->mark = p;
         else k->image = p;
@@ -181,7 +195,8 @@ static hpt_status coco_read(coco *k, hpt__jscan *s, const char *path) {
     hpt__jtoken t;
     if (hpt__jscan_next(s) != HPT__J_OBJECT) return bad_json(s, path);
     while ((t = hpt__jscan_next(s)) == HPT__J_KEY) {
-        int what = !strcmp(s->text, "images") ? 0 : !strcmp(s->text, "annotations") ? 1 : !strcmp(s->text, "categories") ? 2 : -1;
+        int what = !strcmp(s->text, "images") ? 0 : !strcmp(s->text, "annotations") ? 1
+            : !strcmp(s->text, "categories") ? 2 : -1;
         if (what < 0) {
             if (!hpt__jscan_skip(s)) return bad_json(s, path);
             continue;
@@ -194,20 +209,26 @@ static hpt_status coco_read(coco *k, hpt__jscan *s, const char *path) {
 }
 static hpt_status coco_collect(coco *k, const char *folder, const char *path, hpt__collection *c) {
     char image[6000];
-    if (!k->categories) return hpt__fail(HPT_ERR_FORMAT, "%.600s: no categories, so that an image can have no label", path);
+    if (!k->categories)
+        return hpt__fail(HPT_ERR_FORMAT, "%.600s: no categories, so that an image can have no label", path);
     qsort(k->category, (size_t)k->categories, sizeof *k->category, by_id);
     if (k->images) qsort(k->image, (size_t)k->images, sizeof *k->image, by_id);
     for (int i = 0; i < k->categories; i++) HPT_TRY(hpt__collect_class(c, k->category[i].name));
     for (int i = 1; i < k->categories; i++)
-        if (k->category[i].id == k->category[i - 1].id) return hpt__fail(HPT_ERR_FORMAT, "%.600s: two categories have id %lld", path, (long long)k->category[i].id);
-    if (k->marks) qsort(k->mark, (size_t)k->marks, sizeof *k->mark, by_id);         /* by image, which is their first member */
+        if (k->category[i].id == k->category[i - 1].id)
+            return hpt__fail(HPT_ERR_FORMAT, "%.600s: two categories have id %lld", path, (long long)k->category[i].id);
+    /* by image, which is their first member */
+    if (k->marks) qsort(k->mark, (size_t)k->marks, sizeof *k->mark, by_id);
     uint64_t m = 0;
     for (uint64_t i = 0; i < k->images; i++) {
         uint8_t label[256] = {0};
-        if (i && k->image[i].id == k->image[i - 1].id) return hpt__fail(HPT_ERR_FORMAT, "%.600s: two images have id %lld", path, (long long)k->image[i].id);
+        if (i && k->image[i].id == k->image[i - 1].id)
+            return hpt__fail(HPT_ERR_FORMAT, "%.600s: two images have id %lld", path, (long long)k->image[i].id);
         for (; m < k->marks && k->mark[m].image == k->image[i].id; m++) {
             char *cat = bsearch(&k->mark[m].category, k->category, (size_t)k->categories, sizeof *k->category, by_id);
-            if (!cat) return hpt__fail(HPT_ERR_FORMAT, "%.600s: an annotation names category %lld, which is not there", path, (long long)k->mark[m].category);
+            if (!cat)
+                return hpt__fail(HPT_ERR_FORMAT, "%.600s: an annotation names category %lld, which is not there", path,
+                                 (long long)k->mark[m].category);
             label[(size_t)(cat - (char *)k->category) / sizeof *k->category] = 1;
         }
         if (m < k->marks && k->mark[m].image < k->image[i].id) break;
@@ -215,7 +236,9 @@ static hpt_status coco_collect(coco *k, const char *folder, const char *path, hp
         if (!is_there(image)) return hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, image);
         HPT_TRY(hpt__collect(c, hpt__strdup(image), -1, label, 0));
     }
-    return m == k->marks ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "%.600s: an annotation names image %lld, which is not there", path, (long long)k->mark[m].image);
+    return m == k->marks ? HPT_OK : hpt__fail(HPT_ERR_FORMAT,
+                                              "%.600s: an annotation names image %lld, which is not there", path,
+                                              (long long)k->mark[m].image);
 }
 static hpt_status read_coco(const char *root, const char *part, hpt__collection *c) {
     char path[4200], folder[4096];
@@ -269,7 +292,8 @@ static hpt_status read_bdd(const char *root, const char *part, hpt__collection *
         if (!ok || t != HPT__J_END_OBJECT || !*name || strstr(name, "..")) st = bad_json(&s, path);
         else if (label >= 0) {          /* undefined weather is left out */
             snprintf(image, sizeof image, "%s/images/100k/%s/%s", root, part, name);
-            st = is_there(image) ? hpt__collect(c, hpt__strdup(image), label, NULL, 0) : hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, image);
+            st = is_there(image) ? hpt__collect(c, hpt__strdup(image), label, NULL, 0)
+                : hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, image);
         }
     }
     if (!st && t != HPT__J_END_ARRAY) st = bad_json(&s, path);
@@ -279,10 +303,12 @@ static hpt_status read_bdd(const char *root, const char *part, hpt__collection *
 
 /* ---- Pascal VOC: one XML file an image ---- */
 
-static const char *const voc_names[] = {"aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep",
-                                        "sofa", "train", "tvmonitor"};
+static const char *const voc_names[] = {"aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+                                        "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant",
+                                        "sheep", "sofa", "train", "tvmonitor"};
 
-/* Text of annotation/object/name and .../difficult; parts of objects have names too, one level deeper. Comments and declarations are passed over. */
+/* Text of annotation/object/name and .../difficult; parts of objects have names too, one level deeper. Comments and
+ * declarations are passed over. */
 static hpt_status voc_labels(const char *text, const char *path, uint8_t label[20]) {
     char stack[8][32] = {""};
     int depth = 0, current = -1, difficult = 0;
@@ -305,7 +331,8 @@ static hpt_status voc_labels(const char *text, const char *path, uint8_t label[2
         snprintf(tag, sizeof tag, "%.*s", (int)(n < 31 ? n : 31), p + closing);
         p = end + 1;
         if (closing) {
-            if (!depth || (depth <= 8 && strcmp(stack[depth - 1], tag))) return hpt__fail(HPT_ERR_FORMAT, "%.700s: </%s> closes nothing", path, tag);
+            if (!depth || (depth <= 8 && strcmp(stack[depth - 1], tag)))
+                return hpt__fail(HPT_ERR_FORMAT, "%.700s: </%s> closes nothing", path, tag);
             depth--;
             if (depth == 1 && !strcmp(tag, "object")) {
                 if (current < 0) return hpt__fail(HPT_ERR_FORMAT, "%.700s: an object of an unknown class", path);
@@ -325,7 +352,8 @@ static hpt_status voc_labels(const char *text, const char *path, uint8_t label[2
         for (int k = 0; k < 20 && !strcmp(tag, "name"); k++)
             if (strlen(voc_names[k]) == len && !memcmp(voc_names[k], p, len)) current = k;
     }
-    return depth ? hpt__fail(HPT_ERR_FORMAT, "%.700s: ends inside <%s>", path, stack[depth <= 8 ? depth - 1 : 7]) : HPT_OK;
+    return depth ? hpt__fail(HPT_ERR_FORMAT, "%.700s: ends inside <%s>", path, stack[depth <= 8 ? depth - 1 : 7])
+        : HPT_OK;
 }
 static hpt_status read_voc(const char *root, const char *year, const char *part, hpt__collection *c) {
     char path[4200], file[4200], base[4096];
@@ -345,11 +373,14 @@ static hpt_status read_voc(const char *root, const char *year, const char *part,
             st = hpt__file_read(file, 1 << 24, &xml);
             if (!st) {
                 xml.p[xml.n] = 0;
-                st = strlen((char *)xml.p) == xml.n ? voc_labels((char *)xml.p, file, label) : hpt__fail(HPT_ERR_FORMAT, "%.700s: a zero byte", file);
+                st = strlen((char *)xml.p) == xml.n ? voc_labels((char *)xml.p, file, label)
+                    : hpt__fail(HPT_ERR_FORMAT, "%.700s: a zero byte", file);
                 hpt__free(xml.p);
             }
             snprintf(file, sizeof file, "%s/JPEGImages/%.*s.jpg", base, (int)n, p);
-            if (!st) st = is_there(file) ? hpt__collect(c, hpt__strdup(file), -1, label, 0) : hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, file);
+            if (!st)
+                st = is_there(file) ? hpt__collect(c, hpt__strdup(file), -1, label, 0)
+                    : hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, file);
         } else if (n) st = hpt__fail(HPT_ERR_FORMAT, "%.700s: a name of %zu characters", path, n);
         p += n + gap;
     }
@@ -373,12 +404,15 @@ static hpt_status read_flowers(const char *root, const char *which, hpt__collect
     }
     for (uint64_t i = 0; !st && i < ids; i++) {
         char image[4200];
-        if (!(id[i] >= 1 && id[i] <= (double)labels) || !(label[(uint64_t)id[i] - 1] >= 1 && label[(uint64_t)id[i] - 1] <= 102)) {
-            st = hpt__fail(HPT_ERR_FORMAT, "%.700s: entry %llu of %s is out of range", path, (unsigned long long)i, which);
+        if (!(id[i] >= 1 && id[i] <= (double)labels) ||
+            !(label[(uint64_t)id[i] - 1] >= 1 && label[(uint64_t)id[i] - 1] <= 102)) {
+            st = hpt__fail(HPT_ERR_FORMAT, "%.700s: entry %llu of %s is out of range", path, (unsigned long long)i,
+                           which);
             break;
         }
         snprintf(image, sizeof image, "%s/jpg/image_%05u.jpg", root, (unsigned)id[i]);
-        st = is_there(image) ? hpt__collect(c, hpt__strdup(image), (int32_t)label[(uint64_t)id[i] - 1] - 1, NULL, 0) : hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, image);
+        st = is_there(image) ? hpt__collect(c, hpt__strdup(image), (int32_t)label[(uint64_t)id[i] - 1] - 1, NULL, 0)
+            : hpt__fail(HPT_ERR_IO, "%.400s names %.500s: no such file", path, image);
     }
     hpt__free(label);
     hpt__free(id);
@@ -389,7 +423,8 @@ hpt_status hpt__read_part(const hpt__known *k, const hpt__options *o, const char
     static const char *const names[3] = {"train", "val", "test"};
     char list[4200];
     snprintf(list, sizeof list, "%s/meta/train.txt", root);
-    if (k->reader != HPT__READ_OWN && (k->reader == HPT__READ_LISTS || is_there(list))) {       /* the paper's lists, or one's own */
+    /* the paper's lists, or one's own */
+    if (k->reader != HPT__READ_OWN && (k->reader == HPT__READ_LISTS || is_there(list))) {
         snprintf(list, sizeof list, "meta/%s.txt", names[part]);
         return read_list(o, root, list, c);
     }

@@ -10,9 +10,9 @@ void hpt__augment_from_options(const hpt__options *o, int view, hpt__augment *a)
     *a = (hpt__augment){
         .size = (int)OPT_I(o, image_size), .crop = (int)OPT_I(o, aug_crop), .crop_min = OPT_F(o, aug_crop_min),
         .crop_max = OPT_F(o, aug_crop_max), .jitter = OPT_F(o, aug_jitter), .brightness = OPT_F(o, aug_brightness),
-        .contrast = OPT_F(o, aug_contrast), .saturation = OPT_F(o, aug_saturation), .hue = OPT_F(o, aug_hue), .gray = OPT_F(o, aug_gray),
-        .blur = of_view(view, OPT_F(o, aug_blur), OPT_F(o, aug_blur_2)), .blur_min = OPT_F(o, aug_blur_min),
-        .blur_max = OPT_F(o, aug_blur_max), .flip = OPT_F(o, aug_flip),
+        .contrast = OPT_F(o, aug_contrast), .saturation = OPT_F(o, aug_saturation), .hue = OPT_F(o, aug_hue),
+        .gray = OPT_F(o, aug_gray), .blur = of_view(view, OPT_F(o, aug_blur), OPT_F(o, aug_blur_2)),
+        .blur_min = OPT_F(o, aug_blur_min), .blur_max = OPT_F(o, aug_blur_max), .flip = OPT_F(o, aug_flip),
         .solarize = of_view(view, OPT_F(o, aug_solarize), OPT_F(o, aug_solarize_2)),
         .filter = OPT_IS(o, aug_resample, "bicubic") ? HPT__BICUBIC : HPT__BILINEAR};
 }
@@ -57,8 +57,8 @@ static void draw_crop(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__dra
     d->y = (h - d->h) / 2;
 }
 
-/* The sequence of draws is part of every published result: change it and runs differ. A new draw comes after all others,
- * and is made whatever the probabilities, so that none of them moves another draw. */
+/* The sequence of draws is part of every published result: change it and runs differ. A new draw comes after all
+ * others, and is made whatever the probabilities, so that none of them moves another draw. */
 void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d) {
     memset(d, 0, sizeof *d);
     if (a->crop) draw_crop(r, a, w, h, d);
@@ -91,7 +91,8 @@ hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int
     return plain(wk, im, resize, size, HPT__BILINEAR, out);
 }
 
-hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out) {
+hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d,
+                              uint8_t *out) {
     size_t pixels = (size_t)a->size * (size_t)a->size;
     if (a->crop)
         HPT_TRY(hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, a->filter, out, a->size, a->size));
@@ -113,9 +114,9 @@ hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__au
 void hpt__draws_view(const hpt__draws *d, const hpt__augment *a, int w, int h, uint64_t offset, hpt__view *v) {
     const double strength[4] = {a->brightness, a->contrast, a->saturation, a->hue};
     *v = (hpt__view){.offset = offset, .w = w, .h = h, .x = d->x, .y = d->y, .cw = d->w, .ch = d->h,
-                     .filter = a->filter, .jitter = d->jitter, .brightness = (float)d->brightness, .contrast = (float)d->contrast,
-                     .saturation = (float)d->saturation, .hue = (int)(d->hue * 255), .gray = d->gray, .blur = d->blur,
-                     .solarize = d->solarize, .flip = d->flip,
+                     .filter = a->filter, .jitter = d->jitter, .brightness = (float)d->brightness,
+                     .contrast = (float)d->contrast, .saturation = (float)d->saturation, .hue = (int)(d->hue * 255),
+                     .gray = d->gray, .blur = d->blur, .solarize = d->solarize, .flip = d->flip,
                      .radius = d->blur ? hpt__box_radius((float)d->sigma) : 0};
     for (int i = 0; i < 4; i++) v->order[i] = strength[d->order[i]] > 0 ? d->order[i] : -1;
 }

@@ -30,10 +30,12 @@ typedef struct hpt__draws {
 void hpt__augment_from_options(const hpt__options *o, int view, hpt__augment *a);
 /* HPT_ERR_OPTION: aug_* options that contradict each other. */
 hpt_status hpt__augment_check(const hpt__options *o);
-void hpt__augment_probe(int size, hpt__augment *a);                             /* crop 0.08..1 and flip, for supervised stages */
+/* crop 0.08..1 and flip, for supervised stages */
+void hpt__augment_probe(int size, hpt__augment *a);
 void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d);
 /* out (size,size,3) */
-hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out);
+hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d,
+                              uint8_t *out);
 /* The same draws for a device: image of w x h at offset in the pixels of its batch. */
 void hpt__draws_view(const hpt__draws *d, const hpt__augment *a, int w, int h, uint64_t offset, hpt__view *v);
 /* Plain image: short edge to resize, then the central size x size crop. */

@@ -31,16 +31,19 @@ static hpt_status match_names(hpt__class_names into, hpt__class_names from, int3
     for (uint32_t i = 0; i < into.n && !st; i++) sorted[i] = (entry){into.name[i], (int32_t)i};
     if (!st && into.n) qsort(sorted, into.n, sizeof *sorted, by_name);
     for (uint32_t i = 1; i < into.n && !st; i++)
-        if (!strcmp(sorted[i - 1].name, sorted[i].name)) st = hpt__fail(HPT_ERR_FORMAT, "two classes are called '%.300s'", sorted[i].name);
+        if (!strcmp(sorted[i - 1].name, sorted[i].name))
+            st = hpt__fail(HPT_ERR_FORMAT, "two classes are called '%.300s'", sorted[i].name);
     for (uint32_t c = 0; c < from.n && !st; c++) {
-        const entry key = {from.name[c], 0}, *hit = into.n ? bsearch(&key, sorted, into.n, sizeof *sorted, by_name) : NULL;
+        const entry key = {from.name[c], 0}, *hit = into.n ? bsearch(&key, sorted, into.n, sizeof *sorted, by_name)
+            : NULL;
         to[c] = hit ? hit->at : -1;
     }
     hpt__free(sorted);
     return st;
 }
 
-/* Names that are numbers, and numbers: "7" is 7, also where names in alphabetic order give it another index ("10" stands before "2"). */
+/* Names that are numbers, and numbers: "7" is 7, also where names in alphabetic order give it another index ("10"
+ * stands before "2"). */
 static hpt_status match_numbers(hpt__class_names into, hpt__class_names from, int32_t *to) {
     hpt__class_names named = into.name ? into : from;
     for (uint32_t c = 0; c < from.n; c++) to[c] = -1;
@@ -80,16 +83,19 @@ static int nearly(const char *a, const char *b) {
     while (n && isspace((unsigned char)a[n - 1])) n--;
     while (m && isspace((unsigned char)b[m - 1])) m--;
     for (size_t i = 0; i < n && n == m; i++) {
-        int x = a[i] == '_' || a[i] == '-' ? ' ' : tolower((unsigned char)a[i]), y = b[i] == '_' || b[i] == '-' ? ' ' : tolower((unsigned char)b[i]);
+        int x = a[i] == '_' || a[i] == '-' ? ' ' : tolower((unsigned char)a[i]), y = b[i] == '_' || b[i] == '-' ? ' '
+            : tolower((unsigned char)b[i]);
         if (x != y) return 0;
     }
     return n == m;
 }
 
-void hpt__classes_missing(hpt__class_names into, hpt__class_names from, uint32_t c, const char *whose, const char *where, char *text, size_t size) {
+void hpt__classes_missing(hpt__class_names into, hpt__class_names from, uint32_t c, const char *whose,
+                          const char *where, char *text, size_t size) {
     const char *name = from.name ? from.name[c] : NULL;
     int shown = 0;
-    size_t n = name ? (size_t)snprintf(text, size, "class '%.200s'", name) : (size_t)snprintf(text, size, "label %u", c);
+    size_t n = name ? (size_t)snprintf(text, size, "class '%.200s'", name) : (size_t)snprintf(text, size, "label %u",
+        c);
     n += (size_t)snprintf(text + n, size - n, " (first image %.300s) is not one of %s", where, whose);
     for (uint32_t i = 0; into.name && name && i < into.n; i++)
         if (nearly(into.name[i], name)) {

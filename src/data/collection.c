@@ -89,7 +89,8 @@ hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt, 
     return st;
 }
 hpt_status hpt__collection_take_notes(hpt__collection *c, const hpt__collection *from) {
-    for (size_t i = 0; i < from->notes; i++) HPT_TRY(hpt__note_add(&c->note, &c->notes, from->note[i].level, "%s", from->note[i].text));
+    for (size_t i = 0; i < from->notes; i++)
+        HPT_TRY(hpt__note_add(&c->note, &c->notes, from->note[i].level, "%s", from->note[i].text));
     c->skipped += from->skipped;
     return HPT_OK;
 }
@@ -157,7 +158,9 @@ char *hpt__path_join(const char *a, const char *b) {
     }
     return s;
 }
-static int order(const void *a, const void *b) { return strcmp(((const hpt__entry *)a)->path, ((const hpt__entry *)b)->path); }
+static int order(const void *a, const void *b) {
+    return strcmp(((const hpt__entry *)a)->path, ((const hpt__entry *)b)->path);
+}
 void hpt__collection_sort(hpt__collection *c) {
     if (c->n) qsort(c->f, (size_t)c->n, sizeof *c->f, order);
 }

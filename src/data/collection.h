@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Names and labels of image files while they are gathered: from folders, lists, or the annotations of a known download. */
+ * Names and labels of image files while they are gathered: from folders, lists, or the annotations of a known
+ * download. */
 #ifndef HPT__COLLECTION_H
 #define HPT__COLLECTION_H
 #include "data/dataset.h"
@@ -29,8 +30,10 @@ typedef struct hpt__collection {
 hpt_status hpt__collect(hpt__collection *c, char *path, int32_t label, const uint8_t *multi, uint32_t line);
 hpt_status hpt__collect_class(hpt__collection *c, const char *name);       /* appends a class name */
 void hpt__collection_drop_classes(hpt__collection *c);
-hpt_status hpt__note_add(hpt__note **note, size_t *n, int level, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+hpt_status hpt__note_add(hpt__note **note, size_t *n, int level, const char *fmt,
+                         ...) __attribute__((format(printf, 4, 5)));
+hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt,
+                                ...) __attribute__((format(printf, 3, 4)));
 hpt_status hpt__collection_take_notes(hpt__collection *c, const hpt__collection *from);
 void hpt__collection_why(hpt__collection *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void hpt__collection_sort(hpt__collection *c);                              /* by path */
@@ -39,8 +42,9 @@ void hpt__collection_fini(hpt__collection *c);
 hpt_status hpt__collection_source(const hpt__options *o, hpt__collection *c, hpt__source **out);
 /* Appends a name to "a, b", shortened where there is no room. */
 void hpt__append_name(char *text, size_t size, uint64_t already, const char *name);
-/* The next field of a line of CSV (list.c), in place: quotes removed, blanks around it too; moves *p behind it, or to NULL at the end of the line.
- * separator: , ; tab, or a blank for any number of blanks. NULL: a quote is not closed, or something follows it. */
+/* The next field of a line of CSV (list.c), in place: quotes removed, blanks around it too; moves *p behind it, or
+ * to NULL at the end of the line. separator: , ; tab, or a blank for any number of blanks. NULL: a quote is not
+ * closed, or something follows it. */
 char *hpt__csv_field(char **p, char separator);
 char *hpt__path_join(const char *a, const char *b);
 /* Image files under dir, recursively, all with this label. */

@@ -15,9 +15,11 @@ hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **o
     if (!s) return hpt__fail_memory(sizeof *s);
     s->refs = 1;
     s->n = n;
-    s->limits = (hpt__image_limits){.max_pixels = (uint64_t)OPT_I(o, max_pixels), .max_bytes = (uint64_t)OPT_I(o, max_file_mb) << 20,
-                                    .alpha = OPT_IS(o, alpha, "white") ? HPT__ALPHA_WHITE : OPT_IS(o, alpha, "black") ? HPT__ALPHA_BLACK : HPT__ALPHA_DROP,
-                                    .orient = OPT_IS(o, orient, "apply"), .accept_cut = OPT_IS(o, truncated, "accept")};
+    s->limits = (hpt__image_limits){.max_pixels = (uint64_t)OPT_I(o, max_pixels),
+                                    .max_bytes = (uint64_t)OPT_I(o, max_file_mb) << 20,
+                                    .alpha = OPT_IS(o, alpha, "white") ? HPT__ALPHA_WHITE : OPT_IS(o, alpha, "black")
+                                    ? HPT__ALPHA_BLACK : HPT__ALPHA_DROP, .orient = OPT_IS(o, orient, "apply"),
+                                    .accept_cut = OPT_IS(o, truncated, "accept")};
     s->skip_bad = OPT_IS(o, bad_image, "skip");
     s->cache_side = (int)OPT_I(o, cache_side);
     s->cache_left = (uint64_t)OPT_I(o, cache_mb) << 20;
@@ -67,7 +69,8 @@ static void dataset_free(void *p) {
     hpt__free(ds);
 }
 
-hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count, hpt_dataset **out) {
+hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count,
+                            hpt_dataset **out) {
     hpt_dataset *ds = hpt__calloc(1, sizeof *ds);
     *out = NULL;
     if (!ds) return hpt__fail_memory(sizeof *ds);
@@ -94,8 +97,12 @@ hpt_status hpt__dataset_share(hpt_dataset *ds, hpt_dataset **out) {
     return HPT_OK;
 }
 
-int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i) { return ds->src->label ? ds->src->label[ds->index[i]] : -1; }
-const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i) { return ds->src->multi ? ds->src->multi + ds->index[i] * ds->src->classes : NULL; }
+int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i) {
+    return ds->src->label ? ds->src->label[ds->index[i]] : -1;
+}
+const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i) {
+    return ds->src->multi ? ds->src->multi + ds->index[i] * ds->src->classes : NULL;
+}
 int hpt__dataset_labelled(const hpt_dataset *ds) { return ds->src->multi ? 2 : ds->src->label != NULL; }
 void hpt__dataset_name(const hpt_dataset *ds, uint64_t i, char *text, size_t size) {
     uint64_t k = ds->index[i];
@@ -122,7 +129,9 @@ static hpt_status pixels_image(const hpt__source *s, uint64_t k, hpt__work *work
     for (int y = 0; y < s->h; y++) {
         uint8_t *row = to + ((size_t)(y + s->pad) * (size_t)w + (size_t)s->pad) * 3;
         for (int x = 0; x < s->w; x++)
-            for (int c = 0; c < 3; c++) row[3 * x + c] = (uint8_t)(from[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)s->channels + (size_t)(s->channels == 3 ? c : 0)] ^ flip);
+            for (int c = 0; c < 3; c++)
+                row[3 * x + c] = (uint8_t)(from[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)s->channels +
+                                                (size_t)(s->channels == 3 ? c : 0)] ^ flip);
     }
     *view = (hpt__image){.w = w, .h = h, .rgb = to};
     return HPT_OK;
@@ -136,7 +145,8 @@ static hpt_status keep(hpt__source *s, uint64_t k, hpt__work *work, hpt__image *
         int h = hold->w <= hold->h ? (int)((int64_t)s->cache_side * hold->h / hold->w) : s->cache_side;
         uint8_t *small = hpt__alloc((size_t)w * (size_t)h * 3);
         if (!small) return hpt__fail_memory((size_t)w * (size_t)h * 3);
-        hpt_status st = hpt__resize(work, hold->rgb, hold->w, hold->h, 0, 0, hold->w, hold->h, HPT__BILINEAR, small, w, h);
+        hpt_status st = hpt__resize(work, hold->rgb, hold->w, hold->h, 0, 0, hold->w, hold->h, HPT__BILINEAR, small, w,
+                                    h);
         if (st) {
             hpt__free(small);
             return st;
@@ -178,7 +188,9 @@ static hpt_status file_image(hpt__source *s, uint64_t k, hpt__work *work, hpt__i
 }
 
 /* A failure that says nothing about the file: this process has no memory or no file descriptor left. */
-static int out_of_means(hpt_status st) { return st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)); }
+static int out_of_means(hpt_status st) {
+    return st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && (errno == EMFILE || errno == ENFILE || errno == ENOMEM));
+}
 
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view) {
     hpt__source *s = ds->src;
@@ -190,12 +202,14 @@ hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work
     if (!st) {
         if (state == HPT__IMAGE_UNKNOWN) {
             int cut = hold->cut && hold->rgb == view->rgb;
-            if (atomic_compare_exchange_strong(&s->state[k], &state, cut ? HPT__IMAGE_CUT : HPT__IMAGE_READ) && cut) atomic_fetch_add(&s->cut_count, 1);
+            if (atomic_compare_exchange_strong(&s->state[k], &state, cut ? HPT__IMAGE_CUT : HPT__IMAGE_READ) && cut)
+                atomic_fetch_add(&s->cut_count, 1);
         }
         return HPT_OK;
     }
     if (out_of_means(st)) return st;
-    if (s->skip_bad && atomic_exchange(&s->state[k], HPT__IMAGE_BAD) != HPT__IMAGE_BAD) atomic_fetch_add(&s->bad_count, 1);
+    if (s->skip_bad && atomic_exchange(&s->state[k], HPT__IMAGE_BAD) != HPT__IMAGE_BAD)
+        atomic_fetch_add(&s->bad_count, 1);
     return hpt__fail_context(HPT_ERR_DATA, "image");
 }
 
@@ -217,7 +231,8 @@ hpt_status hpt__dataset_none_readable(const hpt_dataset *ds) {
     hpt__dataset_name(ds, 0, name, sizeof name);
     return hpt__fail(HPT_ERR_DATA, "no readable image among %llu, first %s", (unsigned long long)ds->count, name);
 }
-hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__work *work, hpt__image *hold, hpt__image *view) {
+hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__work *work, hpt__image *hold,
+                                      hpt__image *view) {
     for (uint64_t tries = 0; tries < ds->count; tries++) {
         uint64_t at = (*i + tries) % ds->count;
         hpt_status st = hpt__dataset_image(ds, at, work, hold, view);
@@ -233,7 +248,8 @@ hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__w
 typedef struct scan_job {
     hpt_dataset *ds;
     const uint64_t *pick;           /* the images, NULL: all */
-    double (*sum)[6];               /* for statistics, by image; NAN where it cannot be read. NULL: only look whether it can */
+    /* for statistics, by image; NAN where it cannot be read. NULL: only look whether it can */
+    double (*sum)[6];
     uint64_t to;
     _Atomic uint64_t next;
     _Atomic int failed;
@@ -291,7 +307,8 @@ hpt_status hpt__dataset_scan(hpt_dataset *ds, const uint64_t *pick, uint64_t fro
     int n = ds->ctx->threads < 64 ? ds->ctx->threads : 64, started = 0;
     pthread_mutex_init(&j.lock, NULL);
     hpt__span span;
-    hpt__span_begin(&ds->ctx->watch, &span, sum ? HPT_PHASE_STATS : HPT_PHASE_CHECK, from, to, sum ? "statistics of the images" : "looking at the images");
+    hpt__span_begin(&ds->ctx->watch, &span, sum ? HPT_PHASE_STATS : HPT_PHASE_CHECK, from, to,
+                    sum ? "statistics of the images" : "looking at the images");
     while (started < n - 1 && !hpt__thread_start(&t[started], scan_worker, &j)) started++;
     scan_images(&j, &span);
     for (int i = 0; i < started; i++) pthread_join(t[i], NULL);

@@ -8,7 +8,8 @@
 #include "data/augment.h"
 #include <pthread.h>
 
-enum { HPT__IMAGE_UNKNOWN, HPT__IMAGE_READ, HPT__IMAGE_CUT, HPT__IMAGE_BAD };     /* what is known of a file; cut: read, but its tail is lost */
+/* what is known of a file; cut: read, but its tail is lost */
+enum { HPT__IMAGE_UNKNOWN, HPT__IMAGE_READ, HPT__IMAGE_CUT, HPT__IMAGE_BAD };
 
 typedef struct hpt__note { int level; char *text; } hpt__note;        /* as hpt_log_fn */
 
@@ -37,7 +38,8 @@ typedef struct hpt__source {
     char *stats_file;                   /* where they are kept; empty: nowhere */
     _Atomic(uint8_t *) *cache;          /* n entries: int32 w, h, then pixels; NULL without cache=memory */
     _Atomic uint64_t cache_left;
-    _Atomic uint8_t *state;             /* one an image: HPT__IMAGE_*; BAD only with bad_image=skip, else it is tried again */
+    /* one an image: HPT__IMAGE_*; BAD only with bad_image=skip, else it is tried again */
+    _Atomic uint8_t *state;
     _Atomic uint64_t bad_count, cut_count;
     _Atomic(const void *) compared;     /* the source whose classes these were compared with last: said once */
 } hpt__source;
@@ -58,53 +60,68 @@ struct hpt_dataset {
 /* Makes an empty source; takes over nothing. */
 hpt_status hpt__source_create(const hpt__options *o, uint64_t n, hpt__source **out);
 void hpt__source_release(hpt__source *s);
-hpt_status hpt__source_open(const hpt__options *o, const char *path, hpt__source **out);      /* dataset_open.c: what path is decides */
-hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count, hpt_dataset **out);
-/* Another handle on the same images, for another thread: pixels are shared, and mean and std, which take a pass over all images, are taken once. */
+/* dataset_open.c: what path is decides */
+hpt_status hpt__source_open(const hpt__options *o, const char *path, hpt__source **out);
+hpt_status hpt__dataset_new(hpt_context *ctx, hpt__source *src, const uint64_t *index, uint64_t count,
+                            hpt_dataset **out);
+/* Another handle on the same images, for another thread: pixels are shared, and mean and std, which take a pass over
+ * all images, are taken once. */
 hpt_status hpt__dataset_share(hpt_dataset *ds, hpt_dataset **out);
 
 /* Image i, valid until the next call with this work. HPT_ERR_DATA: it cannot be read, whatever bad_image says. */
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view);
-/* For training without labels: with bad_image=skip the next image that can be read stands in for one that cannot, and *i becomes that one. */
-hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__work *work, hpt__image *hold, hpt__image *view);
+/* For training without labels: with bad_image=skip the next image that can be read stands in for one that cannot,
+ * and *i becomes that one. */
+hpt_status hpt__dataset_image_or_next(const hpt_dataset *ds, uint64_t *i, hpt__work *work, hpt__image *hold,
+                                      hpt__image *view);
 /* Did hpt__dataset_image() fail for an image that bad_image=skip leaves out? */
 int hpt__dataset_skips(const hpt_dataset *ds, hpt_status st);
 int hpt__dataset_is_bad(const hpt_dataset *ds, uint64_t i);        /* known to be unreadable (bad_image=skip) */
 uint64_t hpt__dataset_bad_count(const hpt_dataset *ds);             /* how many places of ds are */
-uint64_t hpt__dataset_cut_count(const hpt_dataset *ds);             /* how many have lost their tail (truncated=accept) */
-/* The first `most` images of ds that can be read, in order, as a set of its own. With bad_image=skip each is decoded once to know that, unless
- * it was before; with bad_image=error nothing is decoded. HPT_ERR_DATA if none can be read. */
+/* how many have lost their tail (truncated=accept) */
+uint64_t hpt__dataset_cut_count(const hpt_dataset *ds);
+/* The first `most` images of ds that can be read, in order, as a set of its own. With bad_image=skip each is decoded
+ * once to know that, unless it was before; with bad_image=error nothing is decoded. HPT_ERR_DATA if none can be
+ * read. */
 hpt_status hpt__dataset_readable(hpt_dataset *ds, uint64_t most, hpt_dataset **out);
 int32_t hpt__dataset_label(const hpt_dataset *ds, uint64_t i);
-const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i);        /* multi-label: classes values; else NULL */
-int hpt__dataset_labelled(const hpt_dataset *ds);                               /* 0 no, 1 one label an image, 2 multi-label */
+/* multi-label: classes values; else NULL */
+const uint8_t *hpt__dataset_targets(const hpt_dataset *ds, uint64_t i);
+/* 0 no, 1 one label an image, 2 multi-label */
+int hpt__dataset_labelled(const hpt_dataset *ds);
 void hpt__dataset_name(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
 hpt_status hpt__dataset_stats(hpt_dataset *ds);         /* statistics.c */
 void hpt__dataset_take_stats(hpt_dataset *to, const hpt_dataset *from);
-/* Decodes images from..to-1 of pick (NULL: of all), in parallel. sum: what statistics are made of, by place; NAN where an image cannot be read.
- * NULL: only those of which it is not known whether they can. */
+/* Decodes images from..to-1 of pick (NULL: of all), in parallel. sum: what statistics are made of, by place; NAN
+ * where an image cannot be read. NULL: only those of which it is not known whether they can. */
 hpt_status hpt__dataset_scan(hpt_dataset *ds, const uint64_t *pick, uint64_t from, uint64_t to, double (*sum)[6]);
 hpt_status hpt__dataset_none_readable(const hpt_dataset *ds);
 uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds);
 /* The same with labels and, for files, their sizes and times: what a result that is kept depends on. */
 hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash);
-/* Names, sizes and times of the files, and whatever else decides which pixels are read, but no labels: what statistics depend on. */
+/* Names, sizes and times of the files, and whatever else decides which pixels are read, but no labels: what
+ * statistics depend on. */
 hpt_status hpt__dataset_content(const hpt_dataset *ds, uint64_t *hash);
-/* Images of a that b holds too: the same file (through links too), or the same record. first: index in a and b of one of them. in_b: a flag for
- * each image of a, or NULL. */
-hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2], uint8_t *in_b);
-/* "train: the data set has no labels", and why where that is known. HPT_ERR_ARGUMENT. what "": without the first word. */
+/* Images of a that b holds too: the same file (through links too), or the same record. first: index in a and b of
+ * one of them. in_b: a flag for each image of a, or NULL. */
+hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2],
+                                uint8_t *in_b);
+/* "train: the data set has no labels", and why where that is known. HPT_ERR_ARGUMENT. what "": without the first
+ * word. */
 hpt_status hpt__dataset_no_labels(const hpt_dataset *ds, const char *what);
 /* "train.txt, line 12 (cats/1.jpg)" */
 void hpt__dataset_where(const hpt_dataset *ds, uint64_t i, char *text, size_t size);
 /* Every class has an image (multi-label: a positive one): what a classifier needs to train. */
 hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what);
-/* What options pixel_mean and pixel_std ask for. auto: the model's own, or with fresh (pretraining, which gives the model what it is trained on)
- * those of the set; ds NULL: no set, then it is the model's. */
-hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh, hpt__pixels *out);
-/* Seeded disjoint parts (first: round(fraction*count)); k of each class and the rest: index lists for hpt__dataset_new, freed by the caller. */
+/* What options pixel_mean and pixel_std ask for. auto: the model's own, or with fresh (pretraining, which gives the
+ * model what it is trained on) those of the set; ds NULL: no set, then it is the model's. */
+hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh,
+                                      hpt__pixels *out);
+/* Seeded disjoint parts (first: round(fraction*count)); k of each class and the rest: index lists for
+ * hpt__dataset_new, freed by the caller. */
 hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index);
 hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken);
-/* n images: one of each class first (multi-label: a positive one), the others uniformly (Reed et al. 2022, 1000 labels). */
+/* n images: one of each class first (multi-label: a positive one), the others uniformly (Reed et al. 2022, 1000
+ * labels). */
 hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index);
 #endif

@@ -22,7 +22,8 @@ uint64_t hpt__dataset_fingerprint(const hpt_dataset *ds) {
         }
     }
     /* options that change pixels; all 0 by default, and then as before there were any */
-    const uint64_t how[] = {(uint64_t)s->pad, (uint64_t)s->invert, (uint64_t)s->cache_side, (uint64_t)s->limits.alpha, (uint64_t)s->limits.orient, (uint64_t)s->limits.accept_cut};
+    const uint64_t how[] = {(uint64_t)s->pad, (uint64_t)s->invert, (uint64_t)s->cache_side, (uint64_t)s->limits.alpha,
+                            (uint64_t)s->limits.orient, (uint64_t)s->limits.accept_cut};
     int any = 0;
     for (size_t i = 0; i < sizeof how / sizeof *how; i++) any |= how[i] != 0;
     if (any) h = XXH3_64bits_withSeed(how, sizeof how, h);
@@ -47,7 +48,9 @@ hpt_status hpt__dataset_content(const hpt_dataset *ds, uint64_t *hash) {
         HPT_TRY(hpt__span_at(&span, i));
         HPT_TRY(look(s, ds->index[i], &st, &gone));
         int64_t about[3] = {-1, 0, 0};
-        if (!gone) about[0] = (int64_t)st.st_size, about[1] = (int64_t)st.st_mtim.tv_sec, about[2] = (int64_t)st.st_mtim.tv_nsec;
+        if (!gone)
+            about[0] = (int64_t)st.st_size, about[1] = (int64_t)st.st_mtim.tv_sec,
+                about[2] = (int64_t)st.st_mtim.tv_nsec;
         h = XXH3_64bits_withSeed(about, sizeof about, h);
     }
     *hash = h;
@@ -69,7 +72,8 @@ hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
         int64_t about[2] = {gone ? -1 : (int64_t)st.st_size, gone ? 0 : (int64_t)st.st_mtime};
         h = XXH3_64bits_withSeed(about, sizeof about, h);
     }
-    for (uint32_t c = 0; s->class_name && c < s->classes; c++) h = XXH3_64bits_withSeed(s->class_name[c], strlen(s->class_name[c]), h);
+    for (uint32_t c = 0; s->class_name && c < s->classes; c++)
+        h = XXH3_64bits_withSeed(s->class_name[c], strlen(s->class_name[c]), h);
     *hash = h;
     return HPT_OK;
 }
@@ -79,17 +83,19 @@ hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
 typedef struct key { uint64_t a, b, at; } key;
 static int key_order(const void *x, const void *y) {
     const key *p = x, *q = y;
-    return p->a != q->a ? (p->a < q->a ? -1 : 1) : p->b != q->b ? (p->b < q->b ? -1 : 1) : p->at < q->at ? -1 : p->at > q->at;
+    return p->a != q->a ? (p->a < q->a ? -1 : 1) : p->b != q->b ? (p->b < q->b ? -1 : 1) : p->at < q->at ? -1
+        : p->at > q->at;
 }
-/* A file is its device and number, so that links count (one that is gone, with bad_image=skip: its path); pixels of a file are that file and
- * the record; other pixels are their bytes. */
+/* A file is its device and number, so that links count (one that is gone, with bad_image=skip: its path); pixels of
+ * a file are that file and the record; other pixels are their bytes. */
 static hpt_status keys_of(const hpt_dataset *ds, key **out) {
     const hpt__source *s = ds->src;
     struct stat st;
     uint64_t title = 0;
     key *k = *out = hpt__alloc(sizeof *k * (size_t)(ds->count + 1));
     if (!k) return hpt__fail_memory(sizeof *k * (size_t)ds->count);
-    if (s->title && !stat(s->title, &st)) title = XXH3_64bits_withSeed(&st.st_ino, sizeof st.st_ino, (uint64_t)st.st_dev) | 1;
+    if (s->title && !stat(s->title, &st))
+        title = XXH3_64bits_withSeed(&st.st_ino, sizeof st.st_ino, (uint64_t)st.st_dev) | 1;
     for (uint64_t i = 0; i < ds->count; i++) {
         uint64_t at = ds->index[i];
         HPT_TRY(hpt__span_tick(0));
@@ -112,7 +118,8 @@ static hpt_status keys_of(const hpt_dataset *ds, key **out) {
     return HPT_OK;
 }
 
-hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2], uint8_t *in_b) {
+hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2],
+                                uint8_t *in_b) {
     key *x = NULL, *y = NULL;
     *common = 0;
     if (in_b) memset(in_b, 0, (size_t)a->count);
@@ -137,7 +144,8 @@ hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint
 
 hpt_status hpt__dataset_no_labels(const hpt_dataset *ds, const char *what) {
     const char *why = ds->src->unlabelled_why;
-    return hpt__fail(HPT_ERR_ARGUMENT, "%s%sthe data set has no labels%s%s", what, *what ? ": " : "", *why ? ": " : "", why);
+    return hpt__fail(HPT_ERR_ARGUMENT, "%s%sthe data set has no labels%s%s", what, *what ? ": " : "", *why ? ": " : "",
+                     why);
 }
 static const char *class_name(const hpt__source *s, uint32_t c, char text[16]) {
     snprintf(text, 16, "%u", c);
@@ -154,8 +162,9 @@ hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what) {
     }
     for (uint32_t c = 0; c < s->classes && !st; c++)
         if (!seen[c])
-            st = hpt__fail(HPT_ERR_ARGUMENT, "%s%s%.300s: class %s has no image to train on (option empty_classes=allow lets that pass)", what, s->list ? ": " : "", s->list ? s->list : "",
-                           class_name(s, c, text));
+            st = hpt__fail(HPT_ERR_ARGUMENT,
+                           "%s%s%.300s: class %s has no image to train on (option empty_classes=allow lets that pass)",
+                           what, s->list ? ": " : "", s->list ? s->list : "", class_name(s, c, text));
     hpt__free(seen);
     return st;
 }
@@ -183,7 +192,9 @@ hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t se
     uint64_t *order;
     uint32_t classes = ds->src->classes;
     if (!hpt__dataset_labelled(ds)) return hpt__dataset_no_labels(ds, "");
-    if (ds->src->multi) return hpt__fail(HPT_ERR_ARGUMENT, "images with several labels have no k of each class; take a number of images");
+    if (ds->src->multi)
+        return hpt__fail(HPT_ERR_ARGUMENT,
+                         "images with several labels have no k of each class; take a number of images");
     if (!k) return hpt__fail(HPT_ERR_ARGUMENT, "k is 0");
     HPT_TRY(hpt__dataset_order(ds, seed, &order));
     uint32_t *got = hpt__calloc(classes + 1ull, sizeof *got);
@@ -214,7 +225,8 @@ hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, ui
     char text[16];
     if (!hpt__dataset_labelled(ds)) return hpt__dataset_no_labels(ds, "");
     if (n < s->classes || n > ds->count)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%llu images: at least one of each of %u classes, at most all %llu", (unsigned long long)n, s->classes, (unsigned long long)ds->count);
+        return hpt__fail(HPT_ERR_ARGUMENT, "%llu images: at least one of each of %u classes, at most all %llu",
+                         (unsigned long long)n, s->classes, (unsigned long long)ds->count);
     HPT_TRY(hpt__dataset_order(ds, seed, &order));
     uint8_t *have = hpt__calloc(s->classes + 1ull, 1), *used = hpt__calloc((size_t)ds->count + 1, 1);
     *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));

@@ -16,10 +16,12 @@
 
 enum { MAX_FOLDERS = 10000000, KINDS = 24 };
 
-typedef struct place { uint64_t dev, ino; int64_t parent; } place;                      /* a folder, and the one it was met in */
+/* a folder, and the one it was met in */
+typedef struct place { uint64_t dev, ino; int64_t parent; } place;
 typedef struct todo { char *path; int64_t parent; uint64_t dev, ino; int link; } todo;  /* a folder to read */
 typedef struct todo_list { todo *t; size_t n, cap; } todo_list;
-typedef struct counted { uint64_t n; char first[512]; } counted;                        /* how many, and the first of them */
+/* how many, and the first of them */
+typedef struct counted { uint64_t n; char first[512]; } counted;
 
 typedef struct walk {
     hpt__collection *c;
@@ -31,7 +33,8 @@ typedef struct walk {
     todo_list real, links, more;
     uint64_t folders, with_images;          /* with_images: folders of the present class that hold some */
     int at_top;                             /* its first folder does */
-    uint64_t kind[KINDS + 1];               /* files that look like images and are not read, by extension; last: others */
+    /* files that look like images and are not read, by extension; last: others */
+    uint64_t kind[KINDS + 1];
     char extension[KINDS][12];
     int kinds;
     counted unread, nowhere, up, again, kernel, twice, two_classes;
@@ -45,7 +48,8 @@ static void count(counted *c, const char *path) {
 
 static size_t slot_of(const walk *w, uint64_t dev, uint64_t ino) {
     size_t at = (size_t)((ino ^ dev << 40 ^ dev >> 24) * 0x9e3779b97f4a7c15ull >> 20) & (w->slots - 1);
-    while (w->slot[at] && (w->p[w->slot[at] - 1].dev != dev || w->p[w->slot[at] - 1].ino != ino)) at = (at + 1) & (w->slots - 1);
+    while (w->slot[at] && (w->p[w->slot[at] - 1].dev != dev || w->p[w->slot[at] - 1].ino != ino))
+        at = (at + 1) & (w->slots - 1);
     return at;
 }
 static int64_t find(const walk *w, uint64_t dev, uint64_t ino) {
@@ -73,7 +77,8 @@ static hpt_status remember(walk *w, uint64_t dev, uint64_t ino, int64_t parent) 
     w->slot[slot_of(w, dev, ino)] = w->n;
     return HPT_OK;
 }
-/* The folders above the root, as far up as they may be looked at; a link below that leads to one of them would never end. */
+/* The folders above the root, as far up as they may be looked at; a link below that leads to one of them would never
+ * end. */
 static hpt_status remember_above(walk *w, const char *root) {
     char *up = hpt__strdup(root);
     uint64_t dev = 0, ino = 0;
@@ -81,7 +86,8 @@ static hpt_status remember_above(walk *w, const char *root) {
     for (int i = 0; i < 4096 && !st; i++) {
         struct stat s;
         if (stat(up, &s)) {
-            if (i == 0) st = hpt__fail(HPT_ERR_IO, "%.800s: %s", root, errno == ENOENT ? "no such folder" : "cannot be read");
+            if (i == 0)
+                st = hpt__fail(HPT_ERR_IO, "%.800s: %s", root, errno == ENOENT ? "no such folder" : "cannot be read");
             break;
         }
         if (i && (uint64_t)s.st_dev == dev && (uint64_t)s.st_ino == ino) break;
@@ -125,8 +131,8 @@ static int by_path(const void *a, const void *b) { return strcmp(((const todo *)
 
 /* What systems leave in folders that are not the user's images: archives of macOS, thumbnails of a NAS, bins. */
 static int of_a_system(const char *name) {
-    static const char *const names[] = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db",
-                                        "ehthumbs.db", "desktop.ini"};
+    static const char *const names[] = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information",
+                                        "lost+found", "Thumbs.db", "ehthumbs.db", "desktop.ini"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcasecmp(name, names[i])) return 1;
     return 0;
@@ -176,7 +182,8 @@ static hpt_status read_one(walk *w, const todo *t, int32_t label) {
         count(is_above(w, known, t->parent) ? &w->up : &w->again, t->path);
         return HPT_OK;
     }
-    if (++w->folders > MAX_FOLDERS) return hpt__fail(HPT_ERR_FORMAT, "%.800s: more than %d folders", w->root, MAX_FOLDERS);
+    if (++w->folders > MAX_FOLDERS)
+        return hpt__fail(HPT_ERR_FORMAT, "%.800s: more than %d folders", w->root, MAX_FOLDERS);
     HPT_TRY(hpt__span_tick(0));
     HPT_TRY(hpt__folder_read(t->path, &f));
     known = find(w, f.dev, f.ino);
@@ -190,7 +197,8 @@ static hpt_status read_one(walk *w, const todo *t, int32_t label) {
         if (of_a_system(e->name)) continue;
         char *path = hpt__path_join(t->path, e->name);
         if (!path) st = hpt__fail_memory(256);
-        else if (e->kind == HPT__FOLDER_FOLDER) st = push(e->link ? &w->more : &w->real, path, &(todo){NULL, self, e->dev, e->ino, e->link});
+        else if (e->kind == HPT__FOLDER_FOLDER)
+            st = push(e->link ? &w->more : &w->real, path, &(todo){NULL, self, e->dev, e->ino, e->link});
         else st = take(w, path, e, label);
     }
     hpt__folder_free(&f);
@@ -198,8 +206,8 @@ static hpt_status read_one(walk *w, const todo *t, int32_t label) {
     if (t->parent == (int64_t)w->fixed - 1) w->at_top = w->c->n > before;
     return st;
 }
-/* A folder and all below it. Links are followed in rounds, in the order of their paths, so that the names of files do not depend on the order in
- * which a file system lists them. */
+/* A folder and all below it. Links are followed in rounds, in the order of their paths, so that the names of files
+ * do not depend on the order in which a file system lists them. */
 static hpt_status read_tree(walk *w, const char *path, const hpt__folder_entry *e, int32_t label) {
     char *copy = hpt__strdup(path);
     hpt_status st = copy ? HPT_OK : hpt__fail_memory(64);
@@ -210,7 +218,8 @@ static hpt_status read_tree(walk *w, const char *path, const hpt__folder_entry *
         st = rehash(w, slots);
     }
     w->with_images = 0;
-    if (!st) st = push(&w->real, copy, &(todo){NULL, (int64_t)w->fixed - 1, e ? e->dev : 0, e ? e->ino : 0, e && e->link});
+    if (!st)
+        st = push(&w->real, copy, &(todo){NULL, (int64_t)w->fixed - 1, e ? e->dev : 0, e ? e->ino : 0, e && e->link});
     else hpt__free(copy);
     while (!st && (w->real.n || w->links.n || w->more.n)) {
         if (!w->real.n && !w->links.n) {
@@ -240,8 +249,8 @@ static int by_file(const void *a, const void *b) {
     if (x->label != y->label) return x->label < y->label ? -1 : 1;
     return x->link != y->link ? x->link - y->link : strcmp(x->path, y->path);
 }
-/* Of several names of one file in a class the first is kept, real names before links. Numbers of files come from the folders, cheaply, and are
- * those of one file system: before anything is dropped the files are asked. */
+/* Of several names of one file in a class the first is kept, real names before links. Numbers of files come from the
+ * folders, cheaply, and are those of one file system: before anything is dropped the files are asked. */
 static hpt_status once(walk *w, uint64_t from) {
     hpt__entry *f = w->c->f + from;
     uint64_t n = w->c->n - from, kept = 0;
@@ -251,7 +260,8 @@ static hpt_status once(walk *w, uint64_t from) {
         struct stat a, b;
         int same = 0;
         for (uint64_t k = kept; k-- > 0 && f[k].ino == f[i].ino && !same && !st;) {
-            if (stat(f[k].path, &a) || stat(f[i].path, &b)) st = hpt__fail(HPT_ERR_IO, "%.800s: changed while the folder was read", f[i].path);
+            if (stat(f[k].path, &a) || stat(f[i].path, &b))
+                st = hpt__fail(HPT_ERR_IO, "%.800s: changed while the folder was read", f[i].path);
             else if (a.st_dev == b.st_dev && a.st_ino == b.st_ino) {
                 same = f[k].label == f[i].label;
                 if (!same) count(&w->two_classes, f[i].path);
@@ -271,7 +281,8 @@ static hpt_status once(walk *w, uint64_t from) {
 
 static hpt_status say(walk *w, const counted *c, int level, const char *one, const char *many) {
     if (!c->n) return HPT_OK;
-    return hpt__collection_note(w->c, level, "%.400s: %llu %s, first %.400s", w->root, (unsigned long long)c->n, c->n == 1 ? one : many, c->first);
+    return hpt__collection_note(w->c, level, "%.400s: %llu %s, first %.400s", w->root, (unsigned long long)c->n,
+                                c->n == 1 ? one : many, c->first);
 }
 /* ".gif 38, .heic 2" */
 static void kinds_text(const walk *w, char *text, size_t size) {
@@ -279,7 +290,9 @@ static void kinds_text(const walk *w, char *text, size_t size) {
     for (int k = 0; k <= w->kinds; k++) {
         const char *e = k == w->kinds ? "other" : w->extension[k];
         size_t n = strlen(text);
-        if (w->kind[k]) snprintf(text + n, size - n, "%s%s%s %llu", n ? ", " : "", *e == '(' || k == w->kinds ? "" : ".", e, (unsigned long long)w->kind[k]);
+        if (w->kind[k])
+            snprintf(text + n, size - n, "%s%s%s %llu", n ? ", " : "", *e == '(' || k == w->kinds ? "" : ".", e,
+                     (unsigned long long)w->kind[k]);
     }
 }
 static hpt_status unread_note(walk *w) {
@@ -287,16 +300,20 @@ static hpt_status unread_note(walk *w) {
     if (!w->unread.n) return HPT_OK;
     w->c->skipped += w->unread.n;
     kinds_text(w, text, sizeof text);
-    return hpt__collection_note(w->c, 1, "%.300s: %llu file%s of a kind that is not read: %.200s; first %.400s", w->root, (unsigned long long)w->unread.n,
-                                w->unread.n == 1 ? "" : "s", text, w->unread.first);
+    return hpt__collection_note(w->c, 1, "%.300s: %llu file%s of a kind that is not read: %.200s; first %.400s",
+                                w->root, (unsigned long long)w->unread.n, w->unread.n == 1 ? "" : "s", text,
+                                w->unread.first);
 }
 static hpt_status say_all(walk *w) {
     HPT_TRY(unread_note(w));
     HPT_TRY(say(w, &w->nowhere, 1, "link leads nowhere and is left out", "links lead nowhere and are left out"));
-    HPT_TRY(say(w, &w->up, 1, "link leads up to a folder that it is in and is not followed", "links lead up to folders that they are in and are not followed"));
-    HPT_TRY(say(w, &w->again, 0, "link leads to a folder that is read already; it is taken once", "links lead to folders that are read already; they are taken once"));
+    HPT_TRY(say(w, &w->up, 1, "link leads up to a folder that it is in and is not followed",
+                "links lead up to folders that they are in and are not followed"));
+    HPT_TRY(say(w, &w->again, 0, "link leads to a folder that is read already; it is taken once",
+                "links lead to folders that are read already; they are taken once"));
     HPT_TRY(say(w, &w->kernel, 0, "folder of the kernel's is left out", "folders of the kernel's are left out"));
-    HPT_TRY(say(w, &w->twice, 0, "name is another of a file of its class; the file is taken once", "names are others of files of their class; each file is taken once"));
+    HPT_TRY(say(w, &w->twice, 0, "name is another of a file of its class; the file is taken once",
+                "names are others of files of their class; each file is taken once"));
     return say(w, &w->two_classes, 1, "file is in two classes", "files are in two classes");
 }
 static void close_walk(walk *w) {
@@ -337,7 +354,8 @@ hpt_status hpt__collect_tree(hpt__collection *c, const char *dir, int32_t label)
 
 /* Names that parts of a data set have: a folder of nothing else was hardly meant as one of classes. */
 static int parts_of_a_set(const hpt__collection *c) {
-    static const char *const names[] = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"};
+    static const char *const names[] = {"train", "training", "val", "valid", "validation", "test", "testing", "dev",
+                                        "eval"};
     uint32_t found = 0;
     for (uint32_t i = 0; i < c->classes; i++)
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) found += !strcasecmp(c->cls[i], names[k]);
@@ -347,16 +365,21 @@ static hpt_status say_classes(walk *w, uint64_t with_images) {
     hpt__collection *c = w->c;
     char names[420] = "";
     for (uint32_t i = 0; i < c->classes; i++) hpt__append_name(names, sizeof names, i, c->cls[i]);
-    HPT_TRY(hpt__collection_note(c, 0, "%u class%s, the folder%s of %.400s: %s", c->classes, c->classes == 1 ? "" : "es", c->classes == 1 ? "" : "s", w->root, names));
+    HPT_TRY(hpt__collection_note(c, 0, "%u class%s, the folder%s of %.400s: %s", c->classes, c->classes == 1 ? ""
+                                 : "es", c->classes == 1 ? "" : "s", w->root, names));
     if (parts_of_a_set(c))
-        return hpt__collection_note(c, 1, "%.400s: its folders (%s) are called like parts of a data set, and are taken for classes; give one of them if their folders are the classes", w->root, names);
+        return hpt__collection_note(c, 1,
+                                    "%.400s: its folders (%s) are called like parts of a data set, and are taken for "
+                                    "classes; give one of them if their folders are the classes", w->root, names);
     if (c->classes == 1 && with_images > 1 && !w->at_top)
-        return hpt__collection_note(c, 1, "%.400s: its only folder, %s, is the only class; give %s/%s if the folders in it are the classes", w->root, names, w->root, names);
+        return hpt__collection_note(c, 1,
+                                    "%.400s: its only folder, %s, is the only class; give %s/%s if the folders in it "
+                                    "are the classes", w->root, names, w->root, names);
     return HPT_OK;
 }
 
-/* Sub-folders that hold images are classes, in name order. Where images stand beside them, or a sub-folder holds only images of kinds that are
- * not read, no class can be trusted: the set has no labels, and says why. */
+/* Sub-folders that hold images are classes, in name order. Where images stand beside them, or a sub-folder holds
+ * only images of kinds that are not read, no class can be trusted: the set has no labels, and says why. */
 static hpt_status read_folder(walk *w, const hpt__folder *f) {
     hpt__collection *c = w->c;
     counted loose = {0}, lost = {0}, empty = {0};
@@ -387,11 +410,17 @@ static hpt_status read_folder(walk *w, const hpt__folder *f) {
     if (!c->n) {
         char text[KINDS * 36];
         kinds_text(w, text, sizeof text);
-        return hpt__fail(HPT_ERR_FORMAT, "%.500s: no image inside of a kind that is read, by its name%s%.300s", w->root, *text ? "; there are " : "", text);
+        return hpt__fail(HPT_ERR_FORMAT, "%.500s: no image inside of a kind that is read, by its name%s%.300s",
+                         w->root, *text ? "; there are " : "", text);
     }
     if (!c->classes) hpt__collection_why(c, "%.400s has no class folders", w->root);
-    else if (loose.n) hpt__collection_why(c, "%.200s: images stand beside class folders (first: %.200s); move them into a class folder or use a list", w->root, loose.first);
-    else if (lost.n) hpt__collection_why(c, "%.200s: the class folder %.100s holds only images of a kind that is not read", w->root, lost.first);
+    else if (loose.n)
+        hpt__collection_why(c,
+                            "%.200s: images stand beside class folders (first: %.200s); move them into a class folder "
+                            "or use a list", w->root, loose.first);
+    else if (lost.n)
+        hpt__collection_why(c, "%.200s: the class folder %.100s holds only images of a kind that is not read", w->root,
+                            lost.first);
     if (*c->why) {
         if (c->classes) HPT_TRY(hpt__collection_note(c, 1, "no labels: %s", c->why));
         for (uint64_t i = 0; i < c->n; i++) c->f[i].label = -1;
@@ -399,8 +428,9 @@ static hpt_status read_folder(walk *w, const hpt__folder *f) {
     } else {
         HPT_TRY(say_classes(w, with_images));
         if (empty.n)
-            HPT_TRY(hpt__collection_note(c, 0, "%.400s: %llu folder%s without an image %s no class%s: %s", w->root, (unsigned long long)empty.n, empty.n == 1 ? "" : "s", empty.n == 1 ? "is" : "are",
-                                         empty.n == 1 ? "" : "es", empties));
+            HPT_TRY(hpt__collection_note(c, 0, "%.400s: %llu folder%s without an image %s no class%s: %s", w->root,
+                                         (unsigned long long)empty.n, empty.n == 1 ? "" : "s", empty.n == 1 ? "is"
+                                         : "are", empty.n == 1 ? "" : "es", empties));
     }
     HPT_TRY(once(w, 0));
     return say_all(w);

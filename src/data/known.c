@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SET(name, title, reader, classes, several, train, val, test, exact, m0, m1, m2, s0, s1, s2, split, layout, remarks) \
-    {{sizeof(hpt_set_info), classes, several, 0, {train, val, test}, {m0##f, m1##f, m2##f}, {s0##f, s1##f, s2##f}, name, title, split, layout, remarks}, HPT__READ_##reader, exact},
+#define SET(name, title, reader, classes, several, train, val, test, exact, m0, m1, m2, s0, s1, s2, split, layout, \
+            remarks) \
+    {{sizeof(hpt_set_info), classes, several, 0, {train, val, test}, {m0##f, m1##f, m2##f}, {s0##f, s1##f, s2##f}, \
+      name, title, split, layout, remarks}, HPT__READ_##reader, exact},
 static const struct { hpt_set_info info; hpt__reader reader; int exact; } table[] = {
 #include "data/known.def"
 };
@@ -52,13 +54,17 @@ static hpt_status own_line(hpt__known *k, const char *key, const char *value) {
     if (!strcmp(key, "label_map")) return take(k->label_map, sizeof k->label_map, value);
     if (!strcmp(key, "label_column")) return take(k->label_column, sizeof k->label_column, value);
     if (!strcmp(key, "labels") && (!strcmp(value, "one") || !strcmp(value, "several"))) k->info.several = *value == 's';
-    else if (!strcmp(key, "classes") && hpt__number_parse(value, v) && v[0] >= 1 && v[0] <= 1e6) k->info.classes = (uint32_t)v[0];
-    else if (!strcmp(key, "images") && three(value, 0, 1e12, v)) for (int i = 0; i < 3; i++) k->info.images[i] = (uint64_t)v[i];
+    else if (!strcmp(key, "classes") && hpt__number_parse(value, v) && v[0] >= 1 && v[0] <= 1e6)
+        k->info.classes = (uint32_t)v[0];
+    else if (!strcmp(key, "images") && three(value, 0, 1e12, v))
+        for (int i = 0; i < 3; i++) k->info.images[i] = (uint64_t)v[i];
     else if (!strcmp(key, "mean") && three(value, 0, 1, v)) for (int i = 0; i < 3; i++) k->info.mean[i] = (float)v[i];
     else if (!strcmp(key, "std") && three(value, 1e-6, 1, v)) for (int i = 0; i < 3; i++) k->info.std[i] = (float)v[i];
     else
-        return hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), classes (1..1000000), labels (one, several), label_map, label_column, images (three numbers), mean, std (three numbers up to 1, std above 0)",
-                         key, value);
+        return hpt__fail(HPT_ERR_FORMAT,
+                         "'%.40s = %.60s': the keys are name, title, root, train, val, test (folders or lists), "
+                         "classes (1..1000000), labels (one, several), label_map, label_column, images (three "
+                         "numbers), mean, std (three numbers up to 1, std above 0)", key, value);
     return HPT_OK;
 }
 typedef struct own { hpt__known *k; const char *path; } own;
@@ -66,7 +72,8 @@ static hpt_status own_text(void *user, const hpt__ini_line *l) {
     own *w = user;
     hpt_status st = HPT_OK;
     if (!l->section) st = hpt__fail(HPT_ERR_FORMAT, "'%.40s = %.60s' stands before [dataset]", l->key, l->value);
-    else if (strcmp(l->section, "dataset")) st = hpt__fail(HPT_ERR_FORMAT, "a section [%.40s]; only [dataset] is known", l->section);
+    else if (strcmp(l->section, "dataset"))
+        st = hpt__fail(HPT_ERR_FORMAT, "a section [%.40s]; only [dataset] is known", l->section);
     else if (l->key) st = own_line(w->k, l->key, l->value);
     return st ? hpt__fail_context(st, "%.400s, line %d", w->path, l->line) : HPT_OK;
 }
@@ -84,7 +91,8 @@ static hpt_status own_set(const char *path, hpt__known *out) {
     if (!*out->file[0]) return hpt__fail(HPT_ERR_FORMAT, "%.600s: a line 'train = ...' is missing", path);
     if (!*out->root) {          /* beside the file */
         const char *slash = strrchr(path, '/');
-        if (slash && (size_t)(slash - path) >= sizeof out->root) return hpt__fail(HPT_ERR_ARGUMENT, "the path is too long");
+        if (slash && (size_t)(slash - path) >= sizeof out->root)
+            return hpt__fail(HPT_ERR_ARGUMENT, "the path is too long");
         snprintf(out->root, sizeof out->root, "%.*s", slash > path ? (int)(slash - path) : 1, slash ? path : ".");
     }
     return HPT_OK;
@@ -97,7 +105,8 @@ hpt_status hpt__known_find(const char *name, hpt__known *out) {
     if (n > 4 && !strcmp(name + n - 4, ".ini")) return own_set(name, out);
     char all[400] = "";
     for (int i = 0; i < SETS; i++) snprintf(all + strlen(all), sizeof all - strlen(all), " %s", table[i].info.name);
-    return hpt__fail(HPT_ERR_ARGUMENT, "no data set is called '%.60s'; there are%s, and descriptor files (*.ini)", name, all);
+    return hpt__fail(HPT_ERR_ARGUMENT, "no data set is called '%.60s'; there are%s, and descriptor files (*.ini)",
+                     name, all);
 }
 
 /* ---- splits ---- */
@@ -144,7 +153,8 @@ static hpt_status own_part(const hpt__known *k, const hpt__options *o, const cha
     hpt__options_fini(&opt);
     return st;
 }
-static hpt_status read_part(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c) {
+static hpt_status read_part(const hpt__known *k, const hpt__options *o, const char *root, int part,
+                            hpt__collection *c) {
     return k->reader == HPT__READ_OWN ? own_part(k, o, root, part, c) : hpt__read_part(k, o, root, part, c);
 }
 /* Appends val to train; its classes are train's of the same name. */
@@ -164,11 +174,13 @@ static hpt_status append(hpt__collection *a, hpt__collection *b) {
     hpt_status st = HPT_OK;
     uint8_t *row = hpt__calloc(a->classes + 1ull, 1);
     if (!row) st = hpt__fail_memory(a->classes);
-    else if (!a->multi != !b->multi || (!to && a->multi && a->classes != b->classes)) st = hpt__fail(HPT_ERR_FORMAT, "train has %u classes, val has %u", a->classes, b->classes);
+    else if (!a->multi != !b->multi || (!to && a->multi && a->classes != b->classes))
+        st = hpt__fail(HPT_ERR_FORMAT, "train has %u classes, val has %u", a->classes, b->classes);
     for (uint64_t i = 0; i < b->n && !st; i++) {
         hpt__entry *e = &b->f[i];
         const uint8_t *values = b->multi ? b->multi + (uint64_t)e->row * b->classes : NULL;
-        int32_t label = e->label >= 0 && to ? to[e->label] : e->label, missing = e->label >= 0 && (label < 0 || (into.name && (uint32_t)label >= into.n)) ? e->label : -1;
+        int32_t label = e->label >= 0 && to ? to[e->label] : e->label, missing = e->label >= 0 &&
+            (label < 0 || (into.name && (uint32_t)label >= into.n)) ? e->label : -1;
         memset(row, 0, a->classes);
         for (uint32_t c = 0; values && c < b->classes; c++) {
             int32_t at = to ? to[c] : (int32_t)c;
@@ -180,7 +192,8 @@ static hpt_status append(hpt__collection *a, hpt__collection *b) {
             st = hpt__fail(HPT_ERR_FORMAT, "val: %s", text);
             break;
         }
-        if (!values && label >= (int32_t)a->classes) a->classes = (uint32_t)label + 1;      /* numbers alone: val may have more of them */
+        /* numbers alone: val may have more of them */
+        if (!values && label >= (int32_t)a->classes) a->classes = (uint32_t)label + 1;
         st = hpt__collect(a, e->path, label, values ? row : NULL, e->line);
         e->path = NULL;
     }
@@ -191,12 +204,14 @@ static hpt_status append(hpt__collection *a, hpt__collection *b) {
     return st;
 }
 
-static hpt_status collect_split(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c) {
+static hpt_status collect_split(const hpt__known *k, const hpt__options *o, const char *root, int part,
+                                hpt__collection *c) {
     uint64_t seed = (uint64_t)OPT_I(o, data_seed);
     char meta[4200];
     struct stat s;
     snprintf(meta, sizeof meta, "%s/meta/train.txt", root);
-    int given = k->reader == HPT__READ_LISTS || k->reader == HPT__READ_FLOWERS || (k->reader == HPT__READ_OWN && *k->file[1]) || (k->reader != HPT__READ_OWN && !stat(meta, &s));
+    int given = k->reader == HPT__READ_LISTS || k->reader == HPT__READ_FLOWERS ||
+        (k->reader == HPT__READ_OWN && *k->file[1]) || (k->reader != HPT__READ_OWN && !stat(meta, &s));
     if (given) return read_part(k, o, root, part, c);
     if (k->reader == HPT__READ_FOLDERS) {       /* 60:20:20 of one folder */
         static const double cut[4] = {0, 0.6, 0.8, 1};
@@ -218,7 +233,8 @@ hpt_status hpt__known_root(const hpt__known *k, const char *root, const char **a
     *at = root && *root ? root : k->root;
     return **at ? HPT_OK : hpt__fail(HPT_ERR_ARGUMENT, "%s: the folder of its download (root) is needed", k->info.name);
 }
-hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split, hpt__source **out) {
+hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split,
+                           hpt__source **out) {
     hpt__collection c = {0}, more = {0};
     const char *at = root && *root ? root : k->root;
     hpt_status st = HPT_OK;
@@ -234,8 +250,11 @@ hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const cha
         if (!st) st = hpt__collection_take_notes(&c, &more);
     }
     if (!st && !c.n) st = hpt__fail(HPT_ERR_FORMAT, "%s has no %s images in %.600s", k->info.name, split, at);
-    if (!st && k->info.classes && c.classes > k->info.classes) st = hpt__fail(HPT_ERR_FORMAT, "%s, %s: a label up to %u, the set has %u classes", k->info.name, split, c.classes - 1, k->info.classes);
-    if (!st && k->info.classes && !c.multi && !c.cls) c.classes = k->info.classes;       /* a list need not name the last class */
+    if (!st && k->info.classes && c.classes > k->info.classes)
+        st = hpt__fail(HPT_ERR_FORMAT, "%s, %s: a label up to %u, the set has %u classes", k->info.name, split,
+                       c.classes - 1, k->info.classes);
+    /* a list need not name the last class */
+    if (!st && k->info.classes && !c.multi && !c.cls) c.classes = k->info.classes;
     if (!st) st = hpt__collection_source(o, &c, out);
     if (!st && k->info.std[0] > 0) {
         (*out)->given_stats = 1;

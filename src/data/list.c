@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * List files as people have them: "path label" with blanks, tabs, commas or semicolons between, CSV with a heading, words or
- * numbers as labels, one value a class. What a line means is decided by where the name of an image ends, not by the first
- * blank; a line that is not understood is an error that says how to write it. */
+ * List files as people have them: "path label" with blanks, tabs, commas or semicolons between, CSV with a heading,
+ * words or numbers as labels, one value a class. What a line means is decided by where the name of an image ends,
+ * not by the first blank; a line that is not understood is an error that says how to write it. */
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "core/number.h"
@@ -15,7 +15,8 @@
 
 enum { MAX_CLASSES = 1000000 };
 typedef enum label_kind { UNKNOWN, NONE, NUMBER, WORD, SEVERAL } label_kind;
-static const char *const how = "; a line is: path, a tab, then a number from 0, a word, or for several labels 0 and 1 with commas (0,1,0)";
+static const char *const how = "; a line is: path, a tab, then a number from 0, a word, or for several labels 0 and 1 "
+    "with commas (0,1,0)";
 static const char *const how_table = "; below a heading one column is called label, or all but the path hold 0 and 1";
 
 typedef struct list {
@@ -29,14 +30,16 @@ typedef struct list {
     char **word;                /* WORD: one for each entry, in the text of the file */
     uint64_t cap_word;
     char separator;             /* of a heading's columns; 0: no heading, or one that is not needed any more */
-    int path_column, label_column;          /* label_column -1: the columns that take[] marks are values of several labels, or there is none */
+    /* label_column -1: the columns that take[] marks are values of several labels, or there is none */
+    int path_column, label_column;
     uint32_t columns;
     uint8_t *take;
     int slashes;                /* backslashes of some path were taken for slashes */
 } list;
 
 static hpt_status bad_line(const list *l, const char *what, const char *text) {
-    return hpt__fail(HPT_ERR_FORMAT, "%.400s, line %u: %s%.60s%s%s", l->path, l->line, what, text, *text ? "'" : "", l->separator ? how_table : how);
+    return hpt__fail(HPT_ERR_FORMAT, "%.400s, line %u: %s%.60s%s%s", l->path, l->line, what, text, *text ? "'" : "",
+                     l->separator ? how_table : how);
 }
 
 /* ---- fields ---- */
@@ -63,21 +66,26 @@ char *hpt__csv_field(char **p, char separator) {
 
 /* ---- labels ---- */
 
-/* One value of a multi-label list: through option label_map ("1.0=1,-1.0=0,=0": token=value, an empty token too), else 0 or 1. */
+/* One value of a multi-label list: through option label_map ("1.0=1,-1.0=0,=0": token=value, an empty token too),
+ * else 0 or 1. */
 static int token_value(const char *map, const char *token, size_t n) {
     while (n && (*token == ' ' || *token == '\t')) token++, n--;
     while (n && (token[n - 1] == ' ' || token[n - 1] == '\t')) n--;
     for (const char *p = map; *p;) {
         size_t len = strcspn(p, ","), eq = strcspn(p, "=");
-        if (eq < len && eq == n && !memcmp(p, token, n)) return len == eq + 2 && (p[eq + 1] == '0' || p[eq + 1] == '1') ? p[eq + 1] - '0' : -1;
+        if (eq < len && eq == n && !memcmp(p, token, n))
+            return len == eq + 2 && (p[eq + 1] == '0' || p[eq + 1] == '1') ? p[eq + 1] - '0' : -1;
         p += len + (p[len] == ',');
     }
-    if (n && (token[0] == '0' || token[0] == '1') && (n == 1 || (n == 3 && token[1] == '.' && token[2] == '0'))) return token[0] - '0';
+    if (n && (token[0] == '0' || token[0] == '1') && (n == 1 || (n == 3 && token[1] == '.' && token[2] == '0')))
+        return token[0] - '0';
     return -1;
 }
-/* What stands between the values of several labels: commas, else semicolons, else tabs, else blanks. 0: there is one value. */
+/* What stands between the values of several labels: commas, else semicolons, else tabs, else blanks. 0: there is one
+ * value. */
 static char between(const char *label) {
-    return strchr(label, ',') ? ',' : strchr(label, ';') ? ';' : strchr(label, '\t') ? '\t' : strchr(label, ' ') ? ' ' : 0;
+    return strchr(label, ',') ? ',' : strchr(label, ';') ? ';' : strchr(label, '\t') ? '\t' : strchr(label, ' ') ? ' '
+        : 0;
 }
 /* The next value of several: its length, and *p moves to the one after, or to NULL. */
 static const char *value_of(const char **p, char separator, size_t *n) {
@@ -100,9 +108,14 @@ static int all_values(const list *l, const char *label, char separator) {
 }
 static hpt_status values_begin(list *l, uint32_t want) {
     if (l->row && want == l->c->classes) return HPT_OK;
-    if (l->row) return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: %u values where the lines before have %u", l->path, l->line, want, l->c->classes);
-    if (l->limit && want != l->limit) return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: %u values, option classes says %lld", l->path, l->line, want, (long long)l->limit);
-    if (want > MAX_CLASSES) return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: %u values, over %d", l->path, l->line, want, MAX_CLASSES);
+    if (l->row)
+        return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: %u values where the lines before have %u", l->path, l->line,
+                         want, l->c->classes);
+    if (l->limit && want != l->limit)
+        return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: %u values, option classes says %lld", l->path, l->line,
+                         want, (long long)l->limit);
+    if (want > MAX_CLASSES)
+        return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: %u values, over %d", l->path, l->line, want, MAX_CLASSES);
     if (!(l->row = hpt__alloc(want))) return hpt__fail_memory(want);
     if (!l->c->cls) l->c->classes = want;
     return HPT_OK;
@@ -134,11 +147,15 @@ static hpt_status single(list *l, char *label, int quoted, int64_t *value) {
     double v;
     int number = !quoted && hpt__number_parse(label, &v);
     if (number && (v < 0 || v > MAX_CLASSES || v != floor(v)))
-        return bad_line(l, v < 0 ? "a negative label; images without a label go into a list of their own: '" : "not a label from 0 to 1000000: '", label);
+        return bad_line(l, v < 0 ? "a negative label; images without a label go into a list of their own: '"
+                        : "not a label from 0 to 1000000: '", label);
     if (number && l->limit && v >= (double)l->limit)
-        return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: label %.0f is outside 0..%lld (option classes)", l->path, l->line, v, (long long)l->limit - 1);
-    if (!number && strchr(label, ' ') && label[strspn(label, "0123456789. ")] == 0) return bad_line(l, "several numbers: '", label);
-    if (!number && strchr(label, '|')) return bad_line(l, "several words in one label; give one column of 0 and 1 a class: '", label);
+        return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: label %.0f is outside 0..%lld (option classes)", l->path,
+                         l->line, v, (long long)l->limit - 1);
+    if (!number && strchr(label, ' ') && label[strspn(label, "0123456789. ")] == 0)
+        return bad_line(l, "several numbers: '", label);
+    if (!number && strchr(label, '|'))
+        return bad_line(l, "several words in one label; give one column of 0 and 1 a class: '", label);
     if (l->kind == UNKNOWN) l->kind = number ? NUMBER : WORD;
     if (number && l->kind == WORD) return bad_line(l, "a number where the lines before have words: '", label);
     if (!number && l->kind == NUMBER) return bad_line(l, "a word where the lines before have numbers: '", label);
@@ -169,7 +186,8 @@ static int is_file(const char *path) {
 static char *whole_path(const list *l, const char *name) {
     return *name == '/' ? hpt__strdup(name) : hpt__path_join(l->root, name);
 }
-/* Where the path of a line ends whose name has no extension: before a tab; the longest part before a blank or comma that is a file; the first. */
+/* Where the path of a line ends whose name has no extension: before a tab; the longest part before a blank or comma
+ * that is a file; the first. */
 static hpt_status plain_end(const list *l, char *s, size_t *end) {
     size_t n = strlen(s), first = strcspn(s, " ");
     *end = strcspn(s, "\t");
@@ -211,14 +229,16 @@ static hpt_status split(const list *l, char *s, char **name, char **label, int *
         s += end;
     }
     char *rest = s + strspn(s, " \t");
-    if ((*rest == ',' || *rest == ';') && (rest == s || token_value(l->map, "", 0) < 0)) rest++;     /* "path ,1,0": a blank value comes first, where label_map has one */
+    /* "path ,1,0": a blank value comes first, where label_map has one */
+    if ((*rest == ',' || *rest == ';') && (rest == s || token_value(l->map, "", 0) < 0)) rest++;
     rest += strspn(rest, " \t");
     *s = 0;
     size_t n = strlen(rest);
     if (n > 1 && rest[n - 1] == ',' && !memchr(rest, ',', n - 1)) rest[--n] = 0;
     if (*rest == '"') {
         char *p = rest;
-        if (!(rest = hpt__csv_field(&p, ',')) || p) return bad_line(l, "something follows the closing quote, or there is none", "");
+        if (!(rest = hpt__csv_field(&p, ',')) || p)
+            return bad_line(l, "something follows the closing quote, or there is none", "");
         *quoted = 1;
     }
     *label = n ? rest : NULL;
@@ -241,8 +261,10 @@ static hpt_status take(list *l, const char *name, int64_t value, char *word) {
             struct stat s;
             const char *tilde = strncmp(name, "~/", 2) ? "" : " ('~' is not expanded here: write the folder out)";
             const char *what = stat(path, &s) ? "no such file" : "not a regular file";
-            hpt_status st = hpt__fail(HPT_ERR_IO, "%.300s, line %u: %.400s: %s%s%s", l->path, l->line, path, what, tilde,
-                                      !c->n && !image_end(name) ? " (if this is a heading, call its columns path and label)" : image_end(name) ? "" : how);
+            hpt_status st = hpt__fail(HPT_ERR_IO, "%.300s, line %u: %.400s: %s%s%s", l->path, l->line, path, what,
+                                      tilde, !c->n && !image_end(name)
+                                      ? " (if this is a heading, call its columns path and label)" : image_end(name)
+                                      ? "" : how);
             hpt__free(other);
             hpt__free(path);
             return st;
@@ -271,7 +293,8 @@ static hpt_status labelled(list *l, const char *name, char *label, int quoted) {
     }
     if (l->kind == NONE) return bad_line(l, "some lines have a label and some have none", "");
     char separator = quoted ? 0 : between(label);
-    int more = l->kind == SEVERAL || separator == ',' || separator == ';' || separator == '\t' || (separator && all_values(l, label, separator));
+    int more = l->kind == SEVERAL || separator == ',' || separator == ';' || separator == '\t' ||
+        (separator && all_values(l, label, separator));
     if (more) {
         if (l->kind == UNKNOWN) l->kind = SEVERAL;
         if (l->kind != SEVERAL) return bad_line(l, "several labels where the lines before have one: '", label);
@@ -297,16 +320,24 @@ static int rank(const char *name, const char *const *names) {
         if (!strcmp(plain, names[i])) return i;
     return -1;
 }
-static const char *const path_names[] = {"path", "paths", "filepath", "file_path", "filename", "file_name", "filenames", "file", "files", "image_path", "imagepath", "img_path", "imgpath",
-    "image_file", "img_file", "image_filename", "image_name", "imagename", "img_name", "image", "images", "img", "full_path", "fullpath", "rel_path", "relative_path", "image_index", "image_id",
-    "imageid", "img_id", "photo", "picture", "src", "uri", "name", "id", NULL};
-static const char *const label_names[] = {"label", "labels", "class", "classes", "target", "targets", "category", "class_label", "label_name", "class_name", "classname", "category_name", "class_id",
-    "classid", "class_idx", "label_id", "category_id", "y", "gt", "ground_truth", "species", "breed", "diagnosis", "tag", "tags", "finding_labels", NULL};
+static const char *const path_names[] = {"path", "paths", "filepath", "file_path", "filename", "file_name",
+                                         "filenames", "file", "files", "image_path", "imagepath", "img_path", "imgpath",
+    "image_file", "img_file", "image_filename", "image_name", "imagename", "img_name", "image", "images", "img",
+    "full_path", "fullpath", "rel_path", "relative_path", "image_index", "image_id", "imageid", "img_id", "photo",
+    "picture", "src", "uri", "name", "id", NULL};
+static const char *const label_names[] = {"label", "labels", "class", "classes", "target", "targets", "category",
+                                          "class_label", "label_name", "class_name", "classname", "category_name",
+                                          "class_id",
+    "classid", "class_idx", "label_id", "category_id", "y", "gt", "ground_truth", "species", "breed", "diagnosis",
+    "tag", "tags", "finding_labels", NULL};
 static const char *const no_label_names[] = {"", "index", "unnamed:_0", "id", "image_id", NULL};
 
-static char separator_of(const char *s) { return strchr(s, '\t') ? '\t' : strchr(s, ',') ? ',' : strchr(s, ';') ? ';' : ' '; }
+static char separator_of(const char *s) {
+    return strchr(s, '\t') ? '\t' : strchr(s, ',') ? ',' : strchr(s, ';') ? ';' : ' ';
+}
 
-/* Which column option label_column means: the one of that name, byte by byte, else in other letters, else that number. -1: none. */
+/* Which column option label_column means: the one of that name, byte by byte, else in other letters, else that
+ * number. -1: none. */
 static int asked_column(const char *asked, const char *line, char separator, int *found) {
     char plain[64], wanted[64];
     int best = -1, rank = 3, k = 0;
@@ -318,12 +349,14 @@ static int asked_column(const char *asked, const char *line, char separator, int
         int r = !strcmp(v, asked) ? 0 : !strcmp(plain, wanted) ? 1 : 3;
         if (r < rank) rank = r, best = k;
     }
-    if (best < 0 && hpt__number_parse(asked, &number) && number >= 1 && number <= k && number == floor(number)) best = (int)number - 1;
+    if (best < 0 && hpt__number_parse(asked, &number) && number >= 1 && number <= k && number == floor(number))
+        best = (int)number - 1;
     *found = copy && rank < 3;
     hpt__free(copy);
     return best;
 }
-/* The first line of a table names its columns: one of them is called like the path of a file, and none is one. *is: it is a heading. */
+/* The first line of a table names its columns: one of them is called like the path of a file, and none is one. *is:
+ * it is a heading. */
 static hpt_status heading(list *l, const char *line, int *is) {
     char separator = separator_of(line), *copy = hpt__strdup(line), *rest = copy, *v;
     int best_path = -1, best_label = -1, plain = 1;
@@ -336,15 +369,19 @@ static hpt_status heading(list *l, const char *line, int *is) {
     for (; rest && !st && plain && (v = hpt__csv_field(&rest, separator)); l->columns++) {
         int p = rank(v, path_names), y = rank(v, label_names);
         plain = !hpt__image_name(v) && !hpt__image_unread(v);
-        if (p >= 0 && (best_path < 0 || p < best_path)) best_path = p, l->path_column = (int)l->columns, snprintf(path_name, sizeof path_name, "%.40s", v);
-        if (y >= 0 && (best_label < 0 || y < best_label)) best_label = y, l->label_column = (int)l->columns, snprintf(label_name, sizeof label_name, "%.40s", v);
+        if (p >= 0 && (best_path < 0 || p < best_path))
+            best_path = p, l->path_column = (int)l->columns, snprintf(path_name, sizeof path_name, "%.40s", v);
+        if (y >= 0 && (best_label < 0 || y < best_label))
+            best_label = y, l->label_column = (int)l->columns, snprintf(label_name, sizeof label_name, "%.40s", v);
     }
     if (!st && *l->label_name) {
         int named, k = asked_column(l->label_name, line, separator, &named);
-        if (named && plain && best_path < 0 && l->columns == 2) best_path = l->path_column = !k, snprintf(path_name, sizeof path_name, "number %d", !k + 1);
+        if (named && plain && best_path < 0 && l->columns == 2)
+            best_path = l->path_column = !k, snprintf(path_name, sizeof path_name, "number %d", !k + 1);
         if (k < 0 || k == l->path_column || best_path < 0 || !plain)
-            st = hpt__fail(HPT_ERR_OPTION, "%.400s: option label_column is %.60s, and line %u %s: %.300s", l->path, l->label_name, l->line,
-                           k >= 0 && k == l->path_column ? "has the images there" : !plain || best_path < 0 ? "is no heading with a column of paths" : "has no such column", line);
+            st = hpt__fail(HPT_ERR_OPTION, "%.400s: option label_column is %.60s, and line %u %s: %.300s", l->path,
+                           l->label_name, l->line, k >= 0 && k == l->path_column ? "has the images there" : !plain ||
+                           best_path < 0 ? "is no heading with a column of paths" : "has no such column", line);
         l->label_column = k;
         snprintf(label_name, sizeof label_name, "%.40s", l->label_name);
     }
@@ -357,7 +394,8 @@ static hpt_status heading(list *l, const char *line, int *is) {
     hpt__free(copy);
     if (st || !*is) return st;
     if (l->label_column < 0 && l->columns == 2) l->label_column = !l->path_column;
-    if (separator == ' ' && l->path_column == 0 && l->columns <= 2) separator = 0;      /* "path label": lines are what they are without it */
+    /* "path label": lines are what they are without it */
+    if (separator == ' ' && l->path_column == 0 && l->columns <= 2) separator = 0;
     l->separator = separator;
     if (l->label_column < 0 && l->columns > 1) {        /* one column of 0 and 1 a class */
         if (!(l->take = hpt__calloc(l->columns, 1)) || !(copy = hpt__strdup(line))) return hpt__fail_memory(l->columns);
@@ -372,10 +410,16 @@ static hpt_status heading(list *l, const char *line, int *is) {
         if (values) l->kind = SEVERAL;
         if (!st && values) st = values_begin(l, values);
     }
-    if (!st && l->label_column >= 0 && !*label_name) snprintf(label_name, sizeof label_name, "number %d", l->label_column + 1);
-    if (!st && !values) st = hpt__collection_note(l->c, 0, "%.400s, line %u: a heading; images are column %s%s%s", l->path, l->line, path_name, l->label_column >= 0 ? ", labels are column " : ", no column of labels",
+    if (!st && l->label_column >= 0 && !*label_name)
+        snprintf(label_name, sizeof label_name, "number %d", l->label_column + 1);
+    if (!st && !values)
+        st = hpt__collection_note(l->c, 0, "%.400s, line %u: a heading; images are column %s%s%s", l->path, l->line,
+                                  path_name, l->label_column >= 0 ? ", labels are column " : ", no column of labels",
                                                   l->label_column >= 0 ? label_name : "");
-    if (!st && values) st = hpt__collection_note(l->c, 0, "%.400s, line %u: a heading; images are column %s, the other %u columns are one label each", l->path, l->line, path_name, values);
+    if (!st && values)
+        st = hpt__collection_note(l->c, 0,
+                                  "%.400s, line %u: a heading; images are column %s, the other %u columns are one "
+                                  "label each", l->path, l->line, path_name, values);
     return st;
 }
 /* A line below a heading with more than a path and a label with a blank between. */
@@ -383,14 +427,18 @@ static hpt_status table_line(list *l, char *line) {
     char *name = NULL, *label = NULL, *rest = line, *v;
     uint32_t k = 0, values = 0;
     for (; rest; k++) {
-        if (!(v = hpt__csv_field(&rest, l->separator))) return bad_line(l, "a quote that is not closed, or something behind it", "");
+        if (!(v = hpt__csv_field(&rest, l->separator)))
+            return bad_line(l, "a quote that is not closed, or something behind it", "");
         if (k == l->columns && (*v || rest)) k++;          /* a comma at the end is nothing */
         if (k >= l->columns) break;
         if ((int)k == l->path_column) name = v;
         else if ((int)k == l->label_column) label = v;
         else if (l->take && l->take[k]) HPT_TRY(one_value(l, values++, v, strlen(v)));
     }
-    if (k != l->columns) return hpt__fail(HPT_ERR_FORMAT, "%.600s, line %u: %s columns than the %u of the heading; a field that holds the separator is put in \"quotes\"", l->path, l->line, k < l->columns ? "fewer" : "more", l->columns);
+    if (k != l->columns)
+        return hpt__fail(HPT_ERR_FORMAT,
+                         "%.600s, line %u: %s columns than the %u of the heading; a field that holds the separator is "
+                         "put in \"quotes\"", l->path, l->line, k < l->columns ? "fewer" : "more", l->columns);
     if (!name || !*name) return bad_line(l, "no path", "");
     if (l->kind == SEVERAL) return take(l, name, -1, NULL);
     int64_t value = -1;
@@ -459,7 +507,8 @@ static hpt_status number_words(list *l) {
     hpt_status st = HPT_OK;
     for (uint64_t i = 0; i < c->n && !st; i++)
         if (!i || strcmp(sorted[i], sorted[i - 1])) {
-            if (c->classes == MAX_CLASSES) st = hpt__fail(HPT_ERR_FORMAT, "%.800s: more than %d different words", l->path, MAX_CLASSES);
+            if (c->classes == MAX_CLASSES)
+                st = hpt__fail(HPT_ERR_FORMAT, "%.800s: more than %d different words", l->path, MAX_CLASSES);
             else st = hpt__collect_class(c, sorted[i]);
         }
     hpt__free(sorted);
@@ -468,38 +517,46 @@ static hpt_status number_words(list *l) {
         c->f[i].label = (int32_t)(at - c->cls);
     }
     if (!st && l->limit && c->classes > l->limit)
-        st = hpt__fail(HPT_ERR_FORMAT, "%.600s: %u different words as labels, option classes says %lld", l->path, c->classes, (long long)l->limit);
+        st = hpt__fail(HPT_ERR_FORMAT, "%.600s: %u different words as labels, option classes says %lld", l->path,
+                       c->classes, (long long)l->limit);
     char names[420] = "";
     for (uint32_t i = 0; i < c->classes && !st; i++) hpt__append_name(names, sizeof names, i, c->cls[i]);
-    if (!st) st = hpt__collection_note(c, 0, "%u class%s, the words of %.400s: %s", c->classes, c->classes == 1 ? "" : "es", l->path, names);
+    if (!st)
+        st = hpt__collection_note(c, 0, "%u class%s, the words of %.400s: %s", c->classes, c->classes == 1 ? "" : "es",
+                                  l->path, names);
     return st;
 }
 static hpt_status finish(list *l) {
     hpt__collection *c = l->c;
     if (!c->n) return hpt__fail(HPT_ERR_FORMAT, "%.800s: the list is empty", l->path);
-    if (l->slashes) HPT_TRY(hpt__collection_note(c, 0, "%.800s: backslashes in its paths are taken for slashes", l->path));
+    if (l->slashes)
+        HPT_TRY(hpt__collection_note(c, 0, "%.800s: backslashes in its paths are taken for slashes", l->path));
     if (l->kind == NONE) hpt__collection_why(c, "%.400s names images without labels", l->path);
     if (l->kind == WORD) return number_words(l);
-    if (l->kind == SEVERAL) return hpt__collection_note(c, 0, "%u classes, each with a value of 0 or 1 in %.600s", c->classes, l->path);
+    if (l->kind == SEVERAL)
+        return hpt__collection_note(c, 0, "%u classes, each with a value of 0 or 1 in %.600s", c->classes, l->path);
     if (l->kind != NUMBER) return HPT_OK;
     for (uint64_t i = 0; i < c->n; i++)
         if (c->f[i].label >= (int32_t)c->classes) c->classes = (uint32_t)c->f[i].label + 1;
     if (l->limit) c->classes = (uint32_t)l->limit;
-    return hpt__collection_note(c, 0, "%u class%s, the numbers from 0 to %u of %.600s", c->classes, c->classes == 1 ? "" : "es", c->classes - 1, l->path);
+    return hpt__collection_note(c, 0, "%u class%s, the numbers from 0 to %u of %.600s", c->classes, c->classes == 1
+                                ? "" : "es", c->classes - 1, l->path);
 }
 
 hpt_status hpt__collect_list(hpt__collection *c, const hpt__options *o, const char *path) {
     hpt__bytes f;
     HPT_TRY(hpt__file_read(path, 1u << 30, &f));
     const char *slash = strrchr(path, '/'), *given = OPT_S(o, list_root);
-    char *root = *given ? hpt__strdup(given) : slash ? hpt__strndup(path, (size_t)(slash + 1 - path)) : hpt__strdup(".");
+    char *root = *given ? hpt__strdup(given) : slash ? hpt__strndup(path, (size_t)(slash + 1 - path))
+        : hpt__strdup(".");
     c->list = hpt__strdup(path);
     hpt_status st = root && c->list ? HPT_OK : hpt__fail_memory(64);
-    list l = {.c = c, .path = path, .map = OPT_S(o, label_map), .root = root, .limit = OPT_I(o, classes), .check = (int)OPT_I(o, list_check),
-              .label_name = OPT_S(o, label_column)};
+    list l = {.c = c, .path = path, .map = OPT_S(o, label_map), .root = root, .limit = OPT_I(o, classes),
+              .check = (int)OPT_I(o, list_check), .label_name = OPT_S(o, label_column)};
     char *p = (char *)f.p, *end = p + f.n;
     *end = 0;
-    if (!st && f.n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2))) st = hpt__fail(HPT_ERR_FORMAT, "%.800s: UTF-16 text; save the list as UTF-8", path);
+    if (!st && f.n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2)))
+        st = hpt__fail(HPT_ERR_FORMAT, "%.800s: UTF-16 text; save the list as UTF-8", path);
     if (f.n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) p += 3;
     while (p < end && !st) {            /* lines end as Unix, Windows or old Macs end them */
         uint32_t more;

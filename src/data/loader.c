@@ -14,10 +14,12 @@ typedef struct slot {
     uint64_t *index, step, epoch;
     int done;
     uint8_t *hole;
-    uint8_t *pixels, **spill;           /* raw: pixels of the batch; spill: those of an image that found no room, by item */
+    /* raw: pixels of the batch; spill: those of an image that found no room, by item */
+    uint8_t *pixels, **spill;
     size_t used, cap;
     hpt__view *views;
-    void *old[40];                      /* memory that was too small; kept to the end, because freeing pinned memory waits for the device */
+    /* memory that was too small; kept to the end, because freeing pinned memory waits for the device */
+    void *old[40];
     int n_old;
 } slot;
 
@@ -31,12 +33,15 @@ struct hpt__loader {
     char text[1024];
     pthread_mutex_t lock;
     pthread_cond_t ready, room;
-    uint64_t next_item, taken;          /* items handed to workers; batches given to the consumer, counted from first_step */
+    /* items handed to workers; batches given to the consumer, counted from first_step */
+    uint64_t next_item, taken;
     int holding;
     struct { uint64_t epoch; uint32_t *p; int used; } perm[PERMS];
 };
 
-uint64_t hpt__loader_epoch(uint64_t n, uint64_t batch, uint64_t step) { return n >= batch ? step / (n / batch) : step * batch / n; }
+uint64_t hpt__loader_epoch(uint64_t n, uint64_t batch, uint64_t step) {
+    return n >= batch ? step / (n / batch) : step * batch / n;
+}
 
 /* Order of an epoch; called with the lock. The oldest of PERMS is replaced. */
 static const uint32_t *permutation(hpt__loader *l, uint64_t epoch) {
@@ -53,7 +58,8 @@ static const uint32_t *permutation(hpt__loader *l, uint64_t epoch) {
     return l->perm[at].p;
 }
 
-/* Which image is item i of a step? With fewer images than a batch, epochs follow each other inside it; else the rest of an epoch is dropped. */
+/* Which image is item i of a step? With fewer images than a batch, epochs follow each other inside it; else the rest
+ * of an epoch is dropped. */
 static uint64_t image_of(hpt__loader *l, uint64_t step, uint64_t i, uint64_t *epoch) {
     uint64_t n = l->s.ds->count, b = (uint64_t)l->s.total;
     i += (uint64_t)l->s.first;
@@ -66,7 +72,9 @@ static uint64_t image_of(hpt__loader *l, uint64_t step, uint64_t i, uint64_t *ep
     return permutation(l, *epoch)[pos];
 }
 
-static void *take(const hpt__loader *l, size_t bytes) { return l->s.alloc ? l->s.alloc(l->s.user, bytes) : hpt__alloc_aligned(bytes); }
+static void *take(const hpt__loader *l, size_t bytes) {
+    return l->s.alloc ? l->s.alloc(l->s.user, bytes) : hpt__alloc_aligned(bytes);
+}
 static void give(const hpt__loader *l, void *p) {
     if (p && l->s.free) l->s.free(l->s.user, p);
     else if (!l->s.free) hpt__free(p);
@@ -81,7 +89,8 @@ static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, 
         hpt__augment_draw(&r, &l->s.augment[v], im->w, im->h, &d[v]);
     }
     int x0 = d[0].x < d[1].x ? d[0].x : d[1].x, y0 = d[0].y < d[1].y ? d[0].y : d[1].y;
-    int xa = d[0].x + d[0].w, xb = d[1].x + d[1].w, ya = d[0].y + d[0].h, yb = d[1].y + d[1].h, w = (xa > xb ? xa : xb) - x0, h = (ya > yb ? ya : yb) - y0;
+    int xa = d[0].x + d[0].w, xb = d[1].x + d[1].w, ya = d[0].y + d[0].h, yb = d[1].y + d[1].h,
+        w = (xa > xb ? xa : xb) - x0, h = (ya > yb ? ya : yb) - y0;
     size_t row = (size_t)w * 3, bytes = row * (size_t)h;
     pthread_mutex_lock(&l->lock);
     size_t at = s->used;
@@ -89,7 +98,8 @@ static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, 
     pthread_mutex_unlock(&l->lock);
     uint8_t *to = at + bytes > s->cap ? s->spill[i] = hpt__alloc(bytes) : s->pixels + at;
     if (!to) return hpt__fail_memory(bytes);
-    for (int y = 0; y < h; y++) memcpy(to + (size_t)y * row, im->rgb + ((size_t)(y0 + y) * (size_t)im->w + (size_t)x0) * 3, row);
+    for (int y = 0; y < h; y++)
+        memcpy(to + (size_t)y * row, im->rgb + ((size_t)(y0 + y) * (size_t)im->w + (size_t)x0) * 3, row);
     for (int v = 0; v < 2; v++) {
         d[v].x -= x0;
         d[v].y -= y0;
@@ -118,7 +128,8 @@ static hpt_status gather_spill(hpt__loader *l, slot *s) {
     return HPT_OK;
 }
 
-static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work, hpt__image *hold, uint8_t *rgb) {
+static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work,
+                            hpt__image *hold, uint8_t *rgb) {
     size_t pixels = (size_t)l->s.size * (size_t)l->s.size;
     hpt__image im;
     s->hole[i] = 0;
@@ -127,7 +138,8 @@ static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image,
         return HPT_OK;
     }
     uint64_t taken = image;
-    hpt_status st = l->s.bad == HPT__BAD_NEXT ? hpt__dataset_image_or_next(l->s.ds, &taken, work, hold, &im) : hpt__dataset_image(l->s.ds, image, work, hold, &im);
+    hpt_status st = l->s.bad == HPT__BAD_NEXT ? hpt__dataset_image_or_next(l->s.ds, &taken, work, hold, &im)
+        : hpt__dataset_image(l->s.ds, image, work, hold, &im);
     s->hole[i] = l->s.bad == HPT__BAD_HOLE && hpt__dataset_skips(l->s.ds, st);
     if (s->hole[i]) {
         for (int v = 0; v < l->s.views; v++) memset(s->x[v] + i * pixels * 3, 0, pixels * 12);
@@ -221,11 +233,13 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
         } else
             for (int v = 0; v < spec->views && !st; v++)
                 if (!(l->slot[i].x[v] = take(l, bytes))) st = hpt__fail_memory(bytes);
-        if (!st && (!(l->slot[i].index = hpt__alloc(sizeof(uint64_t) * n)) || !(l->slot[i].hole = hpt__alloc(n)))) st = hpt__fail_memory(9 * n);
+        if (!st && (!(l->slot[i].index = hpt__alloc(sizeof(uint64_t) * n)) || !(l->slot[i].hole = hpt__alloc(n))))
+            st = hpt__fail_memory(9 * n);
         l->slot[i].step = UINT64_MAX;
     }
     for (int i = 0; i < PERMS && !spec->plain && !st; i++)
-        if (!(l->perm[i].p = hpt__alloc(sizeof(uint32_t) * (size_t)spec->ds->count))) st = hpt__fail_memory((size_t)spec->ds->count * 4);
+        if (!(l->perm[i].p = hpt__alloc(sizeof(uint32_t) * (size_t)spec->ds->count)))
+            st = hpt__fail_memory((size_t)spec->ds->count * 4);
     if (!st) {
         while (l->threads < l->s.workers && !hpt__thread_start(&l->thread[l->threads], worker, l)) l->threads++;
         if (!l->threads) st = hpt__fail(HPT_ERR_MEMORY, "cannot start a thread for images");
@@ -292,7 +306,8 @@ hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms) {
     if (!st) {
         l->taken++;
         l->holding = 1;         /* this slot is not refilled until the next call */
-        *b = (hpt__batch){{s->x[0], s->x[1]}, s->index, s->hole, s->epoch, s->pixels, s->used, s->views, &l->table[0][0]};
+        *b = (hpt__batch){{s->x[0], s->x[1]}, s->index, s->hole, s->epoch, s->pixels, s->used, s->views,
+                          &l->table[0][0]};
     }
     pthread_mutex_unlock(&l->lock);
     if (wait_ms) *wait_ms = hpt__now_ms() - t0;

@@ -4,8 +4,9 @@
 #define HPT__LOADER_H
 #include "data/dataset.h"
 
-/* What becomes of an image that cannot be read, with bad_image=skip (bad_image=error: the loader stops). STOP: it stops all the same; its
- * images were known to be readable. HOLE: zero pixels and a flag in the batch. NEXT: the next image that can be read stands in. */
+/* What becomes of an image that cannot be read, with bad_image=skip (bad_image=error: the loader stops). STOP: it
+ * stops all the same; its images were known to be readable. HOLE: zero pixels and a flag in the batch. NEXT: the
+ * next image that can be read stands in. */
 typedef enum hpt__bad_policy { HPT__BAD_STOP, HPT__BAD_HOLE, HPT__BAD_NEXT } hpt__bad_policy;
 
 typedef struct hpt__loader_spec {
@@ -16,9 +17,12 @@ typedef struct hpt__loader_spec {
     void (*free)(void *user, void *p);
     void *user;
     int views;                          /* 2: query and key; 1 */
-    int stream;                         /* epochs follow each other without a gap; else the rest of an epoch that fills no batch is dropped */
-    int raw;                            /* 8-bit pixels and draws instead of views: a device makes them (needs augment[].crop) */
-    int plain;                          /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
+    /* epochs follow each other without a gap; else the rest of an epoch that fills no batch is dropped */
+    int stream;
+    /* 8-bit pixels and draws instead of views: a device makes them (needs augment[].crop) */
+    int raw;
+    /* no augmentation: short edge to resize, central crop; images in order, the last batch zero-filled */
+    int plain;
     int resize;
     hpt__bad_policy bad;
     hpt__augment augment[2];            /* of each view; size and crop alike in both */
@@ -40,7 +44,8 @@ typedef struct hpt__loader hpt__loader;
 
 hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out);
 void hpt__loader_destroy(hpt__loader *l);
-/* The next batch; waits for it. The batch before is given back. HPT_END after the last. On an image error the loader is finished. */
+/* The next batch; waits for it. The batch before is given back. HPT_END after the last. On an image error the loader
+ * is finished. */
 hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms);
 uint64_t hpt__loader_epoch(uint64_t n, uint64_t batch, uint64_t step);      /* epoch of a step's first image */
 #endif

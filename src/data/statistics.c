@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Mean and deviation of the images of a set: of all or of a sample, taken once, and kept in a file if there is one. The file is JSON:
- *   {"format": "hpt statistics 1", "sets": {KEY: {"images": n, "of": n, "mean": [r,g,b], "std": [r,g,b], "unreadable": [...], "cut": [...]}}}
- * KEY is hpt__dataset_content(); images, of the set's own numbers, that could not be read or had lost their tails are looked at again, so that a
- * set knows of them as if it had been read whole. A file that says something else is begun again: it holds nothing that cannot be had again. */
+ * Mean and deviation of the images of a set: of all or of a sample, taken once, and kept in a file if there is one. The
+ * file is JSON:
+ *   {"format": "hpt statistics 1", "sets": {KEY: {"images": n, "of": n, "mean": [r,g,b], "std": [r,g,b], "unreadable":
+ *   [...], "cut": [...]}}}
+ * KEY is hpt__dataset_content(); images, of the set's own numbers, that could not be read or had lost their tails
+ * are looked at again, so that a set knows of them as if it had been read whole. A file that says something else is
+ * begun again: it holds nothing that cannot be had again. */
 #include "core/alloc.h"
 #include "core/json.h"
 #include "core/rng.h"
@@ -54,7 +57,8 @@ static int numbers(const json_t *v, float out[3], double least) {
     }
     return 1;
 }
-/* Images of this list are as they were when it was written: each can still not be read, or (cut) is without its tail. */
+/* Images of this list are as they were when it was written: each can still not be read, or (cut) is without its
+ * tail. */
 static int still_so(const hpt_dataset *ds, const json_t *list, int cut) {
     hpt__work work = {0};
     hpt__image hold = {0}, im;
@@ -73,11 +77,13 @@ static int still_so(const hpt_dataset *ds, const json_t *list, int cut) {
 /* 1: the file knew it. */
 static int load(hpt_dataset *ds, const char *key) {
     json_t *all = read_file(ds, 1), *e = json_object_get(json_object_get(all, "sets"), key);
-    json_int_t images = json_integer_value(json_object_get(e, "images")), of = json_integer_value(json_object_get(e, "of"));
+    json_int_t images = json_integer_value(json_object_get(e, "images")),
+        of = json_integer_value(json_object_get(e, "of"));
     int sampled = ds->src->sample[0] && ds->src->sample[0] < ds->count;
-    int known = e && of == (json_int_t)ds->count && images > 0 && images <= of && numbers(json_object_get(e, "mean"), ds->mean, 0) &&
-                numbers(json_object_get(e, "std"), ds->std, 1e-6) && still_so(ds, json_object_get(e, "unreadable"), 0) &&
-                still_so(ds, json_object_get(e, "cut"), 1);
+    int known = e && of == (json_int_t)ds->count && images > 0 && images <= of &&
+        numbers(json_object_get(e, "mean"), ds->mean, 0) &&
+                numbers(json_object_get(e, "std"), ds->std, 1e-6) && still_so(ds, json_object_get(e, "unreadable"),
+                0) && still_so(ds, json_object_get(e, "cut"), 1);
     if (known) {
         ds->stats_images = sampled ? (uint64_t)images : 0;
         ds->stats_of = sampled ? ds->count : 0;
@@ -93,15 +99,17 @@ static json_t *places(const hpt_dataset *ds, const uint64_t *pick, uint64_t n, u
     }
     return list;
 }
-/* Another process may have written since, hence what is there is read again; an entry that is lost between the two is taken anew by whoever
- * wants it. A file that cannot be written costs a warning. */
+/* Another process may have written since, hence what is there is read again; an entry that is lost between the two
+ * is taken anew by whoever wants it. A file that cannot be written costs a warning. */
 static void save(const hpt_dataset *ds, const char *key, uint64_t images, const uint64_t *pick, uint64_t n) {
     const char *path = ds->src->stats_file, *oldest;
     json_t *all = read_file(ds, 0), *sets = json_object_get(all, "sets");
-    json_t *e = json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "images", (json_int_t)images, "of", (json_int_t)ds->count, "mean", hpt__json_floats(ds->mean, 3),
-                          "std", hpt__json_floats(ds->std, 3), "unreadable", places(ds, pick, n, HPT__IMAGE_BAD), "cut", places(ds, pick, n, HPT__IMAGE_CUT));
+    json_t *e = json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "images", (json_int_t)images, "of", (json_int_t)ds->count,
+                          "mean", hpt__json_floats(ds->mean, 3), "std", hpt__json_floats(ds->std, 3), "unreadable",
+                          places(ds, pick, n, HPT__IMAGE_BAD), "cut", places(ds, pick, n, HPT__IMAGE_CUT));
     hpt__writer *w = hpt__alloc(sizeof *w);
-    while (json_object_size(sets) >= SETS && (oldest = json_object_iter_key(json_object_iter(sets)))) json_object_del(sets, oldest);
+    while (json_object_size(sets) >= SETS && (oldest = json_object_iter_key(json_object_iter(sets))))
+        json_object_del(sets, oldest);
     int lost = !e || json_object_set_new(sets, key, e);
     char *text = lost || !w ? NULL : hpt__json_dumps(all, JSON_INDENT(1));
     hpt_status st = text ? hpt__writer_open(w, path) : hpt__fail_memory(sizeof *w);
@@ -185,7 +193,8 @@ static hpt_status take_stats(hpt_dataset *ds) {
         if (*key) save(ds, key, images, pick, n);
     }
     if (!st && sampled)
-        hpt__log(ds->ctx, 0, "pixel statistics of %llu of %llu images (option stats_images)", (unsigned long long)ds->stats_images, (unsigned long long)ds->stats_of);
+        hpt__log(ds->ctx, 0, "pixel statistics of %llu of %llu images (option stats_images)",
+                 (unsigned long long)ds->stats_images, (unsigned long long)ds->stats_of);
     hpt__free(pick);
     if (!st) ds->has_stats = 1;
     return st;
@@ -200,13 +209,15 @@ hpt_status hpt__dataset_stats(hpt_dataset *ds) {
     return st;
 }
 
-hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh, hpt__pixels *out) {
+hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh,
+                                      hpt__pixels *out) {
     *out = *model;
     out->images = out->of = 0;
     for (int i = 0; i < 2; i++) {
         const char *v = i ? OPT_S(o, pixel_std) : OPT_S(o, pixel_mean);
         int asked = !strcmp(v, "data");
-        if (!ds && asked) return hpt__fail(HPT_ERR_OPTION, "option '%s': data needs a data set", i ? "pixel_std" : "pixel_mean");
+        if (!ds && asked)
+            return hpt__fail(HPT_ERR_OPTION, "option '%s': data needs a data set", i ? "pixel_std" : "pixel_mean");
         if (!ds || (!asked && !(fresh && !strcmp(v, "auto")))) continue;
         HPT_TRY(hpt__dataset_stats(ds));
         memcpy(i ? out->std : out->mean, i ? ds->std : ds->mean, sizeof out->mean);

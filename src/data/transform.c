@@ -31,7 +31,8 @@ typedef struct taps { int size, *first, *count; int32_t *k; } taps;
 static int make_taps(hpt__work *wk, int slot, int in, int out, hpt__filter filter, int from0, int n, taps *t) {
     double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = HPT__FILTER_SUPPORT(filter) * fscale;
     t->size = (int)ceil(support) * 2 + 1;
-    char *mem = hpt__work_get(wk, slot, (size_t)t->size * sizeof(double) + (size_t)n * (2 * sizeof(int) + (size_t)t->size * sizeof(int32_t)));
+    char *mem = hpt__work_get(wk, slot, (size_t)t->size * sizeof(double) +
+                              (size_t)n * (2 * sizeof(int) + (size_t)t->size * sizeof(int32_t)));
     if (!mem) return 0;
     double *w = (double *)mem;
     t->k = (int32_t *)(w + t->size);
@@ -54,8 +55,8 @@ static int make_taps(hpt__work *wk, int slot, int in, int out, hpt__filter filte
     return 1;
 }
 
-hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, hpt__filter filter,
-                       uint8_t *out, int ow, int oh) {
+hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh,
+                       hpt__filter filter, uint8_t *out, int ow, int oh) {
     (void)h;
     return hpt__resize_part(wk, img, w, x, y, bw, bh, ow, oh, filter, 0, 0, ow, oh, out);
 }
@@ -111,7 +112,8 @@ hpt_status hpt__resize_part(hpt__work *wk, const uint8_t *img, int w, int x, int
             for (int c = 0; c < ow * 3; c++) to[c] = clip8(acc[c]);
         }
     } else if (!x_pass)
-        for (int r = 0; r < rows; r++) memcpy(out + (size_t)r * (size_t)ow * 3, src + (size_t)r * pitch, (size_t)ow * 3);
+        for (int r = 0; r < rows; r++)
+            memcpy(out + (size_t)r * (size_t)ow * 3, src + (size_t)r * pitch, (size_t)ow * 3);
     return HPT_OK;
 }
 
@@ -187,7 +189,8 @@ static void box_down(const uint8_t *in, uint8_t *out, int n, int h, float radius
 static void transpose(const uint8_t *in, uint8_t *out, int w, int h) {
     for (int y0 = 0; y0 < h; y0 += 16)
         for (int x = 0; x < w; x++)
-            for (int y = y0; y < h && y < y0 + 16; y++) memcpy(out + ((size_t)x * (size_t)h + (size_t)y) * 3, in + ((size_t)y * (size_t)w + (size_t)x) * 3, 3);
+            for (int y = y0; y < h && y < y0 + 16; y++)
+                memcpy(out + ((size_t)x * (size_t)h + (size_t)y) * 3, in + ((size_t)y * (size_t)w + (size_t)x) * 3, 3);
 }
 
 hpt_status hpt__gaussian_blur(hpt__work *wk, uint8_t *img, int w, int h, float sigma) {

@@ -13,8 +13,8 @@ void hpt__work_fini(hpt__work *w);
 
 /* out (oh,ow,3) = the box (x,y,bw,bh) of img (h,w,3), cut out and then resized; the filter's support is scaled when
  * shrinking. */
-hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh, hpt__filter filter,
-                       uint8_t *out, int ow, int oh);
+hpt_status hpt__resize(hpt__work *wk, const uint8_t *img, int w, int h, int x, int y, int bw, int bh,
+                       hpt__filter filter, uint8_t *out, int ow, int oh);
 /* Only the part (px,py,ow,oh) of that box resized to (rh,rw): the same bits, at the cost of the part, however long the
  * whole would be. w: width of img. */
 hpt_status hpt__resize_part(hpt__work *wk, const uint8_t *img, int w, int x, int y, int bw, int bh, int rw, int rh,

@@ -18,8 +18,10 @@
 #include <unistd.h>
 
 enum { PATIENCE_MS = 30000 };
-typedef struct card { char boot[40], address[INET_ADDRSTRLEN]; uint16_t port; uint16_t pad; uint32_t ok; uint64_t token; } card;
-typedef struct note { uint8_t kind, pad[3]; int32_t rank; uint64_t token; } note;       /* 'H' hello, 'D' dead, 'L' left in order */
+typedef struct card { char boot[40], address[INET_ADDRSTRLEN]; uint16_t port; uint16_t pad; uint32_t ok;
+                      uint64_t token; } card;
+/* 'H' hello, 'D' dead, 'L' left in order */
+typedef struct note { uint8_t kind, pad[3]; int32_t rank; uint64_t token; } note;
 
 struct hpt__watch {
     const hpt__host *host;
@@ -62,7 +64,8 @@ static void own_address(char text[INET_ADDRSTRLEN]) {
     snprintf(text, INET_ADDRSTRLEN, "127.0.0.1");
     if (getifaddrs(&all)) return;
     for (struct ifaddrs *i = all; i; i = i->ifa_next)
-        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && (i->ifa_flags & IFF_UP) && !(i->ifa_flags & IFF_LOOPBACK)) {
+        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && (i->ifa_flags & IFF_UP) &&
+            !(i->ifa_flags & IFF_LOOPBACK)) {
             inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, text, INET_ADDRSTRLEN);
             break;
         }
@@ -79,7 +82,8 @@ static int listen_here(uint16_t *port) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
     socklen_t len = sizeof a;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && !bind(fd, (struct sockaddr *)&a, sizeof a) && !listen(fd, 128) && !getsockname(fd, (struct sockaddr *)&a, &len)) {
+    if (fd >= 0 && !bind(fd, (struct sockaddr *)&a, sizeof a) && !listen(fd, 128) &&
+        !getsockname(fd, (struct sockaddr *)&a, &len)) {
         *port = ntohs(a.sin_port);
         return fd;
     }
@@ -120,7 +124,8 @@ static void heard(hpt__watch *w, int from) {
     note n;
     char kind = 'D';
     int about = from;
-    if (read_note(w->peer[from], &n, 1000) && n.token == w->token && (n.kind == 'D' || n.kind == 'L') && n.rank >= 0 && n.rank < w->size) {
+    if (read_note(w->peer[from], &n, 1000) && n.token == w->token && (n.kind == 'D' || n.kind == 'L') && n.rank >= 0 &&
+        n.rank < w->size) {
         kind = (char)n.kind;
         about = n.rank;
     }
@@ -156,16 +161,21 @@ static hpt_status meet(hpt__watch *w, const card *all) {
         char boot[40];
         boot_id(boot);
         const char *where = boot[0] && !memcmp(boot, all[0].boot, sizeof boot) ? "127.0.0.1" : all[0].address;
-        if ((w->peer[0] = connect_to(where, all[0].port)) < 0) return w->host->fail(HPT_ERR_PEER, "rank %d cannot reach rank 0 at %s:%d: %s", w->rank, where, all[0].port, strerror(errno));
+        if ((w->peer[0] = connect_to(where, all[0].port)) < 0)
+            return w->host->fail(HPT_ERR_PEER, "rank %d cannot reach rank 0 at %s:%d: %s", w->rank, where, all[0].port,
+                                 strerror(errno));
         return send_note(w->peer[0], 'H', w->rank, w->token) ? HPT_OK : w->host->fail(HPT_ERR_PEER, "rank 0 hung up");
     }
     for (int met = 1; met < w->size;) {
         struct pollfd p = {w->listener, POLLIN, 0};
         note n;
-        if (poll(&p, 1, PATIENCE_MS) <= 0) return w->host->fail(HPT_ERR_PEER, "only %d of %d ranks came within %d seconds", met, w->size, PATIENCE_MS / 1000);
+        if (poll(&p, 1, PATIENCE_MS) <= 0)
+            return w->host->fail(HPT_ERR_PEER, "only %d of %d ranks came within %d seconds", met, w->size,
+                                 PATIENCE_MS / 1000);
         int fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) continue;
-        if (!read_note(fd, &n, 5000) || n.kind != 'H' || n.token != w->token || n.rank < 1 || n.rank >= w->size || w->peer[n.rank] >= 0) {
+        if (!read_note(fd, &n, 5000) || n.kind != 'H' || n.token != w->token || n.rank < 1 || n.rank >= w->size ||
+            w->peer[n.rank] >= 0) {
             close(fd);                          /* somebody else's call */
             continue;
         }
@@ -192,7 +202,8 @@ static void release(hpt__watch *w) {
     w->host->free(w);
 }
 
-hpt_status hpt__watch_open(const hpt__host *host, int rank, int size, hpt__watch_gather gather, void *user, hpt__watch **out) {
+hpt_status hpt__watch_open(const hpt__host *host, int rank, int size, hpt__watch_gather gather, void *user,
+                           hpt__watch **out) {
     hpt__watch *w = host->alloc(sizeof *w);
     card mine = {0}, *all = host->alloc(sizeof *all * (size_t)size);
     *out = NULL;
@@ -210,13 +221,15 @@ hpt_status hpt__watch_open(const hpt__host *host, int rank, int size, hpt__watch
     atomic_init(&w->left, -1);
     pthread_mutex_init(&w->lock, NULL);
     hpt_status st = HPT_OK;
-    if (!(w->peer = host->alloc(sizeof *w->peer * (size_t)size))) st = host->fail(HPT_ERR_MEMORY, "out of memory watching %d ranks", size);
+    if (!(w->peer = host->alloc(sizeof *w->peer * (size_t)size)))
+        st = host->fail(HPT_ERR_MEMORY, "out of memory watching %d ranks", size);
     for (int r = 0; !st && r < size; r++) w->peer[r] = -1;
     mine.ok = !st && !pipe2(w->wake, O_CLOEXEC);
     if (rank == 0 && mine.ok) {
         boot_id(mine.boot);
         own_address(mine.address);
-        mine.ok = getrandom(&mine.token, sizeof mine.token, 0) == (ssize_t)sizeof mine.token && (w->listener = listen_here(&mine.port)) >= 0;
+        mine.ok = getrandom(&mine.token, sizeof mine.token, 0) == (ssize_t)sizeof mine.token &&
+            (w->listener = listen_here(&mine.port)) >= 0;
     }
     hpt_status met = gather(user, &mine, all, sizeof mine);        /* every rank takes part, also one that failed */
     if (!st) st = met;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * All heads are one matrix of (heads*classes, dim): one product gives every head's logits, one more every head's gradient. */
+ * All heads are one matrix of (heads*classes, dim): one product gives every head's logits, one more every head's
+ * gradient. */
 #include "eval/linear.h"
 #include "backend/backend.h"
 #include "core/alloc.h"
@@ -26,7 +27,8 @@ typedef struct state {
     int32_t *y;
     uint64_t *rows_of;              /* images of a batch: their numbers in train */
     uint32_t *order;
-    struct { float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *targets; int32_t *y; hpt__vars *vars; } d;      /* on the device; the same arrays where it is the host */
+    /* on the device; the same arrays where it is the host */
+    struct { float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *targets; int32_t *y; hpt__vars *vars; } d;
 } state;
 
 /* Feature scaling is part of the probe: fitted on train, applied to every set through the same vectors. */
@@ -64,16 +66,20 @@ static void pull(state *s, void *host, const void *device, size_t bytes) {
 /* Logits of the first n rows of s->x. */
 static hpt_status forward(state *s, int n, const float *w, const float *b) {
     push(s, s->d.x, s->x, sizeof(float) * (size_t)n * (size_t)s->dim);
-    HPT_TRY(s->be->rows->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, s->d.x, s->dim, w, s->dim, 0, s->d.logits, s->rows));
+    HPT_TRY(s->be->rows->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, s->d.x, s->dim, w, s->dim, 0, s->d.logits,
+                              s->rows));
     s->be->rows->add_bias(s->dev, n, s->rows, b, s->d.logits);
     return HPT_OK;
 }
 
-static hpt__truth truth(const state *s, const hpt__labelled *set) { return (hpt__truth){set->y, set->multi, set->n, s->classes}; }
+static hpt__truth truth(const state *s, const hpt__labelled *set) {
+    return (hpt__truth){set->y, set->multi, set->n, s->classes};
+}
 
-/* What a set scores: with one label the share of right answers, counted as batches pass; with several, AUROC needs all logits. out: of each head.
- * keep (n,classes): logits of head `kept` alone. */
-static hpt_status score(state *s, const char *how, const hpt__labelled *set, const float *w, const float *b, int zero, double out[MAX_HEADS], float *keep, int kept) {
+/* What a set scores: with one label the share of right answers, counted as batches pass; with several, AUROC needs
+ * all logits. out: of each head. keep (n,classes): logits of head `kept` alone. */
+static hpt_status score(state *s, const char *how, const hpt__labelled *set, const float *w, const float *b, int zero,
+                        double out[MAX_HEADS], float *keep, int kept) {
     uint64_t right[MAX_HEADS] = {0};
     size_t rows = (size_t)s->rows, c = (size_t)s->classes;
     float *all = set->y || keep ? NULL : hpt__alloc(sizeof *all * (size_t)set->n * rows);
@@ -82,7 +88,8 @@ static hpt_status score(state *s, const char *how, const hpt__labelled *set, con
     for (uint64_t at = 0; at < set->n && !st; at += (uint64_t)s->batch) {
         int n = set->n - at < (uint64_t)s->batch ? (int)(set->n - at) : s->batch;
         if ((st = hpt__watch_poll(&s->p->ctx->watch))) break;
-        for (int i = 0; i < n; i++) scaled_row(s, how, set->x + (at + (uint64_t)i) * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
+        for (int i = 0; i < n; i++)
+            scaled_row(s, how, set->x + (at + (uint64_t)i) * (uint64_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
         if ((st = forward(s, n, w, b))) break;
         pull(s, s->logits, s->d.logits, sizeof(float) * (size_t)n * rows);
         if (all) memcpy(all + at * rows, s->logits, sizeof *all * (size_t)n * rows);
@@ -147,21 +154,25 @@ static hpt_status train_step(state *s, uint64_t step, uint64_t steps) {
         s->be->rows->bce(s->dev, s->batch, s->heads, s->classes, s->d.logits, s->d.targets, NULL);
     }
     s->be->rows->sum_rows(s->dev, s->batch, s->rows, s->d.logits, s->d.gb);
-    HPT_TRY(s->be->rows->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->d.logits, s->rows, s->d.x, s->dim, 0, s->d.gw, s->dim));
-    hpt__update w = {.q = s->d.w, .m = s->d.vw, .g = s->d.gw, .rule = HPT__SGD, .momentum = s->mom}, b = {.q = s->d.b, .m = s->d.vb, .g = s->d.gb, .rule = HPT__SGD, .momentum = s->mom};
+    HPT_TRY(s->be->rows->gemm(s->dev, HPT__F32, 1, 0, s->rows, s->dim, s->batch, 1, s->d.logits, s->rows, s->d.x,
+                              s->dim, 0, s->d.gw, s->dim));
+    hpt__update w = {.q = s->d.w, .m = s->d.vw, .g = s->d.gw, .rule = HPT__SGD, .momentum = s->mom},
+        b = {.q = s->d.b, .m = s->d.vb, .g = s->d.gb, .rule = HPT__SGD, .momentum = s->mom};
     for (int h = 0; h < s->heads; h++) {
         size_t wide = (size_t)s->classes * (size_t)s->dim;
         hpt__vars v = {.lr = s->lr[h] * hpt__supervised_factor(s->schedule[h], step, steps)};
         if (v.lr != s->sent[h]) s->be->memory.upload(s->dev, s->d.vars + h, &v, sizeof v);
         s->sent[h] = v.lr;
         s->be->params->update(s->dev, HPT__F32, &w, (size_t)h * wide, wide, s->d.vars + h, NULL);
-        s->be->params->update(s->dev, HPT__F32, &b, (size_t)h * (size_t)s->classes, (size_t)s->classes, s->d.vars + h, NULL);
+        s->be->params->update(s->dev, HPT__F32, &b, (size_t)h * (size_t)s->classes, (size_t)s->classes, s->d.vars + h,
+                              NULL);
     }
     return HPT_OK;
 }
 
 hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_t seed, uint8_t *val) {
-    uint32_t *order = hpt__alloc(sizeof *order * (size_t)(n + 1)), *size = hpt__calloc((size_t)classes + 1, sizeof *size);
+    uint32_t *order = hpt__alloc(sizeof *order * (size_t)(n + 1)), *size = hpt__calloc((size_t)classes + 1,
+        sizeof *size);
     hpt_status st = order && size ? HPT_OK : hpt__fail_memory((size_t)n * 4);
     uint64_t held = 0;
     if (!st) {
@@ -177,7 +188,8 @@ hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_
                 val[order[i]] = 1;
                 held++;
             }
-        if (!held) st = hpt__fail(HPT_ERR_ARGUMENT, "one image a class leaves none for validation; give a validation set");
+        if (!held)
+            st = hpt__fail(HPT_ERR_ARGUMENT, "one image a class leaves none for validation; give a validation set");
     }
     hpt__free(order);
     hpt__free(size);
@@ -188,13 +200,16 @@ hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_
 static hpt_status on_device(state *s) {
     size_t rows = (size_t)s->rows, wide = rows * (size_t)s->dim;
     const struct { void **device; void *host; size_t bytes; } all[] = {
-        {(void **)&s->d.w, s->w, wide * 4}, {(void **)&s->d.b, s->b, rows * 4}, {(void **)&s->d.vw, s->vw, wide * 4}, {(void **)&s->d.vb, s->vb, rows * 4},
-        {(void **)&s->d.gw, s->gw, wide * 4}, {(void **)&s->d.gb, s->gb, rows * 4}, {(void **)&s->d.logits, s->logits, (size_t)s->batch * rows * 4},
+        {(void **)&s->d.w, s->w, wide * 4}, {(void **)&s->d.b, s->b, rows * 4}, {(void **)&s->d.vw, s->vw, wide * 4},
+            {(void **)&s->d.vb, s->vb, rows * 4},
+        {(void **)&s->d.gw, s->gw, wide * 4}, {(void **)&s->d.gb, s->gb, rows * 4},
+        {(void **)&s->d.logits, s->logits, (size_t)s->batch * rows * 4},
         {(void **)&s->d.x, s->x, (size_t)s->batch * (size_t)s->dim * 4}, {(void **)&s->d.y, s->y, (size_t)s->batch * 4},
         {(void **)&s->d.targets, s->targets, (size_t)s->batch * (size_t)s->classes * 4}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         *all[i].device = s->be->host_memory ? all[i].host : s->be->memory.alloc(s->dev, all[i].bytes);
-        if (!*all[i].device) return hpt__fail(HPT_ERR_MEMORY, "out of device memory for the probe: %zu MiB", all[i].bytes >> 20);
+        if (!*all[i].device)
+            return hpt__fail(HPT_ERR_MEMORY, "out of device memory for the probe: %zu MiB", all[i].bytes >> 20);
         if (!s->be->host_memory) s->be->memory.zero(s->dev, *all[i].device, all[i].bytes);
     }
     if (!(s->d.vars = s->be->memory.alloc(s->dev, MAX_HEADS * sizeof *s->d.vars))) return hpt__fail_memory(0);
@@ -208,7 +223,8 @@ static void off_device(state *s) {
 }
 
 static void state_free(state *s) {
-    void *all[] = {s->w, s->b, s->vw, s->vb, s->gw, s->gb, s->logits, s->x, s->best_w, s->best_b, s->scale, s->shift, s->y, s->order, s->targets, s->rows_of};
+    void *all[] = {s->w, s->b, s->vw, s->vb, s->gw, s->gb, s->logits, s->x, s->best_w, s->best_b, s->scale, s->shift,
+                   s->y, s->order, s->targets, s->rows_of};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) hpt__free(all[i]);
 }
 
@@ -219,19 +235,23 @@ typedef struct choice { double best; uint64_t step; int head, due; json_t *curve
 
 static uint64_t work_key(const state *s, const hpt__options *o) {
     const hpt__probe *p = s->p;
-    uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch, p->train.n, p->val.n, p->images};
-    h = hpt__options_hash(o, 'L', XXH3_64bits_withSeed(p->ctx->be->name, strlen(p->ctx->be->name), XXH3_64bits(about, sizeof about)));
+    uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch,
+                               p->train.n, p->val.n, p->images};
+    h = hpt__options_hash(o, 'L', XXH3_64bits_withSeed(p->ctx->be->name, strlen(p->ctx->be->name),
+                                                       XXH3_64bits(about, sizeof about)));
     if (p->train.x) h = XXH3_64bits_withSeed(p->train.x, sizeof(float) * (size_t)p->train.n * (size_t)s->dim, h);
     if (p->val.y) h = XXH3_64bits_withSeed(p->val.y, sizeof *p->val.y * (size_t)p->val.n, h);
     else if (p->val.multi) h = XXH3_64bits_withSeed(p->val.multi, (size_t)p->val.n * (size_t)s->classes, h);
     if (p->train.y) h = XXH3_64bits_withSeed(p->train.y, sizeof *p->train.y * (size_t)p->train.n, h);
     else h = XXH3_64bits_withSeed(p->train.multi, (size_t)p->train.n * (size_t)s->classes, h);
-    return XXH3_64bits_withSeed(p->val.x, sizeof(float) * (size_t)p->val.n * (size_t)s->dim, h);     /* so a probe of other weights does not go on here */
+    /* so a probe of other weights does not go on here */
+    return XXH3_64bits_withSeed(p->val.x, sizeof(float) * (size_t)p->val.n * (size_t)s->dim, h);
 }
 enum { WORK_PARTS = 6 };
 static void work_parts(state *s, hpt__state_part part[WORK_PARTS]) {
     size_t rows = (size_t)s->rows * 4, wide = rows * (size_t)s->dim;
-    const hpt__state_part all[WORK_PARTS] = {{s->w, wide}, {s->b, rows}, {s->vw, wide}, {s->vb, rows}, {s->best_w, wide}, {s->best_b, rows}};
+    const hpt__state_part all[WORK_PARTS] = {{s->w, wide}, {s->b, rows}, {s->vw, wide}, {s->vb, rows},
+                                             {s->best_w, wide}, {s->best_b, rows}};
     memcpy(part, all, sizeof all);
 }
 static hpt_status save_work(state *s, const hpt__options *o, uint64_t step, const choice *c) {
@@ -239,9 +259,11 @@ static hpt_status save_work(state *s, const hpt__options *o, uint64_t step, cons
     void *const device[] = {s->d.w, s->d.b, s->d.vw, s->d.vb};
     work_parts(s, part);
     for (int i = 0; i < 4; i++) pull(s, part[i].p, device[i], part[i].bytes);
-    json_t *j = json_pack("{s:I,s:b,s:f,s:I,s:i,s:O}", "step", (json_int_t)step, "due", c->due, "best", c->best, "best_step", (json_int_t)c->step, "best_head", c->head, "curve", c->curve);
+    json_t *j = json_pack("{s:I,s:b,s:f,s:I,s:i,s:O}", "step", (json_int_t)step, "due", c->due, "best", c->best,
+                          "best_step", (json_int_t)c->step, "best_head", c->head, "curve", c->curve);
     char *text = j ? hpt__json_dumps(j, JSON_COMPACT) : NULL;
-    hpt_status st = text ? hpt__state_save(OPT_S(o, work_file), work_key(s, o), text, part, WORK_PARTS) : hpt__fail_memory(4096);
+    hpt_status st = text ? hpt__state_save(OPT_S(o, work_file), work_key(s, o), text, part, WORK_PARTS)
+        : hpt__fail_memory(4096);
     json_decref(j);
     hpt__free(text);
     return st;
@@ -313,7 +335,8 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     const char *how = OPT_S(o, probe_scale);
     char scale_name[16];
     snprintf(scale_name, sizeof scale_name, "%s", how);
-    uint64_t steps = (uint64_t)OPT_I(o, probe_steps), every = (uint64_t)OPT_I(o, probe_eval_every), seed = (uint64_t)OPT_I(o, seed), epoch = UINT64_MAX;
+    uint64_t steps = (uint64_t)OPT_I(o, probe_steps), every = (uint64_t)OPT_I(o, probe_eval_every),
+        seed = (uint64_t)OPT_I(o, seed), epoch = UINT64_MAX;
     choice c = {0};
     uint64_t saved = 0;
     hpt__span span;
@@ -342,7 +365,8 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
         if (!c.due) {
             if (p->next) {
                 if ((seen = p->next(p->next_ctx, t, s->x, s->rows_of))) break;
-                for (int i = 0; i < s->batch; i++) scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
+                for (int i = 0; i < s->batch; i++)
+                    scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
             } else draw_batch(s, scale_name, seed, t, &epoch);
             if ((seen = train_step(s, t, steps))) break;
             t++;
@@ -359,11 +383,14 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     hpt__span_end(&span);
     if (seen == HPT_ERR_CANCELLED && *OPT_S(o, work_file)) {        /* the same call goes on from here */
         hpt_status kept = save_work(s, o, t, &c);
-        seen = kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: linear probe, after %llu updates", (unsigned long long)t);
+        seen = kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: linear probe, after %llu updates",
+                                       (unsigned long long)t);
     }
     if (seen) goto failed;
     json_t *rates = json_array(), *schedules = json_array();
-    for (int h = 0; h < s->heads; h++) json_array_append_new(rates, json_real(s->lr[h])), json_array_append_new(schedules, json_string(s->schedule[h]));
+    for (int h = 0; h < s->heads; h++)
+        json_array_append_new(rates, json_real(s->lr[h])),
+            json_array_append_new(schedules, json_string(s->schedule[h]));
     json_object_set_new(result, "metric", json_string(metric));
     json_object_set_new(result, key, json_real(c.best));
     json_object_set_new(result, "val_score", json_real(c.best));
@@ -382,9 +409,11 @@ static hpt_status run(state *s, const hpt__options *o, json_t *result) {
     if (p->test.n) {        /* once, with the choice made */
         s->be->memory.upload(s->dev, s->d.w, s->best_w, sizeof(float) * (size_t)s->rows * (size_t)s->dim);
         s->be->memory.upload(s->dev, s->d.b, s->best_b, sizeof(float) * (size_t)s->rows);
-        float *logits = p->test_logits ? p->test_logits : hpt__alloc(sizeof *logits * (size_t)p->test.n * (size_t)s->classes);
+        float *logits = p->test_logits ? p->test_logits
+            : hpt__alloc(sizeof *logits * (size_t)p->test.n * (size_t)s->classes);
         hpt__truth asked = truth(s, &p->test);
-        seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head) : hpt__fail_memory((size_t)p->test.n);
+        seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head)
+            : hpt__fail_memory((size_t)p->test.n);
         if (!seen) seen = hpt__score_report(result, "test", logits, (size_t)s->classes, &asked, zero, &sc);
         if (logits != p->test_logits) hpt__free(logits);
         return seen;
@@ -396,17 +425,23 @@ failed:
 }
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result) {
-    state s = {.p = p, .be = p->ctx->be, .dev = p->ctx->dev, .dim = p->dim, .classes = p->classes, .mom = OPT_F(o, probe_momentum)};
+    state s = {.p = p, .be = p->ctx->be, .dev = p->ctx->dev, .dim = p->dim, .classes = p->classes,
+               .mom = OPT_F(o, probe_momentum)};
     double rate[MAX_RATES];
     int rates = hpt__number_list(OPT_S(o, probe_lr), rate, MAX_RATES);
-    if (rates < 1) return hpt__fail(HPT_ERR_OPTION, "option 'probe_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(o, probe_lr), MAX_RATES);
+    if (rates < 1)
+        return hpt__fail(HPT_ERR_OPTION, "option 'probe_lr': '%.60s' is not a list of 1 to %d rates",
+                         OPT_S(o, probe_lr), MAX_RATES);
     static const char *const known[] = {"step", "cosine", "constant"};
     for (const char *q = OPT_S(o, probe_schedule); *q;) {
         size_t n = strcspn(q, ",");
         const char *name = NULL;
         for (int i = 0; i < 3; i++)
             if (strlen(known[i]) == n && !memcmp(known[i], q, n)) name = known[i];
-        if (!name || s.heads + rates > MAX_HEADS) return hpt__fail(HPT_ERR_OPTION, "option 'probe_schedule': '%.60s' is not a list of step, cosine, constant", OPT_S(o, probe_schedule));
+        if (!name || s.heads + rates > MAX_HEADS)
+            return hpt__fail(HPT_ERR_OPTION,
+                             "option 'probe_schedule': '%.60s' is not a list of step, cosine, constant",
+                             OPT_S(o, probe_schedule));
         for (int i = 0; i < rates; i++) {
             s.schedule[s.heads] = name;
             s.lr[s.heads++] = rate[i];
@@ -419,12 +454,16 @@ hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t 
     if (!p->next && (uint64_t)s.batch > p->train.n) s.batch = (int)p->train.n;
     size_t rows = (size_t)s.rows, dim = (size_t)s.dim, wide = rows * dim;
     s.w = hpt__calloc(wide, 4); s.b = hpt__calloc(rows, 4); s.vw = hpt__calloc(wide, 4); s.vb = hpt__calloc(rows, 4);
-    s.gw = hpt__calloc(wide, 4); s.gb = hpt__calloc(rows, 4); s.best_w = hpt__calloc(wide, 4); s.best_b = hpt__calloc(rows, 4);
+    s.gw = hpt__calloc(wide, 4); s.gb = hpt__calloc(rows, 4); s.best_w = hpt__calloc(wide, 4);
+    s.best_b = hpt__calloc(rows, 4);
     s.scale = hpt__calloc(dim, 4); s.shift = hpt__calloc(dim, 4);
-    s.logits = hpt__calloc((size_t)s.batch * rows, 4); s.x = hpt__calloc((size_t)s.batch * dim, 4); s.y = hpt__calloc((size_t)s.batch, 4);
-    s.targets = hpt__calloc((size_t)s.batch * (size_t)s.classes, 4); s.rows_of = hpt__calloc((size_t)s.batch, sizeof *s.rows_of);
+    s.logits = hpt__calloc((size_t)s.batch * rows, 4); s.x = hpt__calloc((size_t)s.batch * dim, 4);
+    s.y = hpt__calloc((size_t)s.batch, 4);
+    s.targets = hpt__calloc((size_t)s.batch * (size_t)s.classes, 4);
+    s.rows_of = hpt__calloc((size_t)s.batch, sizeof *s.rows_of);
     s.order = hpt__calloc((size_t)p->train.n + 1, 4);
-    hpt_status st = s.w && s.b && s.vw && s.vb && s.gw && s.gb && s.best_w && s.best_b && s.scale && s.shift && s.logits && s.x && s.y && s.order && s.targets && s.rows_of
+    hpt_status st = s.w && s.b && s.vw && s.vb && s.gw && s.gb && s.best_w && s.best_b && s.scale && s.shift &&
+        s.logits && s.x && s.y && s.order && s.targets && s.rows_of
                         ? HPT_OK : hpt__fail_memory(wide * 4);
     s.be->device.enter(s.dev);
     if (!st) st = on_device(&s);

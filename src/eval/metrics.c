@@ -39,7 +39,8 @@ hpt_status hpt__auroc(const float *scores, size_t pitch, const uint8_t *truth, s
     }
     hpt__free(r);
     double negatives = (double)n - positives;
-    *out = positives > 0 && negatives > 0 ? (rank_sum - positives * (positives + 1) / 2) / (positives * negatives) : NAN;
+    *out = positives > 0 && negatives > 0 ? (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+        : NAN;
     return HPT_OK;
 }
 
@@ -52,10 +53,13 @@ hpt_status hpt__can_choose(const hpt__truth *t, int zero_undefined, const char *
         for (uint64_t i = 0; i < t->n; i++) positive += t->multi[i * (uint64_t)t->classes + (uint64_t)c];
         if (positive && positive < t->n) return HPT_OK;
     }
-    return hpt__fail(HPT_ERR_ARGUMENT, "%s: no class has images with it and images without it, so that there is no AUROC to choose by; give other images, or auroc_undefined=zero", what);
+    return hpt__fail(HPT_ERR_ARGUMENT,
+                     "%s: no class has images with it and images without it, so that there is no AUROC to choose by; "
+                     "give other images, or auroc_undefined=zero", what);
 }
 
-hpt_status hpt__score_logits(const float *logits, size_t pitch, const hpt__truth *t, int zero_undefined, hpt__score *out, double *per_class) {
+hpt_status hpt__score_logits(const float *logits, size_t pitch, const hpt__truth *t, int zero_undefined,
+                             hpt__score *out, double *per_class) {
     *out = (hpt__score){0};
     if (t->y) {
         uint64_t one = 0, five = 0;
@@ -82,7 +86,8 @@ hpt_status hpt__score_logits(const float *logits, size_t pitch, const hpt__truth
     return HPT_OK;
 }
 
-hpt_status hpt__score_report(json_t *to, const char *prefix, const float *logits, size_t pitch, const hpt__truth *t, int zero_undefined, hpt__score *out) {
+hpt_status hpt__score_report(json_t *to, const char *prefix, const float *logits, size_t pitch, const hpt__truth *t,
+                             int zero_undefined, hpt__score *out) {
     char key[64];
     double *per = t->y ? NULL : hpt__alloc(sizeof *per * (size_t)(t->classes + 1));
     if (!t->y && !per) return hpt__fail_memory(0);

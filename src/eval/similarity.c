@@ -10,7 +10,8 @@
 #include <string.h>
 
 /* How far a comparison is, in products; the host reads it as rows of all. */
-typedef struct work { hpt__span *span; double done, all; uint64_t asked; } work;     /* asked: products since it was asked last */
+/* asked: products since it was asked last */
+typedef struct work { hpt__span *span; double done, all; uint64_t asked; } work;
 
 /* Asks whether to go on after every few milliseconds of work. */
 static hpt_status worked(work *w, uint64_t products) {
@@ -86,10 +87,12 @@ static hpt_status tall(const double *x, uint64_t p, const double *y, uint64_t q,
     return st;
 }
 
-hpt_status hpt__rv2(const float *xf, uint64_t p, const float *yf, uint64_t q, uint64_t n, hpt__span *span, double *out) {
+hpt_status hpt__rv2(const float *xf, uint64_t p, const float *yf, uint64_t q, uint64_t n, hpt__span *span,
+                    double *out) {
     if (n < 3 || !p || !q) return hpt__fail(HPT_ERR_ARGUMENT, "RV2 needs at least 3 images and 1 value each");
     double *x = NULL, *y = NULL, s[3] = {0, 0, 0};
-    double cost_wide = (double)n * (double)n / 2 * (double)(p + q), cost_tall = (double)n * ((double)p * (double)q + (double)p * (double)p + (double)q * (double)q);
+    double cost_wide = (double)n * (double)n / 2 * (double)(p + q),
+        cost_tall = (double)n * ((double)p * (double)q + (double)p * (double)p + (double)q * (double)q);
     work w = {span, 0, fmin(cost_wide, cost_tall) + 8 * (double)n * (double)(p + q), 0};
     hpt_status st = centred(xf, n, p, &x, &w);
     if (!st) st = centred(yf, n, q, &y, &w);
@@ -101,7 +104,8 @@ hpt_status hpt__rv2(const float *xf, uint64_t p, const float *yf, uint64_t q, ui
     }
     hpt__free(x);
     hpt__free(y);
-    if (!st && !(s[1] > 0 && s[2] > 0)) st = hpt__fail(HPT_ERR_NUMERIC, "RV2: activations are constant over the images, or not finite");
+    if (!st && !(s[1] > 0 && s[2] > 0))
+        st = hpt__fail(HPT_ERR_NUMERIC, "RV2: activations are constant over the images, or not finite");
     if (!st) *out = s[0] / sqrt(s[1]) / sqrt(s[2]);
     return st;
 }
@@ -124,13 +128,15 @@ static double log_gamma(double x) {
 double hpt__incomplete_beta(double a, double b, double x) {
     if (x <= 0) return 0;
     if (x >= 1) return 1;
-    if (x > (a + 1) / (a + b + 2)) return 1 - hpt__incomplete_beta(b, a, 1 - x);     /* where the fraction converges fast */
+    /* where the fraction converges fast */
+    if (x > (a + 1) / (a + b + 2)) return 1 - hpt__incomplete_beta(b, a, 1 - x);
     const double tiny = 1e-300;
     double c = 1, d = 1 - (a + b) * x / (a + 1), f;
     d = 1 / (fabs(d) < tiny ? tiny : d);
     f = d;
     for (int m = 1; m < 1000; m++) {
-        double up[2] = {m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)), -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))}, delta = 1;
+        double up[2] = {m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+                        -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))}, delta = 1;
         for (int i = 0; i < 2; i++) {
             d = 1 + up[i] * d;
             c = 1 + up[i] / c;
@@ -156,7 +162,8 @@ hpt_status hpt__welch(const double *a, uint64_t na, const double *b, uint64_t nb
     if (na < 2 || nb < 2) return hpt__fail(HPT_ERR_ARGUMENT, "Welch's test needs at least 2 values in each group");
     moments(a, na, &ma, &ea);
     moments(b, nb, &mb, &eb);
-    if (!(ea + eb > 0)) return hpt__fail(HPT_ERR_NUMERIC, "Welch's test: the values of both groups are all equal, or not finite");
+    if (!(ea + eb > 0))
+        return hpt__fail(HPT_ERR_NUMERIC, "Welch's test: the values of both groups are all equal, or not finite");
     *t = (ma - mb) / sqrt(ea + eb);
     *dof = (ea + eb) * (ea + eb) / (ea * ea / (double)(na - 1) + eb * eb / (double)(nb - 1));
     *p = hpt__incomplete_beta(*dof / 2, 0.5, *dof / (*dof + *t * *t));

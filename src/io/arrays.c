@@ -18,8 +18,8 @@ void hpt__array_free(hpt__array *a) {
     memset(a, 0, sizeof *a);
 }
 
-/* One gzip member that fills the file; its own last four bytes say how long it inflates, and that is checked against the dimensions
- * before memory for it is taken. */
+/* One gzip member that fills the file; its own last four bytes say how long it inflates, and that is checked against
+ * the dimensions before memory for it is taken. */
 static hpt_status gunzip(const uint8_t *p, size_t n, uint8_t *out, size_t size, size_t *done, int whole) {
     z_stream s;
     memset(&s, 0, sizeof s);
@@ -45,19 +45,23 @@ hpt_status hpt__idx_parse(const uint8_t *p, size_t n, hpt__array *out) {
     if (n > MAX_FILE) return BAD("IDX: file over 2 GiB");
     if (gz) HPT_TRY(gunzip(p, n, head, sizeof head, &got, 0));
     else memcpy(head, p, got = n < sizeof head ? n : sizeof head);
-    if (got >= 4 && !head[0] && !head[1] && head[2] >= 9 && head[2] <= 14) return BAD("IDX: elements of type 0x%02x; only unsigned bytes (0x08) are read", head[2]);
+    if (got >= 4 && !head[0] && !head[1] && head[2] >= 9 && head[2] <= 14)
+        return BAD("IDX: elements of type 0x%02x; only unsigned bytes (0x08) are read", head[2]);
     if (got < 8 || head[0] || head[1] || head[2] != 8 || head[3] < 1 || head[3] > 4 || got < 4 + 4 * (size_t)head[3])
         return BAD("IDX: not an IDX file of unsigned bytes");
     out->ndim = head[3];
     out->type = 'u';
     out->count = 1;
     for (int d = 0; d < out->ndim; d++) {
-        out->shape[d] = (uint64_t)head[4 + 4 * d] << 24 | (uint64_t)head[5 + 4 * d] << 16 | (uint64_t)head[6 + 4 * d] << 8 | head[7 + 4 * d];
-        if (__builtin_mul_overflow(out->count, out->shape[d], &out->count) || out->count > 1u << 30) return BAD("IDX: more than 1 GiB");
+        out->shape[d] = (uint64_t)head[4 + 4 * d] << 24 | (uint64_t)head[5 + 4 * d] << 16 | (uint64_t)head[6 + 4 * d]
+            << 8 | head[7 + 4 * d];
+        if (__builtin_mul_overflow(out->count, out->shape[d], &out->count) || out->count > 1u << 30)
+            return BAD("IDX: more than 1 GiB");
     }
     size_t header = 4 + 4 * (size_t)out->ndim, total = header + (size_t)out->count;
     if (gz) {
-        uint32_t isize = (uint32_t)p[n - 4] | (uint32_t)p[n - 3] << 8 | (uint32_t)p[n - 2] << 16 | (uint32_t)p[n - 1] << 24;
+        uint32_t isize = (uint32_t)p[n - 4] | (uint32_t)p[n - 3] << 8 | (uint32_t)p[n - 2] << 16 | (uint32_t)p[n - 1]
+            << 24;
         if (isize != total || total / 1032 > n) return BAD("IDX: the dimensions do not match the size");
         if (inflates_too_much(total, n)) return BAD("IDX: inflates to more than 128 times its size; unpack it");
     } else if (n != total) return BAD("IDX: %zu bytes instead of %zu", n, total);
@@ -88,7 +92,8 @@ hpt_status hpt__idx_read(const char *path, hpt__array *out) {
 
 /* ---- bytes of an entry, one after another, inflated on the way ---- */
 
-typedef struct stream { const uint8_t *in; uint64_t left, room; int method, open, end; uint32_t crc; z_stream z; } stream;
+typedef struct stream { const uint8_t *in; uint64_t left, room; int method, open, end; uint32_t crc; z_stream z;
+} stream;
 
 static hpt_status stream_begin(stream *s, const uint8_t *in, uint64_t packed, uint64_t size, int method) {
     memset(s, 0, sizeof *s);
@@ -122,9 +127,11 @@ static hpt_status stream_take(stream *s, void *to, uint64_t n) {
         out += out0 - s->z.avail_out;
         todo -= out0 - s->z.avail_out;
         s->end = r == Z_STREAM_END;
-        if ((r != Z_OK && r != Z_STREAM_END) || (r == Z_OK && in0 == s->z.avail_in && out0 == s->z.avail_out) || (s->end && todo)) return BAD("does not inflate to its size");
+        if ((r != Z_OK && r != Z_STREAM_END) || (r == Z_OK && in0 == s->z.avail_in && out0 == s->z.avail_out) ||
+            (s->end && todo)) return BAD("does not inflate to its size");
     }
-    for (uint64_t at = 0; at < n; at += 1u << 30) s->crc = (uint32_t)crc32(s->crc, (uint8_t *)to + at, n - at > 1u << 30 ? 1u << 30 : (uInt)(n - at));
+    for (uint64_t at = 0; at < n; at += 1u << 30)
+        s->crc = (uint32_t)crc32(s->crc, (uint8_t *)to + at, n - at > 1u << 30 ? 1u << 30 : (uInt)(n - at));
     return HPT_OK;
 }
 /* All was taken, and nothing is left behind it. */
@@ -149,7 +156,8 @@ static void stream_close(stream *s) {
 
 /* ---- npy ---- */
 
-typedef struct npy_head { char kind; int size, big, fortran; uint64_t bytes; } npy_head;       /* bytes: of the header with all before it */
+/* bytes: of the header with all before it */
+typedef struct npy_head { char kind; int size, big, fortran; uint64_t bytes; } npy_head;
 
 /* The header is a Python literal {'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }: this reads just that. */
 static int skip(const char **p, const char *word) {
@@ -166,7 +174,8 @@ static hpt_status header(const char *p, char descr[16], npy_head *h, hpt__array 
     while (!skip(&p, "}")) {
         if (skip(&p, "'descr'")) {
             if (!skip(&p, ":")) return BAD("%s", plain);
-            if (skip(&p, "[")) return BAD("npy: an array of records; save one plain array of the images and one of the labels");
+            if (skip(&p, "["))
+                return BAD("npy: an array of records; save one plain array of the images and one of the labels");
             if (!skip(&p, "'")) return BAD("%s", plain);
             size_t n = strcspn(p, "'");
             if (n > 15) return BAD("npy: element type '%.30s'", p);
@@ -221,10 +230,15 @@ static hpt_status read_header(stream *s, int ints, npy_head *h, hpt__array *out)
     h->big = descr[0] == '>';
     h->size = descr[0] && descr[1] && descr[2] >= '1' && descr[2] <= '8' && !descr[3] ? descr[2] - '0' : 0;
     if (strchr(descr, 'O')) return BAD("npy: Python objects; save a plain array of numbers");
-    if (h->kind == 'U' || h->kind == 'S') return BAD("npy: an array of words; %s", ints ? "labels of arrays are numbers (words can be in a list)" : "images are numbers");
-    int known = h->kind == 'f' ? h->size == 2 || h->size == 4 || h->size == 8 : h->kind == 'b' ? h->size == 1 : (h->kind == 'u' || h->kind == 'i') && h->size && !(h->size & (h->size - 1));
-    if (!known || !strchr("|<>=", descr[0])) return BAD("npy: element type '%s'; bytes, integers and floats are read", descr);
-    if (out->count > max_array || out->count * (uint64_t)h->size != s->room) return BAD("npy: shape and number of bytes differ");
+    if (h->kind == 'U' || h->kind == 'S')
+        return BAD("npy: an array of words; %s", ints ? "labels of arrays are numbers (words can be in a list)"
+                   : "images are numbers");
+    int known = h->kind == 'f' ? h->size == 2 || h->size == 4 || h->size == 8 : h->kind == 'b' ? h->size == 1
+        : (h->kind == 'u' || h->kind == 'i') && h->size && !(h->size & (h->size - 1));
+    if (!known || !strchr("|<>=", descr[0]))
+        return BAD("npy: element type '%s'; bytes, integers and floats are read", descr);
+    if (out->count > max_array || out->count * (uint64_t)h->size != s->room)
+        return BAD("npy: shape and number of bytes differ");
     return HPT_OK;
 }
 
@@ -265,7 +279,8 @@ static hpt_status pass(stream *s, const npy_head *h, int ints, uint64_t count, u
             double v = value_of(h, bits);
             if (ints) {
                 int64_t whole = h->kind == 'f' ? 0 : (int64_t)bits;
-                if (!(fabs(v) < 9e15) || (h->kind == 'f' && v != floor(v))) return BAD("npy: label %g of image %llu is no whole number", v, (unsigned long long)(at + i));
+                if (!(fabs(v) < 9e15) || (h->kind == 'f' && v != floor(v)))
+                    return BAD("npy: label %g of image %llu is no whole number", v, (unsigned long long)(at + i));
                 if (h->kind == 'f') whole = (int64_t)v;
                 memcpy(to + 8 * (at + i), &whole, 8);
             } else if (to) to[at + i] = (uint8_t)(v * scale + 0.5);
@@ -303,20 +318,26 @@ hpt_status hpt__array_permute(hpt__array *a, const int axes[4]) {
 }
 
 /* The elements of an entry, in the order of the file. */
-static hpt_status elements(stream *s, const npy_head *h, int ints, hpt__array *out, const uint8_t *in, uint64_t packed, uint64_t size, int method) {
+static hpt_status elements(stream *s, const npy_head *h, int ints, hpt__array *out, const uint8_t *in, uint64_t packed,
+                           uint64_t size, int method) {
     range r;
     out->type = ints ? 'i' : 'u';
     uint64_t bytes = out->count * (ints ? 8 : 1);
-    if (inflates_too_much(out->count * (uint64_t)h->size, packed)) return BAD("npy: inflates to more than 128 times its size; save it without compression");
+    if (inflates_too_much(out->count * (uint64_t)h->size, packed))
+        return BAD("npy: inflates to more than 128 times its size; save it without compression");
     double scale = h->kind == 'b' ? 255 : 1;
-    if (!ints && h->kind != 'b' && !(h->kind == 'u' && h->size == 1)) {     /* what its numbers mean is known when all are seen */
+    /* what its numbers mean is known when all are seen */
+    if (!ints && h->kind != 'b' && !(h->kind == 'u' && h->size == 1)) {
         HPT_TRY(pass(s, h, 0, out->count, NULL, 0, &r));
-        int unit = h->kind == 'f' && r.low >= 0 && r.high <= 1, byte = r.low >= 0 && r.high <= 255 && (r.high > 2 || (h->kind != 'f' && r.high > 1));
+        int unit = h->kind == 'f' && r.low >= 0 && r.high <= 1, byte = r.low >= 0 && r.high <= 255 &&
+            (r.high > 2 || (h->kind != 'f' && r.high > 1));
         if (out->count && !unit && !byte)
-            return BAD("npy: values from %g to %g, neither 0 to 255 nor floats 0 to 1; save the images as unsigned bytes", r.low, r.high);
+            return BAD("npy: values from %g to %g, neither 0 to 255 nor floats 0 to 1; save the images as unsigned "
+                       "bytes", r.low, r.high);
         scale = unit ? 255 : 1;
         if (unit) snprintf(out->note, sizeof out->note, "floats from %g to %g, times 255", r.low, r.high);
-        else if (!r.whole) snprintf(out->note, sizeof out->note, "floats from %g to %g, rounded to bytes", r.low, r.high);
+        else if (!r.whole)
+            snprintf(out->note, sizeof out->note, "floats from %g to %g, rounded to bytes", r.low, r.high);
         HPT_TRY(stream_finish(s));
         stream_close(s);
         HPT_TRY(stream_begin(s, in, packed, size, method));
@@ -332,7 +353,8 @@ static hpt_status elements(stream *s, const npy_head *h, int ints, hpt__array *o
     return pass(s, h, ints, out->count, out->p, scale, &r);
 }
 /* An array that fills an entry; crc: checked if there is one. */
-static hpt_status npy(const uint8_t *in, uint64_t packed, uint64_t size, int method, const uint32_t *crc, int ints, hpt__array *out) {
+static hpt_status npy(const uint8_t *in, uint64_t packed, uint64_t size, int method, const uint32_t *crc, int ints,
+                      hpt__array *out) {
     static const int reversed[5][4] = {{0}, {0}, {1, 0}, {2, 1, 0}, {3, 2, 1, 0}};
     stream s;
     npy_head h;
@@ -361,12 +383,16 @@ hpt_status hpt__npy_parse(const uint8_t *p, size_t n, int ints, hpt__array *out)
 /* ---- npz ---- */
 
 int hpt__array_partner(const char *images, char *labels, size_t size) {
-    static const char *const pairs[][2] = {{"images", "labels"}, {"image", "label"}, {"imgs", "labels"}, {"img", "label"}};
+    static const char *const pairs[][2] = {{"images", "labels"}, {"image", "label"}, {"imgs", "labels"},
+                                           {"img", "label"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         const char *at = strstr(images, pairs[i][0]);
-        if (at) return snprintf(labels, size, "%.*s%s%s", (int)(at - images), images, pairs[i][1], at + strlen(pairs[i][0])) < (int)size;
+        if (at)
+            return snprintf(labels, size, "%.*s%s%s", (int)(at - images), images, pairs[i][1],
+                            at + strlen(pairs[i][0])) < (int)size;
     }
-    if ((*images == 'x' || *images == 'X') && (!images[1] || images[1] == '_')) return snprintf(labels, size, "y%s", images + 1) < (int)size;
+    if ((*images == 'x' || *images == 'X') && (!images[1] || images[1] == '_'))
+        return snprintf(labels, size, "y%s", images + 1) < (int)size;
     return 0;
 }
 static const hpt__zip_entry *array_called(const hpt__zip *z, const char *name) {
@@ -384,7 +410,8 @@ static void arrays_text(const hpt__zip *z, char *text, size_t size, int propose)
         if (e->name_len < 5 || e->name_len > 204 || memcmp(e->name + e->name_len - 4, ".npy", 4)) continue;
         snprintf(name, sizeof name, "%.*s", e->name_len - 4, e->name);
         if (n + 50 < size / 2) n += (size_t)snprintf(text + n, size - n, "%s%.40s", n ? ", " : "", name);
-        if (hpt__array_partner(name, labels, sizeof labels) && array_called(z, labels) && (!*pair || strstr(name, "train")))
+        if (hpt__array_partner(name, labels, sizeof labels) && array_called(z, labels) &&
+            (!*pair || strstr(name, "train")))
             snprintf(pair, sizeof pair, " (options npz_images=%.60s npz_labels=%.60s)", name, labels);
     }
     if (propose && n + strlen(pair) < size) strcat(text, pair);
@@ -419,5 +446,7 @@ static hpt_status from_file(const char *path, const char *name, int ints, hpt__a
     hpt__free(f.p);
     return st ? hpt__fail_context(st, "%.400s", path) : HPT_OK;
 }
-hpt_status hpt__npz_read(const char *path, const char *name, int ints, hpt__array *out, int *found) { return from_file(path, name, ints, out, found); }
+hpt_status hpt__npz_read(const char *path, const char *name, int ints, hpt__array *out, int *found) {
+    return from_file(path, name, ints, out, found);
+}
 hpt_status hpt__npy_read(const char *path, int ints, hpt__array *out) { return from_file(path, NULL, ints, out, NULL); }

@@ -54,7 +54,9 @@ hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out) {
     out->n = 0;
     HPT_TRY(hpt__file_open(path, &fd, &size));
     hpt_status st = HPT_OK;
-    if (size > max) st = hpt__fail(HPT_ERR_FORMAT, "%.800s: %llu bytes, over the limit of %llu", path, (unsigned long long)size, (unsigned long long)max);
+    if (size > max)
+        st = hpt__fail(HPT_ERR_FORMAT, "%.800s: %llu bytes, over the limit of %llu", path, (unsigned long long)size,
+                       (unsigned long long)max);
     else if (!(out->p = hpt__alloc((size_t)size + 1))) st = hpt__fail_memory((size_t)size);
     else st = hpt__file_take(fd, path, out->p, (size_t)size, &out->n);
     close(fd);
@@ -68,8 +70,9 @@ hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out) {
 
 enum { BUFFER = 1 << 18 };
 
-/* Temporary files of writers that died (kill -9, power) before they could rename or remove them: PATH.tmp<pid>.<n> that nobody holds locked.
- * A convenience, so failures say nothing; a folder of very many files is not searched to its end. */
+/* Temporary files of writers that died (kill -9, power) before they could rename or remove them: PATH.tmp<pid>.<n>
+ * that nobody holds locked. A convenience, so failures say nothing; a folder of very many files is not searched to
+ * its end. */
 static void remove_dead(const char *path) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     size_t n = strlen(name);
@@ -80,7 +83,8 @@ static void remove_dead(const char *path) {
     for (int i = 0; d && i < 20000 && (e = readdir(d)); i++) {
         unsigned pid, serial;
         int end = 0;
-        if (strncmp(e->d_name, name, n) || sscanf(e->d_name + n, ".tmp%u.%u%n", &pid, &serial, &end) != 2 || e->d_name[n + (size_t)end]) continue;
+        if (strncmp(e->d_name, name, n) || sscanf(e->d_name + n, ".tmp%u.%u%n", &pid, &serial, &end) != 2 ||
+            e->d_name[n + (size_t)end]) continue;
         int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0) continue;
         if (!flock(fd, LOCK_EX | LOCK_NB)) unlinkat(dirfd(d), e->d_name, 0);
@@ -105,7 +109,8 @@ hpt_status hpt__writer_open(hpt__writer *w, const char *path) {
         snprintf(w->temp, sizeof w->temp, "%s.tmp%d.%u", path, (int)getpid(), serial++);
         w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (w->fd < 0 && errno != EEXIST && errno != EINTR) break;
-        /* the lock tells remove_dead() of other writers that this one lives; one of them may have come before it, and holds it for a moment */
+        /* the lock tells remove_dead() of other writers that this one lives; one of them may have come before it,
+         * and holds it for a moment */
         while (w->fd >= 0 && flock(w->fd, LOCK_EX) && errno == EINTR) {}
         if (w->fd >= 0 && (fstat(w->fd, &s) || !s.st_nlink)) {
             close(w->fd);

@@ -7,8 +7,8 @@
 #define HPT__FILE_H
 #include "core/status.h"
 
-/* A regular file for reading, and its size (may be NULL). HPT_ERR_IO with words for a folder, FIFO, socket or device: none of them is waited
- * for. Close fd with close(). */
+/* A regular file for reading, and its size (may be NULL). HPT_ERR_IO with words for a folder, FIFO, socket or
+ * device: none of them is waited for. Close fd with close(). */
 hpt_status hpt__file_open(const char *path, int *fd, uint64_t *size);
 /* Up to want bytes; got is less only at the end of the file. path: for the error text. */
 hpt_status hpt__file_take(int fd, const char *path, void *to, size_t want, size_t *got);

@@ -31,7 +31,8 @@ static hpt_status failed(const char *path, const char *name) {
     char text[128];
     int e = errno;
     if (e == ENOMEM) return hpt__fail_memory(0);
-    const char *why = e == ENOENT ? "no such file or folder" : e == EACCES ? "permission denied" : strerror_r(e, text, sizeof text);
+    const char *why = e == ENOENT ? "no such file or folder" : e == EACCES ? "permission denied"
+        : strerror_r(e, text, sizeof text);
     return hpt__fail(HPT_ERR_IO, "%.800s%s%.200s: %s", path, *name ? "/" : "", name, why);
 }
 
@@ -125,7 +126,8 @@ hpt_status hpt__folder_read(const char *path, hpt__folder *out) {
     }
     for (size_t i = 0; i < l.n; i++) l.e[i].name = l.p + (uintptr_t)l.e[i].name;
     if (l.n) qsort(l.e, l.n, sizeof *l.e, by_name);
-    *out = (hpt__folder){l.e, l.n, (uint64_t)s.st_dev, (uint64_t)s.st_ino, (long)fs.f_type == PROC_FS || (long)fs.f_type == SYS_FS, l.p};
+    *out = (hpt__folder){l.e, l.n, (uint64_t)s.st_dev, (uint64_t)s.st_ino, (long)fs.f_type == PROC_FS ||
+                         (long)fs.f_type == SYS_FS, l.p};
     return HPT_OK;
 }
 void hpt__folder_free(hpt__folder *f) {

@@ -5,7 +5,8 @@
 #define HPT__FOLDER_H
 #include "core/status.h"
 
-typedef enum hpt__folder_kind { HPT__FOLDER_FILE, HPT__FOLDER_FOLDER, HPT__FOLDER_OTHER, HPT__FOLDER_NOWHERE } hpt__folder_kind;
+typedef enum hpt__folder_kind { HPT__FOLDER_FILE, HPT__FOLDER_FOLDER, HPT__FOLDER_OTHER,
+                                HPT__FOLDER_NOWHERE } hpt__folder_kind;
 typedef struct hpt__folder_entry {
     const char *name;
     uint64_t dev, ino;          /* of what a link leads to; dev is 0 for entries that are no links */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One pass over the text, in place: a value that goes on is joined where it stands, so that long ones cost no more than their length. */
+ * One pass over the text, in place: a value that goes on is joined where it stands, so that long ones cost no more
+ * than their length. */
 #include "io/ini.h"
 #include <string.h>
 
@@ -29,7 +30,8 @@ hpt_status hpt__ini_read(char *text, size_t n, const char *file, hpt__ini_fn fn,
         if (!eol) eol = end;
         next = eol + 1;
         line++;
-        if (memchr(p, 0, (size_t)(eol - p))) return hpt__fail(HPT_ERR_FORMAT, "%.400s, line %d: a zero byte", file, line);
+        if (memchr(p, 0, (size_t)(eol - p)))
+            return hpt__fail(HPT_ERR_FORMAT, "%.400s, line %d: a zero byte", file, line);
         int indented = blank(*p);
         char *s = trim(p, eol);
         if (!*s || *s == ';' || *s == '#') continue;

@@ -60,7 +60,8 @@ static hpt__jtoken broken(hpt__jscan *s) {
 static int hex4(const uint8_t *p, uint32_t *out) {
     *out = 0;
     for (int i = 0; i < 4; i++) {
-        int c = p[i], v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int c = p[i], v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F'
+            ? c - 'A' + 10 : -1;
         if (v < 0) return 0;
         *out = *out * 16 + (uint32_t)v;
     }
@@ -69,8 +70,11 @@ static int hex4(const uint8_t *p, uint32_t *out) {
 static int utf8(uint32_t u, char out[4]) {
     if (u < 0x80) return out[0] = (char)u, 1;
     if (u < 0x800) return out[0] = (char)(0xc0 | u >> 6), out[1] = (char)(0x80 | (u & 63)), 2;
-    if (u < 0x10000) return out[0] = (char)(0xe0 | u >> 12), out[1] = (char)(0x80 | (u >> 6 & 63)), out[2] = (char)(0x80 | (u & 63)), 3;
-    return out[0] = (char)(0xf0 | u >> 18), out[1] = (char)(0x80 | (u >> 12 & 63)), out[2] = (char)(0x80 | (u >> 6 & 63)), out[3] = (char)(0x80 | (u & 63)), 4;
+    if (u < 0x10000)
+        return out[0] = (char)(0xe0 | u >> 12), out[1] = (char)(0x80 | (u >> 6 & 63)),
+            out[2] = (char)(0x80 | (u & 63)), 3;
+    return out[0] = (char)(0xf0 | u >> 18), out[1] = (char)(0x80 | (u >> 12 & 63)),
+        out[2] = (char)(0x80 | (u >> 6 & 63)), out[3] = (char)(0x80 | (u & 63)), 4;
 }
 /* After the opening quote. */
 static int string(hpt__jscan *s) {
@@ -92,7 +96,8 @@ static int string(hpt__jscan *s) {
             else if (c == 'u' && have(s, 4) && hex4(s->p, &u)) {
                 s->p += 4;
                 if (u >= 0xd800 && u < 0xdc00) {
-                    if (!have(s, 6) || s->p[0] != '\\' || s->p[1] != 'u' || !hex4(s->p + 2, &low) || low < 0xdc00 || low > 0xdfff) return 0;
+                    if (!have(s, 6) || s->p[0] != '\\' || s->p[1] != 'u' || !hex4(s->p + 2, &low) || low < 0xdc00 ||
+                        low > 0xdfff) return 0;
                     s->p += 6;
                     u = 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00);
                 } else if (u >= 0xdc00 && u <= 0xdfff) return 0;
@@ -157,11 +162,13 @@ hpt__jtoken hpt__jscan_next(hpt__jscan *s) {
             return HPT__J_STRING;
         }
         size_t n = 0;
-        while (n < 63 && have(s, 1) && *s->p && strchr("+-.0123456789abcdefghijklmnopqrstuvwxyzE", *s->p)) s->text[n++] = (char)*s->p++;
+        while (n < 63 && have(s, 1) && *s->p && strchr("+-.0123456789abcdefghijklmnopqrstuvwxyzE", *s->p))
+            s->text[n++] = (char)*s->p++;
         s->text[n] = 0;
         if (!n) return broken(s);
         int word = !strcmp(s->text, "true") || !strcmp(s->text, "false") || !strcmp(s->text, "null");
-        if (!word && !((c == '-' || (c >= '0' && c <= '9')) && hpt__number_parse(s->text, &s->number))) return broken(s);
+        if (!word && !((c == '-' || (c >= '0' && c <= '9')) && hpt__number_parse(s->text, &s->number)))
+            return broken(s);
         after_value(s);
         return word ? HPT__J_WORD : HPT__J_NUMBER;
     }

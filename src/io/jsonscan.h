@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * JSON one token at a time, for annotation files of hundreds of megabytes: nothing is built, the file is read in blocks, depth is limited. */
+ * JSON one token at a time, for annotation files of hundreds of megabytes: nothing is built, the file is read in
+ * blocks, depth is limited. */
 #ifndef HPT__JSONSCAN_H
 #define HPT__JSONSCAN_H
 #include "core/status.h"
 
-typedef enum hpt__jtoken { HPT__J_ERROR, HPT__J_END, HPT__J_OBJECT, HPT__J_END_OBJECT, HPT__J_ARRAY, HPT__J_END_ARRAY, HPT__J_KEY, HPT__J_STRING, HPT__J_NUMBER, HPT__J_WORD } hpt__jtoken;
+typedef enum hpt__jtoken { HPT__J_ERROR, HPT__J_END, HPT__J_OBJECT, HPT__J_END_OBJECT, HPT__J_ARRAY, HPT__J_END_ARRAY,
+                           HPT__J_KEY, HPT__J_STRING, HPT__J_NUMBER, HPT__J_WORD } hpt__jtoken;
 
 enum { HPT__J_DEPTH = 64, HPT__J_TEXT = 1024 };
 typedef struct hpt__jscan {

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Little-endian level 5 files: a header of 128 bytes, then elements of type, bytes, data padded to 8; small data (up to 4 bytes) sits in the tag.
- * A matrix element holds flags, dimensions, name and real part. */
+ * Little-endian level 5 files: a header of 128 bytes, then elements of type, bytes, data padded to 8; small data (up
+ * to 4 bytes) sits in the tag. A matrix element holds flags, dimensions, name and real part. */
 #include "io/mat.h"
 #include "core/alloc.h"
 #include "io/file.h"
 #include <string.h>
 #include <zlib.h>
 
-enum { INT8 = 1, UINT8, INT16, UINT16, INT32, UINT32, SINGLE, DOUBLE = 9, MATRIX = 14, COMPRESSED = 15, MAX_VALUES = 1 << 20, MAX_BYTES = 64 << 20, HEAD = 512 };
+enum { INT8 = 1, UINT8, INT16, UINT16, INT32, UINT32, SINGLE, DOUBLE = 9, MATRIX = 14, COMPRESSED = 15,
+       MAX_VALUES = 1 << 20, MAX_BYTES = 64 << 20, HEAD = 512 };
 typedef struct element { uint32_t type, bytes; const uint8_t *data; } element;
 
-static uint32_t u32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
+static uint32_t u32(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
 
 /* The element at *p; moves *p behind it. 0: it does not fit. */
 static int next(const uint8_t **p, const uint8_t *end, element *e) {
@@ -40,7 +43,10 @@ static double value(const element *e, uint64_t i) {
     default: { double d; memcpy(&d, p + 8 * i, 8); return d; }
     }
 }
-static int size_of(uint32_t type) { return type == INT8 || type == UINT8 ? 1 : type == INT16 || type == UINT16 ? 2 : type == INT32 || type == UINT32 || type == SINGLE ? 4 : type == DOUBLE ? 8 : 0; }
+static int size_of(uint32_t type) {
+    return type == INT8 || type == UINT8 ? 1 : type == INT16 || type == UINT16 ? 2 : type == INT32 || type == UINT32 ||
+        type == SINGLE ? 4 : type == DOUBLE ? 8 : 0;
+}
 
 /* A matrix called name: 1 taken, 0 another or unusable one, negative: a failure. */
 static int matrix(const element *m, const char *name, double **values, uint64_t *count) {
@@ -98,10 +104,13 @@ hpt_status hpt__mat_parse(const uint8_t *data, size_t n, const char *name, doubl
     element e;
     size_t budget = n < MAX_BYTES / 16 ? 16 * n + 65536 : MAX_BYTES;
     *values = NULL;
-    if (n >= 8 && !memcmp(data, "MATLAB 7", 8)) return hpt__fail(HPT_ERR_FORMAT, "a MATLAB 7.3 file (HDF5); save it with -v7");
-    if (n < 136 || data[126] != 'I' || data[127] != 'M') return hpt__fail(HPT_ERR_FORMAT, "not a little-endian MATLAB 5 file");
+    if (n >= 8 && !memcmp(data, "MATLAB 7", 8))
+        return hpt__fail(HPT_ERR_FORMAT, "a MATLAB 7.3 file (HDF5); save it with -v7");
+    if (n < 136 || data[126] != 'I' || data[127] != 'M')
+        return hpt__fail(HPT_ERR_FORMAT, "not a little-endian MATLAB 5 file");
     for (const uint8_t *p = data + 128, *end = data + n; next(&p, end, &e);) {
-        int found = e.type == COMPRESSED ? inflated(&e, name, values, count, &budget) : e.type == MATRIX ? matrix(&e, name, values, count) : 0;
+        int found = e.type == COMPRESSED ? inflated(&e, name, values, count, &budget) : e.type == MATRIX
+            ? matrix(&e, name, values, count) : 0;
         if (found) return found < 0 ? (hpt_status)found : HPT_OK;
     }
     return hpt__fail(HPT_ERR_FORMAT, "no numeric array '%.40s' inside", name);

@@ -3,7 +3,8 @@
 #ifndef HPT__MAT_H
 #define HPT__MAT_H
 #include "core/status.h"
-/* values: freed by the caller with hpt__free. At most 2^20 of them. HPT_ERR_FORMAT: no such array, or not such a file. */
+/* values: freed by the caller with hpt__free. At most 2^20 of them. HPT_ERR_FORMAT: no such array, or not such a
+ * file. */
 hpt_status hpt__mat_read(const char *path, const char *name, double **values, uint64_t *count);
 hpt_status hpt__mat_parse(const uint8_t *p, size_t n, const char *name, double **values, uint64_t *count);
 #endif

@@ -6,7 +6,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-typedef struct header { char magic[8]; uint64_t key, text, total, check; } header;       /* check: of everything behind the header */
+/* check: of everything behind the header */
+typedef struct header { char magic[8]; uint64_t key, text, total, check; } header;
 static const char magic[8] = "hptstate";
 
 static uint64_t sum(const char *text, size_t len, const hpt__state_part *part, int n) {
@@ -33,14 +34,18 @@ hpt_status hpt__state_load(const char *path, uint64_t key, char **text, const hp
     for (int i = 0; i < n; i++) total += part[i].bytes;
     *text = NULL;
     hpt_status st = hpt__file_read(path, total + (64u << 20), &f);
-    if (st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && !access(path, F_OK))) return st;      /* there, and cannot be read: nothing is begun again in silence */
+    /* there, and cannot be read: nothing is begun again in silence */
+    if (st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && !access(path, F_OK))) return st;
     if (st) return HPT_END;
     st = HPT_END;
     if (f.n >= sizeof h) memcpy(&h, f.p, sizeof h);
-    if (f.n >= sizeof h && !memcmp(h.magic, magic, sizeof magic) && h.key == key && h.total == total && h.text > 0 && h.text <= f.n - sizeof h && f.n - sizeof h - h.text == total && !f.p[sizeof h + h.text - 1]) {
+    if (f.n >= sizeof h && !memcmp(h.magic, magic, sizeof magic) && h.key == key && h.total == total && h.text > 0 &&
+        h.text <= f.n - sizeof h && f.n - sizeof h - h.text == total && !f.p[sizeof h + h.text - 1]) {
         uint64_t check = XXH3_64bits(f.p + sizeof h, (size_t)h.text), at = sizeof h + h.text;
-        for (int i = 0; i < n; i++, at += part[i - 1].bytes) check = XXH3_64bits_withSeed(f.p + at, part[i].bytes, check);
-        if (check == h.check) st = (*text = hpt__strdup((char *)f.p + sizeof h)) ? HPT_OK : hpt__fail_memory((size_t)h.text);
+        for (int i = 0; i < n; i++, at += part[i - 1].bytes)
+            check = XXH3_64bits_withSeed(f.p + at, part[i].bytes, check);
+        if (check == h.check)
+            st = (*text = hpt__strdup((char *)f.p + sizeof h)) ? HPT_OK : hpt__fail_memory((size_t)h.text);
         at = sizeof h + h.text;
         for (int i = 0; i < n && !st; i++) {
             memcpy(part[i].p, f.p + at, part[i].bytes);

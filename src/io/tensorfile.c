@@ -65,14 +65,16 @@ hpt_status hpt__tensorfile_value(hpt__tensorfile *f, const char *name, json_t *v
     return json_object_set_new_nocheck(f->meta, name, v) ? hpt__fail_memory((size_t)cost) : HPT_OK;
 }
 
-hpt_status hpt__tensorfile_text(hpt__tensorfile *f, const char *name, const hpt__jscan *s, const void *base, uint64_t begin) {
+hpt_status hpt__tensorfile_text(hpt__tensorfile *f, const char *name, const hpt__jscan *s, const void *base,
+                                uint64_t begin) {
     size_t len = (size_t)(hpt__jscan_at(s) - begin);
     json_error_t err;
     if (6 * (uint64_t)len > f->room) {
         f->values_cut = 1;
         return HPT_OK;
     }
-    json_t *v = len < HPT__J_TEXT ? json_string(s->text) : json_loadb((const char *)base + begin, len, JSON_DECODE_ANY, &err);
+    json_t *v = len < HPT__J_TEXT ? json_string(s->text) : json_loadb((const char *)base + begin, len, JSON_DECODE_ANY,
+        &err);
     return hpt__tensorfile_value(f, name, v, len);
 }
 

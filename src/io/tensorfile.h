@@ -51,8 +51,10 @@ hpt_status hpt__tensorfile_reason(hpt__tensorfile *f, const char *text,
                                   const char **kept); /* a copy that lives as long as f */
 /* A value for meta, which it takes; bytes: of its text. NULL: HPT_ERR_MEMORY. */
 hpt_status hpt__tensorfile_value(hpt__tensorfile *f, const char *name, json_t *v, size_t bytes);
-/* A text that s, which goes over base, has just read as the value from offset begin on: long ones, which the scanner cuts, as a whole. */
-hpt_status hpt__tensorfile_text(hpt__tensorfile *f, const char *name, const hpt__jscan *s, const void *base, uint64_t begin);
+/* A text that s, which goes over base, has just read as the value from offset begin on: long ones, which the scanner
+ * cuts, as a whole. */
+hpt_status hpt__tensorfile_text(hpt__tensorfile *f, const char *name, const hpt__jscan *s, const void *base,
+                                uint64_t begin);
 hpt_status hpt__tensorfile_unique(const hpt__tensorfile *f);                 /* HPT_ERR_FORMAT if a name occurs twice */
 size_t hpt__torch_legacy_magic(const uint8_t *p, size_t n); /* 0: no legacy file; else the bytes of its magic number */
 hpt_status hpt__tensorfile_add(hpt__tensorfile *f, const char *name, size_t name_len, const hpt__ftensor *t);

@@ -57,8 +57,8 @@ void hpt__tw_float(hpt__torch_out *t, double v) {
 void hpt__tw_bool(hpt__torch_out *t, int v) { op(t, v ? "\x88" : "\x89"); }
 void hpt__tw_none(hpt__torch_out *t) { op(t, "N"); }
 
-static void tensor(hpt__torch_out *t, const char *cls, const void *data, uint64_t count, size_t size, int ndim, const int64_t *shape,
-                   const int64_t *stride) {
+static void tensor(hpt__torch_out *t, const char *cls, const void *data, uint64_t count, size_t size, int ndim,
+                   const int64_t *shape, const int64_t *stride) {
     char key[16];
     int64_t dense[8];
     if (t->n == t->storage_cap) {
@@ -96,7 +96,8 @@ static void tensor(hpt__torch_out *t, const char *cls, const void *data, uint64_
     t->storage[t->n].data = data;
     t->storage[t->n++].bytes = count * size;
 }
-void hpt__tw_tensor_f32(hpt__torch_out *t, const float *data, uint64_t count, int ndim, const int64_t *shape, const int64_t *stride) {
+void hpt__tw_tensor_f32(hpt__torch_out *t, const float *data, uint64_t count, int ndim, const int64_t *shape,
+                        const int64_t *stride) {
     tensor(t, "ctorch\nFloatStorage\n", data, count, 4, ndim, shape, stride);
 }
 void hpt__tw_tensor_i64(hpt__torch_out *t, const int64_t *data, uint64_t count, int ndim, const int64_t *shape) {

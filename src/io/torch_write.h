@@ -24,10 +24,11 @@ void hpt__tw_float(hpt__torch_out *t, double v);
 void hpt__tw_bool(hpt__torch_out *t, int v);
 void hpt__tw_none(hpt__torch_out *t);
 /* data must stay until finish. stride NULL: contiguous. */
-void hpt__tw_tensor_f32(hpt__torch_out *t, const float *data, uint64_t count, int ndim, const int64_t *shape, const int64_t *stride);
+void hpt__tw_tensor_f32(hpt__torch_out *t, const float *data, uint64_t count, int ndim, const int64_t *shape,
+                        const int64_t *stride);
 void hpt__tw_tensor_i64(hpt__torch_out *t, const int64_t *data, uint64_t count, int ndim, const int64_t *shape);
-/* A JSON object beside the pickle, as record hpt.json: what belongs to a file that holds a bare state_dict, where another key would break strict
- * loading. torch.load() does not look at it. */
+/* A JSON object beside the pickle, as record hpt.json: what belongs to a file that holds a bare state_dict, where
+ * another key would break strict loading. torch.load() does not look at it. */
 void hpt__tw_note(hpt__torch_out *t, const char *json);
 hpt_status hpt__tw_finish(hpt__torch_out *t, const char *path);     /* writes atomically and frees, also on failure */
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Contract: act.h. One 16-byte vector a thread and turn; what is left of the last vector goes value by value. Traffic: each array once. */
+ * Contract: act.h. One 16-byte vector a thread and turn; what is left of the last vector goes value by value.
+ * Traffic: each array once. */
 #include "kernels/cuda_kernels.h"
 #include "kernels/device.h"
 
@@ -25,16 +26,22 @@ template <typename T, int V, int WHAT> HPT_DEVICE void at(const T *a, const T *b
     for (int v = 0; v < V; v++) va[v] = one<WHAT>(va[v], vb[v], vc[v]);
     hpt_store<T, V>(y + i, va);
 }
-template <typename T, int V, int WHAT> __global__ void __launch_bounds__(THREADS) k_act(size_t n, const T *a, const T *b, const T *c, T *y) {
+template <typename T, int V, int WHAT> __global__ void __launch_bounds__(THREADS) k_act(size_t n, const T *a,
+    const T *b, const T *c, T *y) {
     size_t vectors = n / V, me = (size_t)blockIdx.x * THREADS + threadIdx.x;
     for (size_t i = me; i < vectors; i += (size_t)gridDim.x * THREADS) at<T, V, WHAT>(a, b, c, y, i * V);
     if (vectors * V + me < n) at<T, 1, WHAT>(a, b, c, y, vectors * V + me);
 }
-template <int WHAT> static cudaError_t launch(cudaStream_t s, int bf16, size_t n, const void *a, const void *b, const void *c, void *y) {
+template <int WHAT> static cudaError_t launch(cudaStream_t s, int bf16, size_t n, const void *a, const void *b,
+                                              const void *c, void *y) {
     size_t blocks = (n / (bf16 ? 8 : 4) + THREADS) / THREADS;
     dim3 grid((unsigned)(blocks > 8192 ? 8192 : blocks)), block(THREADS);
-    if (bf16) HPT_LAUNCH((k_act<uint16_t, 8, WHAT>), grid, block, 0, s, n, (const uint16_t *)a, (const uint16_t *)b, (const uint16_t *)c, (uint16_t *)y);
-    else HPT_LAUNCH((k_act<float, 4, WHAT>), grid, block, 0, s, n, (const float *)a, (const float *)b, (const float *)c, (float *)y);
+    if (bf16)
+        HPT_LAUNCH((k_act<uint16_t, 8, WHAT>), grid, block, 0, s, n, (const uint16_t *)a, (const uint16_t *)b,
+                   (const uint16_t *)c, (uint16_t *)y);
+    else
+        HPT_LAUNCH((k_act<float, 4, WHAT>), grid, block, 0, s, n, (const float *)a, (const float *)b, (const float *)c,
+                   (float *)y);
     return cudaGetLastError();
 }
 extern "C" cudaError_t hpt__cuda_act(cudaStream_t s, int bf16, size_t n, hpt__act act, const void *x, void *y) {
@@ -42,9 +49,12 @@ extern "C" cudaError_t hpt__cuda_act(cudaStream_t s, int bf16, size_t n, hpt__ac
     if (act == HPT__ACT_SILU) return launch<HPT__ACT_SILU>(s, bf16, n, x, NULL, NULL, y);
     return launch<HPT__ACT_SIGMOID>(s, bf16, n, x, NULL, NULL, y);
 }
-extern "C" cudaError_t hpt__cuda_act_backward(cudaStream_t s, int bf16, size_t n, hpt__act act, const void *x, const void *y, const void *dy, const void *dy2, void *dx) {
+extern "C" cudaError_t hpt__cuda_act_backward(cudaStream_t s, int bf16, size_t n, hpt__act act, const void *x,
+                                              const void *y, const void *dy, const void *dy2, void *dx) {
     if (act == HPT__ACT_RELU) return launch<BACKWARD + HPT__ACT_RELU>(s, bf16, n, y, dy, dy2, dx);
     if (act == HPT__ACT_SILU) return launch<BACKWARD + HPT__ACT_SILU>(s, bf16, n, x, dy, dy2, dx);
     return launch<BACKWARD + HPT__ACT_SIGMOID>(s, bf16, n, y, dy, dy2, dx);
 }
-extern "C" cudaError_t hpt__cuda_sum(cudaStream_t s, int bf16, size_t n, const void *x, const void *r, void *y) { return launch<SUM>(s, bf16, n, x, r, NULL, y); }
+extern "C" cudaError_t hpt__cuda_sum(cudaStream_t s, int bf16, size_t n, const void *x, const void *r, void *y) {
+    return launch<SUM>(s, bf16, n, x, r, NULL, y);
+}

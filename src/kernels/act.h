@@ -3,11 +3,13 @@
  *
  *   act:          y = max(x, 0) (relu), x * s(x) (silu), s(x) (sigmoid), with s(x) = 1 / (1 + e^-x). NaN stays NaN.
  *   act backward: d = dy (+ dy2 unless NULL).  relu: dx = d where y > 0 else 0.  sigmoid: dx = d * y * (1 - y).
- *                 silu: dx = d * s(x) * (1 + x * (1 - s(x))).   x is read by silu, y by the others; the other one may be NULL.
+ *                 silu: dx = d * s(x) * (1 + x * (1 - s(x))).
+ *                 x is read by silu, y by the others; the other one may be NULL.
  *   sum:          y = x + r, or a copy where r is NULL.
  *
- * Outputs are written (=). dx may be dy or dy2; y may be x, and r in a sum. Deterministic. The reference computes in double; the cpu version is
- * within 4 ulp of the largest of s(x) and 1e-37, in float or bfloat16 (one rounding at the end). */
+ * Outputs are written (=). dx may be dy or dy2; y may be x, and r in a sum. Deterministic. The reference computes in
+ * double; the cpu version is within 4 ulp of the largest of s(x) and 1e-37, in float or bfloat16 (one rounding at
+ * the end). */
 #ifndef HPT__KERNEL_ACT_H
 #define HPT__KERNEL_ACT_H
 #include "kernels/geometry.h"

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Contract: act.h, on arrays in float or bfloat16. Whole vectors, then what is left of the last one through a vector of its own, so that
- * nothing beyond the array is touched. */
+ * Contract: act.h, on arrays in float or bfloat16. Whole vectors, then what is left of the last one through a vector
+ * of its own, so that nothing beyond the array is touched. */
 #include "kernels/cpu_kernels.h"
 #include "kernels/vec.h"
 #include <string.h>
 
-enum { SUM = -1, COPY = -2, BACKWARD = 16 };        /* what a pass does, beside hpt__act: forward; BACKWARD + hpt__act */
+/* what a pass does, beside hpt__act: forward; BACKWARD + hpt__act */
+enum { SUM = -1, COPY = -2, BACKWARD = 16 };
 
 /* 1 / (1 + e^-x), 0 below -87 */
 INLINE vf sigmoid(vf x) {

@@ -15,7 +15,8 @@ void REF(act)(size_t n, hpt__act act, const real *x, real *y) {
     }
 }
 
-void REF(act_backward)(size_t n, hpt__act act, const real *x, const real *y, const real *dy, const real *dy2, real *dx) {
+void REF(act_backward)(size_t n, hpt__act act, const real *x, const real *y, const real *dy, const real *dy2,
+                       real *dx) {
     for (size_t i = 0; i < n; i++) {
         double d = dy[i];
         if (dy2) d += dy2[i];

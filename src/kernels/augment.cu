@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * One block a view. The picture lies in scratch as 8-bit values (L2); each operation is a pass of the block over it, with a barrier between.
- * Resizing computes both directions at once for each output value: the inner sums round to 8 bits exactly as a separate pass would.
- * Compiled without contraction of products and sums: results equal the CPU's bit for bit. */
+ * One block a view. The picture lies in scratch as 8-bit values (L2); each operation is a pass of the block over it,
+ * with a barrier between. Resizing computes both directions at once for each output value: the inner sums round to 8
+ * bits exactly as a separate pass would. Compiled without contraction of products and sums: results equal the CPU's
+ * bit for bit. */
 #include "kernels/cuda_kernels.h"
 #include "kernels/device.h"
 #include "kernels/pixel.h"
@@ -9,8 +10,12 @@
 enum { THREADS = 512, BITS = HPT__FILTER_BITS };
 
 static size_t taps_bytes(int size, int taps) { return (size_t)size * (size_t)(taps + 2) * 4; }
-static size_t view_bytes(int size, int taps) { return (2 * taps_bytes(size, taps) + 2 * (size_t)size * (size_t)size * 3 + 255) / 256 * 256; }
-extern "C" size_t hpt__cuda_augment_scratch(int views, int size, int taps) { return (size_t)views * view_bytes(size, taps); }
+static size_t view_bytes(int size, int taps) {
+    return (2 * taps_bytes(size, taps) + 2 * (size_t)size * (size_t)size * 3 + 255) / 256 * 256;
+}
+extern "C" size_t hpt__cuda_augment_scratch(int views, int size, int taps) {
+    return (size_t)views * view_bytes(size, taps);
+}
 
 HPT_DEVICE int clip8(int v) {
     v >>= BITS;
@@ -18,7 +23,8 @@ HPT_DEVICE int clip8(int v) {
 }
 /* table[i*(taps+2)]: first input position, number of taps, coefficients */
 HPT_DEVICE void make_taps(int in, int out, int filter, int taps, int *table) {
-    double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = HPT__FILTER_SUPPORT(filter) * fscale, inv = 1 / fscale;
+    double scale = (double)in / out, fscale = scale < 1 ? 1 : scale, support = HPT__FILTER_SUPPORT(filter) * fscale,
+        inv = 1 / fscale;
     for (int i = (int)threadIdx.x; i < out; i += THREADS) {
         double center = (i + 0.5) * scale, sum = 0;
         int lo = (int)(center - support + 0.5), hi = (int)(center + support + 0.5), *t = table + i * (taps + 2);
@@ -48,7 +54,8 @@ HPT_DEVICE void box(const uint8_t *in, uint8_t *out, int size, float radius, int
     __syncthreads();
 }
 
-__global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const hpt__view *views, const uint8_t *pixels, const float *table, float *out, char *scratch, size_t per_view) {
+__global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const hpt__view *views, const uint8_t *pixels,
+                                                     const float *table, float *out, char *scratch, size_t per_view) {
     HPT_SHARED(int, sum, THREADS);
     const hpt__view v = views[blockIdx.x];
     int tid = (int)threadIdx.x, count = size * size;
@@ -95,7 +102,8 @@ __global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const h
         __syncthreads();
     }
     if (v.gray) {
-        for (int i = tid; i < count; i += THREADS) a[3 * i] = a[3 * i + 1] = a[3 * i + 2] = (uint8_t)hpt__luma(a + 3 * i);
+        for (int i = tid; i < count; i += THREADS)
+            a[3 * i] = a[3 * i + 1] = a[3 * i + 2] = (uint8_t)hpt__luma(a + 3 * i);
         __syncthreads();
     }
     if (v.blur) {
@@ -111,10 +119,14 @@ __global__ void __launch_bounds__(THREADS) k_augment(int size, int taps, const h
     float *to = out + (size_t)blockIdx.x * (size_t)count * 3;
     for (int i = tid; i < count; i += THREADS) {
         int y = i / size, x = i % size, from = v.flip ? y * size + size - 1 - x : i;
-        for (int c = 0; c < 3; c++) to[(size_t)c * (size_t)count + (size_t)i] = table[c * 256 + (v.solarize ? hpt__solar(a[3 * from + c]) : a[3 * from + c])];
+        for (int c = 0; c < 3; c++)
+            to[(size_t)c * (size_t)count + (size_t)i] = table[c * 256 + (v.solarize ? hpt__solar(a[3 * from + c])
+                                                                         : a[3 * from + c])];
     }
 }
-extern "C" cudaError_t hpt__cuda_augment(cudaStream_t s, int views, int size, int taps, const hpt__view *view, const uint8_t *pixels, const float *table, float *out, void *scratch) {
-    HPT_LAUNCH(k_augment, dim3((unsigned)views), dim3(THREADS), 0, s, size, taps, view, pixels, table, out, (char *)scratch, view_bytes(size, taps));
+extern "C" cudaError_t hpt__cuda_augment(cudaStream_t s, int views, int size, int taps, const hpt__view *view,
+                                         const uint8_t *pixels, const float *table, float *out, void *scratch) {
+    HPT_LAUNCH(k_augment, dim3((unsigned)views), dim3(THREADS), 0, s, size, taps, view, pixels, table, out,
+               (char *)scratch, view_bytes(size, taps));
     return cudaGetLastError();
 }

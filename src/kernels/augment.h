@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * augment - views of a batch on a device, from 8-bit images and given draws: crop and resize (Pillow's antialiased
  * triangle or cubic filter), colour jitter, grayscale, Gaussian blur (three extended box filters), solarize, flip,
- * normalise. Reference: hpt__augment_apply() of src/data, which is bit-identical to Pillow except for the blur's rounding;
- * the device version equals it bit for bit: the same fixed-point arithmetic, no contraction.
- * out (views,3,size,size) float = table[channel][level]. */
+ * normalise. Reference: hpt__augment_apply() of src/data, which is bit-identical to Pillow except for the blur's
+ * rounding; the device version equals it bit for bit: the same fixed-point arithmetic, no contraction. out
+ * (views,3,size,size) float = table[channel][level]. */
 #ifndef HPT__KERNEL_AUGMENT_H
 #define HPT__KERNEL_AUGMENT_H
 #include "kernels/dtype.h"

@@ -4,8 +4,8 @@
  *   bias:          y[n][c][h][w] = x[n][c][h][w] + b[c]
  *   bias backward: db[c] = sum over n,h,w of dy[n][c][h][w]
  *
- * Maps (N,C,H,W); b, db real. Outputs are written (=); y may be x. Sums: double over float partial sums. Deterministic, and independent of
- * the number of threads. */
+ * Maps (N,C,H,W); b, db real. Outputs are written (=); y may be x. Sums: double over float partial sums.
+ * Deterministic, and independent of the number of threads. */
 #ifndef HPT__BIAS_H
 #define HPT__BIAS_H
 #include "kernels/geometry.h"

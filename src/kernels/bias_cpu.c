@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Contract: bias.h, on blocked maps. Parts are channel blocks of images, and for the gradient channel blocks: what each sums does not
- * depend on the number of threads. */
+ * Contract: bias.h, on blocked maps. Parts are channel blocks of images, and for the gradient channel blocks: what
+ * each sums does not depend on the number of threads. */
 #include "kernels/cpu_kernels.h"
 #include "kernels/vec.h"
 

@@ -5,7 +5,8 @@
  *   dx[n][c][h][w] = sum over k,r,s of dy[n][k][p][q] * w[k][c][r][s]   for h = p*stride+r-pad, w = q*stride+s-pad
  *   dw[k][c][r][s] = sum over n,p,q of dy[n][k][p][q] * x[n][c][p*stride+r-pad][q*stride+s-pad]
  *
- * In groups (geometry.conv_groups = G) output channel k sees the C/G input channels of its own group alone, and c counts within it.
+ * In groups (geometry.conv_groups = G) output channel k sees the C/G input channels of its own group alone, and c
+ * counts within it.
  *
  * x (N,C,H,W), w (K,C/G,R,S), y (N,K,P,Q), contiguous. Outputs are written (=), not added to; no aliasing.
  * Accumulation: double. Deterministic: yes. The fast versions are oneDNN's (src/backend/onednn). */

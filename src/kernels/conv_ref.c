@@ -77,7 +77,8 @@ void REF(conv_backward_weights)(const hpt__geometry *g, const real *x, const rea
                         const real *dk = dy + ((size_t)n * g->k + k) * g->p * g->q;
                         for (int p = p0; p < p1; p++) {
                             const real *row = xc + (ptrdiff_t)(p * g->stride + r - g->pad) * g->w + s - g->pad;
-                            for (int q = q0; q < q1; q++) sum += (double)dk[p * g->q + q] * row[(ptrdiff_t)q * g->stride];
+                            for (int q = q0; q < q1; q++)
+                                sum += (double)dk[p * g->q + q] * row[(ptrdiff_t)q * g->stride];
                         }
                     }
                     dw[(((size_t)k * cs + c) * g->r + r) * g->s + s] = (real)sum;

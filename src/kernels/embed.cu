@@ -24,7 +24,8 @@ extern "C" cudaError_t hpt__cuda_l2norm(cudaStream_t s, int n, int d, const floa
     return cudaGetLastError();
 }
 
-__global__ void __launch_bounds__(THREADS) k_l2norm_backward(int n, int d, const float *y, const float *norm, const float *dy, float *dx) {
+__global__ void __launch_bounds__(THREADS) k_l2norm_backward(int n, int d, const float *y, const float *norm,
+                                                             const float *dy, float *dx) {
     int row = (int)(blockIdx.x * ROWS + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (row >= n) return;
     y += (size_t)row * d;
@@ -35,12 +36,14 @@ __global__ void __launch_bounds__(THREADS) k_l2norm_backward(int n, int d, const
     s = hpt_warp_sum(s);
     for (int j = lane; j < d; j += HPT_WARP) dx[j] = (float)(((double)dy[j] - (double)y[j] * s) / len);
 }
-extern "C" cudaError_t hpt__cuda_l2norm_backward(cudaStream_t s, int n, int d, const float *y, const float *norm, const float *dy, float *dx) {
+extern "C" cudaError_t hpt__cuda_l2norm_backward(cudaStream_t s, int n, int d, const float *y, const float *norm,
+                                                 const float *dy, float *dx) {
     HPT_LAUNCH(k_l2norm_backward, row_grid(n), dim3(THREADS), 0, s, n, d, y, norm, dy, dx);
     return cudaGetLastError();
 }
 
-template <int V> __global__ void __launch_bounds__(THREADS) k_gather(size_t d, const float *in, const uint32_t *index, float *out) {
+template <int V> __global__ void __launch_bounds__(THREADS) k_gather(size_t d, const float *in, const uint32_t *index,
+    float *out) {
     const float *from = in + index[blockIdx.y] * d;
     float *to = out + blockIdx.y * d;
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < d / V; i += (size_t)gridDim.x * THREADS) {
@@ -49,7 +52,8 @@ template <int V> __global__ void __launch_bounds__(THREADS) k_gather(size_t d, c
         hpt_store<float, V>(to + i * V, v);
     }
 }
-extern "C" cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const float *in, const uint32_t *index, float *out) {
+extern "C" cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const float *in, const uint32_t *index,
+                                        float *out) {
     int wide = d % 4 == 0 && (uintptr_t)in % 16 == 0 && (uintptr_t)out % 16 == 0;
     size_t b = (d / (wide ? 4 : 1) + 4 * THREADS - 1) / (4 * THREADS);
     dim3 grid((unsigned)(b < 1 ? 1 : b), (unsigned)n);
@@ -59,7 +63,9 @@ extern "C" cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const f
 }
 
 /* Of more keys than rows only the last q stay, so no row is written twice. */
-__global__ void __launch_bounds__(THREADS) k_enqueue(int n, int d, const float *keys, float *queue, int64_t q, uint16_t *low, int pitch, const hpt__vars *v, const hpt__outcome *o) {
+__global__ void __launch_bounds__(THREADS) k_enqueue(int n, int d, const float *keys, float *queue, int64_t q,
+                                                     uint16_t *low, int pitch, const hpt__vars *v,
+                                                     const hpt__outcome *o) {
     int row = (int)(blockIdx.x * ROWS + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (row >= n || row < (int64_t)n - q || (o && o->bad)) return;
     int64_t to = (v->ptr + row) % q;
@@ -69,7 +75,8 @@ __global__ void __launch_bounds__(THREADS) k_enqueue(int n, int d, const float *
         if (low) low[to * pitch + j] = hpt_to_bf16(x);
     }
 }
-extern "C" cudaError_t hpt__cuda_enqueue(cudaStream_t s, int n, int d, const float *keys, float *queue, int64_t q, uint16_t *low, int pitch, const hpt__vars *v, const hpt__outcome *o) {
+extern "C" cudaError_t hpt__cuda_enqueue(cudaStream_t s, int n, int d, const float *keys, float *queue, int64_t q,
+                                         uint16_t *low, int pitch, const hpt__vars *v, const hpt__outcome *o) {
     HPT_LAUNCH(k_enqueue, row_grid(n), dim3(THREADS), 0, s, n, d, keys, queue, q, low, pitch, v, o);
     return cudaGetLastError();
 }
@@ -102,14 +109,16 @@ __global__ void k_spread(int d, const double *deviation, hpt__outcome *o) {
     s = hpt_warp_sum(s);
     if (threadIdx.x == 0) o->spread = s / sqrt((double)d);
 }
-extern "C" cudaError_t hpt__cuda_spread(cudaStream_t s, int n, int d, const float *x, hpt__outcome *o, double *scratch) {
+extern "C" cudaError_t hpt__cuda_spread(cudaStream_t s, int n, int d, const float *x, hpt__outcome *o,
+                                        double *scratch) {
     HPT_LAUNCH(k_spread_columns, dim3((unsigned)((d + 31) / 32)), dim3(32, 32), 0, s, n, d, x, scratch);
     HPT_LAUNCH(k_spread, dim3(1), dim3(HPT_WARP), 0, s, d, (const double *)scratch, o);
     return cudaGetLastError();
 }
 
 /* A warp a row; the sum over rows by one warp, in order. */
-__global__ void __launch_bounds__(THREADS) k_agree(int n, int d, double scale, const float *x, const float *y, float *dx, double *part) {
+__global__ void __launch_bounds__(THREADS) k_agree(int n, int d, double scale, const float *x, const float *y,
+                                                   float *dx, double *part) {
     int row = (int)(blockIdx.x * ROWS + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (row >= n) return;
     double dot = 0;
@@ -127,8 +136,8 @@ __global__ void k_agree_sum(int n, int images, const double *part, hpt__outcome 
     s = hpt_warp_sum(s);
     if (threadIdx.x == 0) o->loss = s / images;
 }
-extern "C" cudaError_t hpt__cuda_agree(cudaStream_t s, int n, int d, int images, const float *x, const float *y, float *dx, hpt__outcome *o,
-                                       double *scratch) {
+extern "C" cudaError_t hpt__cuda_agree(cudaStream_t s, int n, int d, int images, const float *x, const float *y,
+                                       float *dx, hpt__outcome *o, double *scratch) {
     HPT_LAUNCH(k_agree, row_grid(n), dim3(THREADS), 0, s, n, d, 2.0 / images, x, y, dx, scratch);
     HPT_LAUNCH(k_agree_sum, dim3(1), dim3(HPT_WARP), 0, s, n, images, (const double *)scratch, o);
     return cudaGetLastError();
@@ -152,7 +161,8 @@ __global__ void __launch_bounds__(256) k_bias_backward(int n, int d, int relu, c
     }
     if (ty == 0 && j < d && db) db[j] = (float)sum[tx];
 }
-extern "C" cudaError_t hpt__cuda_bias_backward(cudaStream_t s, int n, int d, int relu, const float *y, float *dy, float *db) {
+extern "C" cudaError_t hpt__cuda_bias_backward(cudaStream_t s, int n, int d, int relu, const float *y, float *dy,
+                                               float *db) {
     HPT_LAUNCH(k_bias_backward, dim3((unsigned)((d + 31) / 32)), dim3(32, 8), 0, s, n, d, relu, y, dy, db);
     return cudaGetLastError();
 }

@@ -28,7 +28,8 @@ void REF(gather)(int n, size_t d, const real *in, const uint32_t *index, real *o
 }
 
 void REF(enqueue)(int n, int d, const real *keys, real *queue, int64_t q, const hpt__vars *v, const hpt__outcome *o) {
-    for (int i = 0; i < n && !o->bad; i++) memcpy(queue + (v->ptr + i) % q * d, keys + (size_t)i * d, (size_t)d * sizeof(real));
+    for (int i = 0; i < n && !o->bad; i++)
+        memcpy(queue + (v->ptr + i) % q * d, keys + (size_t)i * d, (size_t)d * sizeof(real));
 }
 
 double REF(spread)(int n, int d, const real *x) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/gemm.h"
 
-void REF(gemm)(int ta, int tb, int m, int n, int k, real alpha, const real *a, int lda, const real *b, int ldb, real beta, real *c,
-               int ldc) {
+void REF(gemm)(int ta, int tb, int m, int n, int k, real alpha, const real *a, int lda, const real *b, int ldb,
+               real beta, real *c, int ldc) {
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             double s = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The shape of one layer and what its kernels need to know of it: (N,C,H,W) -> (N,K,P,Q) with an R x S window. One struct for every kernel that works on feature maps. */
+ * The shape of one layer and what its kernels need to know of it: (N,C,H,W) -> (N,K,P,Q) with an R x S window. One
+ * struct for every kernel that works on feature maps. */
 #ifndef HPT__GEOMETRY_H
 #define HPT__GEOMETRY_H
 typedef enum hpt__act { HPT__ACT_NONE, HPT__ACT_RELU, HPT__ACT_SILU, HPT__ACT_SIGMOID } hpt__act;
@@ -9,9 +10,11 @@ typedef struct hpt__geometry {
     int r, s, stride, pad;  /* window, both directions alike */
     int conv_groups;        /* convolution: channels go in so many groups, each of c/groups -> k/groups; 0 is 1 */
     int bn_groups;          /* batch norm: contiguous sub-batches of n/bn_groups images with their own statistics */
-    hpt__act act;           /* batch norm, linear: fused into the operation, none or relu; the activation itself: which */
+    /* batch norm, linear: fused into the operation, none or relu; the activation itself: which */
+    hpt__act act;
     int residual;           /* batch norm: y = act(norm(x) + residual?) */
-    int rows;               /* batch norm, activation, sum: not maps but rows, real (N,C), whatever the type of maps; C any number */
+    /* batch norm, activation, sum: not maps but rows, real (N,C), whatever the type of maps; C any number */
+    int rows;
     int extra_grad;         /* a second gradient is added to dy on reading */
     double eps;             /* batch norm: added to the variance */
 } hpt__geometry;

@@ -5,7 +5,8 @@
 
 enum { THREADS = 256, ROWS = THREADS / HPT_WARP };
 
-__global__ void __launch_bounds__(THREADS) k_softmax_ce(int rows, int n, int heads, int classes, float *logits, const int32_t *label, float *loss) {
+__global__ void __launch_bounds__(THREADS) k_softmax_ce(int rows, int n, int heads, int classes, float *logits,
+                                                        const int32_t *label, float *loss) {
     int row = (int)(blockIdx.x * ROWS + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (row >= rows) return;
     float *x = logits + (size_t)row * (size_t)classes, max = -INFINITY, sum = 0;
@@ -16,15 +17,19 @@ __global__ void __launch_bounds__(THREADS) k_softmax_ce(int rows, int n, int hea
     sum = hpt_warp_sum(sum);
     if (loss && lane == 0) loss[row] = ok ? max + logf(sum) - x[y] : 0;
     __syncwarp();
-    for (int c = lane; c < classes; c += HPT_WARP) x[c] = ok ? (expf(x[c] - max) / sum - (float)(c == y)) / (float)n : 0;
+    for (int c = lane; c < classes; c += HPT_WARP)
+        x[c] = ok ? (expf(x[c] - max) / sum - (float)(c == y)) / (float)n : 0;
 }
-extern "C" cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, int classes, float *logits, const int32_t *label, float *loss) {
+extern "C" cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, int classes, float *logits,
+                                            const int32_t *label, float *loss) {
     int rows = n * heads;
-    HPT_LAUNCH(k_softmax_ce, dim3((unsigned)((rows + ROWS - 1) / ROWS)), dim3(THREADS), 0, s, rows, n, heads, classes, logits, label, loss);
+    HPT_LAUNCH(k_softmax_ce, dim3((unsigned)((rows + ROWS - 1) / ROWS)), dim3(THREADS), 0, s, rows, n, heads, classes,
+               logits, label, loss);
     return cudaGetLastError();
 }
 
-__global__ void __launch_bounds__(THREADS) k_bce(size_t count, int n, int heads, int classes, float *logits, const float *target, float *loss) {
+__global__ void __launch_bounds__(THREADS) k_bce(size_t count, int n, int heads, int classes, float *logits,
+                                                 const float *target, float *loss) {
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (size_t)gridDim.x * THREADS) {
         size_t row = i / ((size_t)heads * (size_t)classes);
         float x = logits[i], t = target[row * (size_t)classes + i % (size_t)classes], e = expf(-fabsf(x));
@@ -32,15 +37,19 @@ __global__ void __launch_bounds__(THREADS) k_bce(size_t count, int n, int heads,
         logits[i] = ((x >= 0 ? 1 : e) / (1 + e) - t) / (float)n / (float)classes;
     }
 }
-extern "C" cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target, float *loss) {
+extern "C" cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target,
+                                     float *loss) {
     size_t count = (size_t)n * (size_t)heads * (size_t)classes, b = (count + THREADS - 1) / THREADS;
-    HPT_LAUNCH(k_bce, dim3((unsigned)(b > 4096 ? 4096 : b)), dim3(THREADS), 0, s, count, n, heads, classes, logits, target, loss);
+    HPT_LAUNCH(k_bce, dim3((unsigned)(b > 4096 ? 4096 : b)), dim3(THREADS), 0, s, count, n, heads, classes, logits,
+               target, loss);
     return cudaGetLastError();
 }
 
-/* One block: sums in a fixed order, and the outcome at once. A warp takes a row; 256 rows of 1000 classes are some 20 microseconds. */
+/* One block: sums in a fixed order, and the outcome at once. A warp takes a row; 256 rows of 1000 classes are some
+ * 20 microseconds. */
 enum { WIDE = 1024, WARPS = WIDE / HPT_WARP };
-__global__ void __launch_bounds__(WIDE) k_classify(int n, int classes, float *logits, const int32_t *label, const float *weight, float smoothing, hpt__outcome *o) {
+__global__ void __launch_bounds__(WIDE) k_classify(int n, int classes, float *logits, const int32_t *label,
+                                                   const float *weight, float smoothing, hpt__outcome *o) {
     HPT_SHARED(double, sums, 3 * WARPS);
     int warp = (int)(threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     float all = 0, spread = smoothing / (float)classes;
@@ -86,8 +95,8 @@ __global__ void __launch_bounds__(WIDE) k_classify(int n, int classes, float *lo
         o->top5 = v[2];
     }
 }
-extern "C" cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, float *logits, const int32_t *label, const float *weight, double smoothing,
-                                          hpt__outcome *o) {
+extern "C" cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, float *logits, const int32_t *label,
+                                          const float *weight, double smoothing, hpt__outcome *o) {
     HPT_LAUNCH(k_classify, dim3(1), dim3(WIDE), 0, s, n, classes, logits, label, weight, (float)smoothing, o);
     return cudaGetLastError();
 }

@@ -26,7 +26,8 @@ void REF(bce)(int n, int heads, int classes, real *logits, const real *target, r
     }
 }
 
-void REF(classify)(int n, int classes, real *logits, const int32_t *label, const real *weight, double smoothing, hpt__outcome *o) {
+void REF(classify)(int n, int classes, real *logits, const int32_t *label, const real *weight, double smoothing,
+                   hpt__outcome *o) {
     double loss = 0, all = 0;
     for (int c = 0; c < classes; c++) all += weight ? weight[c] : 1;
     o->top1 = o->top5 = 0;

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * InfoNCE as attention with keys = values = queue: the N x (Q+1) matrix never exists. The queue is split over the multiprocessors; a block
- * keeps its rows of q in registers, streams its part of the queue in tiles through shared memory, forms logits, moves an online
- * maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022) and accumulates p*queue at once from the same tile. Partial results (one
- * maximum, sum, count and D values for each row and split) are combined in a fixed order: deterministic.
+ * InfoNCE as attention with keys = values = queue: the N x (Q+1) matrix never exists. The queue is split over the
+ * multiprocessors; a block keeps its rows of q in registers, streams its part of the queue in tiles through shared
+ * memory, forms logits, moves an online maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022) and accumulates
+ * p*queue at once from the same tile. Partial results (one maximum, sum, count and D values for each row and split) are
+ * combined in a fixed order: deterministic.
  *
- * bf16 kernel (D <= 128), per step of N rows and Q keys, against the floor of one logit product and one gradient product:
- *   flops   6*N*Q*D on the tensor cores = 1.5 x the floor of 4*N*Q*D: q is split into two bfloat16 parts, so that the only rounding of a
- *           logit beyond fp32 is the queue's own storage.  N 256, D 128, Q 65,536: 12.9 GFLOP.
- *   bytes   queue once from memory: 2*Q*D = 16.8 MB (the floor); the N/128 row blocks of a split run side by side and share it through L2,
- *           N/128 * 16.8 MB = 33.6 MB there. Partials: splits*N*(D+3)*4 written and read once, 66 splits: 8.9 MB each way, in L2.
- *   error   against the exact loss of the stored queue: logits about 2^-17 relative; p rounds to bfloat16 for the gradient product:
- *           2^-9 relative in each term, averaged over the keys. Storing a key in bfloat16 moves a logit by at most 2^-9/tau.
- * fp32 kernel: 4*N*Q*D flops on the CUDA cores (2*ceil(D/128)+2 instead of 4 halves for D > 128), bytes 4*Q*D per row block of 64 from L2. */
+ * bf16 kernel (D <= 128), per step of N rows and Q keys, against the floor of one logit product and one gradient
+ * product:
+ *   flops   6*N*Q*D on the tensor cores = 1.5 x the floor of 4*N*Q*D: q is split into two bfloat16 parts, so that the
+ *           only rounding of a logit beyond fp32 is the queue's own storage. N 256, D 128, Q 65,536: 12.9 GFLOP.
+ *   bytes   queue once from memory: 2*Q*D = 16.8 MB (the floor); the N/128 row blocks of a split run side by side and
+ *           share it through L2, N/128 * 16.8 MB = 33.6 MB there. Partials: splits*N*(D+3)*4 written and read once, 66
+ *           splits: 8.9 MB each way, in L2.
+ *   error   against the exact loss of the stored queue: logits about 2^-17 relative; p rounds to bfloat16 for the
+ *           gradient product: 2^-9 relative in each term, averaged over the keys. Storing a key in bfloat16 moves a
+ *           logit by at most 2^-9/tau.
+ * fp32 kernel: 4*N*Q*D flops on the CUDA cores (2*ceil(D/128)+2 instead of 4 halves for D > 128), bytes 4*Q*D per
+ * row block of 64 from L2. */
 #include "kernels/cuda_kernels.h"
 #include "kernels/device.h"
 
@@ -45,7 +50,8 @@ extern "C" size_t hpt__cuda_infonce_scratch(int n, int d, int sms) {
 extern "C" int hpt__cuda_infonce_pitch(int d) { return d <= 64 ? 64 : d <= 128 ? 128 : 0; }
 
 /* pos[n] = <q,k>/tau, a warp each */
-__global__ void __launch_bounds__(THREADS) k_positive(int n, int d, const float *q, const float *k, double tau, float *pos) {
+__global__ void __launch_bounds__(THREADS) k_positive(int n, int d, const float *q, const float *k, double tau,
+                                                      float *pos) {
     int row = (int)(blockIdx.x * (THREADS / HPT_WARP) + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (row >= n) return;
     double s = 0;
@@ -68,7 +74,8 @@ HPT_DEVICE int quad_sum(int v) {
     return v + __shfl_xor_sync(HPT_FULL, v, 2);
 }
 
-/* One tile of the queue to shared memory, rows of DP+8 values (the pad keeps fragment reads free of bank conflicts); rows beyond the end are zero. */
+/* One tile of the queue to shared memory, rows of DP+8 values (the pad keeps fragment reads free of bank conflicts);
+ * rows beyond the end are zero. */
 template <int DP> HPT_DEVICE void load_tile(uint16_t *tile, const uint16_t *low, int64_t at, int64_t end) {
     for (int i = (int)threadIdx.x; i < BN * (DP / 8); i += THREADS) {
         int row = i / (DP / 8), col = i % (DP / 8) * 8;
@@ -83,7 +90,8 @@ template <int DP> HPT_DEVICE void load_tile(uint16_t *tile, const uint16_t *low,
 }
 
 /* DP: D padded to 64 or 128. A warp owns 16 rows; see device.h for the fragments. */
-template <int DP> __global__ void __launch_bounds__(THREADS) k_infonce_bf16(int n, int d, int64_t queued, const float *q, const uint16_t *low, float scale2, float inv_tau, int64_t per_split, parts out) {
+template <int DP> __global__ void __launch_bounds__(THREADS) k_infonce_bf16(int n, int d, int64_t queued,
+    const float *q, const uint16_t *low, float scale2, float inv_tau, int64_t per_split, parts out) {
     enum { KB = DP / 16, NT = BN / 8, DT = DP / 8 };
     HPT_SHARED_DYNAMIC(memory);
     uint16_t *tiles = (uint16_t *)memory;
@@ -154,7 +162,8 @@ template <int DP> __global__ void __launch_bounds__(THREADS) k_infonce_bf16(int 
         for (int dt = 0; dt < DT; dt++)
             for (int j = 0; j < 4; j++) acc[dt][j] *= old[j / 2];
         for (int jb = 0; jb < BN / 16; jb++) {
-            uint32_t p[4] = {hpt_pack2(s[2 * jb][0], s[2 * jb][1]), hpt_pack2(s[2 * jb][2], s[2 * jb][3]), hpt_pack2(s[2 * jb + 1][0], s[2 * jb + 1][1]),
+            uint32_t p[4] = {hpt_pack2(s[2 * jb][0], s[2 * jb][1]), hpt_pack2(s[2 * jb][2], s[2 * jb][3]),
+                             hpt_pack2(s[2 * jb + 1][0], s[2 * jb + 1][1]),
                              hpt_pack2(s[2 * jb + 1][2], s[2 * jb + 1][3])};
             const uint16_t *value = tile + (jb * 16 + lane / 8 % 2 * 8 + lane % 8) * (DP + 8) + lane / 16 * 8;
             for (int dt = 0; dt < DT; dt += 2) {
@@ -184,8 +193,11 @@ template <int DP> __global__ void __launch_bounds__(THREADS) k_infonce_bf16(int 
     }
 }
 
-/* 16 x 16 threads, 4 x 4 logits and 4 rows x 8 columns of the gradient each; blockIdx.z: columns z*128 .. of the gradient */
-__global__ void __launch_bounds__(THREADS) k_infonce_fp32(int n, int d, int64_t queued, const float *q, const float *queue, float scale2, float inv_tau, int64_t per_split, parts out) {
+/* 16 x 16 threads, 4 x 4 logits and 4 rows x 8 columns of the gradient each; blockIdx.z: columns z*128 .. of the
+ * gradient */
+__global__ void __launch_bounds__(THREADS) k_infonce_fp32(int n, int d, int64_t queued, const float *q,
+                                                          const float *queue, float scale2, float inv_tau,
+                                                          int64_t per_split, parts out) {
     HPT_SHARED_DYNAMIC(memory);
     float *qs = (float *)memory, *ks = qs + FK * (FM + 4), *ps = ks + FK * (FN + 4), *vs = ps + FN * (FM + 4);
     int tid = (int)threadIdx.x, tx = tid % 16, ty = tid / 16, row0 = (int)blockIdx.x * FM, col0 = (int)blockIdx.z * 128;
@@ -274,7 +286,8 @@ __global__ void __launch_bounds__(THREADS) k_infonce_fp32(int n, int d, int64_t 
 }
 
 /* One block a row: the splits in order, then the positive. */
-__global__ void __launch_bounds__(128) k_combine(int n, int d, int splits, const float *k, double tau, parts in, float *dq) {
+__global__ void __launch_bounds__(128) k_combine(int n, int d, int splits, const float *k, double tau, parts in,
+                                                 float *dq) {
     int row = (int)blockIdx.x;
     double pos = (double)in.pos[row] * LOG2E, top = pos, sum = 0;
     int above = 0;
@@ -295,7 +308,8 @@ __global__ void __launch_bounds__(128) k_combine(int n, int d, int splits, const
             size_t at = (size_t)s * (size_t)n + (size_t)row;
             g += exp2((double)in.max[at] - top) * (double)in.acc[at * (size_t)d + (size_t)c];
         }
-        dq[(size_t)row * d + c] = (float)((g / sum + (mine / sum - 1) * (double)k[(size_t)row * d + c]) / ((double)n * tau));
+        dq[(size_t)row * d + c] = (float)((g / sum + (mine / sum - 1) * (double)k[(size_t)row * d + c]) /
+                                          ((double)n * tau));
     }
     if (threadIdx.x == 0) {
         in.row_loss[row] = (top - pos) / LOG2E + log(sum);
@@ -332,13 +346,17 @@ extern "C" cudaError_t hpt__cuda_judge(cudaStream_t s, hpt__outcome *o) {
     return cudaGetLastError();
 }
 
-template <int DP> static void launch_bf16(cudaStream_t s, dim3 grid, int n, int d, int64_t queued, const float *q, const uint16_t *low, double tau, int64_t per, parts p) {
+template <int DP> static void launch_bf16(cudaStream_t s, dim3 grid, int n, int d, int64_t queued, const float *q,
+                                          const uint16_t *low, double tau, int64_t per, parts p) {
     size_t bytes = (size_t)2 * BN * (DP + 8) * 2;
-    HPT_LAUNCH(k_infonce_bf16<DP>, grid, dim3(THREADS), bytes, s, n, d, queued, q, low, (float)(LOG2E / tau), (float)(1 / tau), per, p);
+    HPT_LAUNCH(k_infonce_bf16<DP>, grid, dim3(THREADS), bytes, s, n, d, queued, q, low, (float)(LOG2E / tau),
+               (float)(1 / tau), per, p);
 }
-extern "C" cudaError_t hpt__cuda_infonce(cudaStream_t s, int sms, int n, int d, int64_t queued, const float *q, const float *k, const float *queue, const uint16_t *low, double tau,
+extern "C" cudaError_t hpt__cuda_infonce(cudaStream_t s, int sms, int n, int d, int64_t queued, const float *q,
+                                         const float *k, const float *queue, const uint16_t *low, double tau,
                                          hpt__outcome *o, float *dq, void *scratch) {
-    int bm = low ? (int)BM : (int)FM, bn = low ? (int)BN : (int)FN, row_blocks = (n + bm - 1) / bm, zs = low ? 1 : (d + 127) / 128;
+    int bm = low ? (int)BM : (int)FM, bn = low ? (int)BN : (int)FN, row_blocks = (n + bm - 1) / bm, zs = low ? 1
+        : (d + 127) / 128;
     int splits = splits_for(row_blocks * zs, sms);
     int64_t tiles = (queued + bn - 1) / bn, per = (tiles + splits - 1) / splits * (int64_t)bn;
     splits = per ? (int)((queued + per - 1) / per) : 0;
@@ -351,7 +369,8 @@ extern "C" cudaError_t hpt__cuda_infonce(cudaStream_t s, int sms, int n, int d, 
         else {
             size_t bytes = (size_t)(FK * (FM + 4) + FK * (FN + 4) + FN * (FM + 4) + FN * 128) * 4;
             HPT_ALLOW_SHARED(k_infonce_fp32, bytes);
-            HPT_LAUNCH(k_infonce_fp32, grid, dim3(THREADS), bytes, s, n, d, queued, q, queue, (float)(LOG2E / tau), (float)(1 / tau), per, p);
+            HPT_LAUNCH(k_infonce_fp32, grid, dim3(THREADS), bytes, s, n, d, queued, q, queue, (float)(LOG2E / tau),
+                       (float)(1 / tau), per, p);
         }
     }
     HPT_LAUNCH(k_combine, dim3((unsigned)n), dim3(128), 0, s, n, d, splits, k, tau, p, dq);

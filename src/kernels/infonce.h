@@ -7,14 +7,14 @@
  *   k and queue get no gradient.   He et al. 2020, eq. 1; Chen et al. 2020 (v2) for tau.
  *
  * q, k (N,D) and queue (Q,D): rows contiguous, unit length (not checked). tau > 0. N, D >= 1, Q >= 0.
- * out[0] = loss; out[1], out[2] = number of rows whose positive is among the 1 and 5 largest logits (ties count for it).
- * dq (N,D): written (=); must not alias any input.
- * Range: |s| <= 1/tau for unit rows; the row maximum is subtracted, so tau = 0.001 is fine. NaN or Inf in q, k, queue: out[0] is NaN.
- * Deterministic. Never allocates.
+ * out[0] = loss; out[1], out[2] = number of rows whose positive is among the 1 and 5 largest logits (ties count for
+ * it). dq (N,D): written (=); must not alias any input. Range: |s| <= 1/tau for unit rows; the row maximum is
+ * subtracted, so tau = 0.001 is fine. NaN or Inf in q, k, queue: out[0] is NaN. Deterministic. Never allocates.
  *
- * The cpu version walks the queue once in tiles of HPT__INFONCE_TILE keys: a product q*tile', an online log-sum-exp for each row
- * (Milakov and Gimelshein 2018), and dq += p*tile at once with a rescale when a row's maximum moves; the N x (Q+1) matrix never exists.
- * Work: 4*N*Q*D flops, queue read twice from the tile in cache = once from memory; scratch: contrast_ops.scratch() bytes. */
+ * The cpu version walks the queue once in tiles of HPT__INFONCE_TILE keys: a product q*tile', an online log-sum-exp
+ * for each row (Milakov and Gimelshein 2018), and dq += p*tile at once with a rescale when a row's maximum moves;
+ * the N x (Q+1) matrix never exists. Work: 4*N*Q*D flops, queue read twice from the tile in cache = once from
+ * memory; scratch: contrast_ops.scratch() bytes. */
 #ifndef HPT__INFONCE_H
 #define HPT__INFONCE_H
 #include "hpt.h"
@@ -22,7 +22,8 @@
 #include "kernels/optim.h"
 #include "kernels/real.h"
 #define HPT__DECL(T, x_) \
-    void hpt__ref_infonce_##x_(int n, int d, int64_t queued, const T *q, const T *k, const T *queue, double tau, double out[3], T *dq);
+    void hpt__ref_infonce_##x_(int n, int d, int64_t queued, const T *q, const T *k, const T *queue, double tau, \
+                               double out[3], T *dq);
 HPT__BOTH(HPT__DECL)
 #undef HPT__DECL
 #define HPT__INFONCE_TILE 2048

@@ -6,8 +6,8 @@
 #include "kernels/vec.h"
 #include <math.h>
 
-void CPU(infonce_rows)(int first, int last, int d, int width, int pitch, float *s, float *max, double *sum, double *above,
-                       const float *pos, float *dq) {
+void CPU(infonce_rows)(int first, int last, int d, int width, int pitch, float *s, float *max, double *sum,
+                       double *above, const float *pos, float *dq) {
     for (int n = first; n < last; n++) {
         float *row = s + (size_t)n * pitch;
         int padded = (width + HPT__VB - 1) / HPT__VB * HPT__VB;

@@ -8,7 +8,8 @@ static double dot(const real *a, const real *b, int d) {
     return s;
 }
 
-void REF(infonce)(int n, int d, int64_t queued, const real *q, const real *k, const real *queue, double tau, double out[3], real *dq) {
+void REF(infonce)(int n, int d, int64_t queued, const real *q, const real *k, const real *queue, double tau,
+                  double out[3], real *dq) {
     double loss = 0, top1 = 0, top5 = 0;
     for (int i = 0; i < n; i++) {
         const real *qi = q + (size_t)i * d, *ki = k + (size_t)i * d;

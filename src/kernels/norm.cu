@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Maps (N,H,W,C): a block covers CT channel vectors (threadIdx.x) and RT rows at a time (threadIdx.y); a thread keeps its channels, so
- * per-channel values stay in registers and every access is 16 bytes wide. Sums: float over a thread's rows (at most a few hundred,
- * shifted by the group's first row against cancellation), a tree over the block, double over the blocks of a group.
- * Traffic of a map of B bytes: train reads x twice and writes y once (residual: one read more); backward reads x, y, dy (dy2) and writes d,
- * then reads x and d and writes dx. */
+ * Maps (N,H,W,C): a block covers CT channel vectors (threadIdx.x) and RT rows at a time (threadIdx.y); a thread
+ * keeps its channels, so per-channel values stay in registers and every access is 16 bytes wide. Sums: float over a
+ * thread's rows (at most a few hundred, shifted by the group's first row against cancellation), a tree over the
+ * block, double over the blocks of a group. Traffic of a map of B bytes: train reads x twice and writes y once
+ * (residual: one read more); backward reads x, y, dy (dy2) and writes d, then reads x and d and writes dx. */
 #include "kernels/cuda_kernels.h"
 #include "kernels/device.h"
 #include "kernels/norm.h"
@@ -21,7 +21,8 @@ static shape shape_of(const hpt__geometry *g, int width, int sms) {
     p.rt = THREADS / p.ct;
     p.tiles = (vecs + p.ct - 1) / p.ct;
     p.rows = (size_t)(g->n / g->bn_groups) * (size_t)g->h * (size_t)g->w;
-    size_t want = ((size_t)sms * 6 + (size_t)(p.tiles * g->bn_groups) - 1) / (size_t)(p.tiles * g->bn_groups), most = (p.rows + (size_t)p.rt * 4 - 1) / ((size_t)p.rt * 4);
+    size_t want = ((size_t)sms * 6 + (size_t)(p.tiles * g->bn_groups) - 1) / (size_t)(p.tiles * g->bn_groups),
+        most = (p.rows + (size_t)p.rt * 4 - 1) / ((size_t)p.rt * 4);
     if (want > most) want = most;
     if (want > 512) want = 512;
     p.chunk = (p.rows + want - 1) / want;
@@ -46,7 +47,8 @@ template <int V> HPT_DEVICE where find(int channels, size_t rows, size_t chunk) 
     return t;
 }
 /* Adds a and b over threadIdx.y and writes the block's sums: part[((group*C + c)*splits + split)*2 + {0,1}] */
-template <int V> HPT_DEVICE void block_sums(const float a[V], const float b[V], int channels, const where *t, float *part) {
+template <int V> HPT_DEVICE void block_sums(const float a[V], const float b[V], int channels, const where *t,
+                                            float *part) {
     HPT_SHARED(float, sum, 2 * THREADS * V);
     int me = (int)(threadIdx.y * blockDim.x + threadIdx.x), ct = (int)blockDim.x;
     for (int v = 0; v < V; v++) {
@@ -66,7 +68,8 @@ template <int V> HPT_DEVICE void block_sums(const float a[V], const float b[V], 
         }
 }
 
-template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_sums(const T *x, int channels, size_t rows, size_t chunk, float *part) {
+template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_sums(const T *x, int channels, size_t rows,
+    size_t chunk, float *part) {
     where t = find<V>(channels, rows, chunk);
     float s[V] = {0}, ss[V] = {0}, shift[V];
     if (t.active) {
@@ -86,8 +89,10 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_sums(c
 }
 
 /* One warp a channel. */
-template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const T *x, const float *part, int channels, int groups, int splits, size_t rows, float *mean, float *rstd,
-                                                                          float *run_mean, float *run_var, double mom, double eps) {
+template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const T *x, const float *part, int channels,
+    int groups, int splits, size_t rows, float *mean, float *rstd,
+                                                                          float *run_mean, float *run_var, double mom,
+                                                                          double eps) {
     int c = (int)(blockIdx.x * (THREADS / HPT_WARP) + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (c >= channels) return;
     double m = (double)rows, avg_mean = 0, avg_var = 0;
@@ -100,7 +105,8 @@ template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const 
         }
         s = hpt_warp_sum(s);
         ss = hpt_warp_sum(ss);
-        double shift = (double)hpt_widen(x[(size_t)g * rows * (size_t)channels + (size_t)c]), d = s / m, sq = ss - s * d;
+        double shift = (double)hpt_widen(x[(size_t)g * rows * (size_t)channels + (size_t)c]), d = s / m,
+            sq = ss - s * d;
         if (sq < 0) sq = 0;
         double mu = shift + d, var = sq / m;
         if (lane == 0) {
@@ -117,8 +123,12 @@ template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const 
 }
 
 /* EVAL: mean and rstd are the running mean and variance */
-template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS) k_apply(const T *x, const T *res, T *y, int channels, size_t rows, size_t chunk, const float *mean,
-                                                                                         const float *rstd, const float *w, const float *b, int relu, float eps) {
+template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS) k_apply(const T *x, const T *res,
+    T *y, int channels, size_t rows, size_t chunk, const float *mean,
+                                                                                         const float *rstd,
+                                                                                         const float *w,
+                                                                                         const float *b, int relu,
+                                                                                         float eps) {
     where t = find<V>(channels, rows, chunk);
     if (!t.active) return;
     float mu[V], scale[V], shift[V];
@@ -143,8 +153,10 @@ template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS
     }
 }
 
-template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_sums(const T *x, const T *y, T *dy, const T *dy2, int channels, size_t rows, size_t chunk, const float *mean,
-                                                                                   const float *rstd, int relu, float *part) {
+template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_sums(const T *x, const T *y, T *dy,
+    const T *dy2, int channels, size_t rows, size_t chunk, const float *mean,
+                                                                                   const float *rstd, int relu,
+                                                                                   float *part) {
     where t = find<V>(channels, rows, chunk);
     float sd[V] = {0}, sdx[V] = {0}, mu[V], rs[V];
     if (t.active) {
@@ -177,7 +189,8 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_s
     block_sums<V>(sd, sdx, channels, &t, part);
 }
 /* means[(group*C + c)*2 + {0,1}] = mean of d, mean of d*xhat */
-__global__ void __launch_bounds__(THREADS) k_grad_finish(const float *part, int channels, int groups, int splits, size_t rows, float *means, float *dw, float *db) {
+__global__ void __launch_bounds__(THREADS) k_grad_finish(const float *part, int channels, int groups, int splits,
+                                                         size_t rows, float *means, float *dw, float *db) {
     int c = (int)(blockIdx.x * (THREADS / HPT_WARP) + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     if (c >= channels) return;
     double sum_w = 0, sum_b = 0;
@@ -202,8 +215,10 @@ __global__ void __launch_bounds__(THREADS) k_grad_finish(const float *part, int 
         db[c] = (float)sum_b;
     }
 }
-template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_apply(const T *x, const T *d, T *dx, int channels, size_t rows, size_t chunk, const float *mean, const float *rstd,
-                                                                                    const float *w, const float *means) {
+template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_apply(const T *x, const T *d, T *dx,
+    int channels, size_t rows, size_t chunk, const float *mean, const float *rstd,
+                                                                                    const float *w,
+                                                                                    const float *means) {
     where t = find<V>(channels, rows, chunk);
     if (!t.active) return;
     float mu[V], rs[V], f[V], a[V], b[V];
@@ -233,16 +248,21 @@ template <typename T, int V> static cudaError_t train(cudaStream_t s, const hpt_
     shape p = shape_of(g, V, a->sms);
     dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
     HPT_LAUNCH((k_sums<T, V>), grid, block, 0, s, (const T *)a->x, g->c, p.rows, p.chunk, a->scratch);
-    HPT_LAUNCH((k_finish<T>), channel_grid(g->c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch, g->c, g->bn_groups, p.splits, p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum, g->eps);
-    HPT_LAUNCH((k_apply<T, V, 0>), grid, block, 0, s, (const T *)a->x, (const T *)(g->residual ? a->r : NULL), (T *)a->y, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, a->b, g->act == HPT__ACT_RELU, 0.f);
+    HPT_LAUNCH((k_finish<T>), channel_grid(g->c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch,
+               g->c, g->bn_groups, p.splits, p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum, g->eps);
+    HPT_LAUNCH((k_apply<T, V, 0>), grid, block, 0, s, (const T *)a->x, (const T *)(g->residual ? a->r : NULL),
+               (T *)a->y, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, a->b,
+               g->act == HPT__ACT_RELU, 0.f);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t eval(cudaStream_t s, const hpt__cuda_norm *a) {
     hpt__geometry g = a->g;
     g.bn_groups = 1;
     shape p = shape_of(&g, V, a->sms);
-    HPT_LAUNCH((k_apply<T, V, 1>), dim3((unsigned)p.tiles, (unsigned)p.splits, 1), dim3((unsigned)p.ct, (unsigned)p.rt), 0, s, (const T *)a->x, (const T *)(g.residual ? a->r : NULL), (T *)a->y, g.c, p.rows, p.chunk,
-               (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b, g.act == HPT__ACT_RELU, (float)g.eps);
+    HPT_LAUNCH((k_apply<T, V, 1>), dim3((unsigned)p.tiles, (unsigned)p.splits, 1),
+               dim3((unsigned)p.ct, (unsigned)p.rt), 0, s, (const T *)a->x, (const T *)(g.residual ? a->r : NULL),
+               (T *)a->y, g.c, p.rows, p.chunk, (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b,
+               g.act == HPT__ACT_RELU, (float)g.eps);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t backward(cudaStream_t s, const hpt__cuda_norm *a) {
@@ -250,10 +270,13 @@ template <typename T, int V> static cudaError_t backward(cudaStream_t s, const h
     shape p = shape_of(g, V, a->sms);
     dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
     float *means = a->scratch + (size_t)g->bn_groups * (size_t)g->c * (size_t)p.splits * 2;
-    HPT_LAUNCH((k_grad_sums<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->y_in, (T *)a->dy, (const T *)(g->extra_grad ? a->dy2 : NULL), g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd,
-               g->act == HPT__ACT_RELU, a->scratch);
-    HPT_LAUNCH(k_grad_finish, channel_grid(g->c), dim3(THREADS), 0, s, (const float *)a->scratch, g->c, g->bn_groups, p.splits, p.rows, means, a->dw, a->db);
-    HPT_LAUNCH((k_grad_apply<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->dy, (T *)a->dx, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, (const float *)means);
+    HPT_LAUNCH((k_grad_sums<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->y_in, (T *)a->dy,
+               (const T *)(g->extra_grad ? a->dy2 : NULL), g->c, p.rows, p.chunk, (const float *)a->mean,
+               (const float *)a->rstd, g->act == HPT__ACT_RELU, a->scratch);
+    HPT_LAUNCH(k_grad_finish, channel_grid(g->c), dim3(THREADS), 0, s, (const float *)a->scratch, g->c, g->bn_groups,
+               p.splits, p.rows, means, a->dw, a->db);
+    HPT_LAUNCH((k_grad_apply<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->dy, (T *)a->dx, g->c, p.rows,
+               p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, (const float *)means);
     return cudaGetLastError();
 }
 #define CALL(f) (a->bf16 ? f<uint16_t, 8>(s, a) : width_of(&a->g, 0) == 4 ? f<float, 4>(s, a) : f<float, 1>(s, a))

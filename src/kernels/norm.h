@@ -7,27 +7,32 @@
  *   run_mean = (1-mom)*run_mean + mom*avg over g of mean
  *   run_var  = (1-mom)*run_var  + mom*avg over g of var*m/(m-1)         (unbiased; m = 1: biased)
  * Evaluation: mean, var from run_mean, run_var.
- * Backward: d = (dy + dy2?) masked by y > 0 if act is relu (none or relu; no other is fused). d is WRITTEN BACK into dy: it is the gradient of the residual.
+ * Backward: d = (dy + dy2?) masked by y > 0 if act is relu (none or relu; no other is fused). d is WRITTEN BACK into
+ * dy: it is the gradient of the residual.
  *   db = sum over all groups of d      dw = sum over all groups of d*(x-mean)*rstd
  *   dx = w*rstd*( d - sum_g(d)/m - (x-mean)*rstd * sum_g(d*(x-mean)*rstd)/m )
  *
  * x, y, residual, dy, dy2, dx (N,C,H,W); w, b, run_*, dw, db (C); mean, rstd (bn_groups,C). dw, db, dx are written (=).
- * Aliasing: dx may be x, y may be x (forward only) or residual; nothing else. eps is the geometry's. Sums: double over float partial sums.
- * Deterministic, and independent of the number of threads. Rows (geometry.rows) are maps of 1x1: batch norm of vectors.
+ * Aliasing: dx may be x, y may be x (forward only) or residual; nothing else. eps is the geometry's. Sums: double over
+ * float partial sums. Deterministic, and independent of the number of threads. Rows (geometry.rows) are maps of 1x1:
+ * batch norm of vectors.
  *
- * The cpu version works on blocked maps (N, C/B, H*W, B) with B = hpt__cpu_block, in float or bfloat16 (statistics float). It comes in
- * four parts that a team of threads runs one after the other, each over items 0..count-1 (norm_items()):
+ * The cpu version works on blocked maps (N, C/B, H*W, B) with B = hpt__cpu_block, in float or bfloat16 (statistics
+ * float). It comes in four parts that a team of threads runs one after the other, each over items 0..count-1
+ * (norm_items()):
  *   stats -> finish (one thread) -> apply;   grad_sums -> grad_finish (one thread) -> grad_apply */
 #ifndef HPT__NORM_H
 #define HPT__NORM_H
 #include "kernels/geometry.h"
 #include "kernels/real.h"
 #define HPT__DECL(T, x_) \
-    void hpt__ref_norm_train_##x_(const hpt__geometry *g, const T *x, const T *w, const T *b, const T *residual, T *y, T *mean, \
+    void hpt__ref_norm_train_##x_(const hpt__geometry *g, const T *x, const T *w, const T *b, const T *residual, \
+                                  T *y, T *mean, \
                                   T *rstd, T *run_mean, T *run_var, double mom); \
     void hpt__ref_norm_eval_##x_(const hpt__geometry *g, const T *x, const T *w, const T *b, const T *residual, T *y, \
                                  const T *run_mean, const T *run_var); \
-    void hpt__ref_norm_backward_##x_(const hpt__geometry *g, const T *x, const T *y, const T *w, const T *mean, const T *rstd, \
+    void hpt__ref_norm_backward_##x_(const hpt__geometry *g, const T *x, const T *y, const T *w, const T *mean, \
+                                     const T *rstd, \
                                      T *dy, const T *dy2, T *dx, T *dw, T *db);
 HPT__BOTH(HPT__DECL)
 #undef HPT__DECL

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Contract: norm.h. Traffic per element: forward reads x twice, writes y (reads the residual once); backward reads dy, (dy2), y, x, writes
- * dy, then reads dy, x, writes dx. The work is cut into items of (group, channel block, chunk of images) whatever the number of threads,
- * and partial sums are added in item order, so results do not depend on it. Sums are taken about the group's first pixel, which keeps
- * sum(x^2) - sum(x)^2/m from cancelling. */
+ * Contract: norm.h. Traffic per element: forward reads x twice, writes y (reads the residual once); backward reads
+ * dy, (dy2), y, x, writes dy, then reads dy, x, writes dx. The work is cut into items of (group, channel block,
+ * chunk of images) whatever the number of threads, and partial sums are added in item order, so results do not
+ * depend on it. Sums are taken about the group's first pixel, which keeps sum(x^2) - sum(x)^2/m from cancelling. */
 #include "kernels/cpu_kernels.h"
 #include "kernels/norm.h"
 #include "kernels/vec.h"
@@ -16,7 +16,9 @@ static int chunks(const hpt__geometry *g) {
     return s;
 }
 static int items(const hpt__geometry *g) { return g->bn_groups * (g->c / HPT__VB) * chunks(g); }
-size_t CPU(norm_scratch)(const hpt__geometry *g) { return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->bn_groups * (g->c / HPT__VB)); }
+size_t CPU(norm_scratch)(const hpt__geometry *g) {
+    return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->bn_groups * (g->c / HPT__VB));
+}
 
 typedef struct item { int group, cb, first, last; } item;
 static item item_at(const hpt__geometry *g, int i) {
@@ -96,8 +98,8 @@ void CPU(norm_finish)(const hpt__cpu_norm *a) {
         }
 }
 
-INLINE void apply_map(const hpt__geometry *g, const void *x, const void *r, void *y, size_t base, vf mean, vf scale, vf b, int relu,
-                      int res, int bf16) {
+INLINE void apply_map(const hpt__geometry *g, const void *x, const void *r, void *y, size_t base, vf mean, vf scale,
+                      vf b, int relu, int res, int bf16) {
     vf zero = {0};
     for (int p = 0; p < g->h * g->w; p++) {
         vf v = (vec_load(x, base + p, bf16) - mean) * scale + b;
@@ -124,10 +126,12 @@ INLINE void apply_any(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf
 void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt) {
     const hpt__geometry *g = a->g;
     int n = items(g);
-    for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {   /* the same items: x may still be in cache */
+    /* the same items: x may still be in cache */
+    for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {
         item it = item_at(g, i);
         int c = it.cb * HPT__VB, gc = it.group * g->c + c;
-        vf mean = vec_loadu(a->mean + gc), scale = vec_loadu(a->rstd + gc) * vec_loadu(a->w + c), b = vec_loadu(a->b + c);
+        vf mean = vec_loadu(a->mean + gc), scale = vec_loadu(a->rstd + gc) * vec_loadu(a->w + c),
+            b = vec_loadu(a->b + c);
         for (int k = it.first; k < it.last; k++) apply_any(a, at(g, k, it.cb), mean, scale, b);
     }
 }

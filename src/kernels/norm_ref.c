@@ -5,8 +5,8 @@
 /* offset of (n, c) in (N,C,H,W) */
 #define AT(g, n_, c_) (((size_t)(n_) * (g)->c + (c_)) * (size_t)(g)->h * (g)->w)
 
-static void apply(const hpt__geometry *g, int n0, int n1, int c, const real *x, const real *res, real *y, double mean, double rstd,
-                  double w, double b) {
+static void apply(const hpt__geometry *g, int n0, int n1, int c, const real *x, const real *res, real *y, double mean,
+                  double rstd, double w, double b) {
     int hw = g->h * g->w;
     for (int n = n0; n < n1; n++)
         for (int i = 0; i < hw; i++) {
@@ -17,8 +17,8 @@ static void apply(const hpt__geometry *g, int n0, int n1, int c, const real *x, 
         }
 }
 
-void REF(norm_train)(const hpt__geometry *g, const real *x, const real *w, const real *b, const real *res, real *y, real *mean,
-                     real *rstd, real *run_mean, real *run_var, double mom) {
+void REF(norm_train)(const hpt__geometry *g, const real *x, const real *w, const real *b, const real *res, real *y,
+                     real *mean, real *rstd, real *run_mean, real *run_var, double mom) {
     int per = g->n / g->bn_groups, hw = g->h * g->w;
     double m = (double)per * hw;
     for (int c = 0; c < g->c; c++) {
@@ -51,8 +51,8 @@ void REF(norm_eval)(const hpt__geometry *g, const real *x, const real *w, const 
         apply(g, 0, g->n, c, x, res, y, run_mean[c], 1 / sqrt(run_var[c] + g->eps), w[c], b[c]);
 }
 
-void REF(norm_backward)(const hpt__geometry *g, const real *x, const real *y, const real *w, const real *mean, const real *rstd,
-                        real *dy, const real *dy2, real *dx, real *dw, real *db) {
+void REF(norm_backward)(const hpt__geometry *g, const real *x, const real *y, const real *w, const real *mean,
+                        const real *rstd, real *dy, const real *dy2, real *dx, real *dw, real *db) {
     int per = g->n / g->bn_groups, hw = g->h * g->w;
     double m = (double)per * hw;
     for (int c = 0; c < g->c; c++) {

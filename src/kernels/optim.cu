@@ -8,7 +8,8 @@ enum { THREADS = 256 };
 struct flat { float *q, *k, *next, *m, *v; const float *g, *trust; uint16_t *q_low, *k_low; };
 struct factors { double wd, b1, b2, eps; float momentum; };
 
-template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, float g, const factors *f, float lr, double lr64, double adam1, double adam2, float trust) {
+template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, float g, const factors *f, float lr,
+                                                double lr64, double adam1, double adam2, float trust) {
     if (RULE == HPT__SGD || RULE == HPT__LARS) {
         float d = fmaf((float)f->wd, p, g);
         if (RULE == HPT__LARS) d = hpt_mul(d, trust);
@@ -20,7 +21,8 @@ template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, flo
         return hpt_add(p, -*m);
     }
     if (RULE == HPT__ADAMW) {
-        double pi = (double)p * (1 - lr64 * f->wd), mi = f->b1 * (double)*m + (1 - f->b1) * (double)g, vi = f->b2 * (double)*v + (1 - f->b2) * (double)g * (double)g;
+        double pi = (double)p * (1 - lr64 * f->wd), mi = f->b1 * (double)*m + (1 - f->b1) * (double)g,
+            vi = f->b2 * (double)*v + (1 - f->b2) * (double)g * (double)g;
         *m = (float)mi;
         *v = (float)vi;
         return (float)(pi - lr64 / adam1 * mi / (sqrt(vi) / adam2 + f->eps));
@@ -28,8 +30,8 @@ template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, flo
     return p;
 }
 
-template <int RULE, int V> HPT_DEVICE void update_at(const flat *a, const factors *f, size_t i, float lr, double lr64, double adam1, double adam2, float trust,
-                                                     float ema, float ema1) {
+template <int RULE, int V> HPT_DEVICE void update_at(const flat *a, const factors *f, size_t i, float lr, double lr64,
+                                                     double adam1, double adam2, float trust, float ema, float ema1) {
     float p[V], m[V] = {0}, v[V] = {0}, g[V] = {0}, next[V];
     hpt_load<float, V>(a->q + i, p);
     if (RULE != HPT__FROZEN) {
@@ -58,13 +60,18 @@ template <int RULE> HPT_DEVICE float scale_of(const flat *a, double lr64) {
     return RULE == HPT__LARS ? *a->trust : 1;
 }
 
-template <int RULE> __global__ void __launch_bounds__(THREADS) k_update(flat a, factors f, size_t n, const hpt__vars *vars, const hpt__outcome *o) {
+template <int RULE> __global__ void __launch_bounds__(THREADS) k_update(flat a, factors f, size_t n,
+    const hpt__vars *vars, const hpt__outcome *o) {
     if (o && o->bad) return;
-    double lr64 = vars ? vars->lr : 0, adam1 = RULE == HPT__ADAMW ? vars->adam1 : 1, adam2 = RULE == HPT__ADAMW ? vars->adam2 : 1;
-    float lr = (float)lr64, trust = scale_of<RULE>(&a, lr64), ema = vars ? (float)vars->ema : 0, ema1 = vars ? (float)(1 - vars->ema) : 1;
+    double lr64 = vars ? vars->lr : 0, adam1 = RULE == HPT__ADAMW ? vars->adam1 : 1, adam2 = RULE == HPT__ADAMW
+        ? vars->adam2 : 1;
+    float lr = (float)lr64, trust = scale_of<RULE>(&a, lr64), ema = vars ? (float)vars->ema : 0, ema1 = vars
+        ? (float)(1 - vars->ema) : 1;
     size_t first = (size_t)blockIdx.x * THREADS + threadIdx.x, stride = (size_t)gridDim.x * THREADS, whole = n / 4;
-    for (size_t i = first; i < whole; i += stride) update_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust, ema, ema1);
-    for (size_t i = 4 * whole + first; i < n; i += stride) update_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust, ema, ema1);
+    for (size_t i = first; i < whole; i += stride)
+        update_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust, ema, ema1);
+    for (size_t i = 4 * whole + first; i < n; i += stride)
+        update_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust, ema, ema1);
 }
 
 static unsigned blocks_for(size_t n, int sms) {
@@ -78,30 +85,36 @@ HPT_DEVICE void report(int bad, int32_t bit, hpt__outcome *o) {
     bad = __any_sync(HPT_FULL, bad);
     if (bad && threadIdx.x % HPT_WARP == 0) atomicOr(&o->bad, bit);
 }
-template <int RULE, int V> HPT_DEVICE int foresee_at(const flat *a, const factors *f, size_t i, float lr, double lr64, double adam1, double adam2, float trust) {
+template <int RULE, int V> HPT_DEVICE int foresee_at(const flat *a, const factors *f, size_t i, float lr, double lr64,
+                                                     double adam1, double adam2, float trust) {
     float p[V], m[V], v[V] = {0}, g[V];
     int bad = 0;
     hpt_load<float, V>(a->q + i, p);
     hpt_load<float, V>(a->m + i, m);
     hpt_load<float, V>(a->g + i, g);
     if (RULE == HPT__ADAMW) hpt_load<float, V>(a->v + i, v);
-    for (int j = 0; j < V; j++) bad |= not_finite(step_value<RULE>(p[j], m + j, v + j, g[j], f, lr, lr64, adam1, adam2, trust)) | not_finite(v[j]);
+    for (int j = 0; j < V; j++)
+        bad |= not_finite(step_value<RULE>(p[j], m + j, v + j, g[j], f, lr, lr64, adam1, adam2, trust)) |
+            not_finite(v[j]);
     return bad;
 }
-template <int RULE> __global__ void __launch_bounds__(THREADS) k_foresee(flat a, factors f, size_t n, const hpt__vars *vars, int32_t bit, hpt__outcome *o) {
+template <int RULE> __global__ void __launch_bounds__(THREADS) k_foresee(flat a, factors f, size_t n,
+    const hpt__vars *vars, int32_t bit, hpt__outcome *o) {
     double lr64 = vars->lr, adam1 = RULE == HPT__ADAMW ? vars->adam1 : 1, adam2 = RULE == HPT__ADAMW ? vars->adam2 : 1;
     float lr = (float)lr64, trust = scale_of<RULE>(&a, lr64);
     int bad = 0;
     size_t first = (size_t)blockIdx.x * THREADS + threadIdx.x, stride = (size_t)gridDim.x * THREADS, whole = n / 4;
-    for (size_t i = first; i < whole; i += stride) bad |= foresee_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust);
-    for (size_t i = 4 * whole + first; i < n; i += stride) bad |= foresee_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust);
+    for (size_t i = first; i < whole; i += stride)
+        bad |= foresee_at<RULE, 4>(&a, &f, 4 * i, lr, lr64, adam1, adam2, trust);
+    for (size_t i = 4 * whole + first; i < n; i += stride)
+        bad |= foresee_at<RULE, 1>(&a, &f, i, lr, lr64, adam1, adam2, trust);
     report(bad, bit, o);
 }
 
 static flat flat_of(const hpt__update *u, size_t at) {
 #define AT(T, p) ((p) ? (T *)(p) + at : (T *)0)
-    flat a = {AT(float, u->q), AT(float, u->k), AT(float, u->k_next), AT(float, u->m), AT(float, u->v), AT(const float, u->g), (const float *)u->trust,
-              AT(uint16_t, u->q_low), AT(uint16_t, u->k_low)};
+    flat a = {AT(float, u->q), AT(float, u->k), AT(float, u->k_next), AT(float, u->m), AT(float, u->v),
+              AT(const float, u->g), (const float *)u->trust, AT(uint16_t, u->q_low), AT(uint16_t, u->k_low)};
 #undef AT
     return a;
 }
@@ -109,7 +122,8 @@ static factors factors_of(const hpt__update *u) {
     factors f = {u->wd, u->b1, u->b2, u->eps, (float)u->momentum};
     return f;
 }
-extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
+extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n,
+                                        const hpt__vars *v, const hpt__outcome *o) {
     flat a = flat_of(u, at);
     factors f = factors_of(u);
     dim3 grid(blocks_for(n, sms)), block(THREADS);
@@ -123,7 +137,8 @@ extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__upda
     }
     return cudaGetLastError();
 }
-extern "C" cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o) {
+extern "C" cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n,
+                                         const hpt__vars *v, int32_t bit, hpt__outcome *o) {
     flat a = flat_of(u, at);
     factors f = factors_of(u);
     dim3 grid(blocks_for(n, sms)), block(THREADS);
@@ -140,7 +155,8 @@ extern "C" cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__upd
 
 /* squared lengths of p and g + wd*p: 64 blocks write a pair of partial sums each, one warp adds them in order */
 enum { PARTS = 64 };
-__global__ void __launch_bounds__(THREADS) k_trust_parts(const float *p, const float *g, size_t n, double wd, double *part) {
+__global__ void __launch_bounds__(THREADS) k_trust_parts(const float *p, const float *g, size_t n, double wd,
+                                                         double *part) {
     HPT_SHARED(double, sum, 2 * THREADS);
     double pp = 0, dd = 0;
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)PARTS * THREADS) {
@@ -171,19 +187,21 @@ __global__ void k_trust(int rule, const double *part, double wd, double eta, flo
     if (rule == HPT__LARS_LR) *trust = (float)(sum > 0 ? eta * sqrt(pp) / sum : 0);
     else *trust = (float)(pp > 0 && dd > 0 ? eta * sqrt(pp) / sum : 1);
 }
-extern "C" cudaError_t hpt__cuda_trust(cudaStream_t s, hpt__rule rule, const float *p, const float *g, size_t n, double wd, double eta,
-                                       float *trust, double *scratch) {
+extern "C" cudaError_t hpt__cuda_trust(cudaStream_t s, hpt__rule rule, const float *p, const float *g, size_t n,
+                                       double wd, double eta, float *trust, double *scratch) {
     HPT_LAUNCH(k_trust_parts, dim3(PARTS), dim3(THREADS), 0, s, p, g, n, rule == HPT__LARS_LR ? 0 : wd, scratch);
     HPT_LAUNCH(k_trust, dim3(1), dim3(32), 0, s, (int)rule, (const double *)scratch, wd, eta, trust);
     return cudaGetLastError();
 }
 
-__global__ void __launch_bounds__(THREADS) k_ema(float *out, const float *k, const float *q, size_t n, float a, float b) {
+__global__ void __launch_bounds__(THREADS) k_ema(float *out, const float *k, const float *q, size_t n, float a,
+                                                 float b) {
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) {
         out[i] = hpt_add(hpt_mul(k[i], a), hpt_mul(q[i], b));
     }
 }
-extern "C" cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n, double mom) {
+extern "C" cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n,
+                                     double mom) {
     if (!n) return cudaSuccess;
     HPT_LAUNCH(k_ema, dim3(blocks_for(n * 4, sms)), dim3(THREADS), 0, s, out, k, q, n, (float)mom, (float)(1 - mom));
     return cudaGetLastError();
@@ -200,7 +218,8 @@ __global__ void __launch_bounds__(THREADS) k_finite(const float *x, size_t n, in
     for (size_t i = 4 * whole + first; i < n; i += stride) bad |= not_finite(x[i]);
     report(bad, bit, o);
 }
-extern "C" cudaError_t hpt__cuda_finite(cudaStream_t s, int sms, const float *x, size_t n, int32_t bit, hpt__outcome *o) {
+extern "C" cudaError_t hpt__cuda_finite(cudaStream_t s, int sms, const float *x, size_t n, int32_t bit,
+                                        hpt__outcome *o) {
     if (!n) return cudaSuccess;
     HPT_LAUNCH(k_finite, dim3(blocks_for(n, sms)), dim3(THREADS), 0, s, x, n, bit, o);
     return cudaGetLastError();
@@ -213,13 +232,15 @@ __global__ void __launch_bounds__(THREADS) k_lower(size_t n, size_t d, size_t pi
     }
 }
 __global__ void __launch_bounds__(THREADS) k_from_bf16(size_t n, const uint16_t *x, float *y) {
-    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) y[i] = hpt_from_bf16(x[i]);
+    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS)
+        y[i] = hpt_from_bf16(x[i]);
 }
 static dim3 flat_grid(size_t n) {
     size_t b = (n + THREADS - 1) / THREADS;
     return dim3((unsigned)(b < 1 ? 1 : b > 4096 ? 4096 : b));
 }
-extern "C" cudaError_t hpt__cuda_lower(cudaStream_t s, size_t rows, size_t d, size_t pitch, const float *x, uint16_t *low) {
+extern "C" cudaError_t hpt__cuda_lower(cudaStream_t s, size_t rows, size_t d, size_t pitch, const float *x,
+                                       uint16_t *low) {
     HPT_LAUNCH(k_lower, flat_grid(rows * pitch), dim3(THREADS), 0, s, rows * pitch, d, pitch, x, low);
     return cudaGetLastError();
 }
@@ -229,9 +250,11 @@ extern "C" cudaError_t hpt__cuda_from_bf16(cudaStream_t s, size_t n, const uint1
 }
 __global__ void __launch_bounds__(THREADS) k_copy_if(size_t n, const char *src, char *dst, const int32_t *flag) {
     if (!*flag) return;
-    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) hpt_store16(dst + 16 * i, hpt_load16(src + 16 * i));
+    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS)
+        hpt_store16(dst + 16 * i, hpt_load16(src + 16 * i));
 }
-extern "C" cudaError_t hpt__cuda_copy_if(cudaStream_t s, void *dst, const void *src, size_t bytes, const int32_t *flag) {
+extern "C" cudaError_t hpt__cuda_copy_if(cudaStream_t s, void *dst, const void *src, size_t bytes,
+                                         const int32_t *flag) {
     HPT_LAUNCH(k_copy_if, flat_grid(bytes / 16), dim3(THREADS), 0, s, bytes / 16, (const char *)src, (char *)dst, flag);
     return cudaGetLastError();
 }

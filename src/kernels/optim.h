@@ -2,26 +2,31 @@
  * optim - one pass over flat parameters. All arrays: contiguous, the part [at, at+n) of each is treated.
  *
  *   update  with o->bad set: nothing. Otherwise, by rule, for each value
- *     sgd     d = g + wd*p;  m = mom*m + d;  p = p - lr*m                 torch.optim.SGD without Nesterov; m = 0 at the first step.
- *             In float32 each line rounds as PyTorch's CPU kernels do: fma for the first and last, two roundings for the second.
+ *     sgd     d = g + wd*p;  m = mom*m + d;  p = p - lr*m          torch.optim.SGD without Nesterov; first step: m = 0.
+ *             In float32 each line rounds as PyTorch's CPU kernels do: fma for the first and last, two roundings for
+ *             the second.
  *     adamw   p = p*(1 - lr*wd);  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g^2;
  *             p = p - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)        Loshchilov and Hutter 2019; t = step, from 1
- *     lars    d = trust*(g + wd*p);  m = mom*m + d;  p = p - lr*m         You et al. 2017, as in moco-v3: one tensor at a time
+ *     lars    d = trust*(g + wd*p);  m = mom*m + d;  p = p - lr*m      You et al. 2017, as in moco-v3: tensor by tensor
  *     lars_lr d = (trust*lr)*(g + wd*p);  m = mom*m + d;  p = p - m       as in OpenSelfSup: lr within the momentum
- *             trust*lr (trust NULL: 1) is a product of doubles and rounds once, d twice (fma and product), m twice, p once
+ *             trust*lr (trust NULL: 1) is a product of doubles and rounds once, d twice (fma and product), m twice,
+ *             p once
  *     frozen  p stays
- *   and then, if there is a key encoder (He et al. 2020, eq. 2), the step that has just counted becomes its state and the next is prepared:
+ *   and then, if there is a key encoder (He et al. 2020, eq. 2), the step that has just counted becomes its state and
+ *   the next is prepared:
  *     k = k_next;  k_next = k_next*ema + p*(1-ema)                        two rounded products and a rounded sum
- *   foresee 1 if update would leave a parameter (or second moment) that is not finite, whether by its gradient, its momentum or an overflow;
+ *   foresee 1 if update would leave a parameter (or second moment) that is not finite, whether by its gradient, its
+ *   momentum or an overflow;
  *           the same arithmetic, nothing is written. Reads 12 bytes for each float32 value of sgd.
  *   trust   lars: eta*|p| / |g + wd*p|, 1 if either length is 0
- *           lars_lr: eta*|p| / (|g| + wd*|p|), 0 if that sum is 0: the quotient would be NaN or Inf where nothing moves.
- *           A tensor of zeros has 0 and stays zero, as in OpenSelfSup
+ *           lars_lr: eta*|p| / (|g| + wd*|p|), 0 if that sum is 0: the quotient would be NaN or Inf where nothing
+ *           moves. A tensor of zeros has 0 and stays zero, as in OpenSelfSup
  *   ema     out = k*mom + q*(1-mom), rounded likewise; out may be k
  *   finite  1 if every value is finite
  *
- * Bytes for each float32 value of update with sgd and a key encoder: reads p, m, g, k_next, writes p, m, k, k_next = 32, and 4 more with
- * two bfloat16 copies. Deterministic. vars and outcome lie in the backend's memory, so that a captured step reads this step's values. */
+ * Bytes for each float32 value of update with sgd and a key encoder: reads p, m, g, k_next, writes p, m, k, k_next =
+ * 32, and 4 more with two bfloat16 copies. Deterministic. vars and outcome lie in the backend's memory, so that a
+ * captured step reads this step's values. */
 #ifndef HPT__OPTIM_H
 #define HPT__OPTIM_H
 #include "kernels/dtype.h"
@@ -34,7 +39,8 @@ typedef struct hpt__vars {      /* what changes from step to step */
     double ema;                 /* forms the key encoder of the step to come */
 } hpt__vars;
 
-enum { HPT__BAD_LOSS = 1, HPT__BAD_GRAD = 2, HPT__BAD_UPDATE = 4, HPT__BAD_STATS = 8 };     /* stats: running statistics of batch norm */
+/* stats: running statistics of batch norm */
+enum { HPT__BAD_LOSS = 1, HPT__BAD_GRAD = 2, HPT__BAD_UPDATE = 4, HPT__BAD_STATS = 8 };
 typedef struct hpt__outcome {   /* what a step reports */
     double loss, top1, top5, spread;    /* top: rows, see infonce.h; spread: see embed.h */
     int32_t bad, reserved;      /* HPT__BAD_*: the step must change nothing */

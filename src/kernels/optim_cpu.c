@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Contract: optim.h. Compiled without contraction, so that only the written fma are fused: bit for bit PyTorch's rounding. */
+ * Contract: optim.h. Compiled without contraction, so that only the written fma are fused: bit for bit PyTorch's
+ * rounding. */
 #include "kernels/cpu_kernels.h"
 #include "kernels/vec.h"
 #include <math.h>
 
 /* The arrays of one call, so that the compiler sees that they do not overlap. */
-static void sgd(float *restrict p, float *restrict m, const float *restrict g, size_t n, float lr, float mom, float wd, float scale) {
+static void sgd(float *restrict p, float *restrict m, const float *restrict g, size_t n, float lr, float mom, float wd,
+                float scale) {
     for (size_t i = 0; i < n; i++) {
         float d = __builtin_fmaf(wd, p[i], g[i]) * scale;
         float b = mom * m[i];
@@ -28,9 +30,11 @@ static void lars_lr(float *restrict p, float *restrict m, const float *restrict 
 static float inner_rate(const hpt__update *u, const hpt__vars *v) {
     return (float)((u->trust ? (double)*(const float *)u->trust : 1) * v->lr);
 }
-static void adamw(const hpt__update *u, const hpt__vars *s, float *restrict p, float *restrict m, float *restrict v, const float *restrict g, size_t n) {
+static void adamw(const hpt__update *u, const hpt__vars *s, float *restrict p, float *restrict m, float *restrict v,
+                  const float *restrict g, size_t n) {
     float b1 = (float)u->b1, b2 = (float)u->b2, a1 = (float)(1 - u->b1), a2 = (float)(1 - u->b2);
-    float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1), c2 = (float)(1 / s->adam2);
+    float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1),
+        c2 = (float)(1 / s->adam2);
     for (size_t i = 0; i < n; i++) {
         float first = b1 * m[i] + a1 * g[i], second = b2 * v[i] + a2 * (g[i] * g[i]);
         m[i] = first;
@@ -52,7 +56,8 @@ static uint32_t not_finite(float x) {
     __builtin_memcpy(&u, &x, 4);
     return (u & 0x7f800000u) == 0x7f800000u;
 }
-static int sgd_foresee(const float *restrict p, const float *restrict m, const float *restrict g, size_t n, float lr, float mom, float wd, float scale) {
+static int sgd_foresee(const float *restrict p, const float *restrict m, const float *restrict g, size_t n, float lr,
+                       float mom, float wd, float scale) {
     uint32_t bad = 0;
     for (size_t i = 0; i < n; i++) {
         float d = __builtin_fmaf(wd, p[i], g[i]) * scale;
@@ -73,9 +78,11 @@ static int lars_lr_foresee(const float *restrict p, const float *restrict m, con
     }
     return (int)bad;
 }
-static int adamw_foresee(const hpt__update *u, const hpt__vars *s, const float *restrict p, const float *restrict m, const float *restrict v, const float *restrict g, size_t n) {
+static int adamw_foresee(const hpt__update *u, const hpt__vars *s, const float *restrict p, const float *restrict m,
+                         const float *restrict v, const float *restrict g, size_t n) {
     float b1 = (float)u->b1, b2 = (float)u->b2, a1 = (float)(1 - u->b1), a2 = (float)(1 - u->b2);
-    float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1), c2 = (float)(1 / s->adam2);
+    float decay = (float)(1 - s->lr * u->wd), eps = (float)u->eps, step = (float)(s->lr / s->adam1),
+        c2 = (float)(1 / s->adam2);
     uint32_t bad = 0;
     for (size_t i = 0; i < n; i++) {
         float first = b1 * m[i] + a1 * g[i], second = b2 * v[i] + a2 * (g[i] * g[i]);
@@ -88,7 +95,8 @@ int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
     if (u->rule == HPT__FROZEN) return 0;
     if (u->rule == HPT__ADAMW) return adamw_foresee(u, v, q, m, (const float *)u->v + at, g, n);
     if (u->rule == HPT__LARS_LR) return lars_lr_foresee(q, m, g, n, inner_rate(u, v), (float)u->momentum, (float)u->wd);
-    return sgd_foresee(q, m, g, n, (float)v->lr, (float)u->momentum, (float)u->wd, u->rule == HPT__LARS ? *(const float *)u->trust : 1);
+    return sgd_foresee(q, m, g, n, (float)v->lr, (float)u->momentum, (float)u->wd, u->rule == HPT__LARS
+                       ? *(const float *)u->trust : 1);
 }
 
 /* In blocks that stay in the first-level cache, so that q is still there for the key encoder: one pass over memory. */
@@ -98,7 +106,8 @@ void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
         float *q = (float *)u->q + at, *m = (float *)u->m + at;
         const float *g = (const float *)u->g + at;
         if (u->rule == HPT__SGD) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, 1);
-        else if (u->rule == HPT__LARS) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, *(const float *)u->trust);
+        else if (u->rule == HPT__LARS)
+            sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, *(const float *)u->trust);
         else if (u->rule == HPT__LARS_LR) lars_lr(q, m, g, step, inner_rate(u, v), (float)u->momentum, (float)u->wd);
         else if (u->rule == HPT__ADAMW) adamw(u, v, q, m, (float *)u->v + at, g, step);
         if (u->k) follow((float *)u->k + at, (float *)u->k_next + at, q, step, (float)v->ema, (float)(1 - v->ema));

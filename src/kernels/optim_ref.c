@@ -9,7 +9,8 @@
 #endif
 
 static void sgd(const hpt__update *u, size_t at, size_t n, double lr_, double scale_) {
-    real *p = (real *)u->q + at, *m = (real *)u->m + at, lr = (real)-lr_, mom = (real)u->momentum, wd = (real)u->wd, scale = (real)scale_;
+    real *p = (real *)u->q + at, *m = (real *)u->m + at, lr = (real)-lr_, mom = (real)u->momentum, wd = (real)u->wd,
+        scale = (real)scale_;
     const real *g = (const real *)u->g + at;
     for (size_t i = 0; i < n; i++) {
         real d = FMA(wd, p[i], g[i]) * scale;
@@ -39,7 +40,8 @@ static void adamw(const hpt__update *u, size_t at, size_t n, const hpt__vars *s)
     real *p = (real *)u->q + at, *m = (real *)u->m + at, *v = (real *)u->v + at;
     const real *g = (const real *)u->g + at;
     for (size_t i = 0; i < n; i++) {
-        double pi = p[i] * (1 - s->lr * u->wd), mi = u->b1 * m[i] + (1 - u->b1) * g[i], vi = u->b2 * v[i] + (1 - u->b2) * (double)g[i] * g[i];
+        double pi = p[i] * (1 - s->lr * u->wd), mi = u->b1 * m[i] + (1 - u->b1) * g[i],
+            vi = u->b2 * v[i] + (1 - u->b2) * (double)g[i] * g[i];
         m[i] = (real)mi;
         v[i] = (real)vi;
         p[i] = (real)(pi - s->lr / s->adam1 * mi / (sqrt(vi) / s->adam2 + u->eps));
@@ -63,13 +65,15 @@ void REF(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, 
 }
 
 int REF(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) {
-    const real *p = (const real *)u->q + at, *m = (const real *)u->m + at, *v = (const real *)u->v + at, *g = (const real *)u->g + at;
+    const real *p = (const real *)u->q + at, *m = (const real *)u->m + at, *v = (const real *)u->v + at,
+        *g = (const real *)u->g + at;
     real scale = u->rule == HPT__LARS ? *(const real *)u->trust : u->rule == HPT__LARS_LR ? inner_rate(u, s) : 1;
     real lr = (real)-s->lr, mom = (real)u->momentum, wd = (real)u->wd;
     int bad = 0;
     for (size_t i = 0; i < n && u->rule != HPT__FROZEN; i++) {
         if (u->rule == HPT__ADAMW) {
-            double pi = p[i] * (1 - s->lr * u->wd), mi = u->b1 * m[i] + (1 - u->b1) * g[i], vi = u->b2 * v[i] + (1 - u->b2) * (double)g[i] * g[i];
+            double pi = p[i] * (1 - s->lr * u->wd), mi = u->b1 * m[i] + (1 - u->b1) * g[i],
+                vi = u->b2 * v[i] + (1 - u->b2) * (double)g[i] * g[i];
             bad |= !isfinite((real)vi) | !isfinite((real)(pi - s->lr / s->adam1 * mi / (sqrt(vi) / s->adam2 + u->eps)));
         } else {
             real d = FMA(wd, p[i], g[i]) * scale, mm = mom * m[i];

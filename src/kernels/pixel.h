@@ -29,13 +29,15 @@ PIXEL uint8_t hpt__blend(int d, int s, float f) {
     float t = (float)d + f * (float)(s - d);
     return (uint8_t)(t <= 0 ? 0 : t >= 255 ? 255 : t);
 }
-/* Through 8-bit HSV and back, as Pillow's convert("HSV") does; float and double mix where its source does. add: shift of the 8-bit hue */
+/* Through 8-bit HSV and back, as Pillow's convert("HSV") does; float and double mix where its source does. add:
+ * shift of the 8-bit hue */
 PIXEL void hpt__hue_pixel(uint8_t *p, int add) {
     int r = p[0], g = p[1], b = p[2], max = r > g ? r : g, min = r < g ? r : g;
     if (b > max) max = b;
     if (b < min) min = b;
     if (max == min) return;                 /* gray: saturation 0, hue has no effect */
-    float cr = (float)(max - min), s = cr / (float)max, rc = (float)(max - r) / cr, gc = (float)(max - g) / cr, bc = (float)(max - b) / cr, h;
+    float cr = (float)(max - min), s = cr / (float)max, rc = (float)(max - r) / cr, gc = (float)(max - g) / cr,
+        bc = (float)(max - b) / cr, h;
     if (r == max) h = bc - gc;
     else if (g == max) h = (float)(2.0 + (double)rc - (double)bc);
     else h = (float)(4.0 + (double)gc - (double)rc);
@@ -51,7 +53,8 @@ PIXEL void hpt__hue_pixel(uint8_t *p, int add) {
     float fh = (float)(uh * 6.0 / 255.0);
     int i = (int)fh;
     float f = fh - (float)i, fs = (float)(us / 255.0);
-    int pp = (int)(max * (1.0 - (double)fs) + 0.5), q = (int)(max * (1.0 - (double)(fs * f)) + 0.5), t = (int)(max * (1.0 - (double)fs * (1.0 - (double)f)) + 0.5), v[3];
+    int pp = (int)(max * (1.0 - (double)fs) + 0.5), q = (int)(max * (1.0 - (double)(fs * f)) + 0.5),
+        t = (int)(max * (1.0 - (double)fs * (1.0 - (double)f)) + 0.5), v[3];
     switch (i % 6) {
     case 0: v[0] = max; v[1] = t; v[2] = pp; break;
     case 1: v[0] = q; v[1] = max; v[2] = pp; break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The _ref.c files are compiled twice, for float and for double (HPT__REAL_DOUBLE); REF(name) adds the suffix. Sums are double
- * in both. A contract declares both with HPT__BOTH(macro). */
+ * The _ref.c files are compiled twice, for float and for double (HPT__REAL_DOUBLE); REF(name) adds the suffix. Sums
+ * are double in both. A contract declares both with HPT__BOTH(macro). */
 #ifndef HPT__REAL_H
 #define HPT__REAL_H
 #include <stddef.h>

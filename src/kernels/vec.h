@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * One vector of HPT__VB floats for the _cpu.c files, which are compiled once for each instruction set (HPT__ISA = base, avx2, avx512)
- * with gcc/clang vector extensions. CPU(name) adds the suffix. bfloat16 values are widened on load and rounded to nearest even on store. */
+ * One vector of HPT__VB floats for the _cpu.c files, which are compiled once for each instruction set (HPT__ISA =
+ * base, avx2, avx512) with gcc/clang vector extensions. CPU(name) adds the suffix. bfloat16 values are widened on
+ * load and rounded to nearest even on store. */
 #ifndef HPT__VEC_H
 #define HPT__VEC_H
 #include <stddef.h>

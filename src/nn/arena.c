@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Buffers of a plan and their places in its arena: each is alive from the step that makes it to the last that names it, and two that
- * are never alive together may share bytes. */
+ * Buffers of a plan and their places in its arena: each is alive from the step that makes it to the last that names
+ * it, and two that are never alive together may share bytes. */
 #include "core/alloc.h"
 #include "nn/compile.h"
 
@@ -26,7 +26,8 @@ void hpt__use_buffers(hpt__plan *p, const hpt__step *s) {
     const hpt__place *const used[] = {HPT__OP_ARRAYS(ARRAY)};
 #undef ARRAY
     for (size_t i = 0; i < sizeof used / sizeof *used; i++)
-        if (used[i]->base == HPT__IN_ARENA && p->buffers[used[i]->at].last < p->n_steps) p->buffers[used[i]->at].last = p->n_steps;
+        if (used[i]->base == HPT__IN_ARENA && p->buffers[used[i]->at].last < p->n_steps)
+            p->buffers[used[i]->at].last = p->n_steps;
 }
 
 /* Greedy by size: the largest buffer first, each at the lowest offset where nothing alive at the same time lies. */
@@ -46,7 +47,8 @@ size_t hpt__lay_out(hpt__plan *p) {
             moved = 0;
             for (int j = 0; j < i; j++) {
                 const hpt__buffer *o = &p->buffers[order[j]];
-                if (o->first <= b->last && b->first <= o->last && at < o->offset + o->bytes && o->offset < at + b->bytes) {
+                if (o->first <= b->last && b->first <= o->last && at < o->offset + o->bytes &&
+                    o->offset < at + b->bytes) {
                     at = o->offset + o->bytes;
                     moved = 1;
                 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A classifier on a backbone's features as part of a model: one linear layer, and what it tells apart. It is a network of
- * its own (family mlp), so that it is planned, trained, saved and loaded as any other. */
+ * A classifier on a backbone's features as part of a model: one linear layer, and what it tells apart. It is a
+ * network of its own (family mlp), so that it is planned, trained, saved and loaded as any other. */
 #ifndef HPT__CLASSIFIER_H
 #define HPT__CLASSIFIER_H
 #include "nn/net.h"

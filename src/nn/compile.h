@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Inside of the plan compiler, between plan.c (order, gradient sums, running), layers.c (what each layer emits) and arena.c (buffers). */
+ * Inside of the plan compiler, between plan.c (order, gradient sums, running), layers.c (what each layer emits) and
+ * arena.c (buffers). */
 #ifndef HPT__COMPILE_H
 #define HPT__COMPILE_H
 #include "nn/layers.h"
 #include "nn/plan.h"
 
 /* Where an array lies: a buffer of the arena, or so many bytes behind what the caller passes at each run. */
-enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_INPUT, HPT__IN_DOUT, HPT__BASES };
-typedef struct hpt__place { int base; size_t at; } hpt__place;      /* at: buffer number for the arena, bytes elsewhere */
+enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_INPUT,
+       HPT__IN_DOUT, HPT__BASES };
+/* at: buffer number for the arena, bytes elsewhere */
+typedef struct hpt__place { int base; size_t at; } hpt__place;
 
 /* One operation with its arrays, named as in hpt__op_args. */
 typedef struct hpt__step {
@@ -19,7 +22,8 @@ typedef struct hpt__step {
     double momentum;        /* batch norm: the layer's own */
 } hpt__step;
 
-typedef struct hpt__buffer { size_t bytes, offset; int first, last; } hpt__buffer;      /* alive from step first to step last */
+/* alive from step first to step last */
+typedef struct hpt__buffer { size_t bytes, offset; int first, last; } hpt__buffer;
 
 struct hpt__plan {
     const hpt__backend *be;
@@ -57,10 +61,12 @@ void hpt__send_grad(hpt__compiler *c, int node, hpt__place grad);
 static inline size_t hpt__plan_real(const hpt__plan *p) { return hpt__real_size(p->spec.dtype); }
 
 /* layers.c */
-void hpt__add_grad(hpt__compiler *c, int node, hpt__place into, hpt__place more);      /* sums two gradients of a node's output */
+/* sums two gradients of a node's output */
+void hpt__add_grad(hpt__compiler *c, int node, hpt__place into, hpt__place more);
 
 /* arena.c */
 hpt__place hpt__new_buffer(hpt__compiler *c, size_t bytes);     /* alive from the step to come */
-void hpt__use_buffers(hpt__plan *p, const hpt__step *s);        /* that step is the next: what it names is alive until then */
+/* that step is the next: what it names is alive until then */
+void hpt__use_buffers(hpt__plan *p, const hpt__step *s);
 size_t hpt__lay_out(hpt__plan *p);                              /* gives buffers their offsets; the end, 0: no memory */
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What is folded into one operation: batch norm + sum + ReLU, linear + ReLU. Only layers whose output nobody else reads are folded, and
- * only activations that every backend's batch norm and product have built in; what is left runs as operations of its own. */
+ * What is folded into one operation: batch norm + sum + ReLU, linear + ReLU. Only layers whose output nobody else
+ * reads are folded, and only activations that every backend's batch norm and product have built in; what is left
+ * runs as operations of its own. */
 #include "nn/graph.h"
 
 /* The fused layer takes the place of the last node of its chain, where the residual is known to have run. */
@@ -19,7 +20,9 @@ void hpt__graph_fuse(hpt__graph *g) {
         int alone = n->in >= 0 && x->act == HPT__ACT_NONE && hpt__graph_consumers(g, n->in) == 1;
         int takes_relu = x->kind == HPT__NODE_NORM || x->kind == HPT__NODE_LINEAR;
         if (!alone) continue;
-        if (n->kind == HPT__NODE_ADD && x->kind == HPT__NODE_NORM && x->residual < 0) fold(g, i, n->residual, HPT__ACT_NONE);
-        else if (n->kind == HPT__NODE_ACT && n->act == HPT__ACT_RELU && takes_relu) fold(g, i, x->residual, HPT__ACT_RELU);
+        if (n->kind == HPT__NODE_ADD && x->kind == HPT__NODE_NORM && x->residual < 0)
+            fold(g, i, n->residual, HPT__ACT_NONE);
+        else if (n->kind == HPT__NODE_ACT && n->act == HPT__ACT_RELU && takes_relu)
+            fold(g, i, x->residual, HPT__ACT_RELU);
     }
 }

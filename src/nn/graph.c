@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Building a graph: nodes and tensors in arrays that grow, the first failure kept; cutting one behind a layer by name. */
+ * Building a graph: nodes and tensors in arrays that grow, the first failure kept; cutting one behind a layer by
+ * name. */
 #include "nn/graph.h"
 #include "core/alloc.h"
 #include "nn/layers.h"
@@ -32,8 +33,10 @@ static int add_node(hpt__graph *g, hpt__node n, const char *name) {
     return g->n_nodes++;
 }
 
-void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t b, int64_t window, const char *module, const char *field) {
-    if (!g->status && g->n_tensors == g->cap_tensors) g->tensors = grow(g, g->tensors, &g->cap_tensors, sizeof *g->tensors);
+void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t b, int64_t window, const char *module,
+                       const char *field) {
+    if (!g->status && g->n_tensors == g->cap_tensors)
+        g->tensors = grow(g, g->tensors, &g->cap_tensors, sizeof *g->tensors);
     if (g->status) return;
     hpt__tensor *t = &g->tensors[g->n_tensors++];
     memset(t, 0, sizeof *t);
@@ -54,17 +57,20 @@ int hpt__graph_images(hpt__graph *g, int c, int h, int w) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_INPUT, .in = -1, .residual = -1, .c = c, .h = h, .w = w}, "");
 }
 int hpt__graph_rows(hpt__graph *g, int c) {
-    return add_node(g, (hpt__node){.kind = HPT__NODE_INPUT, .in = -1, .residual = -1, .c = c, .h = 1, .w = 1, .rows = 1}, "");
+    return add_node(g, (hpt__node){.kind = HPT__NODE_INPUT, .in = -1, .residual = -1, .c = c, .h = 1, .w = 1,
+                                   .rows = 1}, "");
 }
 int hpt__graph_conv_as(hpt__graph *g, int in, hpt__conv_as as, const char *name) {
-    return add_node(g, (hpt__node){.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = as.k, .window = as.window, .stride = as.stride,
-                                   .pad = as.window / 2, .groups = as.groups > 1 ? as.groups : 1, .no_bias = !as.bias}, name);
+    return add_node(g, (hpt__node){.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = as.k, .window = as.window,
+                                   .stride = as.stride, .pad = as.window / 2, .groups = as.groups > 1 ? as.groups : 1,
+                                   .no_bias = !as.bias}, name);
 }
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
     return hpt__graph_conv_as(g, in, (hpt__conv_as){.k = k, .window = window, .stride = stride}, name);
 }
 int hpt__graph_norm(hpt__graph *g, int in, const char *name) {
-    return add_node(g, (hpt__node){.kind = HPT__NODE_NORM, .in = in, .residual = -1, .eps = 1e-5, .momentum = 0.1}, name);
+    return add_node(g, (hpt__node){.kind = HPT__NODE_NORM, .in = in, .residual = -1, .eps = 1e-5, .momentum = 0.1},
+                    name);
 }
 int hpt__graph_act(hpt__graph *g, int in, hpt__act act) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_ACT, .in = in, .residual = -1, .act = act}, "");
@@ -73,8 +79,8 @@ int hpt__graph_add(hpt__graph *g, int in, int other) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_ADD, .in = in, .residual = other}, "");
 }
 int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char *name) {
-    return add_node(g, (hpt__node){.kind = HPT__NODE_MAXPOOL, .in = in, .residual = -1, .window = window, .stride = stride,
-                                   .pad = window / 2}, name);
+    return add_node(g, (hpt__node){.kind = HPT__NODE_MAXPOOL, .in = in, .residual = -1, .window = window,
+                                   .stride = stride, .pad = window / 2}, name);
 }
 int hpt__graph_average(hpt__graph *g, int in, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_AVERAGE, .in = in, .residual = -1}, name);
@@ -88,10 +94,12 @@ hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool) {
     size_t len = strlen(name);
     for (int i = 0; i < g->n_nodes; i++) {
         const char *is = g->nodes[i].name;
-        int in_stage = !strncmp(is, name, len) && is[len] == '.' && !strncmp(name, "layer", 5) && !strchr(is + len + 1, '.');
+        int in_stage = !strncmp(is, name, len) && is[len] == '.' && !strncmp(name, "layer", 5) &&
+            !strchr(is + len + 1, '.');
         if (!strcmp(is, name) || in_stage) found = i;
     }
-    if (found < 0) return hpt__fail(HPT_ERR_ARGUMENT, "no layer is called '%.60s' (hpt_model_layer_info lists them)", name);
+    if (found < 0)
+        return hpt__fail(HPT_ERR_ARGUMENT, "no layer is called '%.60s' (hpt_model_layer_info lists them)", name);
     g->n_nodes = found + 1;
     if (pool && !g->nodes[found].rows) hpt__graph_average(g, found, "avgpool");
     return g->status;

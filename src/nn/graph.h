@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * A network as a graph of layers, in the order they run. Adding a node gives it its shape and registers its tensors, both by the row that
- * its kind has in layers.c; fuse.c folds what a backend does in one pass; plan.c compiles what is left. */
+ * A network as a graph of layers, in the order they run. Adding a node gives it its shape and registers its tensors,
+ * both by the row that its kind has in layers.c; fuse.c folds what a backend does in one pass; plan.c compiles what
+ * is left. */
 #ifndef HPT__GRAPH_H
 #define HPT__GRAPH_H
 #include "kernels/geometry.h"
 #include "nn/net.h"
 
-typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_ACT, HPT__NODE_MAXPOOL,
-                              HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_GONE } hpt__node_kind;
+typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_ACT,
+                              HPT__NODE_MAXPOOL, HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_GONE } hpt__node_kind;
 
 typedef struct hpt__node {
     hpt__node_kind kind;
@@ -19,8 +20,10 @@ typedef struct hpt__node {
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
     int no_bias;                    /* CONV, LINEAR */
-    char name[40];                  /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
-    int tensor;                     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
+    /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
+    char name[40];
+    /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
+    int tensor;
 } hpt__node;
 
 struct hpt__graph {
@@ -34,7 +37,8 @@ struct hpt__graph {
 /* Each gives the index of its node. name: of the module, "" for none. */
 int hpt__graph_images(hpt__graph *g, int c, int h, int w);                     /* the input: float (N,c,h,w) */
 int hpt__graph_rows(hpt__graph *g, int c);                                      /* or real (N,c) */
-int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);      /* padded by window / 2 */
+/* padded by window / 2 */
+int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);
 typedef struct hpt__conv_as { int k, window, stride, groups, bias; } hpt__conv_as;       /* groups 0: 1 */
 int hpt__graph_conv_as(hpt__graph *g, int in, hpt__conv_as as, const char *name);
 int hpt__graph_norm(hpt__graph *g, int in, const char *name);
@@ -43,11 +47,15 @@ int hpt__graph_add(hpt__graph *g, int in, int other);
 int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char *name);
 int hpt__graph_average(hpt__graph *g, int in, const char *name);
 int hpt__graph_linear(hpt__graph *g, int in, int k, int bias, const char *name);
-int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefix);     /* mlp.c: the projection head on rows */
-/* For the rows of layers.c: a tensor called module.field of shape (a), (a,b) or (a,b,window,window); 0 leaves a dimension out. */
-void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t b, int64_t window, const char *module, const char *field);
+/* mlp.c: the projection head on rows */
+int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefix);
+/* For the rows of layers.c: a tensor called module.field of shape (a), (a,b) or (a,b,window,window); 0 leaves a
+ * dimension out. */
+void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t b, int64_t window, const char *module,
+                       const char *field);
 
-/* Cuts the graph, before fusing, behind the layer called name ("layer4" is its last block); pool: and averages its map. HPT_ERR_ARGUMENT: no such. */
+/* Cuts the graph, before fusing, behind the layer called name ("layer4" is its last block); pool: and averages its
+ * map. HPT_ERR_ARGUMENT: no such. */
 hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool);
 int hpt__graph_consumers(const hpt__graph *g, int node);
 void hpt__graph_fuse(hpt__graph *g);        /* fuse.c */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The layers: for each its shape, its tensors, and the operations of its forward and backward pass. A row emits through hpt__emit() and
- * hands gradients on through hpt__send_grad(); it knows nothing of order, lifetimes or memory.
+ * The layers: for each its shape, its tensors, and the operations of its forward and backward pass. A row emits through
+ * hpt__emit() and hands gradients on through hpt__send_grad(); it knows nothing of order, lifetimes or memory.
  *
- * In-place choices: a batch norm writes dx over its input, which nobody reads again, and without a backward pass it writes y there; the
- * masked gradient that it leaves in dy is the gradient of its residual, so a shortcut costs no buffer and no copy. */
+ * In-place choices: a batch norm writes dx over its input, which nobody reads again, and without a backward pass it
+ * writes y there; the masked gradient that it leaves in dy is the gradient of its residual, so a shortcut costs no
+ * buffer and no copy. */
 #include "nn/compile.h"
 #include <string.h>
 
@@ -20,13 +21,15 @@ static hpt__place tensor_in(const hpt__compiler *c, int base, int tensor) {
     return (hpt__place){base, c->net->tensors[tensor].offset * hpt__plan_real(c->p)};
 }
 /* the bfloat16 copies lie in the same order, 2 bytes a value */
-static hpt__place low_of(const hpt__compiler *c, int tensor) { return (hpt__place){HPT__IN_LOW, c->net->tensors[tensor].offset * 2}; }
+static hpt__place low_of(const hpt__compiler *c, int tensor) {
+    return (hpt__place){HPT__IN_LOW, c->net->tensors[tensor].offset * 2};
+}
 static int trains(const hpt__compiler *c, int tensor) { return c->p->spec.trainable && c->p->spec.trainable[tensor]; }
 
 static hpt__geometry geometry(const hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i), *x = n->in >= 0 ? node_at(c, n->in) : n;
-    return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w, .r = n->window,
-                           .s = n->window, .stride = n->stride, .pad = n->pad, .conv_groups = n->groups,
+    return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w,
+                           .r = n->window, .s = n->window, .stride = n->stride, .pad = n->pad, .conv_groups = n->groups,
                            .bn_groups = c->p->spec.groups, .act = n->act,
                            .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps,
                            .rows = n->rows && x->rows && n->kind != HPT__NODE_LINEAR};
@@ -49,15 +52,17 @@ static hpt__step backward_step(const hpt__compiler *c, int i) {
 /* of an operation that goes over a node's output */
 static hpt__geometry output_geometry(const hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
-    return (hpt__geometry){.n = c->p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w, .bn_groups = 1,
-                           .rows = n->rows};
+    return (hpt__geometry){.n = c->p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w,
+                           .bn_groups = 1, .rows = n->rows};
 }
 void hpt__add_grad(hpt__compiler *c, int i, hpt__place into, hpt__place more) {
     hpt__geometry g = output_geometry(c, i);
     g.residual = 1;
     hpt__emit(c, HPT__OP_SUM, g, (hpt__step){.x = into, .r = more, .y = into});
 }
-static hpt__place input_grad(hpt__compiler *c, int i) { return hpt__new_buffer(c, output_bytes(c, node_at(c, node_at(c, i)->in))); }
+static hpt__place input_grad(hpt__compiler *c, int i) {
+    return hpt__new_buffer(c, output_bytes(c, node_at(c, node_at(c, i)->in)));
+}
 
 /* ---- shapes ---- */
 
@@ -102,8 +107,10 @@ static void input_backward(hpt__compiler *c, int i) {
     hpt__plan *p = c->p;
     p->input_grad = c->s[i].grad[0];
     if (n->rows && p->input_grad.base == HPT__IN_ARENA) return;
-    p->input_grad = hpt__new_buffer(c, (size_t)p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w * hpt__plan_real(p));
-    hpt__emit(c, n->rows ? HPT__OP_SUM : HPT__OP_OUTPUT, geometry(c, i), (hpt__step){.x = c->s[i].grad[0], .y = p->input_grad});
+    p->input_grad = hpt__new_buffer(c, (size_t)p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w *
+                                    hpt__plan_real(p));
+    hpt__emit(c, n->rows ? HPT__OP_SUM : HPT__OP_OUTPUT, geometry(c, i),
+              (hpt__step){.x = c->s[i].grad[0], .y = p->input_grad});
 }
 
 /* ---- convolution ---- */
@@ -156,8 +163,13 @@ static void single_value(hpt__compiler *c, const hpt__node *n) {
     const char *name = c->g.tensors[n->tensor].name, *dot = strrchr(name, '.');
     const char *more = "more images together (batch_size and bn_group; finetuning: ft_batch and ft_micro)";
     int len = dot ? (int)(dot - name) : 0;
-    if (n->rows) c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image): use %s", len, name, more);
-    else c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image of 1x1): use a larger image_size, "
+    if (n->rows)
+        c->status = hpt__fail(HPT_ERR_OPTION, "batch norm '%.*s' would see one value a channel (1 image): use %s", len,
+                              name, more);
+    else
+        c->status = hpt__fail(HPT_ERR_OPTION,
+                              "batch norm '%.*s' would see one value a channel (1 image of 1x1): use a larger "
+                              "image_size, "
                                "or %s", len, name, more);
 }
 static void norm_forward(hpt__compiler *c, int i) {
@@ -187,8 +199,10 @@ static void norm_backward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     const hpt__node_state *s = &c->s[i];
     hpt__step op = backward_step(c, i);
-    /* nobody reads the input again: no other layer, and not the one that made it (it would to mask by its activation) */
-    int over = c->s[n->in].y.base == HPT__IN_ARENA && hpt__graph_consumers(&c->g, n->in) == 1 && node_at(c, n->in)->act == HPT__ACT_NONE;
+    /* nobody reads the input again: no other layer, and not the one that made it (it would to mask by its
+     * activation) */
+    int over = c->s[n->in].y.base == HPT__IN_ARENA && hpt__graph_consumers(&c->g, n->in) == 1 &&
+        node_at(c, n->in)->act == HPT__ACT_NONE;
     op.x = c->s[n->in].y;
     op.y_in = s->y;
     op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
@@ -210,7 +224,9 @@ static void maxpool_forward(hpt__compiler *c, int i) {
     op.aux = c->s[i].aux = hpt__new_buffer(c, (size_t)c->p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w);
     hpt__emit(c, HPT__OP_MAXPOOL, geometry(c, i), op);
 }
-static void average_forward(hpt__compiler *c, int i) { hpt__emit(c, HPT__OP_AVERAGE, geometry(c, i), forward_step(c, i)); }
+static void average_forward(hpt__compiler *c, int i) {
+    hpt__emit(c, HPT__OP_AVERAGE, geometry(c, i), forward_step(c, i));
+}
 static void pool_backward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__step op = backward_step(c, i);
@@ -284,11 +300,14 @@ static void linear_backward(hpt__compiler *c, int i) {
 const hpt__layer hpt__layers[] = {
     [HPT__NODE_INPUT] = {"input", .forward = input_forward, .backward = input_backward},
     [HPT__NODE_CONV] = {"convolution", window_shape, conv_tensors, .forward = conv_forward, .backward = conv_backward},
-    [HPT__NODE_NORM] = {"batch norm", same_shape, norm_tensors, .in_place = 1, .adds = 1, .learns = 1, .forward = norm_forward,
-                        .backward = norm_backward},
+    [HPT__NODE_NORM] = {"batch norm", same_shape, norm_tensors, .in_place = 1, .adds = 1, .learns = 1,
+                        .forward = norm_forward, .backward = norm_backward},
     [HPT__NODE_ADD] = {"add", add_shape, .in_place = 1, .forward = add_forward, .backward = add_backward},
-    [HPT__NODE_ACT] = {"activation", same_shape, .in_place = 1, .adds = 1, .forward = act_forward, .backward = act_backward},
-    [HPT__NODE_MAXPOOL] = {"max pooling", window_shape, .adds = 1, .forward = maxpool_forward, .backward = pool_backward},
+    [HPT__NODE_ACT] = {"activation", same_shape, .in_place = 1, .adds = 1, .forward = act_forward,
+                       .backward = act_backward},
+    [HPT__NODE_MAXPOOL] = {"max pooling", window_shape, .adds = 1, .forward = maxpool_forward,
+                           .backward = pool_backward},
     [HPT__NODE_AVERAGE] = {"average", rows_shape, .forward = average_forward, .backward = pool_backward},
-    [HPT__NODE_LINEAR] = {"linear", rows_shape, linear_tensors, .learns = 1, .forward = linear_forward, .backward = linear_backward},
+    [HPT__NODE_LINEAR] = {"linear", rows_shape, linear_tensors, .learns = 1, .forward = linear_forward,
+                          .backward = linear_backward},
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * A multilayer perceptron on rows, as the projection head of another family's network and standing alone (BYOL's predictor):
- * linear -> batch norm (if asked) -> ReLU -> linear, or one linear layer. Modules are called as in torch's Sequential: prefix + 0, 1, 3
- * with batch norm, 0, 2 without it; one layer alone (a classifier) is called fc. */
+ * A multilayer perceptron on rows, as the projection head of another family's network and standing alone (BYOL's
+ * predictor): linear -> batch norm (if asked) -> ReLU -> linear, or one linear layer. Modules are called as in
+ * torch's Sequential: prefix + 0, 1, 3 with batch norm, 0, 2 without it; one layer alone (a classifier) is called
+ * fc. */
 #include "nn/graph.h"
 #include <stdio.h>
 
@@ -23,7 +24,8 @@ int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefi
 }
 
 void hpt__arch_mlp(hpt__arch *a, int in, int hidden, int dim, int norm) {
-    *a = (hpt__arch){.family = HPT__FAMILY_MLP, .name = "mlp", .in = in, .mlp = 1, .hidden = hidden, .dim = dim, .head_norm = norm};
+    *a = (hpt__arch){.family = HPT__FAMILY_MLP, .name = "mlp", .in = in, .mlp = 1, .hidden = hidden, .dim = dim,
+                     .head_norm = norm};
 }
 
 static int no_options(const hpt__options *o, const char *name, hpt__arch *a) {
@@ -37,4 +39,5 @@ static void build(hpt__graph *g, const hpt__arch *a, int h, int w, int head) {
 }
 static int feature_dim(const hpt__arch *a) { return a->dim; }
 
-const hpt__family hpt__family_mlp = {.name = "mlp", .from_options = no_options, .build = build, .feature_dim = feature_dim};
+const hpt__family hpt__family_mlp = {.name = "mlp", .from_options = no_options, .build = build,
+                                     .feature_dim = feature_dim};

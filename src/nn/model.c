@@ -19,7 +19,8 @@ hpt_status hpt__model_new(hpt_context *ctx, const hpt__arch *a, hpt_model **out)
     *out = NULL;
     if (!m) return hpt__fail_memory(sizeof *m);
     hpt_status st = hpt__net_create(a, &m->net);
-    if (!st && (!(m->params = hpt__calloc(m->net.n_params, 4)) || !(m->stats = hpt__calloc(m->net.n_stats, 4)))) st = hpt__fail_memory(m->net.n_params * 4);
+    if (!st && (!(m->params = hpt__calloc(m->net.n_params, 4)) || !(m->stats = hpt__calloc(m->net.n_stats, 4))))
+        st = hpt__fail_memory(m->net.n_params * 4);
     if (!st) st = hpt__handle_open(m, HPT__KIND_MODEL, model_free);
     if (st) {
         hpt__net_fini(&m->net);
@@ -57,26 +58,35 @@ float *hpt__model_tensor(hpt_model *m, int i) {
     return (hpt__is_stat(t) ? m->stats : m->params) + t->offset;
 }
 
-void hpt__weights_upload(const hpt__backend *be, hpt__device *dev, hpt__dtype dt, const hpt__net *net, const float *plain, void *native, int stats) {
+void hpt__weights_upload(const hpt__backend *be, hpt__device *dev, hpt__dtype dt, const hpt__net *net,
+                         const float *plain, void *native, int stats) {
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
-        if (hpt__is_stat(t) == stats) be->order.pack(dev, dt, t->shape, plain + t->offset, (char *)native + t->offset * hpt__real_size(dt));
+        if (hpt__is_stat(t) == stats)
+            be->order.pack(dev, dt, t->shape, plain + t->offset, (char *)native + t->offset * hpt__real_size(dt));
     }
 }
-void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype dt, const hpt__net *net, const void *native, float *plain, int stats) {
+void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype dt, const hpt__net *net,
+                           const void *native, float *plain, int stats) {
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
-        if (hpt__is_stat(t) == stats) be->order.unpack(dev, dt, t->shape, (const char *)native + t->offset * hpt__real_size(dt), plain + t->offset);
+        if (hpt__is_stat(t) == stats)
+            be->order.unpack(dev, dt, t->shape, (const char *)native + t->offset * hpt__real_size(dt),
+                             plain + t->offset);
     }
 }
 
-const char *hpt__dtype_name(hpt__dtype t) { return t == HPT__BF16 ? "bf16" : t == HPT__F64 ? "fp64" : t == HPT__TF32 ? "tf32" : "fp32"; }
+const char *hpt__dtype_name(hpt__dtype t) {
+    return t == HPT__BF16 ? "bf16" : t == HPT__F64 ? "fp64" : t == HPT__TF32 ? "tf32" : "fp32";
+}
 
 hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t) {
     const char *p = OPT_S(o, precision);
     if (!strcmp(p, "auto")) *t = ctx->be->device.supports(ctx->dev, HPT__BF16) == 2 ? HPT__BF16 : HPT__F32;
-    else *t = !strcmp(p, "bf16") ? HPT__BF16 : !strcmp(p, "tf32") ? HPT__TF32 : !strcmp(p, "fp64") ? HPT__F64 : HPT__F32;
-    if (!ctx->be->device.supports(ctx->dev, *t)) return hpt__fail(HPT_ERR_UNSUPPORTED, "precision=%s: not on the %s backend of this machine", p, ctx->be->name);
+    else
+        *t = !strcmp(p, "bf16") ? HPT__BF16 : !strcmp(p, "tf32") ? HPT__TF32 : !strcmp(p, "fp64") ? HPT__F64 : HPT__F32;
+    if (!ctx->be->device.supports(ctx->dev, *t))
+        return hpt__fail(HPT_ERR_UNSUPPORTED, "precision=%s: not on the %s backend of this machine", p, ctx->be->name);
     return HPT_OK;
 }
 
@@ -84,7 +94,8 @@ hpt_status hpt__bn_groups(const hpt__options *o, int batch, int *groups) {
     int64_t g = OPT_I(o, bn_group);
     *groups = 1;
     if (g == 0 || g >= batch) return HPT_OK;
-    if (batch % g) return hpt__fail(HPT_ERR_OPTION, "option 'bn_group': %lld does not divide batch_size %d", (long long)g, batch);
+    if (batch % g)
+        return hpt__fail(HPT_ERR_OPTION, "option 'bn_group': %lld does not divide batch_size %d", (long long)g, batch);
     *groups = (int)(batch / g);
     return HPT_OK;
 }

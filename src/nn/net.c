@@ -23,10 +23,11 @@ hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__
 }
 
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
-    int body = a->family == b->family && !memcmp(a->blocks, b->blocks, sizeof a->blocks) && a->bottleneck == b->bottleneck &&
+    int body = a->family == b->family && !memcmp(a->blocks, b->blocks, sizeof a->blocks) &&
+        a->bottleneck == b->bottleneck &&
                a->width == b->width && a->small_stem == b->small_stem && a->in == b->in;
-    return body && (!head || (a->dim == b->dim && a->mlp == b->mlp && a->hidden == b->hidden && a->head_norm == b->head_norm &&
-                              !memcmp(a->no_bias, b->no_bias, sizeof a->no_bias)));
+    return body && (!head || (a->dim == b->dim && a->mlp == b->mlp && a->hidden == b->hidden &&
+                              a->head_norm == b->head_norm && !memcmp(a->no_bias, b->no_bias, sizeof a->no_bias)));
 }
 
 hpt_status hpt__net_graph(const hpt__arch *a, int h, int w, int head, hpt__graph *g) {
@@ -83,9 +84,11 @@ void hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head
         double fan_in = t->ndim >= 2 ? (double)t->shape[1] * window : 1, fan_out = (double)t->shape[0] * window;
         if (t->kind == HPT__LINEAR_BIAS) fan_in = (double)(i > 0 ? net->tensors[i - 1].shape[1] : 1);
         for (size_t j = 0; j < t->count; j++) switch (t->kind) {
-            case HPT__CONV_WEIGHT: x[j] = (float)(hpt__rng_normal(&r) * sqrt(2 / (openselfsup ? fan_in : fan_out))); break;
+            case HPT__CONV_WEIGHT:
+                x[j] = (float)(hpt__rng_normal(&r) * sqrt(2 / (openselfsup ? fan_in : fan_out))); break;
             case HPT__LINEAR_WEIGHT:
-                x[j] = (float)(openselfsup ? hpt__rng_normal(&r) * sqrt(2 / fan_in) : hpt__rng_range(&r, -1, 1) / sqrt(fan_in));
+                x[j] = (float)(openselfsup ? hpt__rng_normal(&r) * sqrt(2 / fan_in)
+                               : hpt__rng_range(&r, -1, 1) / sqrt(fan_in));
                 break;
             case HPT__LINEAR_BIAS: x[j] = openselfsup ? 0 : (float)(hpt__rng_range(&r, -1, 1) / sqrt(fan_in)); break;
             case HPT__NORM_WEIGHT: case HPT__RUN_VAR: x[j] = 1; break;

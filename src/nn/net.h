@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Networks: architectures by family, and the table of their tensors, with torchvision's names in torchvision's order, then the
- * projection head. A family is a row of the table in net.c and a file beside it. */
+ * Networks: architectures by family, and the table of their tensors, with torchvision's names in torchvision's
+ * order, then the projection head. A family is a row of the table in net.c and a file beside it. */
 #ifndef HPT__NET_H
 #define HPT__NET_H
 #include "core/options.h"
@@ -25,16 +25,19 @@ typedef struct hpt__arch {
 
 typedef struct hpt__family {
     const char *name;
-    int (*from_options)(const hpt__options *o, const char *name, hpt__arch *a);     /* 0: it has no member of that name */
-    void (*build)(hpt__graph *g, const hpt__arch *a, int h, int w, int head);       /* for images of h x w; head: with the projection head */
+    /* 0: it has no member of that name */
+    int (*from_options)(const hpt__options *o, const char *name, hpt__arch *a);
+    /* for images of h x w; head: with the projection head */
+    void (*build)(hpt__graph *g, const hpt__arch *a, int h, int w, int head);
     int (*feature_dim)(const hpt__arch *a);
 } hpt__family;
 extern const hpt__family hpt__family_resnet, hpt__family_mlp;
 
-typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR, HPT__LINEAR_WEIGHT,
-                                HPT__LINEAR_BIAS, HPT__CONV_BIAS } hpt__tensor_kind;
+typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR,
+                                HPT__LINEAR_WEIGHT, HPT__LINEAR_BIAS, HPT__CONV_BIAS } hpt__tensor_kind;
 
-/* One tensor. Parameters lie in one flat array, running statistics in another; offset counts elements there and is a multiple of 16. */
+/* One tensor. Parameters lie in one flat array, running statistics in another; offset counts elements there and is a
+ * multiple of 16. */
 typedef struct hpt__tensor {
     char name[64];
     hpt__tensor_kind kind;
@@ -55,7 +58,8 @@ static inline int hpt__is_stat(const hpt__tensor *t) { return t->kind == HPT__RU
 
 /* Fills an architecture from options (arch must not be auto). */
 hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a);
-/* mlp.c: a network of rows, in -> hidden -> dim, standing alone; its tensors are 0.weight, ..., all part of a head. Bias: set no_bias. */
+/* mlp.c: a network of rows, in -> hidden -> dim, standing alone; its tensors are 0.weight, ..., all part of a head.
+ * Bias: set no_bias. */
 void hpt__arch_mlp(hpt__arch *a, int in, int hidden, int dim, int norm);
 /* resnet.c: the member with these blocks a stage, NULL if none. */
 const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Compilation: forward operations node by node; backward operations in reverse, where each node collects the gradients that its
- * consumers send: where the operation that reads them adds a second one it does so, any other is summed as it comes. What a node emits: layers.c; where
- * buffers lie: arena.c. Then running a plan, and its description. */
+ * Compilation: forward operations node by node; backward operations in reverse, where each node collects the
+ * gradients that its consumers send: where the operation that reads them adds a second one it does so, any other is
+ * summed as it comes. What a node emits: layers.c; where buffers lie: arena.c. Then running a plan, and its
+ * description. */
 #include "core/alloc.h"
 #include "nn/compile.h"
 #include <stdarg.h>
@@ -17,7 +18,8 @@ static const char *array_missing(const hpt__step *s) {
     hpt__op_array a;
     for (const char *at = row->arrays; (at = hpt__op_next_array(at, &a));)
         for (size_t i = 0; i < sizeof given / sizeof *given; i++)
-            if (!a.optional && given[i].at->base == HPT__IN_NONE && !strcmp(given[i].name, a.name)) return given[i].name;
+            if (!a.optional && given[i].at->base == HPT__IN_NONE && !strcmp(given[i].name, a.name))
+                return given[i].name;
     return NULL;
 }
 
@@ -61,7 +63,8 @@ static void mark_needed(hpt__compiler *c) {
         const hpt__layer *row = &hpt__layers[n->kind];
         if (n->kind == HPT__NODE_GONE) continue;
         int wanted = n->kind == HPT__NODE_INPUT && c->p->spec.input_grad;
-        int own = wanted || row->learns || (row->tensors && flags && (flags[n->tensor] || (!n->no_bias && flags[n->tensor + 1])));
+        int own = wanted || row->learns || (row->tensors && flags &&
+                                            (flags[n->tensor] || (!n->no_bias && flags[n->tensor + 1])));
         c->s[i].needed = own || (n->in >= 0 && c->s[n->in].needed) || (n->residual >= 0 && c->s[n->residual].needed);
     }
 }
@@ -69,9 +72,11 @@ static void mark_needed(hpt__compiler *c) {
 static hpt_status no_memory(const hpt__plan *p) {
     size_t left = p->be->memory.left(p->dev), need = p->arena_bytes >> 20;
     if (left == SIZE_MAX)
-        return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the activations of a batch of %d; a smaller batch_size needs less",
-                         need, p->spec.batch);
-    return hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the activations of a batch of %d, %zu MiB free; a smaller "
+        return hpt__fail(HPT_ERR_MEMORY,
+                         "out of memory: %zu MiB for the activations of a batch of %d; a smaller batch_size needs "
+                         "less", need, p->spec.batch);
+    return hpt__fail(HPT_ERR_MEMORY,
+                     "out of device memory: %zu MiB for the activations of a batch of %d, %zu MiB free; a smaller "
                      "batch_size needs less", need, p->spec.batch, left >> 20);
 }
 
@@ -83,7 +88,8 @@ static void way_out(hpt__compiler *c, int last) {
     p->width = (size_t)n->c * (size_t)n->h * (size_t)n->w;
     if (n->rows) return;
     hpt__place plain = hpt__new_buffer(c, (size_t)p->spec.batch * p->width * hpt__plan_real(p));
-    hpt__geometry g = {.n = p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w, .bn_groups = 1};
+    hpt__geometry g = {.n = p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w,
+                       .bn_groups = 1};
     hpt__emit(c, HPT__OP_OUTPUT, g, (hpt__step){.x = p->output, .y = plain});
     p->output = plain;
 }
@@ -121,14 +127,16 @@ static void allocate(hpt__compiler *c) {
     if (!c->status && !(p->arena = p->be->memory.alloc(p->dev, p->arena_bytes))) c->status = no_memory(p);
 }
 
-hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec, hpt__plan **out) {
+hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt__net *net, const hpt__plan_spec *spec,
+                            hpt__plan **out) {
     hpt__graph g;
     *out = NULL;
-    HPT_TRY(hpt__net_graph(&net->arch, spec->size, spec->width ? spec->width : spec->size, spec->head || spec->layer, &g));
+    HPT_TRY(hpt__net_graph(&net->arch, spec->size, spec->width ? spec->width : spec->size, spec->head || spec->layer,
+                           &g));
     return hpt__plan_compile(be, dev, net, &g, spec, out);
 }
-hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt__net *net, hpt__graph *g, const hpt__plan_spec *spec,
-                             hpt__plan **out) {
+hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt__net *net, hpt__graph *g,
+                             const hpt__plan_spec *spec, hpt__plan **out) {
     hpt__compiler c = {.net = net, .g = *g};
     int last = 0;
     *out = NULL;
@@ -207,7 +215,8 @@ hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, 
 }
 hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low, void *grads, void *dout,
                               void (*ready)(void *, size_t), void *user) {
-    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads, [HPT__IN_DOUT] = dout,
+    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads,
+                              [HPT__IN_DOUT] = dout,
                                [HPT__IN_INPUT] = BASE(p->input)};
     return run(p, p->n_forward, p->n_steps, base, 0, ready, user);
 }
@@ -244,12 +253,13 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
     for (int i = 0; i < p->n_steps; i++) {
         const hpt__step *s = &p->steps[i];
         const hpt__geometry *g = &s->d.g;
-        say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "", hpt__op_rows[s->d.kind].name, g->n, g->c, g->h, g->w,
-            g->k, g->p, g->q);
+        say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "",
+            hpt__op_rows[s->d.kind].name, g->n, g->c, g->h, g->w, g->k, g->p, g->q);
         if (g->r && has_window(s->d.kind)) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
         if (g->conv_groups > 1 && has_window(s->d.kind)) say(&o, " in %d groups", g->conv_groups);
         say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",
-            g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic" : "");
+            g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic"
+            : "");
 #define ARRAY(name) say_place(&o, p, #name, s->name);
         HPT__OP_ARRAYS(ARRAY)
 #undef ARRAY

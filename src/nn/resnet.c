@@ -27,12 +27,14 @@ static int from_options(const hpt__options *o, const char *name, hpt__arch *a) {
 
 const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck) {
     for (int i = 0; i < MEMBERS; i++)
-        if (members[i].bottleneck == bottleneck && !memcmp(members[i].blocks, blocks, sizeof members[i].blocks)) return members[i].name;
+        if (members[i].bottleneck == bottleneck && !memcmp(members[i].blocks, blocks, sizeof members[i].blocks))
+            return members[i].name;
     return NULL;
 }
 
 /* prefix.conv and prefix.norm: a convolution and its batch norm */
-static int conv_norm(hpt__graph *g, int x, int k, int window, int stride, const char *prefix, const char *conv, const char *norm) {
+static int conv_norm(hpt__graph *g, int x, int k, int window, int stride, const char *prefix, const char *conv,
+                     const char *norm) {
     char name[48];
     snprintf(name, sizeof name, "%s%s", prefix, conv);
     x = hpt__graph_conv(g, x, k, window, stride, name);
@@ -78,4 +80,5 @@ static void build(hpt__graph *g, const hpt__arch *a, int h, int w, int head) {
 
 static int feature_dim(const hpt__arch *a) { return a->width * 8 * (a->bottleneck ? 4 : 1); }
 
-const hpt__family hpt__family_resnet = {.name = "resnet", .from_options = from_options, .build = build, .feature_dim = feature_dim};
+const hpt__family hpt__family_resnet = {.name = "resnet", .from_options = from_options, .build = build,
+                                        .feature_dim = feature_dim};

@@ -34,7 +34,8 @@ hpt_status hpt_recipe_open(const hpt_config *cfg, const char *path, const char *
     if (!r) return hpt__fail_memory(sizeof *r);
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
-    hpt_status st = (r->path = hpt__strdup(path)) && (!out_dir || (r->out = hpt__strdup(out_dir))) ? HPT_OK : hpt__fail_memory(64);
+    hpt_status st = (r->path = hpt__strdup(path)) && (!out_dir || (r->out = hpt__strdup(out_dir))) ? HPT_OK
+        : hpt__fail_memory(64);
     if (!st && o && !(st = hpt_config_create(NULL, &r->base))) st = hpt__options_copy(&r->base->o, o);
     if (!st) st = hpt__recipe_read(r, path, 0);
     if (!st) st = hpt__recipe_check(r);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Data instances: a path or a known set, then names kept and dropped, copies and blank images left out, then a part. And the checks that must
- * hold before anything trains. */
+ * Data instances: a path or a known set, then names kept and dropped, copies and blank images left out, then a part.
+ * And the checks that must hold before anything trains. */
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include "core/number.h"
@@ -27,7 +27,8 @@ static hpt_status at_line(const hpt_recipe *r, const hpt__instance *in, const ch
         snprintf(said, sizeof said, "%s", hpt__error_text());
         st = hpt__fail(st, "%s (a comment behind a value begins with ';', not '#')", said);
     }
-    return hpt__fail_context(st, "%.300s, line %d: [%s %s]", l ? l->file : s->file, l ? l->line : s->line, hpt__kinds[s->kind].word, s->name);
+    return hpt__fail_context(st, "%.300s, line %d: [%s %s]", l ? l->file : s->file, l ? l->line : s->line,
+                             hpt__kinds[s->kind].word, s->name);
 }
 static hpt_status bad(const hpt_recipe *r, const hpt__instance *in, const char *key, const char *text) {
     return at_line(r, in, key, hpt__fail(HPT_ERR_FORMAT, "%s", text));
@@ -70,7 +71,8 @@ static hpt_status leave_out(hpt_dataset **ds, const hpt_dataset *those) {
     uint64_t n = (*ds)->count, kept = 0, common, first[2];
     uint64_t *index = hpt__alloc(sizeof *index * (size_t)(n + 1));
     uint8_t *flag = hpt__alloc((size_t)n + 1);
-    hpt_status st = index && flag ? hpt__dataset_overlap(*ds, those, &common, first, flag) : hpt__fail_memory((size_t)n * 8);
+    hpt_status st = index && flag ? hpt__dataset_overlap(*ds, those, &common, first, flag)
+        : hpt__fail_memory((size_t)n * 8);
     for (uint64_t i = 0; i < n && !st; i++)
         if (!flag[i]) index[kept++] = i;
     if (!st) st = narrow(ds, index, kept);
@@ -79,7 +81,8 @@ static hpt_status leave_out(hpt_dataset **ds, const hpt_dataset *those) {
     return st;
 }
 
-/* Every picture once, and none that is of one colour: drawings come as links, placeholders and many copies. Compared at 32 x 32 pixels. */
+/* Every picture once, and none that is of one colour: drawings come as links, placeholders and many copies. Compared
+ * at 32 x 32 pixels. */
 static hpt_status uniques(hpt_dataset **ds) {
     enum { SIDE = 32 };
     hpt_dataset_info info = {.struct_size = sizeof info};
@@ -87,12 +90,15 @@ static hpt_status uniques(hpt_dataset **ds) {
     hpt_config *c = NULL;
     HPT_TRY(hpt__dataset_scan(*ds, NULL, 0, (*ds)->count, NULL));       /* decodes everything once, on all processors */
     HPT_TRY(hpt_dataset_get_info(*ds, &info));
-    if (info.bad_images) hpt__log((*ds)->ctx, 1, "unique: %u of %llu images cannot be read and are left out", info.bad_images, (unsigned long long)info.count);
+    if (info.bad_images)
+        hpt__log((*ds)->ctx, 1, "unique: %u of %llu images cannot be read and are left out", info.bad_images,
+                 (unsigned long long)info.count);
     size_t slots = 64;
     while (slots < 4 * (size_t)info.count) slots *= 2;
     HPT__SPAN(&(*ds)->ctx->watch, HPT_PHASE_CHECK, "copies and blank images looked for");
     hpt__whole.total = info.count;
-    uint64_t *index = hpt__alloc(sizeof *index * (size_t)(info.count + 1)), *table = hpt__calloc(slots, sizeof *table), n = 0;
+    uint64_t *index = hpt__alloc(sizeof *index * (size_t)(info.count + 1)), *table = hpt__calloc(slots, sizeof *table),
+        n = 0;
     hpt_status st = index && table ? hpt_config_create(NULL, &c) : hpt__fail_memory(slots * 8);
     if (!st) st = hpt_config_set(c, "eval_crop", "full");
     for (uint64_t i = 0; i < info.count && !st; i++) {
@@ -135,11 +141,13 @@ static hpt_status take_part(const hpt_recipe *r, const hpt__instance *in, hpt_da
         if (t && way) return bad(r, in, ways[i], "only one of per_class, few, fraction and images can be there");
         if (t) way = ways[i], text = t;
     }
-    if (part && strcmp(part, "taken") && strcmp(part, "rest")) return bad(r, in, "part", "part is neither taken nor rest");
+    if (part && strcmp(part, "taken") && strcmp(part, "rest"))
+        return bad(r, in, "part", "part is neither taken nor rest");
     if (!way) return part ? bad(r, in, "part", "part belongs to per_class, few, fraction or images") : HPT_OK;
     const char *s = hpt__instance_value(r, in, "split_seed");
     if (s && !strcmp(s, "run")) seed = (double)in->seed;
-    else if (s && !hpt__whole_number(s, 0, 1e15, &seed)) return bad(r, in, "split_seed", "split_seed is neither a number nor run");
+    else if (s && !hpt__whole_number(s, 0, 1e15, &seed))
+        return bad(r, in, "split_seed", "split_seed is neither a number nor run");
     int share = !strcmp(way, "fraction");
     if (share ? !hpt__number_parse(text, &v) || v <= 0 : !hpt__whole_number(text, 1, 4294967295.0, &v))
         return bad(r, in, way, share ? "not a positive number" : "not a whole number from 1 on");
@@ -147,11 +155,17 @@ static hpt_status take_part(const hpt_recipe *r, const hpt__instance *in, hpt_da
     hpt_dataset *taken = NULL, *rest = NULL;
     int want_rest = part && !strcmp(part, "rest");
     hpt_status st;
-    if (!strcmp(way, "fraction") && v >= 1) return want_rest ? bad(r, in, way, "nothing is left of fraction = 1") : HPT_OK;
-    if (!strcmp(way, "images") && v >= (double)info.count) return want_rest ? bad(r, in, way, "nothing is left") : HPT_OK;
-    if (!strcmp(way, "per_class")) st = hpt_dataset_per_class(*ds, (uint32_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
-    else if (!strcmp(way, "few")) st = hpt_dataset_few(*ds, (uint64_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
-    else st = hpt_dataset_split(*ds, !strcmp(way, "fraction") ? v : v / (double)info.count, (uint64_t)seed, &taken, &rest);
+    if (!strcmp(way, "fraction") && v >= 1)
+        return want_rest ? bad(r, in, way, "nothing is left of fraction = 1") : HPT_OK;
+    if (!strcmp(way, "images") && v >= (double)info.count)
+        return want_rest ? bad(r, in, way, "nothing is left") : HPT_OK;
+    if (!strcmp(way, "per_class"))
+        st = hpt_dataset_per_class(*ds, (uint32_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
+    else if (!strcmp(way, "few"))
+        st = hpt_dataset_few(*ds, (uint64_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
+    else
+        st = hpt_dataset_split(*ds, !strcmp(way, "fraction") ? v : v / (double)info.count, (uint64_t)seed, &taken,
+                               &rest);
     if (st) return at_line(r, in, way, st);
     hpt_dataset_destroy(*ds);
     *ds = want_rest ? rest : taken;
@@ -174,7 +188,8 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
     if (in->opened) return HPT_OK;
     in->opened = 1;
     const char *v = hpt__instance_value(r, in, "path"), *key = "path";
-    int from = hpt__instance_input(in, "from", 0), beside = hpt__instance_input(in, "set_of", 0), without = hpt__instance_input(in, "without", 0);
+    int from = hpt__instance_input(in, "from", 0), beside = hpt__instance_input(in, "set_of", 0),
+        without = hpt__instance_input(in, "without", 0);
     if (from >= 0) {
         key = "from";
         if (v || hpt__instance_value(r, in, "set")) return bad(r, in, "from", "from goes with neither path nor set");
@@ -190,7 +205,8 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
             st = hpt_dataset_open(r->ctx, c, path, &in->ds);
             if (st) st = hpt__relative(st, path);
         } else if (!st && (beside >= 0 || (v = hpt__instance_value(r, in, "set")))) {
-            const hpt__instance *of = beside >= 0 ? &r->instances[in->input[beside].instance] : in;      /* another split of the set that it names */
+            /* another split of the set that it names */
+            const hpt__instance *of = beside >= 0 ? &r->instances[in->input[beside].instance] : in;
             key = beside >= 0 ? "set_of" : "set";
             char set[HPT__ITEM], root[HPT__ITEM], split[64];
             if (beside >= 0 && !(v = hpt__instance_value(r, of, "set"))) {
@@ -201,7 +217,8 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
             v = hpt__instance_value(r, of, "root");
             const hpt__section *top = hpt__section_only(r, HPT__S_RECIPE);
             if (v) snprintf(root, sizeof root, "%s", v);
-            else if ((size_t)snprintf(root, sizeof root, "%s/%s", hpt__section_value(top, "data_root", "data"), set) >= sizeof root) {
+            else if ((size_t)snprintf(root, sizeof root, "%s/%s", hpt__section_value(top, "data_root", "data"),
+                                      set) >= sizeof root) {
                 hpt_config_destroy(c);
                 return bad(r, in, key, "data_root and the set's name are too long together");
             }
@@ -264,14 +281,18 @@ static hpt_status sources_apart(hpt_recipe *r, int stage, int test, const hpt__i
         int other = in->input[i].instance;
         int data = r->sections[r->instances[other].section].kind == HPT__S_DATA;
         const char *key = in->input[i].key;
-        if (data && !strcmp(key, "test")) continue;         /* of an evaluation that was chosen from, or a finetuned model */
+        /* of an evaluation that was chosen from, or a finetuned model */
+        if (data && !strcmp(key, "test")) continue;
         if (!data) {
             st = sources_apart(r, other, test, eval, done);
             continue;
         }
         if (seen(done, other, test, &st) || st) continue;
         st = hpt_dataset_disjoint(r->instances[other].ds, r->instances[test].ds, NULL);
-        if (st) st = at_line(r, in, key, hpt__fail_context(st, "'%s' is also in the test set '%s' of [%s]", r->sections[r->instances[other].section].name, r->sections[r->instances[test].section].name,
+        if (st)
+            st = at_line(r, in, key, hpt__fail_context(st, "'%s' is also in the test set '%s' of [%s]",
+                                                       r->sections[r->instances[other].section].name,
+                                                       r->sections[r->instances[test].section].name,
                                                            r->sections[eval->section].name));
     }
     return st;
@@ -329,13 +350,15 @@ hpt_status hpt__recipe_data(hpt_recipe *r) {
     pairs done = {NULL, 0};
     hpt_status st = HPT_OK;
     for (int i = 0; i < r->n_instances && !st; i++) {
-        if (r->instances[i].section >= 0 && r->sections[r->instances[i].section].kind == HPT__S_DATA) st = open_instance(r, &r->instances[i]);
+        if (r->instances[i].section >= 0 && r->sections[r->instances[i].section].kind == HPT__S_DATA)
+            st = open_instance(r, &r->instances[i]);
         if (!st) st = hpt__span_tick(1);
     }
     for (int i = 0; i < r->n_instances && !st; i++) {
         if ((st = hpt__span_tick(1)) || r->instances[i].section < 0) continue;
         hpt__section_kind k = r->sections[r->instances[i].section].kind;
-        if (k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE || k == HPT__S_SEARCH) st = check_evaluation(r, i, &done);
+        if (k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE || k == HPT__S_SEARCH)
+            st = check_evaluation(r, i, &done);
         if (k == HPT__S_PRETRAIN) st = check_monitor(r, &r->instances[i], &done);
     }
     hpt__free(done.p);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Sections to instances. A stage has one instance for each seed, each combination of the instances that it refers to, and each combination of
- * its own sweeps; a variable that two of its inputs share must have one value in both. */
+ * Sections to instances. A stage has one instance for each seed, each combination of the instances that it refers
+ * to, and each combination of its own sweeps; a variable that two of its inputs share must have one value in both. */
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include "core/number.h"
@@ -151,7 +151,8 @@ static hpt_status add_input(hpt__instance *in, const char *key, int instance) {
     return HPT_OK;
 }
 static hpt_status push(hpt_recipe *r, hpt__instance *in) {
-    if (r->n_instances >= MAX_INSTANCES) return hpt__fail(HPT_ERR_FORMAT, "%.300s: more than %d stages", r->path, MAX_INSTANCES);
+    if (r->n_instances >= MAX_INSTANCES)
+        return hpt__fail(HPT_ERR_FORMAT, "%.300s: more than %d stages", r->path, MAX_INSTANCES);
     if (r->n_instances == r->cap_instances) {
         int cap = r->cap_instances ? 2 * r->cap_instances : 256;
         hpt__instance *more = hpt__realloc(r->instances, sizeof *more * (size_t)cap);
@@ -164,7 +165,8 @@ static hpt_status push(hpt_recipe *r, hpt__instance *in) {
     return HPT_OK;
 }
 
-/* Does an instance of a referred section belong to this seed? One without seeds, or with other seeds than ours, serves all with its first. */
+/* Does an instance of a referred section belong to this seed? One without seeds, or with other seeds than ours,
+ * serves all with its first. */
 static int seed_fits(const hpt_recipe *r, const hpt__section *s, const hpt__instance *p, int64_t seed) {
     if (p->seed < 0 || p->seed == seed) return 1;
     for (int i = s->first; i < s->first + s->count; i++)
@@ -185,7 +187,8 @@ static int equal_but(const hpt__instance *a, const hpt__instance *b, const char 
     if (a->n_vars != b->n_vars || a->section != b->section) return 0;
     for (int i = 0; i < a->n_vars; i++) {
         const char *v = hpt__instance_var(b, a->vars[i].id);
-        if (!v || (strcmp(v, a->vars[i].value) && strcmp(last_part(a->vars[i].id), over) && strcmp(a->vars[i].id, over))) return 0;
+        if (!v || (strcmp(v, a->vars[i].value) && strcmp(last_part(a->vars[i].id), over) &&
+                   strcmp(a->vars[i].id, over))) return 0;
     }
     return 1;
 }
@@ -196,7 +199,8 @@ static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hp
     int target = hpt__ref_section(r, text);
     if (target < 0) return hpt__no_section(r, l, text);
     hpt__section_kind kind = r->sections[target].kind;
-    if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE) return hpt__line_fail(l, "'of' wants an evaluation, '%.60s' is [%s]", text, hpt__kinds[kind].word);
+    if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE)
+        return hpt__line_fail(l, "'of' wants an evaluation, '%.60s' is [%s]", text, hpt__kinds[kind].word);
     HPT_TRY(expand_section(r, target, l));
     HPT_TRY(hpt__ref_check(r, l, text));
     const hpt__line *named = hpt__section_line(&r->sections[b->section], "over");
@@ -205,16 +209,21 @@ static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hp
     for (int i = first; i < end; i++) {
         const hpt__section *t = &r->sections[target];
         hpt__instance next;
-        int fresh = hpt__ref_matches(r, text, &r->instances[i]) && seed_fits(r, t, &r->instances[i], in->seed), conflict = 0;
-        for (int j = first; j < i && fresh; j++) fresh = r->instances[j].seed != r->instances[i].seed || !hpt__ref_matches(r, text, &r->instances[j]) || !equal_but(&r->instances[i], &r->instances[j], over);
+        int fresh = hpt__ref_matches(r, text, &r->instances[i]) && seed_fits(r, t, &r->instances[i], in->seed),
+            conflict = 0;
+        for (int j = first; j < i && fresh; j++)
+            fresh = r->instances[j].seed != r->instances[i].seed || !hpt__ref_matches(r, text, &r->instances[j]) ||
+                !equal_but(&r->instances[i], &r->instances[j], over);
         if (!fresh) continue;
         hpt_status st = copy_instance(&next, in);
         for (int k = 0; k < r->instances[i].n_vars && !st; k++) {
             hpt__instance one = {.vars = &r->instances[i].vars[k], .n_vars = 1};
-            if (strcmp(last_part(one.vars->id), over) && strcmp(one.vars->id, over)) st = copy_vars(&next, &one, &conflict);
+            if (strcmp(last_part(one.vars->id), over) && strcmp(one.vars->id, over))
+                st = copy_vars(&next, &one, &conflict);
         }
         for (int j = i; j < end && !st; j++)
-            if (r->instances[j].seed == r->instances[i].seed && hpt__ref_matches(r, text, &r->instances[j]) && equal_but(&r->instances[i], &r->instances[j], over)) st = add_input(&next, "of", j);
+            if (r->instances[j].seed == r->instances[i].seed && hpt__ref_matches(r, text, &r->instances[j]) &&
+                equal_but(&r->instances[i], &r->instances[j], over)) st = add_input(&next, "of", j);
         if (!st && !conflict) st = expand_refs(b, &next, ref + 1);
         hpt__instance_fini(&next);
         HPT_TRY(st);
@@ -250,16 +259,22 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
         }
         hpt__section *t = &r->sections[target];
         int wants_data = strcmp(key, "init") && strcmp(key, "model");
-        if (wants_data != (t->kind == HPT__S_DATA)) return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, wants_data ? "a [data] section" : "a stage with a model", text, hpt__kinds[t->kind].word);
-        if (!wants_data && t->kind != HPT__S_PRETRAIN && t->kind != HPT__S_REFRESH && t->kind != HPT__S_SEARCH && t->kind != HPT__S_CHOOSE && t->kind != HPT__S_FINETUNE) return hpt__line_fail(l, "[%s %s] makes no model", hpt__kinds[t->kind].word, t->name);
+        if (wants_data != (t->kind == HPT__S_DATA))
+            return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, wants_data ? "a [data] section"
+                                  : "a stage with a model", text, hpt__kinds[t->kind].word);
+        if (!wants_data && t->kind != HPT__S_PRETRAIN && t->kind != HPT__S_REFRESH && t->kind != HPT__S_SEARCH &&
+            t->kind != HPT__S_CHOOSE && t->kind != HPT__S_FINETUNE) return hpt__line_fail(l, "[%s %s] makes no model",
+            hpt__kinds[t->kind].word, t->name);
         HPT_TRY(expand_section(r, target, l));
         HPT_TRY(hpt__ref_check(r, l, text));
         t = &r->sections[target];
         for (int i = t->first, n = t->first + t->count; i < n && !st; i++) {
             hpt__instance next;
             int conflict;
-            if (!hpt__ref_matches(r, text, &r->instances[i]) || (in->seed >= 0 && !seed_fits(r, t, &r->instances[i], in->seed))) continue;
-            if (in->seed < 0 && r->instances[i].seed >= 0 && r->instances[i].seed != r->instances[t->first].seed) continue;
+            if (!hpt__ref_matches(r, text, &r->instances[i]) ||
+                (in->seed >= 0 && !seed_fits(r, t, &r->instances[i], in->seed))) continue;
+            if (in->seed < 0 && r->instances[i].seed >= 0 && r->instances[i].seed != r->instances[t->first].seed)
+                continue;
             st = copy_instance(&next, in);
             if (!st) st = copy_vars(&next, &r->instances[i], &conflict);
             if (!st) st = add_input(&next, key, i);
@@ -273,7 +288,9 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
         int target = hpt__ref_section(r, item), found = 0;
         if (target < 0) return hpt__no_section(r, l, item);
         int data = !strcmp(key, "sources");
-        if (data != (r->sections[target].kind == HPT__S_DATA)) return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, data ? "[data] sections" : "stages", item, hpt__kinds[r->sections[target].kind].word);
+        if (data != (r->sections[target].kind == HPT__S_DATA))
+            return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, data ? "[data] sections" : "stages", item,
+                                  hpt__kinds[r->sections[target].kind].word);
         HPT_TRY(expand_section(r, target, l));
         HPT_TRY(hpt__ref_check(r, l, item));
         const hpt__section *t = &r->sections[target];
@@ -287,7 +304,8 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
     return expand_refs(b, in, ref + 1);
 }
 
-/* Own sweeps, line by line: "sweep.KEY = a, b", and all "variant.NAME" lines together. Swept references were chosen before. */
+/* Own sweeps, line by line: "sweep.KEY = a, b", and all "variant.NAME" lines together. Swept references were chosen
+ * before. */
 static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line) {
     hpt_recipe *r = b->r;
     hpt__section *s = &r->sections[b->section];
@@ -347,10 +365,12 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     hpt__section *s = &r->sections[at];
     builder b = {r, at, {0}, 0};
     char word[64];
-    static const char *const known[] = {"init", "data", "monitor_train", "monitor_val", "sources", "train", "val", "test", "model", "of", "from", "without", "set_of"};
+    static const char *const known[] = {"init", "data", "monitor_train", "monitor_val", "sources", "train", "val",
+                                        "test", "model", "of", "from", "without", "set_of"};
     if (s->expanded == 2) return HPT_OK;
     if (s->expanded == 1) return hpt__line_fail(from, "the stages go round in a circle: '%s' needs itself", s->name);
-    if (r->depth >= MAX_DEPTH) return hpt__line_fail(from, "more than %d stages that need each other in a row", MAX_DEPTH);
+    if (r->depth >= MAX_DEPTH)
+        return hpt__line_fail(from, "more than %d stages that need each other in a row", MAX_DEPTH);
     r->depth++;
     s->expanded = 1;
     for (int i = 0; hpt__list_item(hpt__kinds[s->kind].refs, i, ' ', word, sizeof word); i++)
@@ -380,7 +400,8 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
         }
         if (st) return st;
         s = &r->sections[at];
-        /* the first round expanded what is referred to between ours; the second finds all of it there, so ours are together */
+        /* the first round expanded what is referred to between ours; the second finds all of it there, so ours are
+         * together */
         if (round == 0) {
             int mixed = 0;
             for (int i = before; i < r->n_instances; i++) mixed |= r->instances[i].section != at;
@@ -394,7 +415,9 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     s->expanded = 2;
     r->depth--;
     hpt__line here = {.line = s->line, .file = s->file};
-    if (!s->count) return hpt__line_fail(&here, "[%s %s] matches nothing: no combination of what it refers to fits together", hpt__kinds[s->kind].word, s->name);
+    if (!s->count)
+        return hpt__line_fail(&here, "[%s %s] matches nothing: no combination of what it refers to fits together",
+                              hpt__kinds[s->kind].word, s->name);
     return HPT_OK;
 }
 
@@ -407,10 +430,13 @@ hpt_status hpt__recipe_expand(hpt_recipe *r) {
         int64_t *more = hpt__realloc(r->seeds, sizeof *more * (size_t)(i + 1));
         if (!more) return hpt__fail_memory(64);
         r->seeds = more;
-        if (!hpt__whole_number(item, 0, 1e15, &v)) return hpt__line_fail(hpt__section_line(top, "seeds"), "'%.40s' is not a seed", item);
-        if (r->n_seeds == HPT__SEEDS) return hpt__line_fail(hpt__section_line(top, "seeds"), "more than %d seeds", HPT__SEEDS);
+        if (!hpt__whole_number(item, 0, 1e15, &v))
+            return hpt__line_fail(hpt__section_line(top, "seeds"), "'%.40s' is not a seed", item);
+        if (r->n_seeds == HPT__SEEDS)
+            return hpt__line_fail(hpt__section_line(top, "seeds"), "more than %d seeds", HPT__SEEDS);
         for (int k = 0; k < r->n_seeds; k++)
-            if (r->seeds[k] == (int64_t)v) return hpt__line_fail(hpt__section_line(top, "seeds"), "seed %s is there twice", item);
+            if (r->seeds[k] == (int64_t)v)
+                return hpt__line_fail(hpt__section_line(top, "seeds"), "seed %s is there twice", item);
         r->seeds[r->n_seeds++] = (int64_t)v;
     }
     hpt__line here = {.line = 1, .file = r->path};
@@ -442,14 +468,17 @@ hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hp
         const hpt__line *l = &common->lines[i];
         int opt;
         if (hpt__options_get(&c->o, l->key, text, sizeof text, &opt) || !hpt__options_applies(opt, letter)) continue;
-        if (trains && hpt__options_other_method(opt, OPT_S(&c->o, method))) continue;      /* for the stages of that method */
+        /* for the stages of that method */
+        if (trains && hpt__options_other_method(opt, OPT_S(&c->o, method))) continue;
         st = hpt_config_set(c, l->key, l->value);
     }
     for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
-        const char *v = hpt__options_applies(i, letter) && !hpt__word_in(k->own, hpt__options_key(i)) ? hpt__instance_value(r, in, hpt__options_key(i)) : NULL;
+        const char *v = hpt__options_applies(i, letter) && !hpt__word_in(k->own, hpt__options_key(i))
+            ? hpt__instance_value(r, in, hpt__options_key(i)) : NULL;
         if (v) st = hpt_config_set(c, hpt__options_key(i), v);
     }
-    if (!st && in->seed >= 0 && hpt__options_applies(HPT__OPT_seed, letter)) st = hpt_config_set_int(c, "seed", OPT_I(&c->o, seed) + in->seed);
+    if (!st && in->seed >= 0 && hpt__options_applies(HPT__OPT_seed, letter))
+        st = hpt_config_set_int(c, "seed", OPT_I(&c->o, seed) + in->seed);
     if (st) {
         hpt_config_destroy(c);
         *out = NULL;

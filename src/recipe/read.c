@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * INI text to sections. Its limits (one file 1 MiB, lines of a section, files, ...) keep any text cheap: none comes near a recipe that a person
- * writes. */
+ * INI text to sections. Its limits (one file 1 MiB, lines of a section, files, ...) keep any text cheap: none comes
+ * near a recipe that a person writes. */
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include "core/number.h"
@@ -14,21 +14,30 @@
 
 enum { MAX_LINES = 1000, MAX_FILES = 64, MAX_HELD = 900 << 10, MAX_KEY = 80, MAX_VALUE = 16384 };
 
-/* Every stage may have label (shown in tables and figures), strategy (to look up the paper's numbers), seeds, like, sweep.KEY, variant.NAME. */
+/* Every stage may have label (shown in tables and figures), strategy (to look up the paper's numbers), seeds, like,
+ * sweep.KEY, variant.NAME. */
 #define STAGE " label strategy colour seeds like "
 const hpt__kind hpt__kinds[HPT__S_KINDS] = {
-    [HPT__S_RECIPE] = {"recipe", "context", " name title about out seeds jobs include data_root save_every ", "", "", ""},
+    [HPT__S_RECIPE] = {"recipe", "context", " name title about out seeds jobs include data_root save_every ", "", "",
+                       ""},
     [HPT__S_OPTIONS] = {"options", NULL, "", "", "", ""},
     [HPT__S_TEMPLATE] = {"template", NULL, "", "", "", ""},
-    [HPT__S_DATA] = {"data", "dataset", " like path set root split from per_class few fraction images part split_seed keep_names drop_names without set_of unique title ", " from without set_of ", "", ""},
-    [HPT__S_PRETRAIN] = {"pretrain", "pretrain", STAGE "init data monitor_train monitor_val save_every ", " init data monitor_train monitor_val ", "", " data "},
+    [HPT__S_DATA] = {"data", "dataset",
+                     " like path set root split from per_class few fraction images part split_seed keep_names "
+                     "drop_names without set_of unique title ", " from without set_of ", "", ""},
+    [HPT__S_PRETRAIN] = {"pretrain", "pretrain", STAGE "init data monitor_train monitor_val save_every ",
+                         " init data monitor_train monitor_val ", "", " data "},
     [HPT__S_REFRESH] = {"refresh-bn", "refresh-bn", STAGE "init data ", " init data ", "", " init data "},
-    [HPT__S_SEARCH] = {"search", "search", STAGE "init sources train val save_every ", " init sources train val ", " sources ", " sources train val "},
+    [HPT__S_SEARCH] = {"search", "search", STAGE "init sources train val save_every ", " init sources train val ",
+                       " sources ", " sources train val "},
     [HPT__S_CHOOSE] = {"choose", NULL, STAGE "of over by ", " of ", " of ", " of over "},
-    [HPT__S_LINEAR] = {"linear", "linear", STAGE "model train val test save_every ", " model train val test ", "", " model train "},
+    [HPT__S_LINEAR] = {"linear", "linear", STAGE "model train val test save_every ", " model train val test ", "",
+                       " model train "},
     [HPT__S_KNN] = {"knn", "knn", STAGE "model train val test ", " model train val test ", "", " model train "},
-    [HPT__S_FINETUNE] = {"finetune", "finetune", STAGE "model train val test save_every ", " model train val test ", "", " model train "},
-    [HPT__S_SIMILARITY] = {"similarity", "embed", STAGE "of data metric layer group ", " of data ", " of ", " of metric "},
+    [HPT__S_FINETUNE] = {"finetune", "finetune", STAGE "model train val test save_every ", " model train val test ",
+                         "", " model train "},
+    [HPT__S_SIMILARITY] = {"similarity", "embed", STAGE "of data metric layer group ", " of data ", " of ",
+                           " of metric "},
     [HPT__S_TABLE] = {"table", NULL, " title stages columns value about ", "", "", " stages "},
     [HPT__S_PLOT] = {"plot", NULL, " title kind stages x value log minus relative of about ", "", "", " kind "},
     [HPT__S_FINDING] = {"finding", NULL, " claim left right value expect margin paper ", "", "", " claim left right "},
@@ -81,7 +90,8 @@ static int *chain(const hpt_recipe *r, const char *name) {
 }
 int hpt__section_find(const hpt_recipe *r, const char *name) {
     for (int i = *chain(r, name); i >= 0; i = r->sections[i].next)
-        if (r->sections[i].kind >= HPT__S_DATA && r->sections[i].kind <= HPT__S_SIMILARITY && !strcmp(r->sections[i].name, name)) return i;
+        if (r->sections[i].kind >= HPT__S_DATA && r->sections[i].kind <= HPT__S_SIMILARITY &&
+            !strcmp(r->sections[i].name, name)) return i;
     return -1;
 }
 hpt__section *hpt__section_only(const hpt_recipe *r, hpt__section_kind kind) {
@@ -121,7 +131,9 @@ hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value,
 static hpt_status hold(hpt_recipe *r, size_t bytes, const hpt__line *at) {
     r->held += bytes;
     if (r->held <= MAX_HELD) return HPT_OK;
-    return hpt__line_fail(at, "the recipe is too large: its sections and lines, with those that 'like' adds, take over %d KiB", MAX_HELD >> 10);
+    return hpt__line_fail(at,
+                          "the recipe is too large: its sections and lines, with those that 'like' adds, take over %d "
+                          "KiB", MAX_HELD >> 10);
 }
 static hpt_status hold_line(hpt_recipe *r, const hpt__line *l, const hpt__line *at) {
     return hold(r, sizeof *l + strlen(l->key) + strlen(l->value) + 32, at);
@@ -147,28 +159,35 @@ static hpt_status open_section(reader *rd, const char *text, int line) {
     int k = 0;
     while (k < HPT__S_KINDS && strcmp(hpt__kinds[k].word, kind)) k++;
     if (k == HPT__S_KINDS)
-        return hpt__line_fail(&at, "a section [%.60s] is unknown; there are recipe, options, template, data, pretrain, refresh-bn, search, choose, linear, knn, finetune, similarity, table, plot, finding", text);
+        return hpt__line_fail(&at,
+                              "a section [%.60s] is unknown; there are recipe, options, template, data, pretrain, "
+                              "refresh-bn, search, choose, linear, knn, finetune, similarity, table, plot, finding",
+                              text);
     if (k > HPT__S_OPTIONS && !*name) return hpt__line_fail(&at, "[%s] needs a name: [%s NAME]", kind, kind);
     if (strpbrk(name, "[],=./")) return hpt__line_fail(&at, "the name '%s' must not hold any of [ ] , = . /", name);
     for (int i = *chain(r, name); i >= 0; i = r->sections[i].next) {
         hpt__section *s = &r->sections[i];
         if ((int)s->kind == k && !strcmp(s->name, name)) {
-            if (k > HPT__S_OPTIONS && s->file == rd->file) return hpt__line_fail(&at, "[%s %s] is there already, in line %d", kind, name, s->line);
+            if (k > HPT__S_OPTIONS && s->file == rd->file)
+                return hpt__line_fail(&at, "[%s %s] is there already, in line %d", kind, name, s->line);
             rd->current = i;        /* an including file adds to, and overrides, what it includes */
             return HPT_OK;
         }
     }
     if (k > HPT__S_TEMPLATE && k <= HPT__S_SIMILARITY && hpt__section_find(r, name) >= 0)
-        return hpt__line_fail(&at, "the name '%s' is taken by line %d", name, r->sections[hpt__section_find(r, name)].line);
+        return hpt__line_fail(&at, "the name '%s' is taken by line %d", name,
+                              r->sections[hpt__section_find(r, name)].line);
     HPT_TRY(hold(r, sizeof(hpt__section) + 4 * sizeof(hpt__line) + strlen(name) + 32, &at));
-    hpt__section *more = r->n_sections % 32 ? r->sections : hpt__realloc(r->sections, sizeof *more * (size_t)(r->n_sections + 32));
+    hpt__section *more = r->n_sections % 32 ? r->sections
+        : hpt__realloc(r->sections, sizeof *more * (size_t)(r->n_sections + 32));
     char *copy = hpt__strdup(name);
     if (more) r->sections = more;
     if (!more || !copy) {
         hpt__free(copy);
         return hpt__fail_memory(64);
     }
-    r->sections[r->n_sections] = (hpt__section){.kind = (hpt__section_kind)k, .name = copy, .line = line, .file = rd->file, .next = *chain(r, copy)};
+    r->sections[r->n_sections] = (hpt__section){.kind = (hpt__section_kind)k, .name = copy, .line = line,
+                                                .file = rd->file, .next = *chain(r, copy)};
     *chain(r, copy) = rd->current = r->n_sections++;
     return HPT_OK;
 }
@@ -177,7 +196,8 @@ static hpt_status include(reader *rd, const hpt__line *l) {
     char path[PATH_MAX];
     const char *slash = strrchr(rd->file, '/');
     int folder = *l->value == '/' || !slash ? 0 : (int)(slash + 1 - rd->file);
-    if ((size_t)folder + strlen(l->value) >= sizeof path) return hpt__line_fail(l, "the path is longer than %d characters", PATH_MAX - 1);
+    if ((size_t)folder + strlen(l->value) >= sizeof path)
+        return hpt__line_fail(l, "the path is longer than %d characters", PATH_MAX - 1);
     snprintf(path, sizeof path, "%.*s%s", folder, rd->file, l->value);
     hpt_status st = hpt__recipe_read(rd->r, path, rd->depth + 1);
     return st ? hpt__fail_context(st, "%.300s, line %d: include", rd->file, l->line) : HPT_OK;
@@ -189,8 +209,10 @@ static hpt_status take_line(void *user, const hpt__ini_line *in) {
     if (!in->key) return open_section(rd, in->section, in->line);
     if (!in->section) return hpt__line_fail(&l, "'%.60s' stands before the first section", l.key);
     if (!hpt__utf8(l.key)) return hpt__line_fail(&l, "the key is not UTF-8: save the file in that encoding");
-    if (strlen(l.key) > MAX_KEY) return hpt__line_fail(&l, "the key '%.40s...' is longer than %d characters", l.key, MAX_KEY);
-    if (strlen(l.value) > MAX_VALUE) return hpt__line_fail(&l, "the value of '%s' is longer than %d characters", l.key, MAX_VALUE);
+    if (strlen(l.key) > MAX_KEY)
+        return hpt__line_fail(&l, "the key '%.40s...' is longer than %d characters", l.key, MAX_KEY);
+    if (strlen(l.value) > MAX_VALUE)
+        return hpt__line_fail(&l, "the value of '%s' is longer than %d characters", l.key, MAX_VALUE);
     hpt__section *s = &rd->r->sections[rd->current];
     if (s->kind == HPT__S_RECIPE && !strcmp(l.key, "include")) {
         int keep = rd->current;
@@ -199,7 +221,8 @@ static hpt_status take_line(void *user, const hpt__ini_line *in) {
         return st;
     }
     const hpt__line *was = hpt__section_line(s, l.key);
-    if (was && was->file == rd->file) return hpt__line_fail(&l, "'%.60s' is there already, in line %d", l.key, was->line);
+    if (was && was->file == rd->file)
+        return hpt__line_fail(&l, "'%.60s' is there already, in line %d", l.key, was->line);
     HPT_TRY(hold_line(rd->r, &l, &l));
     return hpt__section_set(s, l.key, l.value, l.line, rd->file);
 }
@@ -207,10 +230,12 @@ static hpt_status take_line(void *user, const hpt__ini_line *in) {
 hpt_status hpt__recipe_read(hpt_recipe *r, const char *path, int depth) {
     hpt__bytes f;
     if (depth > 8) return hpt__fail(HPT_ERR_FORMAT, "%.600s: files include each other", path);
-    if (r->n_files >= MAX_FILES) return hpt__fail(HPT_ERR_FORMAT, "%.600s: more than %d files are included", path, MAX_FILES);
+    if (r->n_files >= MAX_FILES)
+        return hpt__fail(HPT_ERR_FORMAT, "%.600s: more than %d files are included", path, MAX_FILES);
     if (!depth) memset(r->by_name, -1, sizeof r->by_name);
     HPT_TRY(hpt__file_read(path, 1 << 20, &f));
-    char **files = r->n_files % 8 ? r->files : hpt__realloc(r->files, sizeof *files * (size_t)(r->n_files + 8)), *copy = hpt__strdup(path);
+    char **files = r->n_files % 8 ? r->files : hpt__realloc(r->files, sizeof *files * (size_t)(r->n_files + 8)),
+        *copy = hpt__strdup(path);
     if (files) r->files = files;
     if (!files || !copy) {
         hpt__free(copy);
@@ -233,13 +258,18 @@ static hpt_status apply_like(hpt_recipe *r, hpt__section *s, int depth) {
     if (depth > 8) return hpt__line_fail(like, "'like' goes round in a circle");
     hpt__section *from = NULL;
     for (int i = *chain(r, like->value); i >= 0; i = r->sections[i].next)
-        if (!strcmp(r->sections[i].name, like->value) && (r->sections[i].kind == HPT__S_TEMPLATE || r->sections[i].kind == s->kind) && (!from || &r->sections[i] > from)) from = &r->sections[i];
-    if (!from) return hpt__line_fail(like, "there is no [template %.60s], and no [%s %.60s]", like->value, hpt__kinds[s->kind].word, like->value);
+        if (!strcmp(r->sections[i].name, like->value) && (r->sections[i].kind == HPT__S_TEMPLATE ||
+                                                          r->sections[i].kind == s->kind) &&
+                                                          (!from || &r->sections[i] > from)) from = &r->sections[i];
+    if (!from)
+        return hpt__line_fail(like, "there is no [template %.60s], and no [%s %.60s]", like->value,
+                              hpt__kinds[s->kind].word, like->value);
     HPT_TRY(apply_like(r, from, depth + 1));
     for (int i = 0; i < from->n; i++)
         if (!hpt__section_line(s, from->lines[i].key)) {
             HPT_TRY(hold_line(r, &from->lines[i], like));
-            HPT_TRY(hpt__section_set(s, from->lines[i].key, from->lines[i].value, from->lines[i].line, from->lines[i].file));
+            HPT_TRY(hpt__section_set(s, from->lines[i].key, from->lines[i].value, from->lines[i].line,
+                                     from->lines[i].file));
         }
     return HPT_OK;
 }
@@ -268,7 +298,10 @@ static hpt_status check_option(const hpt__section *s, const hpt__line *l, const 
         snprintf(text, sizeof text, "%.500s", hpt_last_error());
         const char *near = strstr(text, "unknown option") ? near_key(k, key, word, sizeof word) : NULL;
         if (near) st = hpt__line_fail(l, "[%s] has no key '%.60s'; did you mean '%s'?", k->word, key, near);
-        else st = hpt__line_fail(l, "%s%s%s%s", text, strstr(text, "does not belong") ? " ([" : "", strstr(text, "does not belong") ? k->word : "", strstr(text, "does not belong") ? "])" : "");
+        else
+            st = hpt__line_fail(l, "%s%s%s%s", text, strstr(text, "does not belong") ? " ([" : "",
+                                strstr(text, "does not belong") ? k->word : "", strstr(text, "does not belong") ? "])"
+                                : "");
     }
     hpt_config_destroy(c);
     return st;
@@ -278,13 +311,16 @@ static hpt_status check_line(const hpt__section *s, const hpt__line *l) {
     char item[HPT__ITEM], key[128], word[64];
     if (s->kind == HPT__S_TEMPLATE) return HPT_OK;      /* checked where it is used */
     int stage = s->kind >= HPT__S_DATA && s->kind <= HPT__S_SIMILARITY, sweep = stage && !strncmp(l->key, "sweep.", 6);
-    if (s->kind != HPT__S_OPTIONS && !sweep && !hpt__word_in(" title label about claim ", l->key) && strlen(l->value) >= HPT__ITEM)
+    if (s->kind != HPT__S_OPTIONS && !sweep && !hpt__word_in(" title label about claim ", l->key) &&
+        strlen(l->value) >= HPT__ITEM)
         return hpt__line_fail(l, "the value of '%s' is longer than %d characters", l->key, HPT__ITEM - 1);
     if (sweep) {
-        if (!strcmp(l->key + 6, "seed") || !strcmp(l->key + 6, "like") || !strcmp(l->key + 6, "seeds")) return hpt__line_fail(l, "'%s' cannot be swept", l->key + 6);
+        if (!strcmp(l->key + 6, "seed") || !strcmp(l->key + 6, "like") || !strcmp(l->key + 6, "seeds"))
+            return hpt__line_fail(l, "'%s' cannot be swept", l->key + 6);
         for (int i = 0; hpt__list_item(l->value, i, ',', item, sizeof item); i++) {
             if (!*item) return hpt__line_fail(l, "an empty value in the list");
-            if (strlen(item) == sizeof item - 1) return hpt__line_fail(l, "a value in the list is longer than %d characters", HPT__ITEM - 2);
+            if (strlen(item) == sizeof item - 1)
+                return hpt__line_fail(l, "a value in the list is longer than %d characters", HPT__ITEM - 2);
             if (!hpt__word_in(k->own, l->key + 6)) HPT_TRY(check_option(s, l, l->key + 6, item));
             HPT_TRY(hpt__line_check(s, &(hpt__line){l->key + 6, item, l->line, l->file}));
         }
@@ -294,7 +330,8 @@ static hpt_status check_line(const hpt__section *s, const hpt__line *l) {
         for (int i = 0; hpt__list_item(l->value, i, ' ', item, sizeof item); i++) {
             char *eq = strchr(item, '=');
             if (!*item) continue;
-            if (strlen(item) == sizeof item - 1) return hpt__line_fail(l, "a value in the list is longer than %d characters", HPT__ITEM - 2);
+            if (strlen(item) == sizeof item - 1)
+                return hpt__line_fail(l, "a value in the list is longer than %d characters", HPT__ITEM - 2);
             if (!eq) return hpt__line_fail(l, "'%.60s' is not key=value", item);
             *eq = 0;
             snprintf(key, sizeof key, "%.120s", item);
@@ -321,7 +358,8 @@ hpt_status hpt__recipe_check(hpt_recipe *r) {
         for (int j = 0; hpt__list_item(hpt__kinds[s->kind].needed, j, ' ', word, sizeof word); j++) {
             char swept[80];
             snprintf(swept, sizeof swept, "sweep.%s", word);
-            if (*word && !hpt__section_line(s, word) && !hpt__section_line(s, swept)) return hpt__line_fail(&at, "[%s %s] needs a line '%s = ...'", hpt__kinds[s->kind].word, s->name, word);
+            if (*word && !hpt__section_line(s, word) && !hpt__section_line(s, swept))
+                return hpt__line_fail(&at, "[%s %s] needs a line '%s = ...'", hpt__kinds[s->kind].word, s->name, word);
         }
     }
     return HPT_OK;

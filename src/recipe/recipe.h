@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * The object behind hpt_recipe. A recipe is an INI file of sections "[kind name]"; each expands to instances, one for each seed and each
- * combination of the values that it and what it refers to sweep over. Instances form a graph. This folder works through hpt.h like any host
- * program, so that everything a recipe does can be done by calls.
+ * The object behind hpt_recipe. A recipe is an INI file of sections "[kind name]"; each expands to instances, one for
+ * each seed and each combination of the values that it and what it refers to sweep over. Instances form a graph. This
+ * folder works through hpt.h like any host program, so that everything a recipe does can be done by calls.
  *   read.c    file -> sections, with their lines          expand.c  sections -> instances; cycles and unknown names
  *   check.c   what names, tables, figures and sentences ask for exists
  *   data.c    opens data instances and checks them         stage.c   runs one instance
- *   run.c     the graph: what is done, workers, plan       report.c  tables, sentences, results.*; plot.c its figures; select.c their numbers
+ *   run.c     the graph: what is done, workers, plan       report.c  tables, sentences, results.*;
+ *             plot.c its figures; select.c their numbers
  *   follow.c  who is told how far it is, and who stops it */
 #ifndef HPT__RECIPE_H
 #define HPT__RECIPE_H
@@ -13,8 +14,10 @@
 #include <pthread.h>
 
 typedef struct hpt__line { char *key, *value; int line; const char *file; } hpt__line;
-typedef enum hpt__section_kind { HPT__S_RECIPE, HPT__S_OPTIONS, HPT__S_TEMPLATE, HPT__S_DATA, HPT__S_PRETRAIN, HPT__S_REFRESH, HPT__S_SEARCH, HPT__S_CHOOSE, HPT__S_LINEAR, HPT__S_KNN, HPT__S_FINETUNE,
-                                 HPT__S_SIMILARITY, HPT__S_TABLE, HPT__S_PLOT, HPT__S_FINDING, HPT__S_KINDS } hpt__section_kind;
+typedef enum hpt__section_kind { HPT__S_RECIPE, HPT__S_OPTIONS, HPT__S_TEMPLATE, HPT__S_DATA, HPT__S_PRETRAIN,
+                                 HPT__S_REFRESH, HPT__S_SEARCH, HPT__S_CHOOSE, HPT__S_LINEAR, HPT__S_KNN,
+                                 HPT__S_FINETUNE, HPT__S_SIMILARITY, HPT__S_TABLE, HPT__S_PLOT, HPT__S_FINDING,
+                                 HPT__S_KINDS } hpt__section_kind;
 typedef struct hpt__section {
     hpt__section_kind kind;
     char *name;
@@ -51,7 +54,8 @@ typedef struct hpt__instance {
     int opened;
     /* stages */
     char *name, *dir;               /* shown; folder of its files */
-    uint64_t key, steps, images;    /* key: of everything that the result depends on; cost in updates, and in images looked at */
+    /* key: of everything that the result depends on; cost in updates, and in images looked at */
+    uint64_t key, steps, images;
     double estimate;                /* seconds */
     int state;                      /* HPT__I_* */
     json_t *result;
@@ -95,19 +99,22 @@ struct hpt_recipe {
     int stop;
     hpt_status status;
     char text[1024];
-    double started, spent, total;   /* seconds: begun at, estimated of what this run has done, estimated of all it must do */
+    /* seconds: begun at, estimated of what this run has done, estimated of all it must do */
+    double started, spent, total;
 };
 
 /* read.c */
 hpt_status hpt__recipe_read(hpt_recipe *r, const char *path, int depth);
-hpt_status hpt__recipe_check(hpt_recipe *r);                                    /* kinds, keys, templates, after all lines are there */
+/* kinds, keys, templates, after all lines are there */
+hpt_status hpt__recipe_check(hpt_recipe *r);
 hpt_status hpt__section_set(hpt__section *s, const char *key, const char *value, int line, const char *file);
 const hpt__line *hpt__section_line(const hpt__section *s, const char *key);     /* NULL: not there */
 const char *hpt__section_value(const hpt__section *s, const char *key, const char *missing);
 int hpt__section_find(const hpt_recipe *r, const char *name);                   /* data or stage section; -1 */
 hpt__section *hpt__section_only(const hpt_recipe *r, hpt__section_kind kind);   /* the first of a kind, or NULL */
 int hpt__word_in(const char *words, const char *word);                          /* " a b c " */
-hpt_status hpt__line_fail(const hpt__line *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));     /* HPT_ERR_FORMAT with file and line */
+/* HPT_ERR_FORMAT with file and line */
+hpt_status hpt__line_fail(const hpt__line *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The i-th part of a list, trimmed; 0 past the end. */
 int hpt__list_item(const char *list, int i, char separator, char *out, size_t size);
 
@@ -117,38 +124,49 @@ void hpt__instance_fini(hpt__instance *in);
 /* Value of a key of an instance: swept, then written, then NULL. */
 const char *hpt__instance_value(const hpt_recipe *r, const hpt__instance *in, const char *key);
 const char *hpt__instance_var(const hpt__instance *in, const char *key);        /* by id or by its last part; NULL */
-int hpt__instance_input(const hpt__instance *in, const char *key, int from);    /* index of an input with this key at or after from, or -1 */
+/* index of an input with this key at or after from, or -1 */
+int hpt__instance_input(const hpt__instance *in, const char *key, int from);
 /* "name", "name[key=value,key=value]" -> section and whether an instance matches */
 int hpt__ref_section(const hpt_recipe *r, const char *ref);
-/* The i-th "key=value" in the brackets: key and value without blanks around them. 0: there is none; -1: it has no '='. */
+/* The i-th "key=value" in the brackets: key and value without blanks around them. 0: there is none; -1: it has no
+ * '='. */
 int hpt__ref_filter(const char *ref, int i, char key[HPT__ITEM], char **value);
 int hpt__ref_matches(const hpt_recipe *r, const char *ref, const hpt__instance *in);
 hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hpt_config **out);
 
 /* check.c */
-int hpt__whole_number(const char *text, double lo, double hi, double *v);      /* 1 if the whole text is an integer from lo to hi */
+/* 1 if the whole text is an integer from lo to hi */
+int hpt__whole_number(const char *text, double lo, double hi, double *v);
 /* The refusals of a name that there is not, with the nearest that there is. */
 hpt_status hpt__no_section(const hpt_recipe *r, const hpt__line *l, const char *ref);
 hpt_status hpt__no_variable(const hpt_recipe *r, const hpt__line *l, int section, const char *key);
-int hpt__section_varies(const hpt_recipe *r, int section, const char *key);    /* has an expanded section this variable? */
-hpt_status hpt__ref_check(const hpt_recipe *r, const hpt__line *l, const char *ref);   /* of an expanded section: variables and values */
+/* has an expanded section this variable? */
+int hpt__section_varies(const hpt_recipe *r, int section, const char *key);
+/* of an expanded section: variables and values */
+hpt_status hpt__ref_check(const hpt_recipe *r, const hpt__line *l, const char *ref);
 hpt_status hpt__line_check(const hpt__section *s, const hpt__line *l);         /* values of a section's own keys */
 hpt_status hpt__recipe_check_reports(const hpt_recipe *r);                     /* after expanding */
 
 /* data.c */
-hpt_status hpt__relative(hpt_status st, const char *path);     /* st; a file that was not found by a relative path: from where */
-hpt_status hpt__recipe_data(hpt_recipe *r);         /* opens every data instance in use, and checks them against each other */
+/* st; a file that was not found by a relative path: from where */
+hpt_status hpt__relative(hpt_status st, const char *path);
+/* opens every data instance in use, and checks them against each other */
+hpt_status hpt__recipe_data(hpt_recipe *r);
 
 /* follow.c */
 int hpt__recipe_cancelled(const hpt_recipe *r);
-int32_t hpt__recipe_hear(void *recipe, const hpt_progress *p);         /* a hpt_progress_fn: tells the host; non-zero: stop */
-void hpt__recipe_follow(hpt_recipe *r, hpt_context *ctx);              /* ctx works for the recipe: whoever follows it follows ctx */
-hpt_status hpt__recipe_over(hpt_recipe *r, hpt_status st);             /* st; ends a call of the recipe: cancels so far are heard */
+/* a hpt_progress_fn: tells the host; non-zero: stop */
+int32_t hpt__recipe_hear(void *recipe, const hpt_progress *p);
+/* ctx works for the recipe: whoever follows it follows ctx */
+void hpt__recipe_follow(hpt_recipe *r, hpt_context *ctx);
+/* st; ends a call of the recipe: cancels so far are heard */
+hpt_status hpt__recipe_over(hpt_recipe *r, hpt_status st);
 
 /* stage.c */
 typedef hpt_status (*hpt__stage_step)(void *user, uint64_t step, uint64_t steps);      /* HPT_ERR_CANCELLED to stop */
 hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt__stage_step fn, void *user);
-/* The network that an instance works on, without what training gives it: from the file that its row of stages begins with, or fresh. */
+/* The network that an instance works on, without what training gives it: from the file that its row of stages begins
+ * with, or fresh. */
 hpt_status hpt__stage_network(const hpt_recipe *r, hpt_context *ctx, const hpt__instance *in, hpt_model **out);
 const hpt__instance *hpt__stage_root(const hpt_recipe *r, const hpt__instance *in);    /* where that row begins */
 hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in);       /* steps and images */
@@ -156,10 +174,12 @@ hpt_status hpt__json_write(const char *path, json_t *j);
 hpt_status hpt__make_dir(const char *path);         /* with its parents */
 
 /* run.c */
-/* Expand, open data, keys, what is done. Once: a recipe that is refused stays refused; one that was cancelled is as it was opened. */
+/* Expand, open data, keys, what is done. Once: a recipe that is refused stays refused; one that was cancelled is as
+ * it was opened. */
 hpt_status hpt__recipe_prepare(hpt_recipe *r);
 void hpt__recipe_forget(hpt_recipe *r);             /* what preparing made */
-void hpt__recipe_facts(const hpt_recipe *r, json_t *out);      /* what its numbers rest on: backend, precision, threads, data sets */
+/* what its numbers rest on: backend, precision, threads, data sets */
+void hpt__recipe_facts(const hpt_recipe *r, json_t *out);
 hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out);
 hpt_status hpt__recipe_run(hpt_recipe *r);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * results.json, results.csv and report.html from what is done. Every sentence is computed from the numbers. Where a loop may be
- * long the host is asked whether to go on; what is not whole then is never written. */
+ * results.json, results.csv and report.html from what is done. Every sentence is computed from the numbers. Where a
+ * loop may be long the host is asked whether to go on; what is not whole then is never written. */
 #include "recipe/select.h"
 #include "core/alloc.h"
 #include "core/result.h"
@@ -65,12 +65,20 @@ static void verdict(const char *expect, double margin, const hpt__comparison *c,
     else hpt__format(sure, sizeof sure, "p = %.3f, paired t-test over %d seeds", c->p, c->n);
     int certain = c->n > 1 && c->p < 0.05;
     if (!strcmp(expect, "not-less")) {
-        if (over >= -margin) snprintf(out, size, "appears: %s (%s)", over >= 0 ? "not behind" : "behind by no more than the margin", sure);
-        else snprintf(out, size, "%s (%s)", certain ? "does not appear: it is behind" : "does not appear in the means, and the seeds do not settle it", sure);
+        if (over >= -margin)
+            snprintf(out, size, "appears: %s (%s)", over >= 0 ? "not behind" : "behind by no more than the margin",
+                     sure);
+        else
+            snprintf(out, size, "%s (%s)", certain ? "does not appear: it is behind"
+                     : "does not appear in the means, and the seeds do not settle it", sure);
     } else if (!strcmp(expect, "equal")) {
-        snprintf(out, size, "%s (%s)", fabs(over) <= margin ? "appears: within the margin" : certain ? "does not appear" : "does not appear in the means, and the seeds do not settle it", sure);
-    } else if (over > margin) snprintf(out, size, "%s (%s)", certain ? "appears" : "points that way, not settled", sure);
-    else snprintf(out, size, "%s (%s)", certain && over < 0 ? "does not appear: the opposite does" : "does not appear", sure);
+        snprintf(out, size, "%s (%s)", fabs(over) <= margin ? "appears: within the margin" : certain
+                 ? "does not appear" : "does not appear in the means, and the seeds do not settle it", sure);
+    } else if (over > margin)
+        snprintf(out, size, "%s (%s)", certain ? "appears" : "points that way, not settled", sure);
+    else
+        snprintf(out, size, "%s (%s)", certain && over < 0 ? "does not appear: the opposite does" : "does not appear",
+                 sure);
 }
 
 static json_t *findings(const hpt_recipe *r, hpt__text *html) {
@@ -83,13 +91,18 @@ static json_t *findings(const hpt_recipe *r, hpt__text *html) {
         double margin = 0;
         if (s->kind != HPT__S_FINDING) continue;
         if (hpt__span_tick(0)) break;
-        const char *left = hpt__section_value(s, "left", ""), *right = hpt__section_value(s, "right", ""), *value = hpt__section_value(s, "value", "test_score");
+        const char *left = hpt__section_value(s, "left", ""), *right = hpt__section_value(s, "right", ""),
+            *value = hpt__section_value(s, "value", "test_score");
         hpt__number_parse(hpt__section_value(s, "margin", "0"), &margin);
         hpt__compare(r, left, right, value, &c);
         verdict(hpt__section_value(s, "expect", "greater"), margin, &c, text, sizeof text);
-        json_array_append_new(list, json_pack("{s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:i,s:o}", "name", hpt__json_text(s->name), "claim", hpt__json_text(hpt__section_value(s, "claim", "")), "left",
-                                              hpt__json_text(left), "right", hpt__json_text(right), "verdict", text, "left_mean", hpt__json_number(c.left), "right_mean", hpt__json_number(c.right),
-                                              "difference", hpt__json_number(c.difference), "sd", hpt__json_number(c.sd), "seeds", c.n, "p", hpt__json_number(c.p)));
+        json_array_append_new(list, json_pack("{s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:i,s:o}", "name",
+                                              hpt__json_text(s->name), "claim",
+                                              hpt__json_text(hpt__section_value(s, "claim", "")), "left",
+                                              hpt__json_text(left), "right", hpt__json_text(right), "verdict", text,
+                                              "left_mean", hpt__json_number(c.left), "right_mean",
+                                              hpt__json_number(c.right), "difference", hpt__json_number(c.difference),
+                                              "sd", hpt__json_number(c.sd), "seeds", c.n, "p", hpt__json_number(c.p)));
         if (!any++) hpt__put(html, "<h2>What the numbers say</h2>\n<ul>\n");
         hpt__put(html, "<li><b>");
         hpt__put_html(html, hpt__section_value(s, "claim", ""));
@@ -132,7 +145,8 @@ static void cell(const hpt_recipe *r, const hpt__instance *in, const char *value
 }
 static void table(const hpt_recipe *r, const hpt__section *s, const char *stages, hpt__text *html) {
     int group[MAX_GROUPS], n = hpt__groups(r, stages, group, MAX_GROUPS), columns = 0;
-    const char *column = s ? hpt__section_value(s, "columns", NULL) : NULL, *value = s ? hpt__section_value(s, "value", "test_score") : "test_score";
+    const char *column = s ? hpt__section_value(s, "columns", NULL) : NULL, *value = s ? hpt__section_value(s, "value",
+        "test_score") : "test_score";
     const char *head[MAX_COLUMNS];
     char name[256], done[MAX_GROUPS];
     memset(done, 0, sizeof done);
@@ -193,7 +207,8 @@ static void table(const hpt_recipe *r, const hpt__section *s, const char *stages
     hpt__put(html, "</table>\n");
 }
 
-/* For whoever wants the main numbers without the report: each evaluation, its score on test images (else validation) over seeds. */
+/* For whoever wants the main numbers without the report: each evaluation, its score on test images (else validation)
+ * over seeds. */
 static json_t *scores(const hpt_recipe *r) {
     json_t *list = json_array();
     char name[256];
@@ -228,7 +243,9 @@ static json_t *scores(const hpt_recipe *r) {
 
 /* ---- searches and similarities ---- */
 
-static long long integer_in(const json_t *o, const char *key) { return (long long)json_integer_value(json_object_get(o, key)); }
+static long long integer_in(const json_t *o, const char *key) {
+    return (long long)json_integer_value(json_object_get(o, key));
+}
 static void searches(const hpt_recipe *r, hpt__text *html) {
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
@@ -237,7 +254,9 @@ static void searches(const hpt_recipe *r, hpt__text *html) {
         size_t at;
         hpt__put(html, "<h3>Choice of a source: ");
         hpt__put_html(html, in->name);
-        hpt__put(html, "</h3>\n<table><tr><th>candidate<th>images<th>steps<th>val score<th>rank<th>nearness<th>nearness rank<th>at the rungs<th>seconds</tr>\n");
+        hpt__put(html,
+                 "</h3>\n<table><tr><th>candidate<th>images<th>steps<th>val score<th>rank<th>nearness<th>nearness "
+                 "rank<th>at the rungs<th>seconds</tr>\n");
         json_array_foreach(list, at, c) {
             hpt__put(html, "<tr><td>");
             hpt__put_html(html, json_string_value(json_object_get(c, "name")));
@@ -292,9 +311,12 @@ static void welches(const hpt_recipe *r, hpt__text *html) {
         if (!w) continue;
         hpt__put(html, "<p>");
         hpt__put_html(html, hpt__section_label(&r->sections[in->section]));
-        hpt__put(html, ": pairs with the same %s %.3f (%lld pairs), with different ones %.3f (%lld pairs); Welch's t = %.2f, %.1f degrees of freedom, p = %.2g. Pairs share models, so they are not independent.</p>\n",
-                 json_string_value(json_object_get(w, "group")), json_number_value(json_object_get(w, "same_mean")), integer_in(w, "same_pairs"),
-                 json_number_value(json_object_get(w, "different_mean")), integer_in(w, "different_pairs"), json_number_value(json_object_get(w, "t")),
+        hpt__put(html,
+                 ": pairs with the same %s %.3f (%lld pairs), with different ones %.3f (%lld pairs); Welch's t = %.2f, "
+                 "%.1f degrees of freedom, p = %.2g. Pairs share models, so they are not independent.</p>\n",
+                 json_string_value(json_object_get(w, "group")), json_number_value(json_object_get(w, "same_mean")),
+                 integer_in(w, "same_pairs"), json_number_value(json_object_get(w, "different_mean")),
+                 integer_in(w, "different_pairs"), json_number_value(json_object_get(w, "t")),
                  json_number_value(json_object_get(w, "dof")), json_number_value(json_object_get(w, "p")));
     }
 }
@@ -305,10 +327,14 @@ static void welches(const hpt_recipe *r, hpt__text *html) {
 static void names_text(const json_t *list, char *text, size_t size) {
     size_t n = json_array_size(list), at = 0;
     *text = 0;
-    for (size_t i = 0; i < n && i < 8 && at + 1 < size; i++) at += (size_t)snprintf(text + at, size - at, "%s%.200s", i ? ", " : "", json_string_value(json_array_get(list, i)));
+    for (size_t i = 0; i < n && i < 8 && at + 1 < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%.200s", i ? ", " : "",
+                               json_string_value(json_array_get(list, i)));
     if (n > 8 && at + 1 < size) snprintf(text + at, size - at, ", ...");
 }
-static void say(json_t *said, const char *line) { json_object_set_new(said, line, json_integer(1 + json_integer_value(json_object_get(said, line)))); }
+static void say(json_t *said, const char *line) {
+    json_object_set_new(said, line, json_integer(1 + json_integer_value(json_object_get(said, line))));
+}
 static void unreadable(json_t *said, const json_t *result, const char *whose, int trained) {
     const char *name;
     char names[2000], line[2400];
@@ -316,11 +342,13 @@ static void unreadable(json_t *said, const json_t *result, const char *whose, in
     json_object_foreach(json_object_get(result, "unreadable"), name, set) {
         long long n = (long long)json_integer_value(json_object_get(set, "count"));
         names_text(json_object_get(set, "names"), names, sizeof names);
-        snprintf(line, sizeof line, "%.200s: %lld unreadable image%s, %s: %s", whose ? whose : name, n, n == 1 ? "" : "s", trained ? "others stood in" : "left out", names);
+        snprintf(line, sizeof line, "%.200s: %lld unreadable image%s, %s: %s", whose ? whose : name, n, n == 1 ? ""
+                 : "s", trained ? "others stood in" : "left out", names);
         say(said, line);
     }
 }
-/* Images that could not be read, and classes of train that a set lacks: every sentence once, with the stages that it holds for. */
+/* Images that could not be read, and classes of train that a set lacks: every sentence once, with the stages that it
+ * holds for. */
 static void left_out(const hpt_recipe *r, hpt__text *html) {
     json_t *said = json_object(), *value, *set;
     const char *name, *text;
@@ -331,10 +359,12 @@ static void left_out(const hpt_recipe *r, hpt__text *html) {
         int trained = in->section >= 0 && r->sections[in->section].kind == HPT__S_PRETRAIN;
         if (hpt__span_tick(0)) break;
         unreadable(said, in->result, NULL, trained);
-        json_array_foreach(json_object_get(in->result, "candidates"), at, set) unreadable(said, set, json_string_value(json_object_get(set, "name")), 1);
+        json_array_foreach(json_object_get(in->result, "candidates"), at, set) unreadable(said, set,
+            json_string_value(json_object_get(set, "name")), 1);
         json_object_foreach(json_object_get(in->result, "classes_only_in_train"), name, set) {
             names_text(set, names, sizeof names);
-            snprintf(line, sizeof line, "%s: no image of %zu of train's classes: %s", name, json_array_size(set), names);
+            snprintf(line, sizeof line, "%s: no image of %zu of train's classes: %s", name, json_array_size(set),
+                     names);
             say(said, line);
         }
     }
@@ -342,7 +372,8 @@ static void left_out(const hpt_recipe *r, hpt__text *html) {
     json_object_foreach(said, text, value) {
         hpt__put(html, "<li>");
         hpt__put_html(html, text);
-        hpt__put(html, " <small>(%lld stage%s)</small></li>\n", (long long)json_integer_value(value), json_integer_value(value) == 1 ? "" : "s");
+        hpt__put(html, " <small>(%lld stage%s)</small></li>\n", (long long)json_integer_value(value),
+                 json_integer_value(value) == 1 ? "" : "s");
     }
     if (json_object_size(said)) hpt__put(html, "</ul>\n");
     json_decref(said);
@@ -356,7 +387,8 @@ static void csv_cell(hpt__text *t, const char *s) {
     hpt__put(t, "\"");
 }
 static hpt_status write_csv(const hpt_recipe *r) {
-    static const char *const numbers[] = {"val_score", "test_score", "test_top5", "best_lr", "steps", "loss", "images", "unreadable_images", "seconds"};
+    static const char *const numbers[] = {"val_score", "test_score", "test_top5", "best_lr", "steps", "loss", "images",
+                                          "unreadable_images", "seconds"};
     hpt__text t = {0};
     char path[4200], text[40];
     hpt__put(&t, "stage,kind,seed,variables,key");
@@ -368,7 +400,8 @@ static hpt_status write_csv(const hpt_recipe *r) {
         csv_cell(&t, r->sections[in->section].name);
         hpt__put(&t, ",%s,%lld,", hpt__kinds[r->sections[in->section].kind].word, (long long)in->seed);
         hpt__text vars = {0};
-        for (int k = 0; k < in->n_vars; k++) hpt__put(&vars, "%s%s=%s", k ? " " : "", in->vars[k].id, in->vars[k].value);
+        for (int k = 0; k < in->n_vars; k++)
+            hpt__put(&vars, "%s%s=%s", k ? " " : "", in->vars[k].id, in->vars[k].value);
         csv_cell(&t, vars.p);
         hpt__free(vars.p);
         hpt__put(&t, ",%016llx", (unsigned long long)in->key);
@@ -393,11 +426,14 @@ static hpt_status write_csv(const hpt_recipe *r) {
 static void all_stages(const hpt_recipe *r, hpt__text *html) {
     double seconds = 0, steps = 0;
     int n = 0;
-    hpt__put(html, "<details><summary>Every stage</summary><table><tr><th>stage<th>kind<th>steps<th>seconds<th>metric<th>val<th>test<th>key</tr>\n");
+    hpt__put(html,
+             "<details><summary>Every "
+             "stage</summary><table><tr><th>stage<th>kind<th>steps<th>seconds<th>metric<th>val<th>test<th>key</tr>\n");
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
         if (in->section < 0 || !in->name) continue;
-        double s = hpt__instance_number(in, "seconds"), v = hpt__instance_number(in, "val_score"), t = hpt__instance_number(in, "test_score");
+        double s = hpt__instance_number(in, "seconds"), v = hpt__instance_number(in, "val_score"),
+            t = hpt__instance_number(in, "test_score");
         hpt__put(html, "<tr><td>");
         hpt__put_html(html, in->name);
         hpt__put(html, "<td>%s<td>%llu", hpt__kinds[r->sections[in->section].kind].word, (unsigned long long)in->steps);
@@ -411,7 +447,9 @@ static void all_stages(const hpt_recipe *r, hpt__text *html) {
         hpt__put(html, "<td><code>%016llx</code></tr>\n", (unsigned long long)in->key);
         if (s == s) seconds += s, steps += (double)in->steps, n++;
     }
-    hpt__put(html, "</table></details>\n<p>%d stages done, %.0f optimizer steps, %.0f seconds of work (%d at a time).</p>\n", n, steps, seconds, r->jobs);
+    hpt__put(html,
+             "</table></details>\n<p>%d stages done, %.0f optimizer steps, %.0f seconds of work (%d at a time).</p>\n",
+             n, steps, seconds, r->jobs);
 }
 
 hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
@@ -440,8 +478,11 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
 
     hpt__put(&html, "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
     hpt__put_html(&html, title);
-    hpt__put(&html, "</title><style>body{font:15px/1.45 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}table{border-collapse:collapse;margin:.6em 0}td,th{padding:3px 12px;border-bottom:1px solid #ddd;"
-             "text-align:right}td:first-child,th:first-child{text-align:left}small{color:#555}li{margin:.4em 0}</style></head><body>\n<h1>");
+    hpt__put(&html,
+             "</title><style>body{font:15px/1.45 sans-serif;max-width:1000px;margin:2em auto;padding:0 "
+             "1em}table{border-collapse:collapse;margin:.6em 0}td,th{padding:3px 12px;border-bottom:1px solid "
+             "#ddd;text-align:right}td:first-child,th:first-child{text-align:left}small{color:#555}li{margin:.4em "
+             "0}</style></head><body>\n<h1>");
     hpt__put_html(&html, title);
     hpt__put(&html, "</h1>\n<p>");
     hpt__put_html(&html, hpt__section_value(top, "about", ""));
@@ -449,7 +490,9 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     hpt__put_html(&html, r->backend);
     hpt__put(&html, "; seeds");
     for (int i = 0; i < r->n_seeds; i++) hpt__put(&html, " %lld", (long long)r->seeds[i]);
-    hpt__put(&html, ". Scores are percent on test images (top-1, or 100 times the mean AUROC): mean and standard deviation over seeds. Everything that was chosen was chosen on validation images.</p>\n");
+    hpt__put(&html,
+             ". Scores are percent on test images (top-1, or 100 times the mean AUROC): mean and standard deviation "
+             "over seeds. Everything that was chosen was chosen on validation images.</p>\n");
     if (say.p) hpt__put(&html, "%s", say.p);
     hpt__put(&html, "<h2>Tables</h2>\n");
     int tables = 0;
@@ -488,7 +531,8 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
     html.failed |= stages.failed | say.failed;
     hpt__free(stages.p);
     hpt_status st = hpt__span_tick(0);
-    if (st == HPT_ERR_CANCELLED) st = hpt__fail(st, "cancelled: the report was being put together; what is done stays done");
+    if (st == HPT_ERR_CANCELLED)
+        st = hpt__fail(st, "cancelled: the report was being put together; what is done stays done");
     if (!st && hpt__json_losses() != losses) st = hpt__fail_memory(4096);
     if (!st) st = write_text(path, &html);
     snprintf(path, sizeof path, "%s/results.json", r->out);

@@ -20,7 +20,8 @@
 #include <xxhash.h>
 
 static int is_stage(const hpt_recipe *r, const hpt__instance *in) {
-    return in->section >= 0 && r->sections[in->section].kind >= HPT__S_PRETRAIN && r->sections[in->section].kind <= HPT__S_SIMILARITY;
+    return in->section >= 0 && r->sections[in->section].kind >= HPT__S_PRETRAIN &&
+        r->sections[in->section].kind <= HPT__S_SIMILARITY;
 }
 
 /* ---- keys: everything that a result depends on ---- */
@@ -63,7 +64,8 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     h = XXH3_64bits_withSeed(&in->seed, sizeof in->seed, h);
     static const char *const own[] = {"metric", "layer", "group", "over", "by"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        const char *v = s->kind == HPT__S_SIMILARITY || s->kind == HPT__S_CHOOSE ? hpt__instance_value(r, in, own[i]) : NULL;
+        const char *v = s->kind == HPT__S_SIMILARITY || s->kind == HPT__S_CHOOSE ? hpt__instance_value(r, in, own[i])
+            : NULL;
         mix(&h, v ? v : "");
     }
     for (int i = 0; i < in->n_input; i++) {
@@ -84,7 +86,9 @@ static hpt_status make_key(hpt_recipe *r, hpt__instance *in) {
     /* "hpt steps=500 seed 1" and a folder that a person can recognise */
     char name[512], dir[256];
     int at = snprintf(name, sizeof name, "%s", s->name);
-    for (int i = 0; i < in->n_vars && at < 300; i++) at += snprintf(name + at, sizeof name - (size_t)at, " %s=%.60s", strncmp(in->vars[i].id, s->name, strlen(s->name)) ? in->vars[i].id : strchr(in->vars[i].id, '.') + 1, in->vars[i].value);
+    for (int i = 0; i < in->n_vars && at < 300; i++)
+        at += snprintf(name + at, sizeof name - (size_t)at, " %s=%.60s", strncmp(in->vars[i].id, s->name,
+            strlen(s->name)) ? in->vars[i].id : strchr(in->vars[i].id, '.') + 1, in->vars[i].value);
     if (in->seed >= 0 && at < 480) snprintf(name + at, sizeof name - (size_t)at, " seed %lld", (long long)in->seed);
     snprintf(dir, sizeof dir, "%.100s", name);
     for (char *p = dir; *p; p++)
@@ -128,7 +132,8 @@ static hpt_status context_config(const hpt_recipe *r, int threads, hpt_config **
     for (int i = 0; i < HPT__OPT_COUNT && !st; i++) {
         if (!hpt__options_applies(i, 'C')) continue;
         const char *v = hpt__section_value(top, hpt__options_key(i), NULL);
-        if (r->base && r->base->o.v[i].set && !hpt_config_get(r->base, hpt__options_key(i), text, sizeof text, NULL)) v = text;
+        if (r->base && r->base->o.v[i].set && !hpt_config_get(r->base, hpt__options_key(i), text, sizeof text, NULL))
+            v = text;
         if (v) st = hpt_config_set(*out, hpt__options_key(i), v);
     }
     if (!st && threads) st = hpt_config_set_int(*out, "threads", threads);
@@ -168,7 +173,8 @@ static hpt_status try_layer(hpt_recipe *r, int at) {
     const hpt__section *s = &r->sections[in->section];
     const hpt__line *l = hpt__section_line(s, "layer");
     int last = -1;
-    if (s->kind != HPT__S_SIMILARITY || !l || in->state == HPT__I_DONE || strcmp(hpt__instance_value(r, in, "metric"), "rv2")) return HPT_OK;
+    if (s->kind != HPT__S_SIMILARITY || !l || in->state == HPT__I_DONE || strcmp(hpt__instance_value(r, in, "metric"),
+        "rv2")) return HPT_OK;
     for (int i = 0; i < in->n_input; i++) {
         const hpt__instance *of = &r->instances[in->input[i].instance];
         hpt_layer_info info = {.struct_size = sizeof info};
@@ -178,7 +184,8 @@ static hpt_status try_layer(hpt_recipe *r, int at) {
         last = of->section;
         hpt_status st = hpt__instance_config(r, in, &c);
         if (!st) st = hpt__stage_network(r, r->ctx, of, &m);
-        if (!st) st = hpt_model_layer(m, hpt__instance_value(r, in, "layer"), (uint32_t)OPT_I(&c->o, image_size), &info);
+        if (!st)
+            st = hpt_model_layer(m, hpt__instance_value(r, in, "layer"), (uint32_t)OPT_I(&c->o, image_size), &info);
         hpt_model_destroy(m);
         hpt_config_destroy(c);
         if (st) return hpt__fail_context(st, "%.300s, line %d", l->file, l->line);
@@ -197,7 +204,8 @@ static hpt_status note_precision(hpt_recipe *r, const hpt__instance *in) {
     HPT_TRY(hpt__instance_config(r, in, &c));
     hpt_status st = hpt__precision(r->ctx, &c->o, &type);
     hpt_config_destroy(c);
-    if (st) return hpt__fail_context(st, "%.300s, line %d: [%s %s]", s->file, s->line, hpt__kinds[s->kind].word, s->name);
+    if (st)
+        return hpt__fail_context(st, "%.300s, line %d: [%s %s]", s->file, s->line, hpt__kinds[s->kind].word, s->name);
     const char *name = hpt__dtype_name(type);
     snprintf(held, sizeof held, "%s/", r->precision);
     for (const char *at = held; *at; at = strchr(at, '/') + 1)
@@ -234,7 +242,8 @@ static hpt_status prepare(hpt_recipe *r) {
     HPT_TRY(hpt__recipe_check_reports(r));
     r->jobs = atoi(hpt__section_value(top, "jobs", "1"));       /* a whole number: hpt__recipe_check */
     HPT_TRY(context_config(r, 0, &c));
-    hpt_status st = OPT_IS(&c->o, comm, "self") ? HPT_OK : hpt__fail(HPT_ERR_UNSUPPORTED, "a recipe runs in one process: comm=%s is for hpt pretrain", OPT_S(&c->o, comm));
+    hpt_status st = OPT_IS(&c->o, comm, "self") ? HPT_OK : hpt__fail(HPT_ERR_UNSUPPORTED,
+        "a recipe runs in one process: comm=%s is for hpt pretrain", OPT_S(&c->o, comm));
     if (!st) st = hpt_context_create(c, &r->ctx);
     hpt_config_destroy(c);
     if (!st) st = hpt_context_set_log(r->ctx, r->log, r->log_user);
@@ -275,7 +284,8 @@ hpt_status hpt__recipe_prepare(hpt_recipe *r) {
     return st;
 }
 
-/* ---- estimated time: seconds for an image's forward pass, by kind of network, from results that are there or from a few steps ---- */
+/* ---- estimated time: seconds for an image's forward pass, by kind of network, from results that are there or from
+ * a few steps ---- */
 
 typedef struct speed { char what[200]; double images, seconds; } speed;
 enum { MAX_SPEEDS = 64 };
@@ -287,8 +297,10 @@ static hpt_status network(const hpt_recipe *r, const hpt__instance *in, char *wh
     hpt_status st = hpt__instance_config(r, root, &first);
     const hpt__options *o = &c->o, *f = st ? NULL : &first->o;
     if (!st)
-        snprintf(what, size, "%016llx/%s/%lld/%s/%lld/%s", root->file ? (unsigned long long)XXH3_64bits(root->file, strlen(root->file)) : 0,
-                 OPT_S(f, arch), (long long)OPT_I(f, width), OPT_S(f, stem), (long long)OPT_I(o, image_size), OPT_S(o, precision));
+        snprintf(what, size, "%016llx/%s/%lld/%s/%lld/%s", root->file ? (unsigned long long)XXH3_64bits(root->file,
+            strlen(root->file)) : 0,
+                 OPT_S(f, arch), (long long)OPT_I(f, width), OPT_S(f, stem), (long long)OPT_I(o, image_size),
+                 OPT_S(o, precision));
     hpt_config_destroy(c);
     if (!st) hpt_config_destroy(first);
     return st;
@@ -358,7 +370,8 @@ static hpt_status estimate(hpt_recipe *r) {
                 memcpy(all[n++].what, what, sizeof what);
             }
             if (round == 0) {
-                double seconds = json_number_value(json_object_get(in->result, "seconds")), images = json_number_value(json_object_get(in->result, "images"));
+                double seconds = json_number_value(json_object_get(in->result, "seconds")),
+                    images = json_number_value(json_object_get(in->result, "images"));
                 all[k].seconds += seconds;
                 all[k].images += images;
             } else {
@@ -385,8 +398,10 @@ void hpt__recipe_facts(const hpt_recipe *r, json_t *out) {
         const hpt__instance *in = &r->instances[s->first];      /* sizes may differ between seeds: the first */
         hpt_dataset_info info = {.struct_size = sizeof info};
         if (s->kind != HPT__S_DATA || !s->count || hpt_dataset_get_info(in->ds, &info)) continue;
-        json_array_append_new(data, json_pack("{s:o,s:I,s:o,s:b}", "name", hpt__json_text(s->name), "images", (json_int_t)info.count, "classes",
-                                              info.labelled ? json_integer(info.classes) : json_null(), "several_labels", info.labelled == 2));
+        json_array_append_new(data, json_pack("{s:o,s:I,s:o,s:b}", "name", hpt__json_text(s->name), "images",
+                                              (json_int_t)info.count, "classes", info.labelled
+                                              ? json_integer(info.classes) : json_null(), "several_labels",
+                                              info.labelled == 2));
     }
     json_object_set_new(out, "backend", hpt__json_text(r->backend));
     json_object_set_new(out, "precision", json_string(r->precision));
@@ -396,7 +411,8 @@ void hpt__recipe_facts(const hpt_recipe *r, json_t *out) {
 }
 
 hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
-    static const char *const words[] = {[HPT__I_NEW] = "to do", [HPT__I_PART] = "begun", [HPT__I_RUNNING] = "running", [HPT__I_DONE] = "done"};
+    static const char *const words[] = {[HPT__I_NEW] = "to do", [HPT__I_PART] = "begun", [HPT__I_RUNNING] = "running",
+                                        [HPT__I_DONE] = "done"};
     HPT_TRY(hpt__recipe_prepare(r));
     HPT_TRY(estimate(r));
     json_t *list = json_array();
@@ -405,8 +421,11 @@ hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
         if (!is_stage(r, in)) continue;
-        json_array_append_new(list, json_pack("{s:o,s:s,s:s,s:s,s:I,s:I,s:f}", "name", hpt__json_text(in->name), "section", r->sections[in->section].name, "kind", hpt__kinds[r->sections[in->section].kind].word, "state",
-                                              words[in->state], "steps", (json_int_t)in->steps, "images", (json_int_t)in->images, "seconds", in->estimate));
+        json_array_append_new(list, json_pack("{s:o,s:s,s:s,s:s,s:I,s:I,s:f}", "name", hpt__json_text(in->name),
+                                              "section", r->sections[in->section].name, "kind",
+                                              hpt__kinds[r->sections[in->section].kind].word, "state",
+                                              words[in->state], "steps", (json_int_t)in->steps, "images",
+                                              (json_int_t)in->images, "seconds", in->estimate));
         all++;
         steps += (double)in->steps;
         if (in->state == HPT__I_DONE) continue;
@@ -427,7 +446,9 @@ hpt_status hpt__recipe_plan(hpt_recipe *r, json_t *out) {
 
 /* ---- workers ---- */
 
-typedef struct worker { hpt_recipe *r; hpt_context *ctx; hpt__instance *in; double share; uint64_t step, steps; int begun; pthread_t thread; } worker;     /* steps as told last */
+/* steps as told last */
+typedef struct worker { hpt_recipe *r; hpt_context *ctx; hpt__instance *in; double share; uint64_t step, steps;
+                        int begun; pthread_t thread; } worker;
 
 static void count(const hpt_recipe *r, int *done, int *all) {
     *done = *all = 0;

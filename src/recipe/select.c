@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Numbers of finished instances: groups over seeds, differences, paired tests. What tables, figures and sentences are made of. */
+ * Numbers of finished instances: groups over seeds, differences, paired tests. What tables, figures and sentences
+ * are made of. */
 #include "recipe/select.h"
 #include "core/alloc.h"
 #include "core/number.h"
@@ -31,7 +32,8 @@ int hpt__same_vars(const hpt__instance *a, const hpt__instance *b) {
     return 1;
 }
 
-/* The instance of a section that stands beside `in`: same seed, and equal in every variable that both have by its last part. */
+/* The instance of a section that stands beside `in`: same seed, and equal in every variable that both have by its
+ * last part. */
 const hpt__instance *hpt__beside(const hpt_recipe *r, const hpt__instance *in, const char *ref) {
     int at = hpt__ref_section(r, ref);
     if (at < 0) return NULL;
@@ -63,7 +65,8 @@ double hpt__valued(const hpt_recipe *r, const hpt__instance *in, const hpt__valu
             if (o->seed != in->seed || !ox || strcmp(ox, v->relative)) continue;
             int same = o->n_vars == in->n_vars;
             for (int k = 0; k < in->n_vars && same; k++) {
-                const char *last = strchr(in->vars[k].id, '.') + 1, *mine = in->vars[k].value, *its = hpt__instance_var(o, in->vars[k].id);
+                const char *last = strchr(in->vars[k].id, '.') + 1, *mine = in->vars[k].value,
+                    *its = hpt__instance_var(o, in->vars[k].id);
                 same = !strcmp(last, v->x) || !strcmp(in->vars[k].id, v->x) || (its && !strcmp(its, mine));
             }
             if (same) base = hpt__instance_number(o, v->name);
@@ -122,7 +125,8 @@ static double side(const hpt_recipe *r, const char *text, const char *value, int
         int n = 0;
         hpt__list_item(part[p], 0, '\n', ref, sizeof ref);
         int at = hpt__ref_section(r, ref);
-        for (int i = at < 0 ? 0 : r->sections[at].first; at >= 0 && i < r->sections[at].first + r->sections[at].count; i++) {
+        for (int i = at < 0 ? 0 : r->sections[at].first; at >= 0 && i < r->sections[at].first + r->sections[at].count;
+             i++) {
             const hpt__instance *in = &r->instances[i];
             double x = hpt__instance_number(in, value);
             if (x != x || !hpt__ref_matches(r, ref, in) || (in->seed >= 0 && in->seed != seed)) continue;

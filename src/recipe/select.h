@@ -3,7 +3,8 @@
 #define HPT__SELECT_H
 #include "recipe/recipe.h"
 
-/* A number of an instance: a field of its result, less that of another stage beside it (minus), less its own at another x (relative). */
+/* A number of an instance: a field of its result, less that of another stage beside it (minus), less its own at
+ * another x (relative). */
 typedef struct hpt__value { const char *name, *minus, *relative, *x; } hpt__value;
 typedef struct hpt__mean { double mean, sd; int n; } hpt__mean;        /* sd: sample standard deviation, 0 for one */
 
@@ -18,7 +19,8 @@ hpt__mean hpt__over_seeds(const hpt_recipe *r, const hpt__instance *in, const hp
 /* One instance for each combination of variables of "stage, stage[key=value]"; returns how many. */
 int hpt__groups(const hpt_recipe *r, const char *stages, int *out, int max);
 
-/* Two sides, "stage[key=value]" or "stage - stage" or a number, paired by seed; p: two-sided paired t-test, NaN for one seed. */
+/* Two sides, "stage[key=value]" or "stage - stage" or a number, paired by seed; p: two-sided paired t-test, NaN for
+ * one seed. */
 typedef struct hpt__comparison { double left, right, difference, sd, p; int n; } hpt__comparison;
 void hpt__compare(const hpt_recipe *r, const char *left, const char *right, const char *value, hpt__comparison *c);
 /* What the paper has for the data set and strategy of an evaluation; NaN: nothing. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One instance: its model from the stage before, its data, the call of hpt.h that does the work, and its files: model.safetensors, result.json
- * (written last: there means done), and while it trains checkpoint.pth.tar. */
+ * One instance: its model from the stage before, its data, the call of hpt.h that does the work, and its files:
+ * model.safetensors, result.json (written last: there means done), and while it trains checkpoint.pth.tar. */
 #define _GNU_SOURCE
 #include "recipe/recipe.h"
 #include "core/alloc.h"
@@ -24,7 +24,9 @@ hpt_status hpt__make_dir(const char *path) {
         if (*p && *p != '/') continue;
         char was = *p;
         *p = 0;
-        if (mkdir(part, 0777) && errno != EEXIST) return hpt__fail(HPT_ERR_IO, "%.800s: cannot make the folder (%s)", part, strerror_r(errno, why, sizeof why));
+        if (mkdir(part, 0777) && errno != EEXIST)
+            return hpt__fail(HPT_ERR_IO, "%.800s: cannot make the folder (%s)", part,
+                             strerror_r(errno, why, sizeof why));
         *p = was;
         if (!was) return HPT_OK;
     }
@@ -42,7 +44,9 @@ hpt_status hpt__json_write(const char *path, json_t *j) {
     hpt__free(text);
     return st;
 }
-static void file_in(const hpt__instance *in, const char *name, char path[4200]) { snprintf(path, 4200, "%s/%s", in->dir, name); }
+static void file_in(const hpt__instance *in, const char *name, char path[4200]) {
+    snprintf(path, 4200, "%s/%s", in->dir, name);
+}
 
 /* The r-th input with this key as an instance, or NULL. */
 static hpt__instance *input(const hpt_recipe *r, const hpt__instance *in, const char *key) {
@@ -55,7 +59,8 @@ static hpt_status data(const hpt_recipe *r, const hpt__instance *in, const char 
     *out = NULL;
     return d ? hpt__dataset_share(d->ds, out) : HPT_OK;
 }
-static hpt_status model(const hpt_recipe *r, hpt_context *ctx, const hpt_config *c, const hpt__instance *in, const char *key, hpt_model **out) {
+static hpt_status model(const hpt_recipe *r, hpt_context *ctx, const hpt_config *c, const hpt__instance *in,
+                        const char *key, hpt_model **out) {
     const hpt__instance *from = input(r, in, key);
     char path[4200];
     if (from) {
@@ -92,7 +97,8 @@ static void merge(json_t *out, hpt_result *res) {
 
 /* What a number rests on, from the result of a call. */
 static void take_facts(json_t *out, const hpt_result *res) {
-    static const char *const keys[] = {"metric", "backend", "precision", "threads", "pixel_mean", "pixel_std", "pixels_from", "pixel_statistics"};
+    static const char *const keys[] = {"metric", "backend", "precision", "threads", "pixel_mean", "pixel_std",
+                                       "pixels_from", "pixel_statistics"};
     for (size_t i = 0; res && i < sizeof keys / sizeof *keys; i++)
         if (json_object_get(res->json, keys[i])) json_object_set(out, keys[i], json_object_get(res->json, keys[i]));
 }
@@ -128,13 +134,16 @@ static int32_t tell(void *user, const hpt_step_info *i) {
     return t->st != HPT_OK;
 }
 
-/* Where the pixels' mean is from, as the first part of an interrupted run knows it: later ones have it from the checkpoint. */
+/* Where the pixels' mean is from, as the first part of an interrupted run knows it: later ones have it from the
+ * checkpoint. */
 static void keep_source(json_t *result, const json_t *kept) {
-    if (json_object_get(kept, "pixels_from")) json_object_set(result, "pixels_from", json_object_get(kept, "pixels_from"));
+    if (json_object_get(kept, "pixels_from"))
+        json_object_set(result, "pixels_from", json_object_get(kept, "pixels_from"));
 }
-/* A checkpoint, and beside it (first, so that it is never behind) what the result will say of the steps before. kept: what it said
- * when the run was taken up again, or NULL. */
-static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const char *story, json_t *curve, const json_t *kept) {
+/* A checkpoint, and beside it (first, so that it is never behind) what the result will say of the steps before.
+ * kept: what it said when the run was taken up again, or NULL. */
+static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const char *story, json_t *curve,
+                                   const json_t *kept) {
     hpt_result *res = NULL;
     json_t *j = json_object();
     uint64_t losses = hpt__json_losses();
@@ -168,7 +177,8 @@ static hpt_status read_story(const char *story, uint64_t step, json_t *curve, js
     return HPT_OK;
 }
 
-static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
+static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn,
+                           void *user, json_t *out) {
     char checkpoint[4200], story[4200], path[4200];
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL, *train = NULL, *val = NULL;
@@ -206,7 +216,8 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         }
         if (!st && (info.step % stride == 0 || info.step == in->steps))
             json_array_append_new(curve, json_pack("[I,o]", (json_int_t)info.step, hpt__json_number(info.loss)));
-        if (!st && info.step % every == 0 && info.step < in->steps) st = save_pretraining(s, checkpoint, story, curve, kept);
+        if (!st && info.step % every == 0 && info.step < in->steps)
+            st = save_pretraining(s, checkpoint, story, curve, kept);
         if (!st) st = fn(user, info.step, in->steps);
         if (st == HPT_ERR_CANCELLED) {      /* stopped, perhaps in the middle of a step: nothing is lost */
             char why[512];
@@ -255,7 +266,8 @@ static hpt_status refresh(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     return st;
 }
 
-static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
+static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn,
+                         void *user, json_t *out) {
     char path[4200];
     hpt_model *m = NULL, *winner = NULL;
     hpt_dataset *source[256] = {NULL}, *train = NULL, *val = NULL;
@@ -323,14 +335,16 @@ static void merge_sets(json_t *out, const json_t *from, const char *set) {
             if (!(in = json_object_get(out, about[i]))) json_object_set_new(out, about[i], in = json_object());
             json_object_set(in, strcmp(name, "test") ? name : set, value);
         }
-    json_object_foreach(json_object_get(out, "unreadable"), name, value) count += json_integer_value(json_object_get(value, "count"));
+    json_object_foreach(json_object_get(out, "unreadable"), name,
+                        value) count += json_integer_value(json_object_get(value, "count"));
     json_object_set_new(out, "unreadable_images", json_integer(count));
     json_object_set(out, "train_images", json_object_get(from, "train_images"));
     snprintf(key, sizeof key, "%s_images", set);
     json_object_set(out, key, json_object_get(from, "test_images"));
 }
 
-/* About ten times a second: how far a probe or finetuning is, which have no other steps to tell, and whether to stop. */
+/* About ten times a second: how far a probe or finetuning is, which have no other steps to tell, and whether to
+ * stop. */
 typedef struct watcher { hpt_recipe *r; hpt__stage_step fn; void *user; hpt__section_kind kind; double told; } watcher;
 static int32_t look_up(void *user, const hpt_progress *p) {
     enum { EVERY_MS = 100 };
@@ -340,7 +354,8 @@ static int32_t look_up(void *user, const hpt_progress *p) {
         w->told = t;
         hpt__recipe_hear(w->r, p);      /* an end that is asked for here reaches every stage by its next step */
     }
-    int counts = (w->kind == HPT__S_LINEAR && p->phase == HPT_PHASE_PROBE) || (w->kind == HPT__S_FINETUNE && p->phase == HPT_PHASE_FINETUNE);
+    int counts = (w->kind == HPT__S_LINEAR && p->phase == HPT_PHASE_PROBE) ||
+        (w->kind == HPT__S_FINETUNE && p->phase == HPT_PHASE_FINETUNE);
     return counts && p->total ? w->fn(w->user, p->done, p->total) != HPT_OK : w->fn(w->user, 0, 0) != HPT_OK;
 }
 static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, json_t *out) {
@@ -353,7 +368,8 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     if (!st) st = data(r, in, "train", &train);
     if (!st) st = data(r, in, "val", &val);
     if (!st) st = data(r, in, "test", &test);
-    if (!st && kind == HPT__S_KNN && !val && !test) {      /* as a probe does: a fifth of train, every class left in the rest */
+    /* as a probe does: a fifth of train, every class left in the rest */
+    if (!st && kind == HPT__S_KNN && !val && !test) {
         hpt_dataset *all = train;
         train = NULL;
         st = hpt_dataset_few(all, all->count - all->count / 5, (uint64_t)OPT_I(&c->o, seed), &train, &val);
@@ -405,18 +421,23 @@ static hpt_status choose(hpt_recipe *r, hpt__instance *in, json_t *out) {
     for (int i = 0; i < in->n_input; i++) {
         const hpt__instance *e = &r->instances[in->input[i].instance];
         double v = hpt__json_real(json_object_get(e->result, by ? by : "val_score"));
-        json_array_append_new(all, json_pack("{s:o,s:o}", "name", hpt__json_text(e->name), "val_score", hpt__json_number(v)));
+        json_array_append_new(all, json_pack("{s:o,s:o}", "name", hpt__json_text(e->name), "val_score",
+                                             hpt__json_number(v)));
         if (v == v && (!best || v > top)) best = e, top = v;
     }
     json_object_set_new(out, "candidates", all);
-    if (!best) return hpt__fail(HPT_ERR_NUMERIC, "[%s]: no evaluation has the number '%s' to choose by", r->sections[in->section].name, by ? by : "val_score");
+    if (!best)
+        return hpt__fail(HPT_ERR_NUMERIC, "[%s]: no evaluation has the number '%s' to choose by",
+                         r->sections[in->section].name, by ? by : "val_score");
     json_object_set_new(out, "chosen", hpt__json_text(best->name));
     json_object_set_new(out, "val_score", json_real(top));
     json_object_set(out, "metric", json_object_get(best->result, "metric"));
     const hpt__instance *from = input(r, best, "model");
     hpt__bytes b;
     hpt__writer w;
-    if (!from) return hpt__fail(HPT_ERR_FORMAT, "[%s]: '%s' has no stage as its model", r->sections[in->section].name, best->name);
+    if (!from)
+        return hpt__fail(HPT_ERR_FORMAT, "[%s]: '%s' has no stage as its model", r->sections[in->section].name,
+                         best->name);
     file_in(from, "model.safetensors", path);
     HPT_TRY(hpt__file_read(path, 1ull << 34, &b));
     file_in(in, "model.safetensors", path);
@@ -431,7 +452,8 @@ static hpt_status choose(hpt_recipe *r, hpt__instance *in, json_t *out) {
 
 /* ---- similarity of every pair ---- */
 
-static hpt_status activations(hpt_context *ctx, hpt_config *c, const hpt__instance *of, const char *layer, hpt_dataset *ds, uint64_t n, float **x, uint64_t *width) {
+static hpt_status activations(hpt_context *ctx, hpt_config *c, const hpt__instance *of, const char *layer,
+                              hpt_dataset *ds, uint64_t n, float **x, uint64_t *width) {
     char path[4200];
     hpt_model *m = NULL;
     hpt_layer_info l = {.struct_size = sizeof l};
@@ -455,14 +477,19 @@ static hpt_status logits(const hpt__instance *of, const hpt_recipe *r, float **x
     *x = (float *)(void *)b.p;
     *n = test->images;
     *width = b.n / 4 / test->images;
-    return b.n == *width * *n * 4 && *width ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "%.800s: not as many values as images x classes", path);
+    return b.n == *width * *n * 4 && *width ? HPT_OK : hpt__fail(HPT_ERR_FORMAT,
+                                                                 "%.800s: not as many values as images x classes",
+                                                                 path);
 }
-/* Which test images a stage gets wrong: 1, else 0. Labels are those of its own training set's classes, in whose order its logits stand. */
-static hpt_status errors(const hpt_recipe *r, const hpt__instance *of, const float *x, uint64_t width, uint64_t n, int32_t **wrong) {
+/* Which test images a stage gets wrong: 1, else 0. Labels are those of its own training set's classes, in whose
+ * order its logits stand. */
+static hpt_status errors(const hpt_recipe *r, const hpt__instance *of, const float *x, uint64_t width, uint64_t n,
+                         int32_t **wrong) {
     const hpt_dataset *train = input(r, of, "train")->ds, *test = input(r, of, "test")->ds;
     hpt__class_rule rule;
     int32_t *to;
-    if (!test->src->label) return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric iou needs one label an image", r->sections[of->section].name);
+    if (!test->src->label)
+        return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric iou needs one label an image", r->sections[of->section].name);
     HPT_TRY(hpt__labels_match(train, test, "test", &rule, &to));
     if (!(*wrong = hpt__alloc(sizeof **wrong * (size_t)n))) {
         hpt__free(to);
@@ -479,7 +506,8 @@ static hpt_status errors(const hpt_recipe *r, const hpt__instance *of, const flo
     return HPT_OK;
 }
 
-/* Rows of images that some stage could not read (NaN) leave every matrix and every list of errors. Returns how many stay. */
+/* Rows of images that some stage could not read (NaN) leave every matrix and every list of errors. Returns how many
+ * stay. */
 static uint64_t common_rows(float **x, int32_t **wrong, const uint64_t *width, int n, uint64_t images) {
     uint64_t kept = 0;
     for (uint64_t i = 0; i < images; i++) {
@@ -495,7 +523,8 @@ static uint64_t common_rows(float **x, int32_t **wrong, const uint64_t *width, i
     return kept;
 }
 
-static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn, void *user, json_t *out) {
+static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn,
+                             void *user, json_t *out) {
     const char *v = hpt__instance_value(r, in, "metric");
     char metric[32], layer[64], group[96] = "";
     snprintf(metric, sizeof metric, "%s", v);
@@ -503,25 +532,31 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
     snprintf(layer, sizeof layer, "%s", v ? v : "avgpool");
     if ((v = hpt__instance_value(r, in, "group"))) snprintf(group, sizeof group, "%s", v);
     int iou = !strcmp(metric, "iou"), linear = iou || !strcmp(metric, "rv2-linear"), n = 0;
-    if (!linear && strcmp(metric, "rv2")) return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric is none of rv2, rv2-linear, iou", r->sections[in->section].name);
+    if (!linear && strcmp(metric, "rv2"))
+        return hpt__fail(HPT_ERR_FORMAT, "[%s]: metric is none of rv2, rv2-linear, iou", r->sections[in->section].name);
     int *of = hpt__calloc((size_t)in->n_input + 1, sizeof *of);
     float **x = hpt__calloc((size_t)in->n_input + 1, sizeof *x);
     int32_t **p = hpt__calloc((size_t)in->n_input + 1, sizeof *p), *right = NULL;
     uint64_t *width = hpt__calloc((size_t)in->n_input + 1, sizeof *width), images = 0;
-    double *same = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *same), *other = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *other);
+    double *same = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *same),
+        *other = hpt__calloc((size_t)in->n_input * (size_t)in->n_input + 2, sizeof *other);
     hpt_dataset *ds = NULL;
     json_t *matrix = json_array(), *names = json_array();
     hpt_status st = of && x && p && width && same && other ? HPT_OK : hpt__fail_memory(64);
     if (!st && !linear) st = data(r, in, "data", &ds);
-    if (!st && !linear && !ds) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: metric rv2 needs data", r->sections[in->section].name);
+    if (!st && !linear && !ds)
+        st = hpt__fail(HPT_ERR_FORMAT, "[%s]: metric rv2 needs data", r->sections[in->section].name);
     if (ds) images = input(r, in, "data")->images;
     for (int i = 0; i < in->n_input && !st; i++)
         if (!strcmp(in->input[i].key, "of")) of[n++] = in->input[i].instance;
     for (int i = 0; i < n && !st; i++) {
         const hpt__instance *o = &r->instances[of[i]];
         uint64_t count = images;
-        st = linear ? logits(o, r, &x[i], &width[i], &count) : activations(ctx, c, o, layer, ds, images, &x[i], &width[i]);
-        if (!st && linear && i && count != images) st = hpt__fail(HPT_ERR_FORMAT, "[%s]: its stages have test sets of different sizes", r->sections[in->section].name);
+        st = linear ? logits(o, r, &x[i], &width[i], &count) : activations(ctx, c, o, layer, ds, images, &x[i],
+            &width[i]);
+        if (!st && linear && i && count != images)
+            st = hpt__fail(HPT_ERR_FORMAT, "[%s]: its stages have test sets of different sizes",
+                           r->sections[in->section].name);
         images = count;
         if (!st && iou) st = errors(r, o, x[i], width[i], images, &p[i]);
         json_array_append_new(names, hpt__json_text(o->name));
@@ -531,7 +566,8 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
     HPT__SPAN(&ctx->watch, HPT_PHASE_COMPARE, "similarity");
     hpt__whole.total = (uint64_t)n * (uint64_t)(n - 1) / 2;
     if (!st) images = common_rows(x, p, width, n, images);
-    if (!st && iou && !(right = hpt__calloc((size_t)images + 1, sizeof *right))) st = hpt__fail_memory((size_t)images * 4);
+    if (!st && iou && !(right = hpt__calloc((size_t)images + 1, sizeof *right)))
+        st = hpt__fail_memory((size_t)images * 4);
     for (int i = 0; i < n && !st; i++) {
         json_t *row = json_array();
         for (int j = 0; j < n && !st; j++) {
@@ -542,7 +578,8 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
             if (!st && j > i) st = hpt__span_at(&hpt__whole, ++pairs);
             json_array_append_new(row, hpt__json_number(s));
             if (j <= i || !*group || st) continue;
-            const char *a = hpt__instance_var(&r->instances[of[i]], group), *b = hpt__instance_var(&r->instances[of[j]], group);
+            const char *a = hpt__instance_var(&r->instances[of[i]], group),
+                *b = hpt__instance_var(&r->instances[of[j]], group);
             if (a && b && !strcmp(a, b)) same[n_same++] = s;
             else other[n_other++] = s;
         }
@@ -553,8 +590,11 @@ static hpt_status similarity(hpt_recipe *r, hpt_context *ctx, hpt__instance *in,
         for (uint64_t i = 0; i < n_same; i++) ms += same[i] / (double)n_same;
         for (uint64_t i = 0; i < n_other; i++) mo += other[i] / (double)n_other;
         if (!hpt_welch(same, n_same, other, n_other, &t, &dof, &pv))
-            json_object_set_new(out, "welch", json_pack("{s:o,s:f,s:f,s:I,s:I,s:o,s:o,s:o}", "group", hpt__json_text(group), "same_mean", ms, "different_mean", mo, "same_pairs", (json_int_t)n_same, "different_pairs",
-                                                        (json_int_t)n_other, "t", hpt__json_number(t), "dof", hpt__json_number(dof), "p", hpt__json_number(pv)));
+            json_object_set_new(out, "welch", json_pack("{s:o,s:f,s:f,s:I,s:I,s:o,s:o,s:o}", "group",
+                                                        hpt__json_text(group), "same_mean", ms, "different_mean", mo,
+                                                        "same_pairs", (json_int_t)n_same, "different_pairs",
+                                                        (json_int_t)n_other, "t", hpt__json_number(t), "dof",
+                                                        hpt__json_number(dof), "p", hpt__json_number(pv)));
     }
     if (!st) st = hpt__facts_of(out, ctx, &c->o, NULL);
     json_object_set_new(out, "metric", json_string(metric));
@@ -599,7 +639,8 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     if (!st) {
         json_t *vars = json_object(), *config = NULL;
         size_t n = 0;
-        for (int i = 0; i < in->n_vars; i++) json_object_set_new(vars, in->vars[i].id, hpt__json_text(in->vars[i].value));
+        for (int i = 0; i < in->n_vars; i++)
+            json_object_set_new(vars, in->vars[i].id, hpt__json_text(in->vars[i].value));
         snprintf(key, sizeof key, "%016llx", (unsigned long long)in->key);
         hpt_config_json(c, NULL, NULL, 0, &n);
         const char *stage = hpt__kinds[kind].stage;
@@ -607,8 +648,11 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
         if (text && stage && !hpt_config_json(c, stage, text, n + 1, NULL)) config = json_loads(text, 0, NULL);
         hpt__free(text);
         if (!out || (stage && !config)) losses++;
-        json_t *all = json_pack("{s:o,s:s,s:s,s:I,s:o,s:f,s:I,s:s,s:o?}", "stage", hpt__json_text(r->sections[in->section].name), "kind", hpt__kinds[r->sections[in->section].kind].word, "key", key, "seed",
-                                (json_int_t)in->seed, "vars", vars, "seconds", (hpt__now_ms() - t0) / 1000, "images", (json_int_t)in->images, "libhpt", hpt_version_string(), "config", config);
+        json_t *all = json_pack("{s:o,s:s,s:s,s:I,s:o,s:f,s:I,s:s,s:o?}", "stage",
+                                hpt__json_text(r->sections[in->section].name), "kind",
+                                hpt__kinds[r->sections[in->section].kind].word, "key", key, "seed",
+                                (json_int_t)in->seed, "vars", vars, "seconds", (hpt__now_ms() - t0) / 1000, "images",
+                                (json_int_t)in->images, "libhpt", hpt_version_string(), "config", config);
         json_object_update(all, out);
         file_in(in, "result.json", path);
         st = all && hpt__json_losses() == losses ? hpt__json_write(path, all) : hpt__fail_memory(4096);
@@ -624,7 +668,8 @@ hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in) {
     hpt_config *c;
     HPT_TRY(hpt__instance_config(r, in, &c));
     const hpt__options *o = &c->o;
-    uint64_t step = 4 * (uint64_t)OPT_I(o, batch_size), steps = (uint64_t)OPT_I(o, steps), sets = 0, sources = 0, of = 0, rungs = (uint64_t)OPT_I(o, search_rungs) + 1;
+    uint64_t step = 4 * (uint64_t)OPT_I(o, batch_size), steps = (uint64_t)OPT_I(o, steps), sets = 0, sources = 0,
+        of = 0, rungs = (uint64_t)OPT_I(o, search_rungs) + 1;
     for (int i = 0; i < in->n_input; i++) {
         const hpt__instance *d = &r->instances[in->input[i].instance];
         if (r->sections[d->section].kind == HPT__S_DATA && strcmp(in->input[i].key, "sources")) sets += d->images;
@@ -644,12 +689,16 @@ hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in) {
             size_t n = strlen(item);
             int epochs = n && item[n - 1] == 'e';
             if (epochs) item[n - 1] = 0;
-            if (hpt__number_parse(item, &v) && v > 0) updates += (uint64_t)v * (epochs ? (train->images + batch - 1) / batch : 1);
+            if (hpt__number_parse(item, &v) && v > 0)
+                updates += (uint64_t)v * (epochs ? (train->images + batch - 1) / batch : 1);
         }
         in->steps = updates * (uint64_t)(rates > 0 ? rates : 1);
         in->images = in->steps * batch * 3 + (val ? val->images : 0) * in->steps / (uint64_t)OPT_I(o, ft_eval_every);
         break; }
-    case HPT__S_LINEAR: in->steps = 0; in->images = sets + (OPT_I(o, probe_augment) ? (uint64_t)OPT_I(o, probe_steps) * (uint64_t)OPT_I(o, probe_batch) : 0); break;
+    case HPT__S_LINEAR:
+        in->steps = 0;
+        in->images = sets + (OPT_I(o, probe_augment) ? (uint64_t)OPT_I(o, probe_steps) * (uint64_t)OPT_I(o,
+            probe_batch) : 0); break;
     case HPT__S_SIMILARITY: in->steps = 0; in->images = of * sets; break;
     default: in->steps = 0; in->images = sets;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The published step stands in step() (Grill et al. 2020, algorithm 1). Both views go through one pass of 2n images, each in batch-norm
- * groups of its own: loss and gradients are those of two passes. Running statistics move once, by the mean of both views, as far as two
- * steps of momentum 0.1 would; PyTorch's code moves them twice. p: normalised predictions q(z) of the online network's projections z,
- * targets: normalised projections of the target network. */
+ * The published step stands in step() (Grill et al. 2020, algorithm 1). Both views go through one pass of 2n images,
+ * each in batch-norm groups of its own: loss and gradients are those of two passes. Running statistics move once, by
+ * the mean of both views, as far as two steps of momentum 0.1 would; PyTorch's code moves them twice. p: normalised
+ * predictions q(z) of the online network's projections z, targets: normalised projections of the target network. */
 #include "ssl/byol.h"
 #include "core/alloc.h"
 #include "core/rng.h"
@@ -105,10 +105,12 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     hpt__arch a;
     hpt_status st = HPT_OK;
     m->own = *(const hpt__byol_own *)own;
-    if (!t->net->arch.mlp) return hpt__fail(HPT_ERR_OPTION, "method=byol needs a projector of two layers: option mlp=1");
+    if (!t->net->arch.mlp)
+        return hpt__fail(HPT_ERR_OPTION, "method=byol needs a projector of two layers: option mlp=1");
     hpt__arch_mlp(&a, width(t), m->own.hidden, width(t), 1);
     HPT_TRY(hpt__net_create(&a, &m->predictor_net));
-    if (!(m->all = hpt__alloc((size_t)m->predictor_net.n_tensors))) return hpt__fail_memory((size_t)m->predictor_net.n_tensors);
+    if (!(m->all = hpt__alloc((size_t)m->predictor_net.n_tensors)))
+        return hpt__fail_memory((size_t)m->predictor_net.n_tensors);
     for (int i = 0; i < m->predictor_net.n_tensors; i++) m->all[i] = !hpt__is_stat(&m->predictor_net.tensors[i]);
     size_t size = hpt__real_size(s->dtype), rows = 2 * (size_t)s->batch, d = (size_t)width(t);
     HPT_TRY(hpt__trainer_network(t, &m->online, t->net, "online", hpt__trainer_trainable(t), NULL));
@@ -141,7 +143,8 @@ static int state(hpt__trainer *t, hpt__state item[HPT__STATES]) {
     hpt__byol *m = t->self;
     int n = 0;
     item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "online.", .prefix = "online.", .weights = &m->online};
-    item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "predictor.", .prefix = "predictor.", .weights = &m->predictor};
+    item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "predictor.", .prefix = "predictor.",
+                             .weights = &m->predictor};
     item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "target.", .prefix = "target.", .weights = &m->target};
     return n;
 }

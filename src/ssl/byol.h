@@ -9,14 +9,16 @@ typedef struct hpt__byol_own {
     int hidden;                 /* values between the predictor's two layers */
 } hpt__byol_own;
 
-/* trainer.self. n images on this rank, so 2n rows: the first view of all, then the second; d dimensions of a projection. */
+/* trainer.self. n images on this rank, so 2n rows: the first view of all, then the second; d dimensions of a
+ * projection. */
 typedef struct hpt__byol {
     hpt__byol_own own;
     hpt__net predictor_net;
     uint8_t *all;                           /* (n_tensors) the predictor trains whole */
     hpt__weights online, predictor, target; /* the target follows the online network, projector included */
     hpt__plan *plan_online, *plan_predictor, *plan_target;
-    void *both;                             /* (2n,3,s,s) both views one after the other, where the host gives them apart */
+    /* (2n,3,s,s) both views one after the other, where the host gives them apart */
+    void *both;
     void *p, *z, *norm;                     /* (2n,d) normalised predictions and targets; (2n) lengths before */
     void *crossed, *dp, *scratch;           /* (2n,d) each row's target: that of the other view; gradient of p */
 } hpt__byol;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * A session's checkpoint (docs/checkpoints.md): the layout of facebookresearch/moco
- *   {epoch, arch, state_dict: {module.queue, module.queue_ptr, module.encoder_q.*, module.encoder_k.*}, optimizer: {state, param_groups}}
- * with the names of the method's own state (train/method.h), and beside it "hpt": {format, version, step, config, ...} with all that a
- * bit-identical continuation needs. */
+ *   {epoch, arch, state_dict: {module.queue, module.queue_ptr, module.encoder_q.*, module.encoder_k.*}, optimizer:
+ *   {state, param_groups}}
+ * with the names of the method's own state (train/method.h), and beside it "hpt": {format, version, step, config,
+ * ...} with all that a bit-identical continuation needs. */
 #include "core/alloc.h"
 #include "core/json.h"
 #include "core/number.h"
@@ -28,7 +29,8 @@ static void option_text(const hpt_session *s, int opt, char *text, size_t size) 
     else hpt__options_get(&s->opt, hpt__options_key(opt), text, size, NULL);
 }
 
-/* Everything of a run in plain order, in the host's memory: one entry for each of the method's state items, NULL where it has none. */
+/* Everything of a run in plain order, in the host's memory: one entry for each of the method's state items, NULL
+ * where it has none. */
 typedef struct host_copy {
     hpt__state item[HPT__STATES];
     int n;
@@ -111,8 +113,10 @@ static hpt_status host_write(const host_copy *h, hpt__trainer *t, const uint8_t 
         if (x->kind != HPT__STATE_NETWORK) continue;
         hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->params[i], hpt__weights_kept(w), 0);
         hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->stats[i], w->stats, 1);
-        if (w->moment1 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment1[i], w->moment1, 0);
-        if (w->moment2 && !pick) hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment2[i], w->moment2, 0);
+        if (w->moment1 && !pick)
+            hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment1[i], w->moment1, 0);
+        if (w->moment2 && !pick)
+            hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment2[i], w->moment2, 0);
     }
     if (!st) st = t->be->queue.sync(t->dev);
     t->be->device.leave(t->dev);
@@ -172,7 +176,9 @@ static void put_optimizer(hpt__torch_out *out, hpt_session *s, const host_copy *
 /* Scores so far and the weights of the best. */
 static void put_monitor(hpt__torch_out *t, const hpt_session *s, const int64_t *batches) {
     const hpt__monitor *w = &s->monitor;
-    const struct { const char *key; double v; } all[] = {{"score", w->score}, {"best", w->best}, {"at", (double)w->at}, {"best_at", (double)w->best_at}, {"misses", (double)w->misses}, {"stopped", w->stopped}};
+    const struct { const char *key; double v; } all[] = {{"score", w->score}, {"best", w->best}, {"at", (double)w->at},
+                                                         {"best_at", (double)w->best_at},
+                                                         {"misses", (double)w->misses}, {"stopped", w->stopped}};
     char key[32], text[40];
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         snprintf(key, sizeof key, "monitor_%s", all[i].key);
@@ -199,9 +205,12 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     host_copy h;
     hpt__torch_out out;
     char text[4100];
-    if (t->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint (it exists for parity tests)");
+    if (t->spec.dtype == HPT__F64)
+        return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint (it exists for parity tests)");
     if (s->dead && !t->be->host_memory)
-        return hpt__fail(HPT_ERR_STATE, "a step failed half way on the device, so that the weights may be wrong: resume from the last checkpoint (%.800s)", s->dead_text);
+        return hpt__fail(HPT_ERR_STATE,
+                         "a step failed half way on the device, so that the weights may be wrong: resume from the last "
+                         "checkpoint (%.800s)", s->dead_text);
     HPT_TRY(host_read(&h, t));
     int64_t batches = (int64_t)t->step;
     hpt__tw_begin(&out);
@@ -215,7 +224,8 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
         const int64_t shape[2] = {x->d, x->n}, stride[2] = {1, x->d};
         if (x->kind == HPT__STATE_NOTE) continue;
         snprintf(text, sizeof text, "module.%s", x->name);
-        if (x->kind == HPT__STATE_NETWORK) hpt__put_net(&out, x->weights->net, text, h.params[i], h.stats[i], &batches, 1);
+        if (x->kind == HPT__STATE_NETWORK)
+            hpt__put_net(&out, x->weights->net, text, h.params[i], h.stats[i], &batches, 1);
         else hpt__tw_str(&out, text);
         if (x->kind == HPT__STATE_ROWS) hpt__tw_tensor_f32(&out, h.rows[i], (uint64_t)(x->n * x->d), 2, shape, stride);
         if (x->kind == HPT__STATE_NUMBER) hpt__tw_tensor_i64(&out, &h.number[i], 1, 1, scalar_shape);
@@ -256,7 +266,8 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
 
 /* ---- reading ---- */
 
-/* The networks of a file in the layout above, whatever wraps the module (DistributedDataParallel, torch.compile) or its encoders. */
+/* The networks of a file in the layout above, whatever wraps the module (DistributedDataParallel, torch.compile) or
+ * its encoders. */
 typedef struct parts {
     const hpt__tensorfile *f;
     hpt__networks nets;
@@ -285,7 +296,8 @@ static int parts_at(parts *p, const hpt__candidate *c, const host_copy *h, const
     p->of[first] = c;
     for (int i = first + 1; i < h->n; i++) {
         if (h->item[i].kind != HPT__STATE_NETWORK || h->item[i].weights->net != net) continue;
-        snprintf(key, sizeof key, "%.*s%s%.*s", at, c->prefix, h->item[i].name, c->prefix_len - at - length, c->prefix + at + length);
+        snprintf(key, sizeof key, "%.*s%s%.*s", at, c->prefix, h->item[i].name, c->prefix_len - at - length,
+                 c->prefix + at + length);
         p->of[i] = network_at(&p->nets, key);
         others += !p->of[i];
     }
@@ -302,7 +314,8 @@ static hpt_status parts_open(parts *p, const hpt__tensorfile *f, const host_copy
 static const hpt__ftensor *beside(const parts *p, const char *name) {
     return p->first ? hpt__networks_find(&p->nets, p->first->prefix, p->base, name) : NULL;
 }
-static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net, int head, float *params, float *stats) {
+static hpt_status read_net(const parts *p, const hpt__candidate *c, const char *what, const hpt__net *net, int head,
+                           float *params, float *stats) {
     int length = (int)strlen(what);
     while (length && what[length - 1] == '.') length--;
     if (!c) return hpt__fail(HPT_ERR_MISMATCH, "no %.*s inside that libhpt knows", length, what);
@@ -360,11 +373,13 @@ static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_
             const hpt__tensor *t = &w->net->tensors[i];
             if (hpt__is_stat(t)) continue;
             for (int second = 0; w->trainable && w->trainable[i] && step && second <= adamw; second++) {
-                snprintf(name, sizeof name, "optimizer/state/%lld/%s", (long long)optimizer_key(f, id), second ? "exp_avg_sq" : first);
+                snprintf(name, sizeof name, "optimizer/state/%lld/%s", (long long)optimizer_key(f, id),
+                         second ? "exp_avg_sq" : first);
                 const hpt__ftensor *x = hpt__tensorfile_find(f, name);
                 if (!x && !ours) continue;
                 if (!x || !(x->unreadable || hpt__names_fits(x, t)))
-                    return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape" : "missing");
+                    return hpt__fail(HPT_ERR_MISMATCH, "'%s' (%s) is %s", name, t->name, x ? "of another shape"
+                                     : "missing");
                 HPT_TRY(hpt__ftensor_read(x, (second ? h->moment2[k] : h->moment1[k]) + t->offset));
                 found++;
             }
@@ -374,8 +389,8 @@ static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_
     if (step && !found && (adamw || o->momentum > 0))
         return hpt__fail(
             HPT_ERR_MISMATCH,
-            "the optimizer's state has no %s: the run had another optimizer, or the file was stripped (then load it to start a new run)",
-            first);
+            "the optimizer's state has no %s: the run had another optimizer, or the file was stripped (then load it to "
+            "start a new run)", first);
     return HPT_OK;
 }
 
@@ -404,11 +419,12 @@ static hpt_status read_rows(const parts *p, host_copy *h, int i) {
     if (!rows)
         return hpt__fail(
             HPT_ERR_MISMATCH,
-            "no %s beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage", x->name);
+            "no %s beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage",
+            x->name);
     if (rows->ndim != 2 || rows->shape[0] != x->d || rows->shape[1] != x->n)
         return hpt__fail(HPT_ERR_MISMATCH, "the %s is %lldx%lld, not %lldx%lld: set moco_dim=%lld moco_k=%lld", x->name,
-                         (long long)rows->shape[0], (long long)rows->shape[1], (long long)x->d, (long long)x->n, (long long)rows->shape[0],
-                         (long long)rows->shape[1]);
+                         (long long)rows->shape[0], (long long)rows->shape[1], (long long)x->d, (long long)x->n,
+                         (long long)rows->shape[0], (long long)rows->shape[1]);
     float *outside = hpt__alloc(sizeof *outside * rows->count);
     if (!outside) return hpt__fail_memory(rows->count * 4);
     hpt_status st = hpt__ftensor_read(rows, outside);
@@ -421,9 +437,13 @@ static hpt_status read_number(const parts *p, host_copy *h, int i) {
     const hpt__state *x = &h->item[i];
     const hpt__ftensor *f = beside(p, x->name);
     float at = 0;
-    if (!f) return hpt__fail(HPT_ERR_MISMATCH, "no %s beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a stage", x->name);
+    if (!f)
+        return hpt__fail(HPT_ERR_MISMATCH,
+                         "no %s beside an encoder_q inside: weights alone, load them with hpt_model_load() to start a "
+                         "stage", x->name);
     if (f->count == 1) HPT_TRY(hpt__ftensor_read(f, &at));
-    if (f->count != 1 || !(at >= 0 && at < (float)x->limit)) return hpt__fail(HPT_ERR_FORMAT, "%s is outside the queue", x->name);
+    if (f->count != 1 || !(at >= 0 && at < (float)x->limit))
+        return hpt__fail(HPT_ERR_FORMAT, "%s is outside the queue", x->name);
     h->number[i] = (int64_t)at;
     return HPT_OK;
 }
@@ -455,7 +475,8 @@ static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int
         return hpt__fail(HPT_ERR_MISMATCH,
                          "the file counts epochs (%lld), which a session without a data set cannot tell in steps",
                          (long long)epoch);
-    uint64_t batch = (uint64_t)s->trainer.spec.batch * (uint64_t)s->trainer.comm->size, images = s->ds ? s->ds->count : 0;
+    uint64_t batch = (uint64_t)s->trainer.spec.batch * (uint64_t)s->trainer.comm->size, images = s->ds ? s->ds->count
+        : 0;
     *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch)
                                       : ((uint64_t)epoch * images + batch - 1) / batch);
     return HPT_OK;
@@ -487,7 +508,8 @@ static hpt_status read_best(hpt_session *s, const parts *p) {
         const hpt__tensor *x = &w->fc.net.tensors[i];
         snprintf(name, sizeof name, "%s%s", place, x->name);
         const hpt__ftensor *found = hpt__tensorfile_find(p->f, name);
-        if (!found || !hpt__names_fits(found, x)) return hpt__fail(HPT_ERR_MISMATCH, "'%s' is %s", name, found ? "of another shape" : "missing");
+        if (!found || !hpt__names_fits(found, x))
+            return hpt__fail(HPT_ERR_MISMATCH, "'%s' is %s", name, found ? "of another shape" : "missing");
         HPT_TRY(hpt__ftensor_read(found, w->fc.params + x->offset));
     }
     return HPT_OK;
@@ -497,16 +519,21 @@ static hpt_status resume_from(hpt_session *s, const parts *p, host_copy *h) {
     const hpt__tensorfile *f = p->f;
     hpt__trainer *t = &s->trainer;
     int64_t format = meta_int(f, "hpt/format", 0), step = 0;
-    if (format > FORMAT) return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
-    if (f->values_cut) return hpt__fail(HPT_ERR_FORMAT, "more values than a file of this size may hold: where the run was is not certain");
+    if (format > FORMAT)
+        return hpt__fail(HPT_ERR_VERSION, "checkpoint format %lld is newer than this library", (long long)format);
+    if (f->values_cut)
+        return hpt__fail(HPT_ERR_FORMAT,
+                         "more values than a file of this size may hold: where the run was is not certain");
     const char *method = json_string_value(json_object_get(f->meta, "hpt/config/method"));
     if (method && strcmp(method, t->method->name))
-        return hpt__fail(HPT_ERR_MISMATCH, "the run was made with method=%.40s and is resumed with method=%s", method, t->method->name);
+        return hpt__fail(HPT_ERR_MISMATCH, "the run was made with method=%.40s and is resumed with method=%s", method,
+                         t->method->name);
     HPT_TRY(read_beside(p, h));
     HPT_TRY(check_config(f, s));
     HPT_TRY(steps_done(f, s, &step));
     if ((uint64_t)step > t->spec.schedule.total)
-        return hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step, (unsigned long long)t->spec.schedule.total);
+        return hpt__fail(HPT_ERR_MISMATCH, "the run is at step %lld, after the %llu of this session", (long long)step,
+                         (unsigned long long)t->spec.schedule.total);
     for (int i = 0; i < h->n; i++)
         if (h->item[i].kind == HPT__STATE_NETWORK) HPT_TRY(read_network(p, h, i, t->net));
     HPT_TRY(read_optimizer(f, s, h, (uint64_t)step));
@@ -557,7 +584,9 @@ hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int que
     parts p = {0};
     host_copy h;
     uint8_t pick[HPT__STATES] = {0};
-    if (!*path) return hpt__fail(HPT_ERR_OPTION, "option 'carry_from': carry_key and carry_queue need the checkpoint of the stage before");
+    if (!*path)
+        return hpt__fail(HPT_ERR_OPTION,
+                         "option 'carry_from': carry_key and carry_queue need the checkpoint of the stage before");
     HPT_TRY(hpt__tensorfile_open(&f, path));
     hpt_status st = host_alloc(&h, t);
     if (!st) st = parts_open(&p, &f, &h, t->net);

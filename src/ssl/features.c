@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size, hpt__plan_mode mode, int groups, const char *layer, int pool) {
+hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size,
+                             hpt__plan_mode mode, int groups, const char *layer, int pool) {
     hpt_context *c = m->ctx;
     memset(e, 0, sizeof *e);
     e->m = m;
@@ -20,8 +21,10 @@ hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *
     if (low) e->low = be->memory.alloc(c->dev, m->net.n_params * 2);
     if (!be->host_memory) e->images = be->memory.alloc(c->dev, (size_t)batch * image);
     be->device.leave(c->dev);
-    hpt_status st = e->params && e->stats && (!low || e->low) && (be->host_memory || e->images) ? HPT_OK : hpt__fail_memory(m->net.n_params * size_of);
-    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .layer = layer, .pool = pool,
+    hpt_status st = e->params && e->stats && (!low || e->low) && (be->host_memory || e->images) ? HPT_OK
+        : hpt__fail_memory(m->net.n_params * size_of);
+    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups,
+                        .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .layer = layer, .pool = pool,
                           .watch = &c->watch};
     if (!st) st = hpt__plan_create(be, c->dev, &m->net, &s, &e->plan);
     if (!st) {
@@ -47,8 +50,8 @@ static hpt_status classify(hpt__encoder *e, const hpt__options *o) {
     if (low) e->fc_low = be->memory.alloc(c->dev, n * 2);
     be->device.leave(c->dev);
     if (!e->fc_params || (low && !e->fc_low)) return hpt__fail_memory(n * hpt__real_size(e->dtype));
-    hpt__plan_spec s = {.dtype = e->dtype, .mode = HPT__EVAL, .batch = e->batch, .size = e->size, .groups = 1, .head = 1,
-                        .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .watch = &c->watch};
+    hpt__plan_spec s = {.dtype = e->dtype, .mode = HPT__EVAL, .batch = e->batch, .size = e->size, .groups = 1,
+                        .head = 1, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .watch = &c->watch};
     HPT_TRY(hpt__plan_create(be, c->dev, &fc->net, &s, &e->fc));
     be->device.enter(c->dev);
     hpt__weights_upload(be, c->dev, e->dtype, &fc->net, fc->params, e->fc_params, 0);
@@ -93,10 +96,11 @@ hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) 
 }
 
 /* Plain images in order, short edge to image_size/0.875 or image_size. */
-hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int batch, uint64_t batches, hpt__bad_policy bad, hpt__loader **l) {
+hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int batch,
+                             uint64_t batches, hpt__bad_policy bad, hpt__loader **l) {
     hpt__pixels p;
-    hpt__loader_spec s = {.ds = ds, .batch = batch, .size = (int)OPT_I(o, image_size), .workers = (int)OPT_I(o, workers), .views = 1, .plain = 1,
-                          .bad = bad, .steps = batches};
+    hpt__loader_spec s = {.ds = ds, .batch = batch, .size = (int)OPT_I(o, image_size),
+                          .workers = (int)OPT_I(o, workers), .views = 1, .plain = 1, .bad = bad, .steps = batches};
     s.resize = OPT_IS(o, eval_crop, "full") ? s.size : (int)lrint(s.size / 0.875);
     HPT_TRY(hpt__dataset_normalization(ds, o, model, 0, &p));
     memcpy(s.mean, p.mean, sizeof s.mean);
@@ -129,8 +133,10 @@ static hpt_status tell_holes(const hpt_dataset *ds, uint64_t holes, const char *
     if (!holes) return HPT_OK;
     while (i + 1 < ds->count && !hpt__dataset_is_bad(ds, i)) i++;
     hpt__dataset_name(ds, i, name, sizeof name);
-    if (holes == ds->count) return hpt__fail(HPT_ERR_DATA, "no readable image among %llu, first %s", (unsigned long long)holes, name);
-    hpt__log(ds->ctx, 1, "%llu of %llu images cannot be read and have no %s, first %s", (unsigned long long)holes, (unsigned long long)ds->count, what, name);
+    if (holes == ds->count)
+        return hpt__fail(HPT_ERR_DATA, "no readable image among %llu, first %s", (unsigned long long)holes, name);
+    hpt__log(ds->ctx, 1, "%llu of %llu images cannot be read and have no %s, first %s", (unsigned long long)holes,
+             (unsigned long long)ds->count, what, name);
     return HPT_OK;
 }
 
@@ -145,17 +151,21 @@ static hpt_status pass(hpt_model *m, hpt_dataset *ds, const hpt__options *o, con
     int64_t b = OPT_I(o, batch_size);
     int batch = (int)((uint64_t)b < ds->count ? b : (int64_t)ds->count);
     if (w->logits && !hpt__classes(&m->fc))
-        return hpt__fail(HPT_ERR_STATE, "the model has no classifier: finetuning gives it one, and option classifier=take "
-                         "loads that of a file");
+        return hpt__fail(HPT_ERR_STATE,
+                         "the model has no classifier: finetuning gives it one, and option classifier=take loads that "
+                         "of a file");
     HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1, w->layer, w->pool));
     hpt_status st = w->logits ? classify(&e, o) : HPT_OK;
     size_t width = w->logits ? (size_t)hpt__classes(&m->fc) : hpt__plan_width(e.plan);
     if (!st && count != ds->count * width)
-        st = hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count, (unsigned long long)ds->count, width);
+        st = hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed",
+                       (unsigned long long)count, (unsigned long long)ds->count, width);
     uint64_t holes = 0, wrong = 0;
     hpt__span span;
-    hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, ds->count, "%s of %llu images", w->what, (unsigned long long)ds->count);
-    if (!st) st = hpt__plain_loader(ds, o, &m->pixels, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
+    hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, ds->count, "%s of %llu images", w->what,
+                    (unsigned long long)ds->count);
+    if (!st)
+        st = hpt__plain_loader(ds, o, &m->pixels, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
     for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
         hpt__batch x;
         int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
@@ -171,8 +181,8 @@ static hpt_status pass(hpt_model *m, hpt_dataset *ds, const hpt__options *o, con
     hpt__loader_destroy(l);
     hpt__encoder_close(&e);
     if (!st && wrong)
-        hpt__log(m->ctx, 1, "%s of %llu of %llu images are not finite: weights of the model are not, or overflow", w->what, (unsigned long long)wrong,
-                 (unsigned long long)ds->count);
+        hpt__log(m->ctx, 1, "%s of %llu of %llu images are not finite: weights of the model are not, or overflow",
+                 w->what, (unsigned long long)wrong, (unsigned long long)ds->count);
     return st ? st : tell_holes(ds, holes, w->what);
 }
 hpt_status hpt__activations(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const char *layer, int pool,
@@ -186,7 +196,8 @@ hpt_status hpt__features(hpt_model *m, hpt_dataset *ds, const hpt__options *o, f
     return hpt__activations(m, ds, o, NULL, 0, HPT__BAD_STOP, out, ds->count * (uint64_t)m->net.feature_dim);
 }
 
-hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size, float *out) {
+hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float *x, uint32_t n, uint32_t size,
+                                float *out) {
     hpt__encoder e;
     hpt__span span;
     HPT__TURN(m->ctx);
@@ -199,13 +210,15 @@ hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float
     return st;
 }
 
-static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images, const hpt__pixels *pixels) {
+static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images,
+                             const hpt__pixels *pixels) {
     hpt__encoder e;
     hpt__loader *l = NULL;
     hpt_context *c = m->ctx;
     HPT__TURN(c);
     uint64_t n = ds->count;
-    int batch = (int)(n < (uint64_t)OPT_I(o, batch_size) ? n : (uint64_t)OPT_I(o, batch_size)), group = (int)OPT_I(o, bn_group);
+    int batch = (int)(n < (uint64_t)OPT_I(o, batch_size) ? n : (uint64_t)OPT_I(o, batch_size)),
+        group = (int)OPT_I(o, bn_group);
     if (n < 2) return hpt__fail(HPT_ERR_ARGUMENT, "refreshing batch norm needs at least 2 images");
     if (group < 1 || group > batch) group = batch;
     batch -= batch % group;                                 /* whole groups only; the rest of the set is left out */
@@ -234,7 +247,8 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     for (int i = 0; !st && i < m->net.n_tensors; i++) {
         const hpt__tensor *t = &m->net.tensors[i];
         for (size_t j = 0; !st && hpt__is_stat(t) && j < t->count; j++)
-            if (!isfinite(stats[t->offset + j])) st = hpt__fail(HPT_ERR_NUMERIC, "%s is not finite; the model is unchanged", t->name);
+            if (!isfinite(stats[t->offset + j]))
+                st = hpt__fail(HPT_ERR_NUMERIC, "%s is not finite; the model is unchanged", t->name);
     }
     if (!st) {
         memcpy(m->stats, stats, m->net.n_stats * 4);
@@ -247,7 +261,8 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     return st;
 }
 /* Of the first refresh_images that can be read, seen with the normalisation of the whole set. */
-hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images, hpt__pixels *pixels) {
+hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o, uint64_t *images,
+                           hpt__pixels *pixels) {
     uint64_t limit = (uint64_t)OPT_I(o, refresh_images);
     hpt_dataset *part;
     HPT_TRY(hpt__dataset_normalization(ds, o, &m->pixels, 0, pixels));
@@ -256,6 +271,7 @@ hpt_status hpt__refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *o,
         uint64_t known = ds->src->bad_count;
         hpt_status st = refresh_bn(m, part, o, images, pixels);
         hpt__handle_close(part, HPT__KIND_DATASET);
-        if (st != HPT_ERR_DATA || ds->src->bad_count == known) return st;       /* else one went away meanwhile: again, without it */
+        /* else one went away meanwhile: again, without it */
+        if (st != HPT_ERR_DATA || ds->src->bad_count == known) return st;
     }
 }

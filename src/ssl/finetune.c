@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One update is step(), in order. Gradients of ft_batch/ft_micro parts are averaged before it, so the schedule counts updates. */
+ * One update is step(), in order. Gradients of ft_batch/ft_micro parts are averaged before it, so the schedule
+ * counts updates. */
 #include "ssl/finetune.h"
 #include "core/alloc.h"
 #include "core/result.h"
@@ -28,8 +29,10 @@ typedef struct tuner {
     int micro, parts, dim, classes, size;
     size_t n_head;                      /* classes * dim */
     uint64_t before, total;             /* updates of the points before, and of all */
-    /* device: network, its gradient and the mean over the parts, momentum; classifier w (classes,dim) and b (classes) lie one after the other */
-    float *q, *stats, *stats_old, *grad, *mean, *mom, *head, *head_grad, *head_mean, *head_mom, *logits, *loss, *df, *images, *targets;
+    /* device: network, its gradient and the mean over the parts, momentum; classifier w (classes,dim) and b
+     * (classes) lie one after the other */
+    float *q, *stats, *stats_old, *grad, *mean, *mom, *head, *head_grad, *head_mean, *head_mom, *logits, *loss, *df,
+        *images, *targets;
     int32_t *y;
     void *low;
     hpt__vars *vars;                    /* [0] backbone, [1] classifier */
@@ -37,10 +40,13 @@ typedef struct tuner {
     int32_t *host_y;
 } tuner;
 
-static void upload(tuner *t, void *to, const void *from, size_t bytes) { t->be->memory.upload(t->dev, to, from, bytes); }
+static void upload(tuner *t, void *to, const void *from, size_t bytes) {
+    t->be->memory.upload(t->dev, to, from, bytes);
+}
 
 static hpt_status classify(tuner *t, const float *features) {
-    HPT_TRY(t->be->rows->gemm(t->dev, HPT__F32, 0, 1, t->micro, t->classes, t->dim, 1, features, t->dim, t->head, t->dim, 0, t->logits, t->classes));
+    HPT_TRY(t->be->rows->gemm(t->dev, HPT__F32, 0, 1, t->micro, t->classes, t->dim, 1, features, t->dim, t->head,
+                              t->dim, 0, t->logits, t->classes));
     t->be->rows->add_bias(t->dev, t->micro, t->classes, t->head + t->n_head, t->logits);
     return HPT_OK;
 }
@@ -64,9 +70,13 @@ static hpt_status part(tuner *t, const hpt__batch *b, int i) {
     hpt_status st = classify(t, f);
     if (truth->y) t->be->rows->softmax_ce(t->dev, t->micro, 1, t->classes, t->logits, t->y, t->loss);
     else t->be->rows->bce(t->dev, t->micro, 1, t->classes, t->logits, t->targets, t->loss);
-    if (!st) st = t->be->rows->gemm(t->dev, HPT__F32, 1, 0, t->classes, t->dim, t->micro, 1, t->logits, t->classes, f, t->dim, 0, t->head_grad, t->dim);
+    if (!st)
+        st = t->be->rows->gemm(t->dev, HPT__F32, 1, 0, t->classes, t->dim, t->micro, 1, t->logits, t->classes, f,
+                               t->dim, 0, t->head_grad, t->dim);
     t->be->rows->sum_rows(t->dev, t->micro, t->classes, t->logits, t->head_grad + t->n_head);
-    if (!st) st = t->be->rows->gemm(t->dev, HPT__F32, 0, 0, t->micro, t->dim, t->classes, 1, t->logits, t->classes, t->head, t->dim, 0, t->df, t->dim);
+    if (!st)
+        st = t->be->rows->gemm(t->dev, HPT__F32, 0, 0, t->micro, t->dim, t->classes, 1, t->logits, t->classes, t->head,
+                               t->dim, 0, t->df, t->dim);
     t->be->device.leave(t->dev);
     HPT_TRY(st);
     HPT_TRY(hpt__plan_backward(t->train, t->q, t->low, t->grad, t->df, NULL, NULL));
@@ -74,7 +84,8 @@ static hpt_status part(tuner *t, const hpt__batch *b, int i) {
     t->be->device.enter(t->dev);           /* mean of i+1 values = mean of i * i/(i+1) + value / (i+1) */
     double keep = (double)i / (i + 1);
     t->be->params->ema(t->dev, HPT__F32, t->mean, t->mean, t->grad, t->m->net.n_params, keep);
-    t->be->params->ema(t->dev, HPT__F32, t->head_mean, t->head_mean, t->head_grad, t->n_head + (size_t)t->classes, keep);
+    t->be->params->ema(t->dev, HPT__F32, t->head_mean, t->head_mean, t->head_grad, t->n_head + (size_t)t->classes,
+                       keep);
     t->be->device.leave(t->dev);
     return HPT_OK;
 }
@@ -99,12 +110,15 @@ static hpt_status step(tuner *t, hpt__loader *l, double lr) {
         return st;
     }
     hpt__vars v[2] = {{.lr = lr}, {.lr = lr * OPT_F(t->o, ft_head_factor)}};
-    hpt__update u = {.q = t->q, .m = t->mom, .g = t->parts > 1 ? t->mean : t->grad, .q_low = t->low, .rule = HPT__SGD, .momentum = OPT_F(t->o, ft_momentum), .wd = OPT_F(t->o, ft_weight_decay)};
+    hpt__update u = {.q = t->q, .m = t->mom, .g = t->parts > 1 ? t->mean : t->grad, .q_low = t->low, .rule = HPT__SGD,
+                     .momentum = OPT_F(t->o, ft_momentum), .wd = OPT_F(t->o, ft_weight_decay)};
     t->be->device.enter(t->dev);
     upload(t, t->vars, v, sizeof v);
     for (int i = 0; i < net->n_tensors; i++)
-        if (t->trainable[i] && !net->tensors[i].head) t->be->params->update(t->dev, HPT__F32, &u, net->tensors[i].offset, net->tensors[i].count, t->vars, NULL);
-    u = (hpt__update){.q = t->head, .m = t->head_mom, .g = t->parts > 1 ? t->head_mean : t->head_grad, .rule = HPT__SGD, .momentum = u.momentum, .wd = u.wd};
+        if (t->trainable[i] && !net->tensors[i].head)
+            t->be->params->update(t->dev, HPT__F32, &u, net->tensors[i].offset, net->tensors[i].count, t->vars, NULL);
+    u = (hpt__update){.q = t->head, .m = t->head_mom, .g = t->parts > 1 ? t->head_mean : t->head_grad,
+                      .rule = HPT__SGD, .momentum = u.momentum, .wd = u.wd};
     t->be->params->update(t->dev, HPT__F32, &u, 0, t->n_head + (size_t)t->classes, t->vars + 1, NULL);
     t->be->device.leave(t->dev);
     return HPT_OK;
@@ -135,7 +149,8 @@ static hpt_status logits_of(tuner *t, hpt_dataset *ds, float *out) {
 }
 static hpt_status evaluate(tuner *t, int set, float *logits, hpt__score *score) {
     HPT_TRY(logits_of(t, t->sets->ds[set], logits));
-    return hpt__score_logits(logits, (size_t)t->classes, &t->sets->truth[set], OPT_IS(t->o, auroc_undefined, "zero"), score, NULL);
+    return hpt__score_logits(logits, (size_t)t->classes, &t->sets->truth[set], OPT_IS(t->o, auroc_undefined, "zero"),
+                             score, NULL);
 }
 
 /* Weights of the pretrained model and a fresh classifier: N(0, 0.01), bias 0. */
@@ -177,8 +192,10 @@ static hpt_status restore(tuner *t, const hpt__tuned *best) {
 }
 
 static hpt_status open_loader(tuner *t, uint64_t first, uint64_t updates, hpt__loader **l) {
-    hpt__loader_spec s = {.ds = t->sets->ds[0], .batch = t->micro, .size = t->size, .workers = (int)OPT_I(t->o, workers), .views = 1, .stream = 1,
-                          .seed = (uint64_t)OPT_I(t->o, seed) ^ 0x74756e65u, .first_step = first * (uint64_t)t->parts, .steps = updates * (uint64_t)t->parts};
+    hpt__loader_spec s = {.ds = t->sets->ds[0], .batch = t->micro, .size = t->size,
+                          .workers = (int)OPT_I(t->o, workers), .views = 1, .stream = 1,
+                          .seed = (uint64_t)OPT_I(t->o, seed) ^ 0x74756e65u, .first_step = first * (uint64_t)t->parts,
+                          .steps = updates * (uint64_t)t->parts};
     hpt__augment_probe(s.size, &s.augment[0]);
     if (!OPT_I(t->o, ft_augment)) s.augment[0].crop = 0, s.augment[0].flip = 0;
     memcpy(s.mean, t->sets->pixels.mean, sizeof s.mean);
@@ -203,7 +220,8 @@ typedef struct progress {
     int point;                              /* its number */
 } progress;
 enum { WORK_PARTS = 9 };
-typedef struct work { hpt__state_part part[WORK_PARTS]; float *plain; uint64_t key; } work;     /* plain: q, momentum, statistics, head, its momentum */
+/* plain: q, momentum, statistics, head, its momentum */
+typedef struct work { hpt__state_part part[WORK_PARTS]; float *plain; uint64_t key; } work;
 
 static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
     const hpt__net *net = &t->m->net;
@@ -212,10 +230,13 @@ static hpt_status work_open(tuner *t, const hpt__tuned *best, work *w) {
     if (!*OPT_S(t->o, work_file)) return HPT_OK;
     if (!(w->plain = hpt__calloc(2 * p + s + 2 * h, 4))) return hpt__fail_memory((2 * p + s + 2 * h) * 4);
     float *x = w->plain;
-    const hpt__state_part all[WORK_PARTS] = {{x, p * 4}, {x + p, p * 4}, {x + 2 * p, s * 4}, {x + 2 * p + s, h * 4}, {x + 2 * p + s + h, h * 4},
-                                             {best->params, p * 4}, {best->stats, s * 4}, {best->w, t->n_head * 4}, {best->b, (size_t)t->classes * 4}};
+    const hpt__state_part all[WORK_PARTS] = {{x, p * 4}, {x + p, p * 4}, {x + 2 * p, s * 4}, {x + 2 * p + s, h * 4},
+                                             {x + 2 * p + s + h, h * 4},
+                                             {best->params, p * 4}, {best->stats, s * 4}, {best->w, t->n_head * 4},
+                                             {best->b, (size_t)t->classes * 4}};
     memcpy(w->part, all, sizeof all);
-    w->key = XXH3_64bits_withSeed(t->be->name, strlen(t->be->name), XXH3_64bits_withSeed(t->m->stats, s * 4, XXH3_64bits(t->m->params, p * 4)));
+    w->key = XXH3_64bits_withSeed(t->be->name, strlen(t->be->name), XXH3_64bits_withSeed(t->m->stats, s * 4,
+        XXH3_64bits(t->m->params, p * 4)));
     w->key = hpt__options_hash(t->o, 'F', w->key);      /* with the normalisation, which is filled in */
     for (int i = 0; i < 2; i++) {
         const hpt__truth *truth = &t->sets->truth[i];
@@ -238,9 +259,11 @@ static hpt_status work_save(tuner *t, work *w, const progress *g) {
     hpt_status st = t->be->queue.sync(t->dev);
     t->be->device.leave(t->dev);
     HPT_TRY(st);
-    json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve, "best_score", hpt__json_number(g->best_score), "own",
-                          hpt__json_number(g->own), "due", hpt__json_number(g->due), "best_lr", g->best_lr, "best_length", g->best_length, "best_step", (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step",
-                          (json_int_t)g->step, "point", g->point);
+    json_t *j = json_pack("{s:O,s:O,s:o,s:o,s:o,s:f,s:s,s:I,s:I,s:I,s:i}", "runs", g->runs, "curve", g->curve,
+                          "best_score", hpt__json_number(g->best_score), "own", hpt__json_number(g->own), "due",
+                          hpt__json_number(g->due), "best_lr", g->best_lr, "best_length", g->best_length, "best_step",
+                          (json_int_t)g->best_step, "own_step", (json_int_t)g->own_step, "step", (json_int_t)g->step,
+                          "point", g->point);
     char *text = j ? hpt__json_dumps(j, JSON_COMPACT) : NULL;
     st = text ? hpt__state_save(OPT_S(t->o, work_file), w->key, text, w->part, WORK_PARTS) : hpt__fail_memory(4096);
     json_decref(j);
@@ -297,7 +320,8 @@ static hpt_status mean_loss(tuner *t, double *loss) {
 static hpt_status take_score(tuner *t, double lr, const char *length, float *val, hpt__tuned *best, progress *g) {
     hpt__score sc;
     HPT_TRY(evaluate(t, 1, val, &sc));
-    json_array_append_new(g->curve, json_pack("{s:I,s:f,s:f}", "step", (json_int_t)g->step, "loss", g->due, "val_score", sc.main));
+    json_array_append_new(g->curve, json_pack("{s:I,s:f,s:f}", "step", (json_int_t)g->step, "loss", g->due,
+                                              "val_score", sc.main));
     if (!(sc.main <= g->own)) g->own = sc.main, g->own_step = g->step;
     if (!(sc.main <= g->best_score)) {
         g->best_score = sc.main;
@@ -311,12 +335,14 @@ static hpt_status take_score(tuner *t, double lr, const char *length, float *val
 }
 
 /* One point of the grid, from g->step on. */
-static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t updates, float *val, hpt__tuned *best, progress *g, work *w) {
+static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t updates, float *val, hpt__tuned *best,
+                          progress *g, work *w) {
     hpt__loader *l = NULL;
     uint64_t every = (uint64_t)OPT_I(t->o, ft_eval_every), save = (uint64_t)OPT_I(t->o, work_every);
     const char *note = "";
     hpt__span span;
-    hpt__span_begin(&t->m->ctx->watch, &span, HPT_PHASE_FINETUNE, t->before + g->step, t->total, "finetuning %d: %s at rate %g", g->point + 1, length, lr);
+    hpt__span_begin(&t->m->ctx->watch, &span, HPT_PHASE_FINETUNE, t->before + g->step, t->total,
+                    "finetuning %d: %s at rate %g", g->point + 1, length, lr);
     hpt_status st = g->step ? HPT_OK : reset(t);
     if (!st) st = open_loader(t, g->step, updates, &l);
     while (!st && (g->step < updates || isfinite(g->due))) {
@@ -341,10 +367,12 @@ static hpt_status one_run(tuner *t, double lr, const char *length, uint64_t upda
     hpt__loader_destroy(l);
     if (st == HPT_ERR_CANCELLED) {          /* the same call goes on from here */
         hpt_status kept = work_save(t, w, g);
-        return kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: finetuning, after %llu updates", (unsigned long long)g->step);
+        return kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: finetuning, after %llu updates",
+                                       (unsigned long long)g->step);
     }
     if (st) return st;
-    json_array_append_new(g->runs, json_pack("{s:f,s:s,s:I,s:I,s:o,s:s,s:O}", "lr", lr, "length", length, "updates", (json_int_t)updates, "best_step", (json_int_t)g->own_step, "val_score",
+    json_array_append_new(g->runs, json_pack("{s:f,s:s,s:I,s:I,s:o,s:s,s:O}", "lr", lr, "length", length, "updates",
+                                             (json_int_t)updates, "best_step", (json_int_t)g->own_step, "val_score",
                                              hpt__json_number(g->own), "note", note, "curve", g->curve));
     json_decref(g->curve);
     g->curve = json_array();
@@ -362,7 +390,8 @@ static hpt_status next_length(const char **list, uint64_t per_epoch, char one[32
     snprintf(one, 32, "%.*s", (int)(len < 30 ? len : 30), *list + strspn(*list, " "));
     unsigned long long count = strtoull(one, &end, 10);
     if (end == one || count < 1 || count > 10000000 || (strcmp(end, "") && strcmp(end, "e")))
-        return hpt__fail(HPT_ERR_OPTION, "option 'ft_length': '%s' is neither a number of updates nor of epochs (90e)", one);
+        return hpt__fail(HPT_ERR_OPTION, "option 'ft_length': '%s' is neither a number of updates nor of epochs (90e)",
+                         one);
     *updates = *end ? count * per_epoch : count;
     *list += len + ((*list)[len] == ',');
     return HPT_OK;
@@ -371,8 +400,11 @@ static hpt_status all_runs(tuner *t, hpt__tuned *best, progress *g, work *w) {
     double lr[MAX_LIST];
     char one[32];
     int rates = hpt__number_list(OPT_S(t->o, ft_lr), lr, MAX_LIST), point = 0;
-    uint64_t n = t->sets->ds[0]->count, batch = (uint64_t)t->micro * (uint64_t)t->parts, per_epoch = (n + batch - 1) / batch, updates;
-    if (rates < 1) return hpt__fail(HPT_ERR_OPTION, "option 'ft_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(t->o, ft_lr), MAX_LIST);
+    uint64_t n = t->sets->ds[0]->count, batch = (uint64_t)t->micro * (uint64_t)t->parts,
+        per_epoch = (n + batch - 1) / batch, updates;
+    if (rates < 1)
+        return hpt__fail(HPT_ERR_OPTION, "option 'ft_lr': '%.60s' is not a list of 1 to %d rates", OPT_S(t->o, ft_lr),
+                         MAX_LIST);
     const char *p = OPT_S(t->o, ft_length);
     hpt_status st;
     while ((st = next_length(&p, per_epoch, one, &updates)) == HPT_OK) t->total += updates * (uint64_t)rates;
@@ -411,10 +443,13 @@ static hpt_status grid(tuner *t, json_t *result, hpt__tuned *best, float *test_l
     hpt__sets_report(t->sets, result);
     if (!t->sets->ds[2]) return HPT_OK;
     hpt__score sc;                  /* once, with the choice made */
-    float *logits = test_logits ? test_logits : hpt__alloc(sizeof *logits * (size_t)t->sets->ds[2]->count * (size_t)t->classes);
+    float *logits = test_logits ? test_logits : hpt__alloc(sizeof *logits * (size_t)t->sets->ds[2]->count *
+                                                           (size_t)t->classes);
     st = logits ? restore(t, best) : hpt__fail_memory(0);
     if (!st) st = logits_of(t, t->sets->ds[2], logits);
-    if (!st) st = hpt__score_report(result, "test", logits, (size_t)t->classes, &t->sets->truth[2], OPT_IS(t->o, auroc_undefined, "zero"), &sc);
+    if (!st)
+        st = hpt__score_report(result, "test", logits, (size_t)t->classes, &t->sets->truth[2],
+                               OPT_IS(t->o, auroc_undefined, "zero"), &sc);
     if (logits != test_logits) hpt__free(logits);
     else if (!st) hpt__sets_spread(t->sets, 2, logits);
     return st;
@@ -431,20 +466,23 @@ static void *take(tuner *t, size_t bytes, hpt_status *st) {
 static hpt_status open_tuner(tuner *t) {
     const hpt__net *net = &t->m->net;
     hpt_status st = HPT_OK;
-    size_t n = (size_t)t->micro, c = (size_t)t->classes, head = t->n_head + c, p = net->n_params * 4, image = 12 * (size_t)t->size * (size_t)t->size;
+    size_t n = (size_t)t->micro, c = (size_t)t->classes, head = t->n_head + c, p = net->n_params * 4,
+        image = 12 * (size_t)t->size * (size_t)t->size;
     t->trainable = hpt__alloc((size_t)net->n_tensors);
     t->host_logits = hpt__calloc(n * c, 4);
     t->host_loss = hpt__calloc(n * c, 4);
     t->host_targets = hpt__calloc(n * c, 4);
     t->host_y = hpt__calloc(n, 4);
     t->head0 = hpt__calloc(head, 4);
-    if (!t->trainable || !t->host_logits || !t->host_loss || !t->host_targets || !t->host_y || !t->head0) return hpt__fail_memory(head * 4);
+    if (!t->trainable || !t->host_logits || !t->host_loss || !t->host_targets || !t->host_y || !t->head0)
+        return hpt__fail_memory(head * 4);
     HPT_TRY(hpt__choose_trainable(net, t->o, 0, t->trainable));
     hpt__rng r;
     hpt__rng_init(&r, (uint64_t)OPT_I(t->o, seed), HPT__RNG_HEAD, 0, 0);
     for (size_t i = 0; i < t->n_head; i++) t->head0[i] = (float)(0.01 * hpt__rng_normal(&r));
     t->be->device.enter(t->dev);
-    float **const flat[] = {&t->q, &t->grad, &t->mean, &t->mom}, **const small[] = {&t->head, &t->head_grad, &t->head_mean, &t->head_mom};
+    float **const flat[] = {&t->q, &t->grad, &t->mean, &t->mom}, **const small[] = {&t->head, &t->head_grad,
+        &t->head_mean, &t->head_mom};
     for (size_t i = 0; i < 4; i++) *flat[i] = take(t, p, &st), *small[i] = take(t, head * 4, &st);
     t->stats = take(t, net->n_stats * 4, &st);
     t->stats_old = take(t, net->n_stats * 4, &st);
@@ -457,7 +495,8 @@ static hpt_status open_tuner(tuner *t) {
     t->vars = take(t, 2 * sizeof *t->vars, &st);
     if (!t->be->host_memory) t->images = take(t, n * image, &st);
     t->be->device.leave(t->dev);
-    hpt__plan_spec s = {.dtype = t->dtype, .mode = HPT__TRAIN, .batch = t->micro, .size = t->size, .groups = 1, .direct = OPT_IS(t->o, conv_algo, "direct"), .deterministic = 1, .trainable = t->trainable,
+    hpt__plan_spec s = {.dtype = t->dtype, .mode = HPT__TRAIN, .batch = t->micro, .size = t->size, .groups = 1,
+                        .direct = OPT_IS(t->o, conv_algo, "direct"), .deterministic = 1, .trainable = t->trainable,
                           .watch = t->be->host_memory ? &t->m->ctx->watch : NULL};
     if (!st) st = hpt__plan_create(t->be, t->dev, net, &s, &t->train);
     s.mode = HPT__EVAL;
@@ -466,7 +505,8 @@ static hpt_status open_tuner(tuner *t) {
     return st;
 }
 static void close_tuner(tuner *t) {
-    void *device[] = {t->q, t->grad, t->mean, t->mom, t->head, t->head_grad, t->head_mean, t->head_mom, t->stats, t->stats_old, t->low, t->logits, t->loss, t->targets, t->y, t->df, t->vars, t->images};
+    void *device[] = {t->q, t->grad, t->mean, t->mom, t->head, t->head_grad, t->head_mean, t->head_mom, t->stats,
+                      t->stats_old, t->low, t->logits, t->loss, t->targets, t->y, t->df, t->vars, t->images};
     void *host[] = {t->trainable, t->host_logits, t->host_loss, t->host_targets, t->host_y, t->head0};
     hpt__plan_destroy(t->train);
     hpt__plan_destroy(t->eval);
@@ -478,7 +518,8 @@ static void close_tuner(tuner *t) {
 }
 hpt_status hpt__tuned_classifier(const hpt__tuned *t, const hpt_dataset *train, int features, hpt__classifier *fc) {
     hpt__classifier_fini(fc);
-    HPT_TRY(hpt__classifier_create(fc, features, t->classes, hpt__dataset_labelled(train) == 2, train->src->class_name));
+    HPT_TRY(hpt__classifier_create(fc, features, t->classes, hpt__dataset_labelled(train) == 2,
+                                   train->src->class_name));
     memcpy(hpt__classifier_weight(fc), t->w, (size_t)t->classes * (size_t)features * 4);
     memcpy(hpt__classifier_bias(fc), t->b, (size_t)t->classes * 4);
     return HPT_OK;
@@ -512,7 +553,8 @@ static hpt_status hold_out(hpt_dataset *all, uint64_t seed, hpt_dataset **train,
     return st;
 }
 
-static hpt_status finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
+static hpt_status finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test,
+                           const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
     HPT__TURN(m->ctx);
     HPT__SPAN(&m->ctx->watch, HPT_PHASE_FINETUNE, "finetuning");
     hpt__sets sets;
@@ -522,21 +564,26 @@ static hpt_status finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, h
     hpt_status st = val ? HPT_OK : hpt__dataset_readable(train, train->count, &own[2]);
     if (!st && !val) st = hold_out(own[2], (uint64_t)OPT_I(o, seed), &own[0], &own[1]);
     if (!st) st = hpt__sets_open(&sets, own[0] ? own[0] : train, own[1] ? own[1] : val, test, o, &m->pixels);
-    if (st && own[2] && own[2]->count < train->count) st = hpt__fail_context(st, "without %llu unreadable images", (unsigned long long)(train->count - own[2]->count));
-    if (!st && (st = hpt__can_choose(&sets.truth[1], OPT_IS(o, auroc_undefined, "zero"), "val"))) hpt__sets_close(&sets);
+    if (st && own[2] && own[2]->count < train->count)
+        st = hpt__fail_context(st, "without %llu unreadable images",
+                               (unsigned long long)(train->count - own[2]->count));
+    if (!st && (st = hpt__can_choose(&sets.truth[1], OPT_IS(o, auroc_undefined, "zero"), "val")))
+        hpt__sets_close(&sets);
     if (!st) {
         uint64_t n = sets.ds[0]->count;
         int batch = (int)OPT_I(o, ft_batch), micro = (int)OPT_I(o, ft_micro);
         if (micro > batch) micro = batch;
         if ((uint64_t)micro > n) micro = (int)n;
-        tuner t = {.m = m, .be = m->ctx->be, .dev = m->ctx->dev, .o = &sets.opt, .sets = &sets, .micro = micro, .parts = (batch + micro - 1) / micro, .dim = m->net.feature_dim,
-                   .classes = sets.classes, .size = (int)OPT_I(o, image_size), .n_head = (size_t)sets.classes * (size_t)m->net.feature_dim};
+        tuner t = {.m = m, .be = m->ctx->be, .dev = m->ctx->dev, .o = &sets.opt, .sets = &sets, .micro = micro,
+                   .parts = (batch + micro - 1) / micro, .dim = m->net.feature_dim, .classes = sets.classes,
+                   .size = (int)OPT_I(o, image_size), .n_head = (size_t)sets.classes * (size_t)m->net.feature_dim};
         best->classes = sets.classes;
         best->params = hpt__calloc(m->net.n_params, 4);
         best->stats = hpt__calloc(m->net.n_stats, 4);
         best->w = hpt__calloc(t.n_head, 4);
         best->b = hpt__calloc((size_t)sets.classes, 4);
-        st = best->params && best->stats && best->w && best->b ? hpt__precision(m->ctx, o, &t.dtype) : hpt__fail_memory(m->net.n_params * 4);
+        st = best->params && best->stats && best->w && best->b ? hpt__precision(m->ctx, o, &t.dtype)
+            : hpt__fail_memory(m->net.n_params * 4);
         if (!st && t.dtype == HPT__F64) st = hpt__fail(HPT_ERR_UNSUPPORTED, "precision=fp64 is not for finetuning");
         if (!st) st = open_tuner(&t);
         if (!st) st = grid(&t, result, best, test_logits);
@@ -551,7 +598,8 @@ static hpt_status finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, h
     if (st) hpt__tuned_free(best);
     return st;
 }
-hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o, json_t *result, hpt__tuned *best, float *test_logits) {
+hpt_status hpt__finetune(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *o,
+                         json_t *result, hpt__tuned *best, float *test_logits) {
     uint64_t known = 0;
     hpt__sets_again(HPT_OK, train, val, test, &known);
     for (;;) {

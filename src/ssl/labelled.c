@@ -7,18 +7,22 @@
 
 const char *const hpt__set_names[3] = {"train", "val", "test"};
 
-static hpt__class_names names_of(const hpt_dataset *ds) { return (hpt__class_names){ds->src->class_name, ds->src->classes}; }
+static hpt__class_names names_of(const hpt_dataset *ds) {
+    return (hpt__class_names){ds->src->class_name, ds->src->classes};
+}
 
 /* ---- classes ---- */
 
 /* Class of train, which has n, that class c of a set is; or -1. */
 static int32_t to_train(const int32_t *to, uint32_t n, int32_t c) { return to ? to[c] : c < (int32_t)n ? c : -1; }
 
-static hpt_status unknown_class(const hpt_dataset *train, const hpt_dataset *ds, const char *what, uint64_t image, uint32_t c) {
+static hpt_status unknown_class(const hpt_dataset *train, const hpt_dataset *ds, const char *what, uint64_t image,
+                                uint32_t c) {
     char where[400], text[900];
     hpt__dataset_where(ds, image, where, sizeof where);
     if (!ds->src->class_name && !train->src->class_name)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s: label %u is outside 0..%d, the classes of train", what, where, c, (int)train->src->classes - 1);
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s: label %u is outside 0..%d, the classes of train", what, where, c,
+                         (int)train->src->classes - 1);
     hpt__classes_missing(names_of(train), names_of(ds), c, "train's", where, text, sizeof text);
     return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s", what, text);
 }
@@ -41,16 +45,21 @@ static hpt_status check_labels(const hpt_dataset *train, const hpt_dataset *ds, 
     return HPT_OK;
 }
 
-hpt_status hpt__labels_match(const hpt_dataset *train, const hpt_dataset *ds, const char *what, hpt__class_rule *rule, int32_t **to) {
+hpt_status hpt__labels_match(const hpt_dataset *train, const hpt_dataset *ds, const char *what, hpt__class_rule *rule,
+                             int32_t **to) {
     int kind = hpt__dataset_labelled(ds), other = hpt__dataset_labelled(train);
     *to = NULL;
     if (!other) return hpt__dataset_no_labels(train, "train");
     if (!kind) return hpt__dataset_no_labels(ds, what);
-    if (kind != other) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %s an image, train has %s", what, kind == 2 ? "several labels" : "one label", kind == 2 ? "one" : "several");
+    if (kind != other)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %s an image, train has %s", what, kind == 2 ? "several labels"
+                         : "one label", kind == 2 ? "one" : "several");
     hpt_status st = hpt__classes_match(names_of(train), names_of(ds), rule, to);
     if (st == HPT_ERR_FORMAT) return hpt__fail_context(HPT_ERR_ARGUMENT, "train, %s", what);
-    if (!st && kind == 2 && !*to && ds->src->classes != train->src->classes)        /* columns without names: nothing else says which is which */
-        st = hpt__fail(HPT_ERR_ARGUMENT, "%s has %u classes, train has %u", what, ds->src->classes, train->src->classes);
+    /* columns without names: nothing else says which is which */
+    if (!st && kind == 2 && !*to && ds->src->classes != train->src->classes)
+        st = hpt__fail(HPT_ERR_ARGUMENT, "%s has %u classes, train has %u", what, ds->src->classes,
+                       train->src->classes);
     if (!st) st = check_labels(train, ds, what, *to);
     if (st) {
         hpt__free(*to);
@@ -94,9 +103,13 @@ static void tell(const hpt__sets *s, int i) {
     const char *set = hpt__set_names[i];
     if (ds->src == train->src || atomic_exchange(&ds->src->compared, (const void *)train->src) == train->src) return;
     if (s->rule[i] == HPT__CLASS_INDEX)
-        hpt__log(train->ctx, ds->src->classes != train->src->classes, "%s has only %s for its classes, %s has %s: matched by index (%u and %u classes)", ds->src->class_name ? "train" : set, "numbers",
-                 ds->src->class_name ? set : "train", "names", train->src->classes, ds->src->classes);
-    if (s->rule[i] == HPT__CLASS_NUMBER) hpt__log(train->ctx, 0, "train, %s: class names that are numbers were matched with numbers by their value", set);
+        hpt__log(train->ctx, ds->src->classes != train->src->classes,
+                 "%s has only %s for its classes, %s has %s: matched by index (%u and %u classes)", ds->src->class_name
+                 ? "train" : set, "numbers", ds->src->class_name ? set : "train", "names", train->src->classes,
+                 ds->src->classes);
+    if (s->rule[i] == HPT__CLASS_NUMBER)
+        hpt__log(train->ctx, 0, "train, %s: class names that are numbers were matched with numbers by their value",
+                 set);
     char text[600] = "", name[128];
     int n = 0;
     for (int c = 0; c < s->classes; c++) {
@@ -104,7 +117,9 @@ static void tell(const hpt__sets *s, int i) {
         class_text(train, c, name, sizeof name);
         if (n++ < 8) snprintf(text + strlen(text), sizeof text - strlen(text), "%s%.60s", n > 1 ? ", " : "", name);
     }
-    if (n) hpt__log(train->ctx, 0, "%s: no image of %d of train's %d classes: %s%s", set, n, s->classes, text, n > 8 ? ", ..." : "");
+    if (n)
+        hpt__log(train->ctx, 0, "%s: no image of %d of train's %d classes: %s%s", set, n, s->classes, text,
+                 n > 8 ? ", ..." : "");
 }
 
 /* ---- sets ---- */
@@ -117,10 +132,12 @@ static hpt_status apart(const hpt__sets *s, int a, int b) {
     if (!common) return HPT_OK;
     hpt__dataset_where(s->given[a], first[0], wa, sizeof wa);
     hpt__dataset_where(s->given[b], first[1], wb, sizeof wb);
-    return hpt__fail(HPT_ERR_ARGUMENT, "%s and %s share %llu images, first %s and %s", hpt__set_names[a], hpt__set_names[b], (unsigned long long)common, wa, wb);
+    return hpt__fail(HPT_ERR_ARGUMENT, "%s and %s share %llu images, first %s and %s", hpt__set_names[a],
+                     hpt__set_names[b], (unsigned long long)common, wa, wb);
 }
 
-/* One normalisation for all sets: the model's, unless options give another ("data": the training set's). Filled in as numbers. */
+/* One normalisation for all sets: the model's, unless options give another ("data": the training set's). Filled in
+ * as numbers. */
 static hpt_status normalisation(hpt__sets *s, const hpt__pixels *model) {
     char text[96];
     HPT_TRY(hpt__dataset_normalization(s->given[0], &s->opt, model, 0, &s->pixels));
@@ -138,7 +155,8 @@ static hpt_status classes_left(const hpt__sets *s) {
     return st ? hpt__fail_context(st, "without its %llu unreadable images", (unsigned long long)gone) : HPT_OK;
 }
 
-hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test, const hpt__options *base, const hpt__pixels *model) {
+hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hpt_dataset *test,
+                          const hpt__options *base, const hpt__pixels *model) {
     hpt_dataset *const given[3] = {train, val, test};
     int32_t *to[3] = {NULL, NULL, NULL};
     memset(s, 0, sizeof *s);
@@ -148,7 +166,8 @@ hpt_status hpt__sets_open(hpt__sets *s, hpt_dataset *train, hpt_dataset *val, hp
     int full = !OPT_IS(&s->opt, empty_classes, "allow");
     for (int i = 0; i < 3 && !st; i++)
         if (given[i]) st = hpt__labels_match(train, given[i], hpt__set_names[i], &s->rule[i], &to[i]);
-    if (!st && s->classes < (hpt__dataset_labelled(train) == 1 ? 2 : 1)) st = hpt__fail(HPT_ERR_ARGUMENT, "labelled images of at least two classes are needed");
+    if (!st && s->classes < (hpt__dataset_labelled(train) == 1 ? 2 : 1))
+        st = hpt__fail(HPT_ERR_ARGUMENT, "labelled images of at least two classes are needed");
     if (!st && full) st = hpt__dataset_all_classes(train, "train");
     for (int i = 0; i < 3 && !st && !OPT_IS(&s->opt, overlap, "allow"); i++) st = apart(s, i == 2, i ? 2 : 1);
     if (!st && model) st = normalisation(s, model);
@@ -176,7 +195,8 @@ void hpt__sets_close(hpt__sets *s) {
     memset(s, 0, sizeof *s);
 }
 
-int hpt__sets_again(hpt_status st, const hpt_dataset *train, const hpt_dataset *val, const hpt_dataset *test, uint64_t *known) {
+int hpt__sets_again(hpt_status st, const hpt_dataset *train, const hpt_dataset *val, const hpt_dataset *test,
+                    uint64_t *known) {
     uint64_t before = *known;
     *known = train->src->bad_count + (val ? val->src->bad_count : 0) + (test ? test->src->bad_count : 0);
     return st == HPT_ERR_DATA && *known > before;
@@ -203,9 +223,13 @@ static json_t *member(json_t *of, const char *key) {
 void hpt__report_unreadable(json_t *result, const char *set, const hpt_dataset *ds) {
     enum { NAMED = 100 };
     uint64_t n = hpt__dataset_bad_count(ds);
-    json_object_set_new(result, "unreadable_images", json_integer(json_integer_value(json_object_get(result, "unreadable_images")) + (json_int_t)n));
+    json_object_set_new(result, "unreadable_images",
+                        json_integer(json_integer_value(json_object_get(result, "unreadable_images")) + (json_int_t)n));
     uint64_t cut = hpt__dataset_cut_count(ds);
-    if (cut) json_object_set_new(result, "truncated_images", json_integer(json_integer_value(json_object_get(result, "truncated_images")) + (json_int_t)cut));
+    if (cut)
+        json_object_set_new(result, "truncated_images",
+                            json_integer(json_integer_value(json_object_get(result, "truncated_images")) +
+                                         (json_int_t)cut));
     if (!n) return;
     json_t *names = json_array();
     char name[4200];
@@ -214,7 +238,8 @@ void hpt__report_unreadable(json_t *result, const char *set, const hpt_dataset *
         hpt__dataset_name(ds, i, name, sizeof name);
         json_array_append_new(names, hpt__json_text(name));
     }
-    json_object_set_new(member(result, "unreadable"), set, json_pack("{s:I,s:o}", "count", (json_int_t)n, "names", names));
+    json_object_set_new(member(result, "unreadable"), set, json_pack("{s:I,s:o}", "count", (json_int_t)n, "names",
+        names));
 }
 
 void hpt__sets_report(const hpt__sets *s, json_t *result) {
@@ -225,7 +250,8 @@ void hpt__sets_report(const hpt__sets *s, json_t *result) {
         snprintf(key, sizeof key, "%s_images", hpt__set_names[i]);
         json_object_set_new(result, key, json_integer((json_int_t)s->ds[i]->count));
         hpt__report_unreadable(result, hpt__set_names[i], s->given[i]);
-        if (s->rule[i] != HPT__CLASS_SAME) json_object_set_new(member(result, "classes_matched"), hpt__set_names[i], json_string(rules[s->rule[i]]));
+        if (s->rule[i] != HPT__CLASS_SAME)
+            json_object_set_new(member(result, "classes_matched"), hpt__set_names[i], json_string(rules[s->rule[i]]));
         json_t *list = json_array();
         for (int c = 0; c < s->classes && i; c++) {
             if (!s->absent[i][c]) continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The published step stands in step(), line by line (He et al. 2020, algorithm 1; order of facebookresearch/moco). Names there:
- * z_q, z_k: normalised embeddings of the query and key images; keys: z_k of all ranks in the order of the batch.
- * The permutation of shuffle BN is drawn from (seed, step), the same on every rank. */
+ * The published step stands in step(), line by line (He et al. 2020, algorithm 1; order of facebookresearch/moco).
+ * Names there: z_q, z_k: normalised embeddings of the query and key images; keys: z_k of all ranks in the order of
+ * the batch. The permutation of shuffle BN is drawn from (seed, step), the same on every rank. */
 #include "ssl/moco.h"
 #include "core/alloc.h"
 #include "core/rng.h"
@@ -18,7 +18,8 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
     hpt__comm *comm = t->comm;
     hpt__dtype dt = t->spec.dtype;
     int n = t->spec.batch, all = images(t), d = width(t);
-    size_t pixels = 3 * (size_t)t->spec.size * (size_t)t->spec.size, row = (size_t)d * hpt__real_size(dt), first = (size_t)(n * comm->rank);
+    size_t pixels = 3 * (size_t)t->spec.size * (size_t)t->spec.size, row = (size_t)d * hpt__real_size(dt),
+        first = (size_t)(n * comm->rank);
     const uint32_t *perm = in->data + first, *inverse = in->data + all;         /* (all), (all) */
     const float *x_q = view[0], *x_k = view[1];
 
@@ -37,7 +38,8 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
     be->device.leave(dev);
     HPT_TRY(st);
 
-    /* keys: z_k = unshuffle(normalise(f_k(shuffle(x_k)))), no gradient. f_k has already moved towards f_q, see train/optimizer.h */
+    /* keys: z_k = unshuffle(normalise(f_k(shuffle(x_k)))), no gradient. f_k has already moved towards f_q, see
+     * train/optimizer.h */
     HPT_TRY(hpt__trainer_forward(t, &m->k, m->plan_k, x_k));
     be->device.enter(dev);
     be->rows->l2norm(dev, dt, n, d, hpt__plan_output(m->plan_k), m->z_k, m->dz);
@@ -46,7 +48,8 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
 
     /* InfoNCE with the queue as it was before this batch; gradient for z_q, then through the normalisation */
     if (!st)
-        st = be->contrast->infonce(dev, dt, n, d, m->own.queue, m->z_q, (char *)m->keys + first * row, m->queue, m->queue_low, m->own.tau, t->outcome,
+        st = be->contrast->infonce(dev, dt, n, d, m->own.queue, m->z_q, (char *)m->keys + first * row, m->queue,
+                                   m->queue_low, m->own.tau, t->outcome,
                          m->dz, m->scratch);
     be->rows->l2norm_grad(dev, dt, n, d, m->z_q, m->norm, m->dz, m->dz);
     be->contrast->spread(dev, dt, n, d, m->z_q, t->outcome, m->scratch);
@@ -58,7 +61,8 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
 /* The keys enter the queue. */
 static void commit(hpt__trainer *t, const hpt__input *in) {
     hpt__moco *m = t->self;
-    t->be->contrast->enqueue(t->dev, t->spec.dtype, images(t), width(t), m->keys, m->queue, m->own.queue, m->queue_low, &in->vars, t->outcome);
+    t->be->contrast->enqueue(t->dev, t->spec.dtype, images(t), width(t), m->keys, m->queue, m->own.queue, m->queue_low,
+                             &in->vars, t->outcome);
 }
 static void counted(hpt__trainer *t) {
     hpt__moco *m = t->self;
@@ -87,14 +91,16 @@ static void draw(hpt__trainer *t, hpt__input *in) {
 static void prepare(hpt__trainer *t) {
     hpt__moco *m = t->self;
     size_t pitch = (size_t)t->be->contrast->pitch(t->dev, t->spec.dtype, width(t));
-    if (m->queue_low) t->be->params->lower(t->dev, (size_t)m->own.queue, (size_t)width(t), pitch, m->queue, m->queue_low);
+    if (m->queue_low)
+        t->be->params->lower(t->dev, (size_t)m->own.queue, (size_t)width(t), pitch, m->queue, m->queue_low);
 }
 
 /* ---- a run begins ---- */
 
 static hpt_status configure(const hpt__options *o, int all, void *own) {
     (void)all;
-    *(hpt__moco_own *)own = (hpt__moco_own){OPT_I(o, moco_k), OPT_F(o, moco_m), OPT_F(o, moco_t), (int)OPT_I(o, shuffle_bn)};
+    *(hpt__moco_own *)own = (hpt__moco_own){OPT_I(o, moco_k), OPT_F(o, moco_m), OPT_F(o, moco_t),
+                                            (int)OPT_I(o, shuffle_bn)};
     return HPT_OK;
 }
 
@@ -130,7 +136,8 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     m->own = *(const hpt__moco_own *)own;
     if (s->groups * t->comm->size == 1) m->own.shuffle = 0;         /* a permutation inside one group changes nothing */
     size_t size = hpt__real_size(s->dtype), n = (size_t)s->batch, d = (size_t)width(t), all = (size_t)images(t);
-    size_t image = 12 * (size_t)s->size * (size_t)s->size, pitch = (size_t)be->contrast->pitch(t->dev, s->dtype, (int)d);
+    size_t image = 12 * (size_t)s->size * (size_t)s->size, pitch = (size_t)be->contrast->pitch(t->dev, s->dtype,
+        (int)d);
     size_t loss = be->contrast->scratch(t->dev, s->dtype, (int)n, (int)d);
     HPT_TRY(hpt__trainer_network(t, &m->q, t->net, "query", hpt__trainer_trainable(t), NULL));
     HPT_TRY(hpt__trainer_network(t, &m->k, t->net, "key", NULL, &m->q));
@@ -159,7 +166,8 @@ static void report(const hpt__trainer *t, hpt_step_info *i) {
 static int state(hpt__trainer *t, hpt__state item[HPT__STATES]) {
     hpt__moco *m = t->self;
     int n = 0;
-    item[n++] = (hpt__state){.kind = HPT__STATE_ROWS, .name = "queue", .rows = m->queue, .n = m->own.queue, .d = width(t)};
+    item[n++] = (hpt__state){.kind = HPT__STATE_ROWS, .name = "queue", .rows = m->queue, .n = m->own.queue,
+                             .d = width(t)};
     item[n++] = (hpt__state){.kind = HPT__STATE_NUMBER, .name = "queue_ptr", .number = &m->ptr, .limit = m->own.queue};
     item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "encoder_q.", .prefix = "q.", .weights = &m->q};
     item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "encoder_k.", .prefix = "k.", .weights = &m->k};

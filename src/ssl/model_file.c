@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Model files (docs/checkpoints.md): a network's tensors under a prefix, its architecture, its normalisation and its classifier, as sessions'
- * checkpoints have them too. */
+ * Model files (docs/checkpoints.md): a network's tensors under a prefix, its architecture, its normalisation and its
+ * classifier, as sessions' checkpoints have them too. */
 #include "ssl/model_file.h"
 #include "core/alloc.h"
 #include "core/json.h"
 #include "io/safetensors.h"
 #include <string.h>
 
-void hpt__put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params, const float *stats, const int64_t *batches, int head) {
+void hpt__put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params, const float *stats,
+                  const int64_t *batches, int head) {
     static const int64_t one[1] = {1};
     char name[160];
     for (int i = 0; i < net->n_tensors; i++) {
@@ -17,7 +18,8 @@ void hpt__put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, co
         hpt__tw_str(t, name);
         hpt__tw_tensor_f32(t, (hpt__is_stat(x) ? stats : params) + x->offset, x->count, x->ndim, x->shape, NULL);
         if (x->kind == HPT__RUN_VAR) {
-            snprintf(name, sizeof name, "%s%.*snum_batches_tracked", prefix, (int)(strlen(x->name) - strlen("running_var")), x->name);
+            snprintf(name, sizeof name, "%s%.*snum_batches_tracked", prefix,
+                     (int)(strlen(x->name) - strlen("running_var")), x->name);
             hpt__tw_str(t, name);
             hpt__tw_tensor_i64(t, batches, 1, 0, one);
         }
@@ -32,13 +34,14 @@ void hpt__put_arch(hpt__torch_out *t, const hpt__arch *a) {
     hpt__tw_str(t, "mlp"); hpt__tw_int(t, a->mlp);
 }
 
-/* The normalisation that the weights were trained with, in every file: metadata of safetensors, record hpt.json of a torch zip, entries of a
- * session's "hpt". */
+/* The normalisation that the weights were trained with, in every file: metadata of safetensors, record hpt.json of a
+ * torch zip, entries of a session's "hpt". */
 static int note_pixels(json_t *to, const hpt__pixels *p) {        /* not 0: out of memory */
     char mean[96], std[96];
     hpt__pixels_text(p->mean, mean);
     hpt__pixels_text(p->std, std);
-    return json_object_set_new(to, "pixel_mean", json_string(mean)) | json_object_set_new(to, "pixel_std", json_string(std));
+    return json_object_set_new(to, "pixel_mean", json_string(mean)) | json_object_set_new(to, "pixel_std",
+        json_string(std));
 }
 void hpt__put_pixels(hpt__torch_out *t, const hpt__pixels *p) {
     char text[96];
@@ -50,12 +53,14 @@ void hpt__put_pixels(hpt__torch_out *t, const hpt__pixels *p) {
 int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p) {
     static const char *const keys[2][2] = {{"hpt/pixel_mean", "hpt/pixel_std"}, {"pixel_mean", "pixel_std"}};
     for (int i = 0; i < 2; i++)
-        if (hpt__pixels_parse(json_string_value(json_object_get(f->meta, keys[i][0])), json_string_value(json_object_get(f->meta, keys[i][1])), p)) return 1;
+        if (hpt__pixels_parse(json_string_value(json_object_get(f->meta, keys[i][0])),
+                              json_string_value(json_object_get(f->meta, keys[i][1])), p)) return 1;
     return 0;
 }
 
-/* The classifier, in the same places: "labels" says how many of its classes an image may have (and, in a file of ours, that fc is a classifier
- * and no projection head of one layer); "classes" are their names as a JSON array in a text, where there are names. */
+/* The classifier, in the same places: "labels" says how many of its classes an image may have (and, in a file of
+ * ours, that fc is a classifier and no projection head of one layer); "classes" are their names as a JSON array in a
+ * text, where there are names. */
 static int note_classifier(json_t *to, const hpt__classifier *c) {        /* not 0: out of memory */
     if (!hpt__classes(c)) return 0;
     int lost = json_object_set_new(to, "labels", json_string(c->several ? "several" : "one"));
@@ -95,7 +100,8 @@ int hpt__file_classifier(const hpt__networks *r, const hpt__candidate *c, hpt__f
     fc->w = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.weight");
     fc->b = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.bias");
     int64_t features = (int64_t)c->arch.width * 8 * (c->arch.bottleneck ? 4 : 1);
-    if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20) return 0;
+    if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20)
+        return 0;
     fc->classes = (int)fc->w->shape[0];
     return !fc->b || (fc->b->ndim == 1 && fc->b->shape[0] == fc->classes);
 }
@@ -117,12 +123,15 @@ static hpt_status take_names(const hpt__tensorfile *f, hpt__classifier *c) {
     json_decref(names);
     return lost ? hpt__fail_memory(n * sizeof *c->name) : HPT_OK;
 }
-hpt_status hpt__load_classifier(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, hpt_model *m, hpt__file_fc *fc) {
+hpt_status hpt__load_classifier(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, hpt_model *m,
+                                hpt__file_fc *fc) {
     int there = hpt__file_classifier(r, c, fc), take = OPT_IS(o, classifier, "take");
     if (take && !there)
-        return hpt__fail(HPT_ERR_MISMATCH, "no classifier lies beside the backbone (fc.weight with a row for each class, fc.bias)");
+        return hpt__fail(HPT_ERR_MISMATCH,
+                         "no classifier lies beside the backbone (fc.weight with a row for each class, fc.bias)");
     if (!there || OPT_IS(o, classifier, "drop") || !(take || fc->labels)) return HPT_OK;
-    HPT_TRY(hpt__classifier_create(&m->fc, m->net.feature_dim, fc->classes, fc->labels && !strcmp(fc->labels, "several"), NULL));
+    HPT_TRY(hpt__classifier_create(&m->fc, m->net.feature_dim, fc->classes, fc->labels &&
+                                   !strcmp(fc->labels, "several"), NULL));
     HPT_TRY(take_names(r->f, &m->fc));
     HPT_TRY(hpt__ftensor_read(fc->w, hpt__classifier_weight(&m->fc)));
     if (fc->b) HPT_TRY(hpt__ftensor_read(fc->b, hpt__classifier_bias(&m->fc)));
@@ -140,14 +149,17 @@ static hpt_status save_safetensors(hpt_model *m, const char *path) {
     for (int i = 0; i < net->n_tensors + fc->net.n_tensors; i++) {
         int own = i < net->n_tensors;
         const hpt__tensor *t = own ? &net->tensors[i] : &fc->net.tensors[i - net->n_tensors];
-        if (own && t->head && !net->arch.mlp && hpt__classes(fc)) continue;         /* a projection of one layer is called fc too */
-        items[n] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = own ? hpt__model_tensor(m, i) : fc->params + t->offset, .count = t->count};
+        /* a projection of one layer is called fc too */
+        if (own && t->head && !net->arch.mlp && hpt__classes(fc)) continue;
+        items[n] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = own ? hpt__model_tensor(m, i)
+                                  : fc->params + t->offset, .count = t->count};
         memcpy(items[n++].shape, t->shape, sizeof items->shape);
     }
     json_t *meta = json_object();
-    snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width, net->arch.small_stem ? "small" : "imagenet",
-             net->arch.dim, net->arch.mlp);
-    int lost = json_object_set_new(meta, "arch", json_string(arch)) | note_pixels(meta, &m->pixels) | note_classifier(meta, fc);
+    snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width,
+             net->arch.small_stem ? "small" : "imagenet", net->arch.dim, net->arch.mlp);
+    int lost = json_object_set_new(meta, "arch", json_string(arch)) | note_pixels(meta,
+        &m->pixels) | note_classifier(meta, fc);
     hpt_status st = HPT_OK;
     if (lost) {
         json_decref(meta);
@@ -165,11 +177,14 @@ hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
     if (!strcmp(format, "safetensors")) return save_safetensors(m, path);
     int moco = !strcmp(format, "moco"), oss = !strcmp(format, "openselfsup");
     if (!moco && !oss && strcmp(format, "torchvision"))
-        return hpt__fail(HPT_ERR_ARGUMENT, "format '%.40s' is none of torchvision, moco, openselfsup, safetensors", format);
+        return hpt__fail(HPT_ERR_ARGUMENT, "format '%.40s' is none of torchvision, moco, openselfsup, safetensors",
+                         format);
     json_t *note = json_pack("{s:s}", "version", hpt_version_string());
     const hpt__classifier *fc = &m->fc;
     int with = hpt__classes(fc) && !moco && !oss;
-    if (hpt__classes(fc) && !with) hpt__log(m->ctx, 0, "%.400s: layout %s has no place for the classifier of %d classes, which is left out", path, format, hpt__classes(fc));
+    if (hpt__classes(fc) && !with)
+        hpt__log(m->ctx, 0, "%.400s: layout %s has no place for the classifier of %d classes, which is left out", path,
+                 format, hpt__classes(fc));
     char *text = note_pixels(note, &m->pixels) || (with && note_classifier(note, fc)) ? NULL : hpt__json_dumps(note, 0);
     json_decref(note);
     if (!text) return hpt__fail_memory(sizeof *note);

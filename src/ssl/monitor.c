@@ -7,15 +7,20 @@
 #include <math.h>
 #include <string.h>
 
-hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val, const hpt__options *o, int ranks) {
+hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val,
+                             const hpt__options *o, int ranks) {
     hpt__sets s;
-    if (!OPT_I(o, monitor_every)) return hpt__fail(HPT_ERR_OPTION, "option 'monitor_every' is 0: the monitor would never look");
-    if (OPT_I(o, monitor_patience) && ranks > 1) return hpt__fail(HPT_ERR_UNSUPPORTED, "monitor_patience with several ranks: they might not stop at the same step");
+    if (!OPT_I(o, monitor_every))
+        return hpt__fail(HPT_ERR_OPTION, "option 'monitor_every' is 0: the monitor would never look");
+    if (OPT_I(o, monitor_patience) && ranks > 1)
+        return hpt__fail(HPT_ERR_UNSUPPORTED,
+                         "monitor_patience with several ranks: they might not stop at the same step");
     HPT_TRY(hpt__sets_open(&s, train, val, NULL, o, NULL));       /* labels are looked at before anything trains */
     hpt_status st = hpt__can_choose(&s.truth[1], OPT_IS(o, auroc_undefined, "zero"), "monitor: val");
     for (int i = 0; i < 2; i++)
         if (s.ds[i]->count < s.given[i]->count)
-            hpt__log(model->ctx, 1, "monitor, %s: %llu of %llu images cannot be read and are left out", hpt__set_names[i], (unsigned long long)(s.given[i]->count - s.ds[i]->count),
+            hpt__log(model->ctx, 1, "monitor, %s: %llu of %llu images cannot be read and are left out",
+                     hpt__set_names[i], (unsigned long long)(s.given[i]->count - s.ds[i]->count),
                      (unsigned long long)s.given[i]->count);
     hpt__sets_close(&s);
     if (st) return st;
@@ -70,12 +75,14 @@ hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__opti
 
 void hpt__monitor_restore(const hpt__monitor *m, hpt_model *model) {
     if (!m->best_at) return;
-    if (hpt__classes(&m->fc) && hpt__classes(&m->fc) == hpt__classes(&model->fc)) memcpy(model->fc.params, m->fc.params, m->fc.net.n_params * 4);
+    if (hpt__classes(&m->fc) && hpt__classes(&m->fc) == hpt__classes(&model->fc))
+        memcpy(model->fc.params, m->fc.params, m->fc.net.n_params * 4);
     memcpy(model->params, m->params, model->net.n_params * 4);
     memcpy(model->stats, m->stats, model->net.n_stats * 4);
 }
 
-hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__options *o, const hpt_step_info *i, int full) {
+hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__options *o, const hpt_step_info *i,
+                              int full) {
     enum { LONG = 100 };
     int stop = OPT_IS(o, alarm, "stop");
     if (OPT_IS(o, alarm, "off")) return HPT_OK;
@@ -84,13 +91,17 @@ hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__opti
     char line[240];
     if (!m->told_collapse && i->step > 50 && i->z_std < 0.1) {
         m->told_collapse = 1;
-        hpt__format(line, sizeof line, "step %llu: z_std is %.3f (1 = spread, 0 = all embeddings alike): the representation is collapsing; a lower lr or stronger augmentation may help",
+        hpt__format(line, sizeof line,
+                    "step %llu: z_std is %.3f (1 = spread, 0 = all embeddings alike): the representation is "
+                    "collapsing; a lower lr or stronger augmentation may help",
                  (unsigned long long)i->step, i->z_std);
         text = line;
     } else if (!m->told_loss && m->high >= LONG) {
         m->told_loss = 1;
         hpt__format(line, sizeof line, "step %llu: the loss has been above chance (%.2f) for %d steps%s",
-                 (unsigned long long)i->step, i->chance, LONG, i->queue_fill ? " though the queue is full: lr may be too high, or the key encoder too slow for a short run (moco_m=0.99)" : ": lr may be too high");
+                 (unsigned long long)i->step, i->chance, LONG, i->queue_fill
+                 ? " though the queue is full: lr may be too high, or the key encoder too slow for a short run "
+                 "(moco_m=0.99)" : ": lr may be too high");
         text = line;
     }
     if (!text) return HPT_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Watching a pretraining run: kNN scores of labelled images at chosen steps, the best weights so far, early stop, and alarms. Labels never
- * reach the training itself. */
+ * Watching a pretraining run: kNN scores of labelled images at chosen steps, the best weights so far, early stop,
+ * and alarms. Labels never reach the training itself. */
 #ifndef HPT__MONITOR_H
 #define HPT__MONITOR_H
 #include "nn/model.h"
@@ -18,11 +18,14 @@ typedef struct hpt__monitor {
     int told_loss, told_collapse;
 } hpt__monitor;
 
-hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val, const hpt__options *o, int ranks);
+hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val,
+                             const hpt__options *o, int ranks);
 void hpt__monitor_close(hpt__monitor *m);
 /* Scores the model, which holds the weights of this step. Sets stopped when patience is at its end. */
 hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__options *o, uint64_t step);
 void hpt__monitor_restore(const hpt__monitor *m, hpt_model *model);
-/* Looks at loss and spread of a step: a warning or, with alarm=stop, HPT_ERR_NUMERIC. full: the queue holds real keys only. */
-hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__options *o, const hpt_step_info *i, int full);
+/* Looks at loss and spread of a step: a warning or, with alarm=stop, HPT_ERR_NUMERIC. full: the queue holds real
+ * keys only. */
+hpt_status hpt__monitor_alarm(hpt__monitor *m, hpt_context *ctx, const hpt__options *o, const hpt_step_info *i,
+                              int full);
 #endif

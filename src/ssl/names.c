@@ -31,7 +31,8 @@ hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__
     if (!automatic || !c) return HPT_OK;
     a->width = c->arch.width;
     a->small_stem = c->arch.small_stem;
-    if (c->head) a->dim = c->arch.dim, a->mlp = c->arch.mlp, a->hidden = c->arch.hidden, a->head_norm = c->arch.head_norm;
+    if (c->head)
+        a->dim = c->arch.dim, a->mlp = c->arch.mlp, a->hidden = c->arch.hidden, a->head_norm = c->arch.head_norm;
     return HPT_OK;
 }
 
@@ -104,7 +105,8 @@ void hpt__names_used(const hpt__networks *r, const hpt__candidate *c, const hpt_
     char key[400];
     json_t *groups = json_object_get(report, "not_used");
     group_key(r, c, t, key, sizeof key);
-    json_int_t n = json_integer_value(json_object_get(groups, key)), all = json_integer_value(json_object_get(report, "not_used_count"));
+    json_int_t n = json_integer_value(json_object_get(groups, key)),
+        all = json_integer_value(json_object_get(report, "not_used_count"));
     if (n > 1) json_object_set_new(groups, key, json_integer(n - 1));
     else json_object_del(groups, key);
     json_object_set_new(report, "not_used_count", json_integer(all - 1));
@@ -149,7 +151,8 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
     for (uint32_t i = 0; i < f->n; i++)
         if (f->t[i].unreadable && json_array_size(json_object_get(report, "unreadable")) < LISTED)
             json_array_append_new(json_object_get(report, "unreadable"),
-                                  json_pack("{s:o, s:s}", "name", hpt__json_text(f->t[i].name), "why", f->t[i].unreadable));
+                                  json_pack("{s:o, s:s}", "name", hpt__json_text(f->t[i].name), "why",
+                                            f->t[i].unreadable));
     count_unused(r, c, report);
 }
 

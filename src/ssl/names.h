@@ -15,8 +15,8 @@ void hpt__names_map(const hpt__networks *r, const hpt__candidate *c, const hpt__
 hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const hpt__net *net,
                            int head, float *params, float *stats, json_t *report);
 /* Loads the backbone (and, with option carry_head, the head). The report gets what hpt__names_describe() says and
- * {file, loaded, missing[], wrong_shape[], foreign[] (inside the backbone), unexpected[], not_finite[] (if there are any)}
- * with their counts. c NULL: an error. */
+ * {file, loaded, missing[], wrong_shape[], foreign[] (inside the backbone), unexpected[], not_finite[] (if there are
+ * any)} with their counts. c NULL: an error. */
 hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path,
                            hpt_model *m, json_t *report);
 /* What the file was recognised as: {container, tensor_count, backbone_prefix, naming, producer, arch, width, stem,

@@ -206,9 +206,11 @@ static void find_head(const hpt__networks *r, hpt__candidate *c) {
     const hpt__ftensor *first = hpt__candidate_head(r, c, "fc.0.weight"),
                        *last = hpt__candidate_head(r, c, "fc.2.weight");
     int64_t features = (int64_t)c->arch.width * 8 * (c->arch.bottleneck ? 4 : 1);
-    const hpt__ftensor *norm = hpt__candidate_head(r, c, "fc.1.weight"), *third = hpt__candidate_head(r, c, "fc.3.weight");
+    const hpt__ftensor *norm = hpt__candidate_head(r, c, "fc.1.weight"),
+        *third = hpt__candidate_head(r, c, "fc.3.weight");
     if (first && norm && third && !last) {      /* linear, batch norm, ReLU, linear: BYOL's projector */
-        if (first->ndim != 2 || third->ndim != 2 || first->shape[1] != features || third->shape[1] != first->shape[0]) return;
+        if (first->ndim != 2 || third->ndim != 2 || first->shape[1] != features || third->shape[1] != first->shape[0])
+            return;
         if (third->shape[0] < 1 || third->shape[0] > 4096 || third->shape[1] > 65536) return;
         c->head = c->arch.mlp = c->arch.head_norm = 1;
         c->arch.hidden = first->shape[0] == features ? 0 : (int)first->shape[0];

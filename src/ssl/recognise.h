@@ -28,7 +28,8 @@ typedef struct hpt__candidate {
 
 typedef struct hpt__networks {
     const hpt__tensorfile *f;
-    hpt__ftensor *t; /* the tensors of f, in its order, without the wrappers in their names; f->t where there are none */
+    /* the tensors of f, in its order, without the wrappers in their names; f->t where there are none */
+    hpt__ftensor *t;
     char *text;      /* those names; NULL: t is f->t */
     const hpt__ftensor **order; /* all of t by name */
     hpt__candidate c[HPT__CANDIDATES]; /* best first */
@@ -40,7 +41,8 @@ void hpt__networks_fini(hpt__networks *r);
 /* The candidate that option backbone_prefix names, the best one if that is empty; *c NULL if the file has none at all.
  */
 hpt_status hpt__networks_choose(const hpt__networks *r, const char *wanted, const hpt__candidate **c);
-/* What the file calls a tensor of t, and how much of that is its first len bytes without wrappers and what wraps the rest. */
+/* What the file calls a tensor of t, and how much of that is its first len bytes without wrappers and what wraps the
+ * rest. */
 const char *hpt__networks_name(const hpt__networks *r, const hpt__ftensor *t);
 size_t hpt__networks_shown(const hpt__networks *r, const hpt__ftensor *t, size_t len);
 /* Tensor called prefix + name, NULL if none; prefix of len bytes. */

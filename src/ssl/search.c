@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The order of work is in run_all(): full takes one candidate after the other to its end, halving takes all to a rung and drops the worse half.
- * In both, candidates are probed at the rungs, so that the result can say what the other way would have chosen and cost. With search_dir,
- * scores and checkpoints are kept there under a key of everything that they depend on. */
+ * The order of work is in run_all(): full takes one candidate after the other to its end, halving takes all to a
+ * rung and drops the worse half. In both, candidates are probed at the rungs, so that the result can say what the
+ * other way would have chosen and cost. With search_dir, scores and checkpoints are kept there under a key of
+ * everything that they depend on. */
 #include "ssl/search.h"
 #include "core/alloc.h"
 #include "core/clock.h"
@@ -58,7 +59,8 @@ static hpt_status read_kept(search *s, const char *path) {
 static hpt_status load_kept(search *s, const hpt__sets *sets) {
     char path[4200], key[24];
     const char *dir = OPT_S(s->in->o, search_dir);
-    uint64_t h = XXH3_64bits_withSeed(s->in->base->params, s->in->base->net.n_params * 4, XXH3_64bits(s->in->base->stats, s->in->base->net.n_stats * 4)), id;
+    uint64_t h = XXH3_64bits_withSeed(s->in->base->params, s->in->base->net.n_params * 4,
+                                      XXH3_64bits(s->in->base->stats, s->in->base->net.n_stats * 4)), id;
     const hpt__pixels *px = &s->in->base->pixels;
     h = XXH3_64bits_withSeed(px->mean, sizeof px->mean, XXH3_64bits_withSeed(px->std, sizeof px->std, h));
     h = hpt__options_hash(s->in->o, 'S', XXH3_64bits_withSeed(s->in->ctx->be->name, strlen(s->in->ctx->be->name), h));
@@ -157,15 +159,20 @@ static hpt_status advance(search *s, int i, int r) {
     file_of(s, i, ".pth.tar", path, sizeof path);
     while (c->session->trainer.step < s->rung[r]) {
         hpt__span span;
-        hpt__span_begin(&s->in->ctx->watch, &span, HPT_PHASE_TRAIN, c->session->trainer.step, s->rung[r], "source %s", s->in->name[i]);
+        hpt__span_begin(&s->in->ctx->watch, &span, HPT_PHASE_TRAIN, c->session->trainer.step, s->rung[r], "source %s",
+                        s->in->name[i]);
         hpt_status st = hpt__span_at(&span, c->session->trainer.step);
         if (!st) st = hpt__session_advance(c->session, NULL, NULL);
         hpt__span_end(&span);
         if (st == HPT_END) break;
-        if (st == HPT_ERR_CANCELLED && s->kept && c->session->trainer.step) HPT_TRY(hpt__session_save(c->session, path));
+        if (st == HPT_ERR_CANCELLED && s->kept && c->session->trainer.step)
+            HPT_TRY(hpt__session_save(c->session, path));
         if (st) return hpt__fail_context(st, "source %s", s->in->name[i]);
-        if (s->kept && !s->in->ctx->comm->rank && (c->session->trainer.step % every == 0 || c->session->trainer.step == s->rung[r])) HPT_TRY(hpt__session_save(c->session, path));
-        if (s->in->fn && s->in->fn(s->in->user, &c->session->info)) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback in source %s", s->in->name[i]);
+        if (s->kept && !s->in->ctx->comm->rank && (c->session->trainer.step % every == 0 ||
+                                                   c->session->trainer.step
+                                                   == s->rung[r])) HPT_TRY(hpt__session_save(c->session, path));
+        if (s->in->fn && s->in->fn(s->in->user, &c->session->info))
+            return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback in source %s", s->in->name[i]);
     }
     HPT_TRY(probe_at(s, i, r));
     c->at = s->rung[r];
@@ -177,14 +184,17 @@ static hpt_status advance(search *s, int i, int r) {
     return save_kept(s);
 }
 
-/* The candidates that halving keeps after rung r, by their scores there: flags in and out. Ties: the earlier candidate. */
+/* The candidates that halving keeps after rung r, by their scores there: flags in and out. Ties: the earlier
+ * candidate. */
 static void halve(const search *s, int r, uint8_t *alive) {
     int n = 0, keep;
     for (int i = 0; i < s->in->n; i++) n += alive[i];
     keep = (n + 1) / 2;
     for (int i = 0; i < s->in->n; i++) {
         int better = 0;
-        for (int j = 0; j < s->in->n; j++) better += alive[j] && (s->c[j].score[r] > s->c[i].score[r] || (s->c[j].score[r] == s->c[i].score[r] && j < i));
+        for (int j = 0; j < s->in->n; j++)
+            better += alive[j] && (s->c[j].score[r] > s->c[i].score[r] || (s->c[j].score[r] == s->c[i].score[r] &&
+                                                                           j < i));
         if (alive[i] && better >= keep) alive[i] = 2;       /* leaves below, so that all are judged alike */
     }
     for (int i = 0; i < s->in->n; i++)
@@ -225,7 +235,8 @@ static hpt_status some_features(const search *s, hpt_dataset *ds, const hpt__opt
         st = hpt__dataset_readable(all, most, &part);
         known = ds->src->bad_count;
         *n = st ? 0 : part->count;
-        if (!st && !(*x = hpt__alloc(sizeof **x * (size_t)*n * (size_t)s->in->base->net.feature_dim))) st = hpt__fail_memory((size_t)*n * 4);
+        if (!st && !(*x = hpt__alloc(sizeof **x * (size_t)*n * (size_t)s->in->base->net.feature_dim)))
+            st = hpt__fail_memory((size_t)*n * 4);
         if (!st) st = hpt__features(s->in->base, part, o, *x);
         if (part) hpt__handle_close(part, HPT__KIND_DATASET);
         if (st != HPT_ERR_DATA || ds->src->bad_count == known) break;
@@ -251,7 +262,8 @@ static hpt_status rank_by_nearness(search *s, const hpt__sets *sets) {
     hpt__free(target);
     for (int i = 0; i < s->in->n; i++) {
         s->c[i].near_rank = 1;
-        for (int j = 0; j < s->in->n; j++) s->c[i].near_rank += s->c[j].affinity > s->c[i].affinity || (s->c[j].affinity == s->c[i].affinity && j < i);
+        for (int j = 0; j < s->in->n; j++)
+            s->c[i].near_rank += s->c[j].affinity > s->c[i].affinity || (s->c[j].affinity == s->c[i].affinity && j < i);
     }
     return st;
 }
@@ -272,16 +284,24 @@ static void report(const search *s, const uint8_t *alive, int winner, json_t *ou
         const candidate *c = &s->c[i];
         int rank = 1;
         json_t *rungs = json_array();
-        for (int r = 0; r < c->scored; r++) json_array_append_new(rungs, json_pack("{s:I,s:f}", "step", (json_int_t)s->rung[r], "val_score", c->score[r]));
+        for (int r = 0; r < c->scored; r++)
+            json_array_append_new(rungs, json_pack("{s:I,s:f}", "step", (json_int_t)s->rung[r], "val_score",
+                                                   c->score[r]));
         for (int j = 0; j < s->in->n; j++) {        /* by steps done, then by score */
             const candidate *d = &s->c[j];
-            rank += d->at > c->at || (d->at == c->at && d->scored && c->scored && (d->score[d->scored - 1] > c->score[c->scored - 1] || (d->score[d->scored - 1] == c->score[c->scored - 1] && j < i)));
+            rank += d->at > c->at || (d->at == c->at && d->scored && c->scored &&
+                                      (d->score[d->scored - 1] > c->score[c->scored - 1] ||
+                                       (d->score[d->scored - 1] == c->score[c->scored - 1] && j < i)));
         }
         cost += c->at;
         if (c->near_rank == 1) nearest = i;
-        json_t *about = json_pack("{s:o,s:I,s:I,s:o,s:i,s:o,s:i,s:o,s:f,s:b}", "name", hpt__json_text(s->in->name[i]), "images", (json_int_t)s->in->source[i]->count, "steps", (json_int_t)c->at, "val_score",
-                                              c->scored ? json_real(c->score[c->scored - 1]) : json_null(), "rank", rank, "nearness", hpt__json_number(c->affinity), "nearness_rank", c->near_rank, "rungs", rungs,
-                                              "seconds", c->seconds, "dropped", !alive[i]);
+        json_t *about = json_pack("{s:o,s:I,s:I,s:o,s:i,s:o,s:i,s:o,s:f,s:b}", "name", hpt__json_text(s->in->name[i]),
+                                  "images", (json_int_t)s->in->source[i]->count, "steps", (json_int_t)c->at,
+                                  "val_score",
+                                              c->scored ? json_real(c->score[c->scored - 1]) : json_null(), "rank",
+                                              rank, "nearness", hpt__json_number(c->affinity), "nearness_rank",
+                                              c->near_rank, "rungs", rungs, "seconds", c->seconds, "dropped",
+                                              !alive[i]);
         hpt__report_unreadable(about, "source", s->in->source[i]);      /* others stood in for them */
         json_array_append_new(list, about);
     }
@@ -304,7 +324,9 @@ static void report(const search *s, const uint8_t *alive, int winner, json_t *ou
         if (r < end) halve(s, r, left);
     }
     int would = best_of(s, left);
-    json_object_set_new(out, "halving", json_pack("{s:o,s:b,s:I,s:I}", "winner", hpt__json_text(s->in->name[would]), "same_winner", would == winner, "cost_steps", (json_int_t)halving_cost, "full_cost_steps", (json_int_t)cost));
+    json_object_set_new(out, "halving", json_pack("{s:o,s:b,s:I,s:I}", "winner", hpt__json_text(s->in->name[would]),
+                                                  "same_winner", would == winner, "cost_steps",
+                                                  (json_int_t)halving_cost, "full_cost_steps", (json_int_t)cost));
 }
 
 hpt_status hpt__source_search(const hpt__search *in, hpt_model **winner, json_t *result) {
@@ -330,7 +352,8 @@ hpt_status hpt__source_search(const hpt__search *in, hpt_model **winner, json_t 
     for (int i = 0; i < in->n; i++) alive[i] = !prerank || s.c[i].near_rank <= prerank;
     if (!st) st = run_all(&s, OPT_IS(in->o, search_mode, "halving"), alive);
     int best = st ? -1 : best_of(&s, alive);
-    if (!st && !s.c[best].model) {          /* all its scores were kept: its weights are in the checkpoint of the last step */
+    /* all its scores were kept: its weights are in the checkpoint of the last step */
+    if (!st && !s.c[best].model) {
         st = open_candidate(&s, best);
         if (!st) st = hpt__session_sync(s.c[best].session);
     }

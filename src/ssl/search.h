@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Task-aware source selection (Reed et al. 2022, 3.3): pretrain on each candidate source on top of the base model, probe on the target's training
- * split, take the candidate with the best score on the target's validation split. No test image has a part in it. */
+ * Task-aware source selection (Reed et al. 2022, 3.3): pretrain on each candidate source on top of the base model,
+ * probe on the target's training split, take the candidate with the best score on the target's validation split. No
+ * test image has a part in it. */
 #ifndef HPT__SEARCH_H
 #define HPT__SEARCH_H
 #include "nn/model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A run from the host's side: its options made into a trainer, images brought to each step, what a step reports, scores and alarms on the
- * way, and the weights back in the model. */
+ * A run from the host's side: its options made into a trainer, images brought to each step, what a step reports,
+ * scores and alarms on the way, and the weights back in the model. */
 #include "ssl/session.h"
 #include "core/alloc.h"
 #include "core/clock.h"
@@ -37,32 +37,49 @@ static hpt_status same_on_all_ranks(hpt_session *s) {
     int labels = s->trainer.method->labels;
     const float *params = labels ? s->taught.params : s->model->params;
     size_t n = s->trainer.net->n_params;
-    uint64_t mine[3] = {hpt__options_hash(&s->opt, 'P', 0), s->fingerprint, XXH3_64bits_withSeed(params, n * 4, XXH3_64bits(s->pixels.mean, sizeof s->pixels.mean) ^ XXH3_64bits(s->pixels.std, sizeof s->pixels.std) << 1)}, *all = hpt__alloc(sizeof mine * (size_t)c->size);
+    uint64_t mine[3] = {hpt__options_hash(&s->opt, 'P', 0), s->fingerprint,
+                        XXH3_64bits_withSeed(params, n * 4,
+                                             XXH3_64bits(s->pixels.mean,
+                                                         sizeof s->pixels.mean) ^ XXH3_64bits(s->pixels.std,
+                                                         sizeof s->pixels.std) << 1)},
+                                                         *all = hpt__alloc(sizeof mine * (size_t)c->size);
     if (!all) return hpt__fail_memory(sizeof mine * (size_t)c->size);
     hpt_status st = c->host_gather(c, mine, all, sizeof mine);
     for (int r = 0; !st && r < c->size; r++)
         for (int i = 0; i < 3; i++)
-            if (all[3 * r + i] != all[i] && !st) st = hpt__fail(HPT_ERR_MISMATCH, "rank %d has other %s than rank 0", r, what[i]);
+            if (all[3 * r + i] != all[i] && !st)
+                st = hpt__fail(HPT_ERR_MISMATCH, "rank %d has other %s than rank 0", r, what[i]);
     hpt__free(all);
     return st;
 }
 
 /* Sizes that train, but not as meant. */
 static void warn_of_sizes(hpt_context *ctx, uint64_t images, int64_t batch, int64_t queue) {
-    if (images == 1) hpt__log(ctx, 1, "there is one image only: every negative is a view of the image itself, so that nothing can be learnt to tell it from others");
+    if (images == 1)
+        hpt__log(ctx, 1,
+                 "there is one image only: every negative is a view of the image itself, so that nothing can be learnt "
+                 "to tell it from others");
     else if ((uint64_t)batch > images)
-        hpt__log(ctx, 1, "batch_size=%lld is more than the %llu images: an image is several times in a batch, and then a negative of itself; use a batch_size of at most %llu", (long long)batch,
-                 (unsigned long long)images, (unsigned long long)images);
+        hpt__log(ctx, 1,
+                 "batch_size=%lld is more than the %llu images: an image is several times in a batch, and then a "
+                 "negative of itself; use a batch_size of at most %llu", (long long)batch, (unsigned long long)images,
+                 (unsigned long long)images);
     if (!queue) return;
     if ((uint64_t)queue > images) {
         int64_t fit = (int64_t)(images > 4096 ? 4096 : images) / batch * batch;
-        hpt__log(ctx, 1, "moco_k=%lld is more than the %llu images: the queue holds several keys of each image; consider moco_k=%lld, moco_m=0.99", (long long)queue, (unsigned long long)images,
+        hpt__log(ctx, 1,
+                 "moco_k=%lld is more than the %llu images: the queue holds several keys of each image; consider "
+                 "moco_k=%lld, moco_m=0.99", (long long)queue, (unsigned long long)images,
                  (long long)(fit ? fit : batch));
     }
     if (queue < batch)
-        hpt__log(ctx, 1, "moco_k=%lld is less than batch_size=%lld: the queue never holds the keys of a whole batch; use a multiple of the batch size", (long long)queue, (long long)batch);
+        hpt__log(ctx, 1,
+                 "moco_k=%lld is less than batch_size=%lld: the queue never holds the keys of a whole batch; use a "
+                 "multiple of the batch size", (long long)queue, (long long)batch);
     else if (queue % batch)
-        hpt__log(ctx, 1, "moco_k=%lld is not a multiple of batch_size=%lld: the queue never holds whole batches alone, and facebookresearch/moco refuses this; %lld would be", (long long)queue, (long long)batch,
+        hpt__log(ctx, 1,
+                 "moco_k=%lld is not a multiple of batch_size=%lld: the queue never holds whole batches alone, and "
+                 "facebookresearch/moco refuses this; %lld would be", (long long)queue, (long long)batch,
                  (long long)(queue / batch * batch));
 }
 
@@ -77,14 +94,17 @@ static int64_t queue_of(const hpt_session *s) {
 
 static const hpt__method *const methods[] = {&hpt__method_moco, &hpt__method_byol, &hpt__method_supervised};
 
-/* The method that option method names; keys of another that were changed are refused, not ignored (hosts that keep options set all). */
+/* The method that option method names; keys of another that were changed are refused, not ignored (hosts that keep
+ * options set all). */
 static hpt_status choose_method(const hpt__options *o, const hpt__method **method) {
     char name[32];
     snprintf(name, sizeof name, "%s", OPT_S(o, method));
     for (int i = 0; i < HPT__OPT_COUNT; i++) {
         const char *other = hpt__options_changed(o, i) ? hpt__options_other_method(i, name) : NULL;
         if (other && hpt__options_applies(i, 'P'))
-            return hpt__fail(HPT_ERR_OPTION, "option '%s' is of method=%s and means nothing to method=%s: leave it out", hpt__options_key(i), other, name);
+            return hpt__fail(HPT_ERR_OPTION,
+                             "option '%s' is of method=%s and means nothing to method=%s: leave it out",
+                             hpt__options_key(i), other, name);
     }
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (!strcmp(methods[i]->name, name)) *method = methods[i];
@@ -100,16 +120,21 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
                                 .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
                                 .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
     hpt__rule lars = OPT_IS(o, lars_form, "openselfsup") ? HPT__LARS_LR : HPT__LARS;
-    spec->optimizer = (hpt__optimizer){.rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? lars : HPT__SGD,
-                                       .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1),
-                                       .beta2 = OPT_F(o, adam_beta2), .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
+    spec->optimizer = (hpt__optimizer){.rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW
+                                       : OPT_IS(o, optimizer, "lars") ? lars : HPT__SGD,
+                                       .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay),
+                                       .beta1 = OPT_F(o, adam_beta1), .beta2 = OPT_F(o, adam_beta2),
+                                       .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
     HPT_TRY(choose_method(o, &spec->method));
     if (*images % ranks)
-        return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks", (long long)*images, ranks);
+        return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks",
+                         (long long)*images, ranks);
     spec->batch = (int)(*images / ranks);
     if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->views)
-        return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s", s->ctx->be->name);
-    spec->schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps), (uint64_t)OPT_I(o, warmup_steps), 0, 0};
+        return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s",
+                         s->ctx->be->name);
+    spec->schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps),
+                                     (uint64_t)OPT_I(o, warmup_steps), 0, 0};
     if (OPT_IS(o, schedule, "steps")) spec->schedule.drops = (uint64_t)OPT_I(o, schedule_drops);
     if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
         uint64_t per = s->ds->count / (uint64_t)*images;
@@ -138,7 +163,8 @@ static hpt_status start(hpt_session *s) {
         spec.class_weight = s->taught.weight;
         if (s->ds) s->fingerprint ^= hpt__taught_fingerprint(&s->taught, s->ds);
     }
-    const float *params = spec.method->labels ? s->taught.params : s->model->params, *stats = spec.method->labels ? s->taught.stats : s->model->stats;
+    const float *params = spec.method->labels ? s->taught.params : s->model->params, *stats = spec.method->labels
+        ? s->taught.stats : s->model->stats;
     uint8_t *trainable = hpt__alloc((size_t)net->n_tensors);
     void *own = hpt__calloc(1, spec.method->own);
     hpt_status st = trainable && own ? HPT_OK : hpt__fail_memory((size_t)net->n_tensors);
@@ -151,8 +177,8 @@ static hpt_status start(hpt_session *s) {
     hpt__free(own);
     if (!st && s->ds && !spec.method->labels) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
     if (!st && !s->ctx->be->host_memory)
-        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", hpt__trainer_plan_bytes(t) >> 20, spec.batch,
-                 s->ctx->be->memory.left(s->ctx->dev) >> 20);
+        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left",
+                 hpt__trainer_plan_bytes(t) >> 20, spec.batch, s->ctx->be->memory.left(s->ctx->dev) >> 20);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);
@@ -161,7 +187,8 @@ static hpt_status start(hpt_session *s) {
     return st;
 }
 
-hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds, hpt_session **out) {
+hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds,
+                            hpt_session **out) {
     hpt_session *s = hpt__calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return hpt__fail_memory(sizeof *s);
@@ -201,9 +228,11 @@ static void pinned_free(void *user, void *p) {
 
 static hpt_status open_loader(hpt_session *s) {
     const hpt__comm *c = s->trainer.comm;
-    hpt__loader_spec l = {.ds = s->ds, .batch = s->trainer.spec.batch, .total = s->trainer.spec.batch * c->size, .first = s->trainer.spec.batch * c->rank, .size = s->trainer.spec.size, .workers = (int)OPT_I(&s->opt, workers),
-                          .views = s->trainer.method->views, .seed = s->trainer.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1, .first_step = s->trainer.step,
-                          .steps = s->trainer.spec.schedule.total};
+    hpt__loader_spec l = {.ds = s->ds, .batch = s->trainer.spec.batch, .total = s->trainer.spec.batch * c->size,
+                          .first = s->trainer.spec.batch * c->rank, .size = s->trainer.spec.size,
+                          .workers = (int)OPT_I(&s->opt, workers), .views = s->trainer.method->views,
+                          .seed = s->trainer.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1,
+                          .first_step = s->trainer.step, .steps = s->trainer.spec.schedule.total};
     for (int v = 0; v < 2; v++) hpt__augment_from_options(&s->opt, v, &l.augment[v]);
     memcpy(l.mean, s->pixels.mean, sizeof l.mean);
     memcpy(l.std, s->pixels.std, sizeof l.std);
@@ -223,16 +252,20 @@ static void close_loader(hpt_session *s) {
     s->loader = NULL;
 }
 
-/* The loader's next batch becomes the next step's. After a failure the caller closes the loader (which may wait for a step under way): a
- * later call starts again at this step. */
+/* The loader's next batch becomes the next step's. After a failure the caller closes the loader (which may wait for
+ * a step under way): a later call starts again at this step. */
 static hpt_status next_batch(hpt_session *s) {
     hpt__trainer *t = &s->trainer;
     hpt__batch b;
     hpt_status st = s->loader ? HPT_OK : open_loader(s);
     if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
-    if (!st) st = b.views ? hpt__feed_raw(t, b.pixels, b.bytes, b.views, b.table) : hpt__feed_views(t, b.view, !t->be->host_memory);
-    for (int i = 0; !st && t->method->labels && i < t->spec.batch; i++) t->label[i] = hpt__taught_label(&s->taught, s->ds, b.index[i]);
-    if (!st) st = hpt__feed_staged(t);        /* the copy may overlap with a step under way, but ends before the loader refills its memory */
+    if (!st)
+        st = b.views ? hpt__feed_raw(t, b.pixels, b.bytes, b.views, b.table)
+            : hpt__feed_views(t, b.view, !t->be->host_memory);
+    for (int i = 0; !st && t->method->labels && i < t->spec.batch; i++)
+        t->label[i] = hpt__taught_label(&s->taught, s->ds, b.index[i]);
+    /* the copy may overlap with a step under way, but ends before the loader refills its memory */
+    if (!st) st = hpt__feed_staged(t);
     return st;
 }
 
@@ -269,7 +302,8 @@ static hpt_status run_step(hpt_session *s, const float *const *view, int advance
     return st;
 }
 
-/* A score that is still to come for the weights as they are: one that was cancelled, or a checkpoint written before it. */
+/* A score that is still to come for the weights as they are: one that was cancelled, or a checkpoint written before
+ * it. */
 static int score_due(const hpt_session *s) {
     const hpt__trainer *t = &s->trainer;
     const hpt__monitor *w = &s->monitor;
@@ -299,7 +333,9 @@ static hpt_status watch(hpt_session *s) {
 hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val) {
     HPT__TURN(s->ctx);
     if (s->monitor.train) return hpt__fail(HPT_ERR_STATE, "the session has a monitor already");
-    if (s->trainer.step) return hpt__fail(HPT_ERR_STATE, "the session has already run; the monitor comes before the first step and before resume");
+    if (s->trainer.step)
+        return hpt__fail(HPT_ERR_STATE,
+                         "the session has already run; the monitor comes before the first step and before resume");
     hpt_status st = hpt__monitor_open(&s->monitor, s->model, train, val, &s->opt, s->ctx->comm->size);
     if (st) hpt__monitor_close(&s->monitor);
     else s->info.monitor = s->info.monitor_best = NAN;
@@ -308,7 +344,8 @@ hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset 
 
 uint64_t hpt__session_epoch(const hpt_session *s) {
     const hpt__trainer *t = &s->trainer;
-    return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)t->spec.batch * (uint64_t)t->comm->size, t->step ? t->step - 1 : 0) : 0;
+    return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)t->spec.batch * (uint64_t)t->comm->size,
+                                     t->step ? t->step - 1 : 0) : 0;
 }
 
 hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float *view_k) {
@@ -319,18 +356,22 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
     if (s->dead) return hpt__fail(HPT_ERR_STATE, "an earlier step failed: %.900s", s->dead_text);
     if (!s->monitor.stopped && score_due(s)) HPT_TRY(watch(s));
     if (t->step >= t->spec.schedule.total || s->monitor.stopped) return HPT_END;
-    if (!view_q && !s->ds) return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
+    if (!view_q && !s->ds)
+        return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
     int skip = OPT_IS(&s->opt, on_nonfinite, "skip"), ask = OPT_IS(&s->opt, on_nonfinite, "callback");
     uint64_t before = t->step;
     if (view_q && t->method->labels && !s->given)
-        return hpt__fail(HPT_ERR_STATE, "images without labels: method=%s learns from the labels of a data set", t->method->name);
+        return hpt__fail(HPT_ERR_STATE, "images without labels: method=%s learns from the labels of a data set",
+                         t->method->name);
     const float *view[] = {view_q, view_k};
     hpt_status st = run_step(s, view_q ? view : NULL, skip || ask, &out);
-    if (st == HPT_ERR_CANCELLED && t->step == before) {         /* nothing has changed; a later call begins this step anew */
+    /* nothing has changed; a later call begins this step anew */
+    if (st == HPT_ERR_CANCELLED && t->step == before) {
         close_loader(s);
         return st;
     }
-    if (st < 0 && st != HPT_ERR_NUMERIC && t->step == before && !s->loader && !view_q && !t->staged) return st;     /* images: a later call tries again */
+    /* images: a later call tries again */
+    if (st < 0 && st != HPT_ERR_NUMERIC && t->step == before && !s->loader && !view_q && !t->staged) return st;
     hpt_step_info *i = &s->info;
     i->loss = out.loss;
     i->acc1 = out.top1;
@@ -347,7 +388,8 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
         hpt__log(s->ctx, 1, "%s", hpt__error_text());
         st = HPT_OK;
     }
-    if (st == HPT_ERR_NUMERIC && s->loader) close_loader(s);        /* the batch can be tried again, with other weights or another policy */
+    /* the batch can be tried again, with other weights or another policy */
+    if (st == HPT_ERR_NUMERIC && s->loader) close_loader(s);
     else if (st && st != HPT_ERR_NUMERIC) return die(s, st);
     if (st) return st;
     i->step = t->step;
@@ -358,7 +400,8 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
 
 hpt_status hpt__session_step(hpt_session *s, const float *view_q, const float *view_k) {
     hpt__span span;
-    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->trainer.step, s->trainer.spec.schedule.total, "pretraining");
+    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->trainer.step, s->trainer.spec.schedule.total,
+                    "pretraining");
     hpt_status st = hpt__session_advance(s, view_q, view_k);
     hpt__span_end(&span);
     return st;
@@ -371,16 +414,21 @@ static hpt_status run(hpt_session *s, hpt_step_fn fn, void *user, hpt__span *spa
         if (!st && atomic_exchange(&s->cancel, 0)) st = HPT_ERR_CANCELLED;
         if (!st) st = hpt__session_advance(s, NULL, NULL);
         if (st == HPT_END) return HPT_OK;
-        int stop = (!st || (st == HPT_ERR_CANCELLED && s->trainer.step > before)) && fn && fn(user, &s->info);     /* each step that counts is told */
-        if (st == HPT_ERR_CANCELLED) return hpt__fail(st, "cancelled after step %llu", (unsigned long long)s->trainer.step);
+        /* each step that counts is told */
+        int stop = (!st || (st == HPT_ERR_CANCELLED && s->trainer.step > before)) && fn && fn(user, &s->info);
+        if (st == HPT_ERR_CANCELLED)
+            return hpt__fail(st, "cancelled after step %llu", (unsigned long long)s->trainer.step);
         if (st) return st;
-        if (stop) return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback after step %llu", (unsigned long long)s->trainer.step);
+        if (stop)
+            return hpt__fail(HPT_ERR_CANCELLED, "stopped by the callback after step %llu",
+                             (unsigned long long)s->trainer.step);
     }
 }
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
     hpt__span span;
     s->running = 1;
-    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->trainer.step, s->trainer.spec.schedule.total, "pretraining");
+    hpt__span_begin(&s->ctx->watch, &span, HPT_PHASE_TRAIN, s->trainer.step, s->trainer.spec.schedule.total,
+                    "pretraining");
     hpt_status st = run(s, fn, user, &span);
     span.done = s->trainer.step;
     hpt__span_end(&span);
@@ -392,12 +440,16 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
 void hpt__session_report(const hpt_session *s, json_t *to) {
     const hpt_step_info *i = &s->info;
     int labels = s->trainer.method->labels;
-    const struct { const char *key; double v; } metrics[] = {{"loss", i->loss}, {labels ? "train_top1" : "contrast_acc1", i->acc1}, {labels ? "train_top5" : "contrast_acc5", i->acc5}, {"z_std", i->z_std}, {"lr", i->lr}};
+    const struct { const char *key; double v; } metrics[] = {{"loss", i->loss},
+                                                             {labels ? "train_top1" : "contrast_acc1", i->acc1},
+                                                             {labels ? "train_top5" : "contrast_acc5", i->acc5},
+                                                             {"z_std", i->z_std}, {"lr", i->lr}};
     json_object_set_new(to, "steps", json_integer((json_int_t)i->step));
     json_object_set_new(to, "total_steps", json_integer((json_int_t)i->steps));
     json_object_set_new(to, "skipped", json_integer(i->skipped));
     json_object_set_new(to, "chance", hpt__json_number(i->chance));
-    for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++) json_object_set_new(to, metrics[k].key, hpt__json_number(i->step_ms > 0 ? metrics[k].v : NAN));
+    for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
+        json_object_set_new(to, metrics[k].key, hpt__json_number(i->step_ms > 0 ? metrics[k].v : NAN));
     if (s->monitor.train) {
         json_object_set_new(to, "monitor", hpt__json_number(i->monitor));
         json_object_set_new(to, "monitor_best", hpt__json_number(i->monitor_best));
@@ -438,7 +490,9 @@ static hpt_status sync_model(hpt_session *s) {
     hpt_status st = t->be->queue.sync(t->dev);
     t->be->device.leave(t->dev);
     if (!st && hpt__classes(&s->model->fc)) {       /* it was learnt on features that the model no longer gives */
-        hpt__log(s->ctx, 0, "the model's classifier of %d classes is dropped: pretraining has changed the features below it", hpt__classes(&s->model->fc));
+        hpt__log(s->ctx, 0,
+                 "the model's classifier of %d classes is dropped: pretraining has changed the features below it",
+                 hpt__classes(&s->model->fc));
         hpt__classifier_fini(&s->model->fc);
     }
     return st;
@@ -456,7 +510,8 @@ hpt_status hpt__session_sync(hpt_session *s) {
 static hpt_status rows_tensor(hpt_session *s, const hpt__state *item, float *get, const float *set, uint64_t count) {
     hpt__trainer *t = &s->trainer;
     size_t d = (size_t)item->d, n = (size_t)item->n, size = hpt__real_size(t->spec.dtype);
-    if (count != d * n) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", item->name, d * n, (unsigned long long)count);
+    if (count != d * n)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", item->name, d * n, (unsigned long long)count);
     void *rows = hpt__alloc(d * n * size);
     if (!rows) return hpt__fail_memory(d * n * size);
     double *wide = rows;
@@ -478,8 +533,8 @@ static hpt_status rows_tensor(hpt_session *s, const hpt__state *item, float *get
     return st;
 }
 
-/* Where a tensor of this name lies: the rest of the name after one of the networks' prefixes, or "grad.", "momentum." (of the network that
- * trains and has it). NULL: nowhere. */
+/* Where a tensor of this name lies: the rest of the name after one of the networks' prefixes, or "grad.",
+ * "momentum." (of the network that trains and has it). NULL: nowhere. */
 static char *find_tensor(const hpt_session *s, const char *name, const hpt__tensor **x) {
     hpt__trainer *t = (hpt__trainer *)(uintptr_t)&s->trainer;
     hpt__state item[HPT__STATES];
@@ -487,7 +542,8 @@ static char *find_tensor(const hpt_session *s, const char *name, const hpt__tens
         const hpt__weights *w = item[i].weights;
         if (item[i].kind != HPT__STATE_NETWORK) continue;
         const struct { const char *prefix; void *params, *stats; } sets[] = {
-            {item[i].prefix, hpt__weights_kept(w), w->stats}, {"grad.", w->grad, NULL}, {"momentum.", w->moment1, NULL}};
+            {item[i].prefix, hpt__weights_kept(w), w->stats}, {"grad.", w->grad, NULL},
+                {"momentum.", w->moment1, NULL}};
         for (size_t k = 0; k < sizeof sets / sizeof *sets; k++) {
             size_t length = strlen(sets[k].prefix);
             int at = strncmp(name, sets[k].prefix, length) ? -1 : hpt__net_find(w->net, name + length);
@@ -506,10 +562,12 @@ hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, con
     hpt__state item[HPT__STATES];
     const hpt__tensor *x;
     for (int i = 0, n = t->method->state(t, item); i < n; i++)
-        if (item[i].kind == HPT__STATE_ROWS && !strcmp(item[i].name, name)) return rows_tensor(s, &item[i], get, set, count);
+        if (item[i].kind == HPT__STATE_ROWS && !strcmp(item[i].name, name))
+            return rows_tensor(s, &item[i], get, set, count);
     char *at = find_tensor(s, name, &x);
     if (!at) return hpt__fail(HPT_ERR_ARGUMENT, "no session tensor is called '%.80s'", name);
-    if (count != x->count) return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, x->count, (unsigned long long)count);
+    if (count != x->count)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, x->count, (unsigned long long)count);
     t->be->device.enter(t->dev);
     if (get) t->be->order.unpack(t->dev, t->spec.dtype, x->shape, at, get);
     else t->be->order.pack(t->dev, t->spec.dtype, x->shape, set, at);

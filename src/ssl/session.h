@@ -30,9 +30,11 @@ struct hpt_session {
     char dead_text[1024];
 };
 
-hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds, hpt_session **out);
+hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds,
+                            hpt_session **out);
 hpt_status hpt__session_step(hpt_session *s, const float *q, const float *k);      /* NULL: from the loader */
-hpt_status hpt__session_advance(hpt_session *s, const float *q, const float *k);   /* the same inside a span of the caller */
+/* the same inside a span of the caller */
+hpt_status hpt__session_advance(hpt_session *s, const float *q, const float *k);
 uint64_t hpt__session_epoch(const hpt_session *s);                                 /* of the last step */
 hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user);
 void hpt__session_report(const hpt_session *s, json_t *to);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * On the host the views are read where they are. On a device they travel on a lane of their own, while the step before still computes. */
+ * On the host the views are read where they are. On a device they travel on a lane of their own, while the step
+ * before still computes. */
 #include "train/feed.h"
 
-static size_t view_bytes(const hpt__trainer *t) { return (size_t)t->spec.batch * 12 * (size_t)t->spec.size * (size_t)t->spec.size; }
+static size_t view_bytes(const hpt__trainer *t) {
+    return (size_t)t->spec.batch * 12 * (size_t)t->spec.size * (size_t)t->spec.size;
+}
 
 hpt_status hpt__feed_views(hpt__trainer *t, const float *const *view, int later) {
     size_t bytes = view_bytes(t);
@@ -20,11 +23,12 @@ hpt_status hpt__feed_views(hpt__trainer *t, const float *const *view, int later)
     return HPT_OK;
 }
 
-/* A step may be under way: nothing here may wait for it (another rank may be gone, and only finish() notices), so the old memory is freed
- * after that step. */
+/* A step may be under way: nothing here may wait for it (another rank may be gone, and only finish() notices), so
+ * the old memory is freed after that step. */
 static hpt_status grow(hpt__trainer *t, void **p, size_t *cap, size_t bytes) {
     if (bytes <= *cap) return HPT_OK;
-    void *more = t->n_retired < HPT__RETIRED ? t->be->memory.alloc(t->dev, 2 * bytes) : NULL;        /* crops vary from batch to batch */
+    /* crops vary from batch to batch */
+    void *more = t->n_retired < HPT__RETIRED ? t->be->memory.alloc(t->dev, 2 * bytes) : NULL;
     if (more) {
         if (*p) t->retired[t->n_retired++] = *p;
         *p = more;
@@ -34,7 +38,8 @@ static hpt_status grow(hpt__trainer *t, void **p, size_t *cap, size_t bytes) {
     return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB of the device for the images of a batch", bytes >> 20);
 }
 
-hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, const hpt__view *views, const float *table) {
+hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, const hpt__view *views,
+                         const float *table) {
     int l = t->lane, n = t->method->views * t->spec.batch, taps = 3;
     for (int i = 0; i < n; i++)
         if (hpt__view_taps(views + i, t->spec.size) > taps) taps = hpt__view_taps(views + i, t->spec.size);
@@ -44,7 +49,8 @@ hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, c
     if (!st) {
         t->be->queue.stage(t->dev, l, t->pixels[l], pixels, bytes);
         t->be->queue.stage(t->dev, l, t->views[l], views, (size_t)n * sizeof *views);
-        if (!t->table_sent) t->be->memory.upload(t->dev, t->table, table, 3 * 256 * 4);     /* before the first step: nothing to wait for */
+        /* before the first step: nothing to wait for */
+        if (!t->table_sent) t->be->memory.upload(t->dev, t->table, table, 3 * 256 * 4);
         t->table_sent = 1;
         t->views_taps[l] = taps;
         t->raw[l] = t->staged = 1;

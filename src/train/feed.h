@@ -5,10 +5,13 @@
 #include "train/trainer.h"
 
 /* Views as floats (batch,3,size,size), one pointer for each view of the method.
- * later: they lie in memory of host_alloc and stay as they are until hpt__feed_staged(); else they are free when this returns. */
+ * later: they lie in memory of host_alloc and stay as they are until hpt__feed_staged(); else they are free when
+ * this returns. */
 hpt_status hpt__feed_views(hpt__trainer *t, const float *const *view, int later);
-/* Instead: 8-bit images and draws for all views (first view of all images first), augmented by the backend. table: hpt__normalize_table(). */
-hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, const hpt__view *views, const float *table);
+/* Instead: 8-bit images and draws for all views (first view of all images first), augmented by the backend. table:
+ * hpt__normalize_table(). */
+hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, const hpt__view *views,
+                         const float *table);
 /* The copies have ended; a step under way goes on. */
 hpt_status hpt__feed_staged(hpt__trainer *t);
 /* One whole step on given views. */

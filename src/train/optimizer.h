@@ -18,9 +18,10 @@ enum { HPT__OPTIMIZER_SCRATCH = 128 * 8 };
 /* What kernels/optim.h is told of a run. */
 hpt__update hpt__optimizer_update(const hpt__optimizer *o, hpt__dtype t, const hpt__weights *w, const hpt__run *r);
 /* Queued. Would the update leave a value that is not finite? Then outcome->bad. LARS: its factors on the way. */
-void hpt__optimizer_foresee(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__weights *w,
-                            const hpt__vars *vars, hpt__outcome *outcome, void *scratch);
-/* Queued. Unless outcome->bad: parameters, moments, and the follower's: params = ahead; ahead = ahead*ema + leader*(1-ema). */
-void hpt__optimizer_step(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t, const hpt__weights *w,
-                         const hpt__vars *vars, hpt__outcome *outcome);
+void hpt__optimizer_foresee(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t,
+                            const hpt__weights *w, const hpt__vars *vars, hpt__outcome *outcome, void *scratch);
+/* Queued. Unless outcome->bad: parameters, moments, and the follower's: params = ahead; ahead = ahead*ema +
+ * leader*(1-ema). */
+void hpt__optimizer_step(const hpt__optimizer *o, const hpt__backend *be, hpt__device *dev, hpt__dtype t,
+                         const hpt__weights *w, const hpt__vars *vars, hpt__outcome *outcome);
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Gradients averaged over the ranks in buckets, from the end of the flat array, where backward begins, as they become ready. */
+ * Gradients averaged over the ranks in buckets, from the end of the flat array, where backward begins, as they
+ * become ready. */
 #ifndef HPT__REDUCE_H
 #define HPT__REDUCE_H
 #include "train/weights.h"

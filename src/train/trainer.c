@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * From the top: opening, one step as it is queued, recording it, launching and finishing it, and saying what was not finite. */
+ * From the top: opening, one step as it is queued, recording it, launching and finishing it, and saying what was not
+ * finite. */
 #include "train/trainer.h"
 #include "core/alloc.h"
 #include "core/clock.h"
@@ -29,7 +30,8 @@ void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st) {
         size_t left = t->be->memory.left(t->dev);
         *st = left == SIZE_MAX
                   ? hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the state of a session", bytes >> 20)
-                  : hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the state of a session, %zu MiB free", bytes >> 20, left >> 20);
+                  : hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the state of a session, %zu MiB free",
+                              bytes >> 20, left >> 20);
     }
     t->be->device.leave(t->dev);
     return p;
@@ -47,8 +49,8 @@ static size_t input_bytes(const hpt__trainer *t) {
     return (sizeof(hpt__input) + (t->method->input_bytes ? t->method->input_bytes(t) : 0) + 63) / 64 * 64;
 }
 
-hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role, uint8_t *trainable,
-                                hpt__weights *leader) {
+hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role,
+                                uint8_t *trainable, hpt__weights *leader) {
     hpt_status st = HPT_OK;
     hpt__dtype dt = t->spec.dtype;
     size_t params = net->n_params * hpt__real_size(dt);
@@ -73,11 +75,13 @@ hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net
     return st;
 }
 
-hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head, hpt__plan **out) {
+hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head,
+                             hpt__plan **out) {
     const hpt__trainer_spec *s = &t->spec;
-    hpt__plan_spec p = {.dtype = s->dtype, .mode = w->trainable ? HPT__TRAIN : HPT__FORWARD, .batch = images, .size = s->size, .groups = groups,
-                        .head = head, .direct = s->direct, .deterministic = s->deterministic, .trainable = w->trainable,
-                        .input_grad = w->net != t->net, .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
+    hpt__plan_spec p = {.dtype = s->dtype, .mode = w->trainable ? HPT__TRAIN : HPT__FORWARD, .batch = images,
+                        .size = s->size, .groups = groups, .head = head, .direct = s->direct,
+                        .deterministic = s->deterministic, .trainable = w->trainable, .input_grad = w->net != t->net,
+                        .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
     if (t->n_plans == HPT__PLANS) return hpt__fail(HPT_ERR_INTERNAL, "more plans than a trainer has room for");
     HPT_TRY(hpt__plan_create(t->be, t->dev, w->net, &p, out));
     t->plan[t->n_plans++] = *out;
@@ -92,7 +96,8 @@ hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights
     float *fresh = hpt__calloc(net->n_stats, 4);
     if (!fresh) return hpt__fail_memory(net->n_stats * 4);
     for (int i = 0; i < net->n_tensors; i++)
-        for (size_t j = 0; net->tensors[i].kind == HPT__RUN_VAR && j < net->tensors[i].count; j++) fresh[net->tensors[i].offset + j] = 1;
+        for (size_t j = 0; net->tensors[i].kind == HPT__RUN_VAR && j < net->tensors[i].count; j++)
+            fresh[net->tensors[i].offset + j] = 1;
     t->be->device.enter(t->dev);
     hpt__weights_upload(t->be, t->dev, dt, net, t->params, model->params, 0);
     hpt__weights_upload(t->be, t->dev, dt, net, t->stats, model->stats, 1);
@@ -110,7 +115,8 @@ hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights
 static hpt_status take_lanes(hpt__trainer *t) {
     const hpt__backend *be = t->be;
     hpt_status st = HPT_OK;
-    size_t n = (size_t)t->method->views * (size_t)t->spec.batch, image = 12 * (size_t)t->spec.size * (size_t)t->spec.size;
+    size_t n = (size_t)t->method->views * (size_t)t->spec.batch,
+        image = 12 * (size_t)t->spec.size * (size_t)t->spec.size;
     t->outcome = hpt__take(t, sizeof *t->outcome, &st);
     t->scratch = hpt__take(t, HPT__OPTIMIZER_SCRATCH, &st);
     for (int l = 0; l < HPT__LANES; l++) {
@@ -131,13 +137,15 @@ static hpt_status take_lanes(hpt__trainer *t) {
 hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__device *dev, hpt__comm *comm, hpt__net *net,
                              const hpt__trainer_spec *spec, const float *params, const float *stats) {
     size_t tensors = (size_t)net->n_tensors;
-    *t = (hpt__trainer){.be = be, .dev = dev, .comm = comm, .net = net, .spec = *spec, .method = spec->method, .params = params, .stats = stats};
+    *t = (hpt__trainer){.be = be, .dev = dev, .comm = comm, .net = net, .spec = *spec, .method = spec->method,
+                        .params = params, .stats = stats};
     if (!be->record.begin) t->spec.graph = 0;
     uint8_t *trainable = hpt__alloc(tensors);
     t->self = hpt__calloc(1, t->method->size);
     t->label = t->method->labels ? hpt__calloc((size_t)spec->batch, sizeof *t->label) : NULL;
     t->spec.trainable = trainable;
-    hpt_status st = trainable && t->self && (t->label || !t->method->labels) ? HPT_OK : hpt__fail_memory(tensors + t->method->size);
+    hpt_status st = trainable && t->self && (t->label || !t->method->labels) ? HPT_OK
+        : hpt__fail_memory(tensors + t->method->size);
     if (!st) {
         memcpy(trainable, spec->trainable, tensors);
         st = take_lanes(t);
@@ -193,7 +201,8 @@ hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p,
     int i = 0;
     while (t->network[i] != w) i++;
     t->reduce[i] = hpt__reduce_begin(t->comm, w, t->spec.dtype);
-    return hpt__plan_backward(p, w->params, w->low, w->grad, dout, t->comm->size > 1 ? hpt__reduce_ready : NULL, &t->reduce[i]);
+    return hpt__plan_backward(p, w->params, w->low, w->grad, dout, t->comm->size > 1 ? hpt__reduce_ready : NULL,
+                              &t->reduce[i]);
 }
 
 hpt_status hpt__trainer_judge(hpt__trainer *t) {
@@ -205,13 +214,15 @@ hpt_status hpt__trainer_judge(hpt__trainer *t) {
     return HPT_OK;
 }
 
-/* The gradients still to be averaged, and the running statistics: each rank saw other images, the mean of theirs is that of the batch. */
+/* The gradients still to be averaged, and the running statistics: each rank saw other images, the mean of theirs is
+ * that of the batch. */
 static hpt_status reduce_rest(hpt__trainer *t) {
     int f64 = t->spec.dtype == HPT__F64;
     for (int i = 0; i < t->n_networks; i++)
         if (t->network[i]->trainable) HPT_TRY(hpt__reduce_rest(&t->reduce[i]));
     for (int i = 0; i < t->n_networks; i++)
-        if (t->network[i]->net->n_stats) HPT_TRY(t->comm->mean_start(t->comm, t->network[i]->stats, t->network[i]->net->n_stats, f64));
+        if (t->network[i]->net->n_stats)
+            HPT_TRY(t->comm->mean_start(t->comm, t->network[i]->stats, t->network[i]->net->n_stats, f64));
     return t->comm->mean_wait(t->comm);
 }
 
@@ -226,10 +237,13 @@ static hpt_status attempt(hpt__trainer *t, const float *const *view, const hpt__
     for (int i = 0; i < t->n_networks; i++)
         be->params->finite(t->dev, dt, t->network[i]->stats, t->network[i]->net->n_stats, HPT__BAD_STATS, t->outcome);
     for (int i = 0; i < t->n_networks && !st; i++)
-        if (t->network[i]->trainable) hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome, t->scratch);
+        if (t->network[i]->trainable)
+            hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome,
+                                   t->scratch);
     if (!st && t->method->commit) t->method->commit(t, in);
     for (int i = 0; i < t->n_networks && !st; i++)
-        if (t->network[i]->trainable) hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome);
+        if (t->network[i]->trainable)
+            hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome);
     be->device.leave(t->dev);
     return st;
 }
@@ -239,11 +253,13 @@ static hpt_status whole_step(hpt__trainer *t, int lane) {
     const hpt__backend *be = t->be;
     const float *view[HPT__VIEWS];
     size_t floats = (size_t)t->spec.batch * 3 * (size_t)t->spec.size * (size_t)t->spec.size;
-    for (int v = 0; v < t->method->views; v++) view[v] = be->host_memory ? t->source[v] : (float *)t->view[lane] + (size_t)v * floats;
+    for (int v = 0; v < t->method->views; v++)
+        view[v] = be->host_memory ? t->source[v] : (float *)t->view[lane] + (size_t)v * floats;
     be->device.enter(t->dev);
     be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
     for (int i = 0; i < t->n_networks; i++)
-        be->memory.copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats, hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
+        be->memory.copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats,
+                        hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
     be->device.leave(t->dev);
     hpt_status st = attempt(t, view, t->input[lane]);
     be->device.enter(t->dev);
@@ -251,14 +267,16 @@ static hpt_status whole_step(hpt__trainer *t, int lane) {
         const hpt__weights *w = t->network[i];
         size_t bytes = hpt__weights_stat_bytes(w, t->spec.dtype);
         if (!st) be->memory.copy_if(t->dev, w->stats, w->stats_kept, bytes, &t->outcome->bad);
-        else if (be->host_memory) be->memory.copy(t->dev, w->stats, w->stats_kept, bytes);     /* cancelled, or a rank is gone: as before the step */
+        /* cancelled, or a rank is gone: as before the step */
+        else if (be->host_memory) be->memory.copy(t->dev, w->stats, w->stats_kept, bytes);
     }
     if (!st && !be->host_memory) be->queue.fetch(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
     be->device.leave(t->dev);
     return st;
 }
 
-/* The first step of a lane runs as it is (libraries load their code then), the second is recorded, later ones replay it. */
+/* The first step of a lane runs as it is (libraries load their code then), the second is recorded, later ones replay
+ * it. */
 static hpt_status run_or_replay(hpt__trainer *t, int lane) {
     const hpt__backend *be = t->be;
     if (t->spec.graph && t->warm[lane] && !t->graph[lane]) {
@@ -280,13 +298,16 @@ static hpt_status run_or_replay(hpt__trainer *t, int lane) {
     return st;
 }
 
-/* After arrays were set from outside: followers for the step to come, and the copies that the backend keeps. Between enter and leave. */
+/* After arrays were set from outside: followers for the step to come, and the copies that the backend keeps. Between
+ * enter and leave. */
 static void prepare(hpt__trainer *t) {
     hpt__dtype dt = t->spec.dtype;
     for (int i = 0; i < t->n_networks; i++) {
         const hpt__weights *w = t->network[i], *f = w->follower;
         size_t n = w->net->n_params;
-        if (f && !f->after) t->be->params->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params, t->method->ema(t, t->step));
+        if (f && !f->after)
+            t->be->params->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params,
+                               t->method->ema(t, t->step));
         if (w->low && !w->ahead) t->be->params->lower(t->dev, 1, n, n, w->params, w->low);
         if (f && f->low) t->be->params->lower(t->dev, 1, f->net->n_params, f->net->n_params, f->ahead, f->low);
     }
@@ -301,8 +322,10 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
     double count = (double)t->step + 1;
     if (!t->staged) return hpt__fail(HPT_ERR_INTERNAL, "a step without images");
     t->lr = hpt__schedule_lr(&t->spec.schedule, t->step);
-    in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count), .adam2 = sqrt(1 - pow(t->spec.optimizer.beta2, count))};
-    if (t->method->ema) in->vars.ema = t->method->ema(t, t->step + !t->method->follow_after);     /* of the move that this update makes */
+    in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count),
+                           .adam2 = sqrt(1 - pow(t->spec.optimizer.beta2, count))};
+    /* of the move that this update makes */
+    if (t->method->ema) in->vars.ema = t->method->ema(t, t->step + !t->method->follow_after);
     if (t->method->draw) t->method->draw(t, in);
     be->device.enter(t->dev);
     if (!t->prepared) prepare(t);
@@ -310,7 +333,8 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
         be->queue.stage(t->dev, lane, t->input[lane], in, input_bytes(t));
         be->queue.await(t->dev, lane);
         if (t->raw[lane])
-            be->views->make(t->dev, t->method->views * t->spec.batch, t->spec.size, t->views_taps[lane], t->views[lane], t->pixels[lane], t->table,
+            be->views->make(t->dev, t->method->views * t->spec.batch, t->spec.size, t->views_taps[lane],
+                            t->views[lane], t->pixels[lane], t->table,
                         t->view[lane], t->augment_scratch);
     }
     be->device.leave(t->dev);
@@ -326,7 +350,8 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
 static int bad_part(hpt__trainer *t, const void *flat, size_t at, size_t n) {
     if (!flat) return 0;
     t->be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
-    t->be->params->finite(t->dev, t->spec.dtype, (const char *)flat + at * hpt__real_size(t->spec.dtype), n, HPT__BAD_GRAD, t->outcome);
+    t->be->params->finite(t->dev, t->spec.dtype, (const char *)flat + at * hpt__real_size(t->spec.dtype), n,
+                          HPT__BAD_GRAD, t->outcome);
     t->be->memory.download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
     return t->outcome_host->bad != 0;
 }
@@ -351,7 +376,8 @@ static void name_bad(hpt__trainer *t, int bad, char *text, size_t size) {
         for (hpt__run r = {0}; hpt__weights_next_run(w, &r, 1);) {
             size_t n = r.first->count;
             if (!bad_update(t, w, &r)) continue;
-            int grad = bad_part(t, w->grad, r.at, n), moment = !grad && (bad_part(t, w->moment1, r.at, n) || bad_part(t, w->moment2, r.at, n));
+            int grad = bad_part(t, w->grad, r.at, n), moment = !grad &&
+                (bad_part(t, w->moment1, r.at, n) || bad_part(t, w->moment2, r.at, n));
             snprintf(text, size, "the %s of %s", grad ? "gradient" : moment ? "momentum" : "next value", r.first->name);
             return;
         }
@@ -371,10 +397,13 @@ static hpt_status not_finite(hpt__trainer *t, int bad, int advance) {
     char text[160];
     name_bad(t, bad, text, sizeof text);
     for (int i = 0; i < t->n_networks; i++)
-        if (t->network[i]->grad) t->be->memory.zero(t->dev, t->network[i]->grad, t->network[i]->net->n_params * hpt__real_size(t->spec.dtype));
+        if (t->network[i]->grad)
+            t->be->memory.zero(t->dev, t->network[i]->grad,
+                               t->network[i]->net->n_params * hpt__real_size(t->spec.dtype));
     uint64_t at = t->step;
     if (advance) t->step++;
-    return hpt__fail(HPT_ERR_NUMERIC, "step %llu: %s is not finite; the step was not applied", (unsigned long long)at + 1, text);
+    return hpt__fail(HPT_ERR_NUMERIC, "step %llu: %s is not finite; the step was not applied",
+                     (unsigned long long)at + 1, text);
 }
 
 hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *out) {

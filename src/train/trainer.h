@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The engine under every method: networks and their optimizer, lanes that bring the next step's images while this one computes, a step that
- * is recorded once and replayed where the backend can, ranks, and the rule that a step which is not finite changes nothing.
+ * The engine under every method: networks and their optimizer, lanes that bring the next step's images while this one
+ * computes, a step that is recorded once and replayed where the backend can, ranks, and the rule that a step which is
+ * not finite changes nothing.
  *
- * A step: stage, launch, stage the next, finish, launch, ... (feed.h stages). In launch, queued: method->step() makes loss and gradients,
- * statistics and the update are looked at before anything is written, method->commit() and the optimizer write unless outcome->bad. */
+ * A step: stage, launch, stage the next, finish, launch, ... (feed.h stages). In launch, queued: method->step()
+ * makes loss and gradients, statistics and the update are looked at before anything is written, method->commit() and
+ * the optimizer write unless outcome->bad. */
 #ifndef HPT__TRAINER_H
 #define HPT__TRAINER_H
 #include "nn/schedule.h"
@@ -20,7 +22,8 @@ typedef struct hpt__trainer_spec {
     hpt__optimizer optimizer;
     hpt__schedule schedule;
     uint64_t seed;
-    hpt__watch *watch;              /* may give up a step between two operations, which changes nothing; NULL: nobody. Alone on the host only */
+    /* may give up a step between two operations, which changes nothing; NULL: nobody. Alone on the host only */
+    hpt__watch *watch;
     const uint8_t *trainable;       /* a flag for each tensor of the model's net; copied */
     const double *class_weight;     /* while method->open() runs: of a classifier's classes; NULL: all 1 */
 } hpt__trainer_spec;
@@ -70,28 +73,32 @@ void hpt__trainer_close(hpt__trainer *t);
 size_t hpt__trainer_plan_bytes(const hpt__trainer *t);     /* of activations */
 
 hpt_status hpt__trainer_launch(hpt__trainer *t);
-/* If anything is not finite (optim.h, HPT__BAD_*), nothing has changed (except the step count when advance is set, so that schedule and data
- * move on), out->applied is 0, and the result is HPT_ERR_NUMERIC with the tensor named. */
+/* If anything is not finite (optim.h, HPT__BAD_*), nothing has changed (except the step count when advance is set,
+ * so that schedule and data move on), out->applied is 0, and the result is HPT_ERR_NUMERIC with the tensor named. */
 hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *out);
 
 /* ---- for methods ---- */
 
 /* Device memory, zeroed, that the trainer frees; nothing once *st is set. */
 void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st);
-/* A network that trains (trainable: a flag for each tensor, kept by the caller), or follows leader, or stays (both NULL); its arrays. */
-hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role, uint8_t *trainable,
-                                hpt__weights *leader);
+/* A network that trains (trainable: a flag for each tensor, kept by the caller), or follows leader, or stays (both
+ * NULL); its arrays. */
+hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role,
+                                uint8_t *trainable, hpt__weights *leader);
 /* The flags of the model's tensors, as hpt__trainer_network() wants them. */
 uint8_t *hpt__trainer_trainable(hpt__trainer *t);
-/* While method->open() runs: the model's weights, and a follower of the same shape that starts as a copy of the parameters, with fresh
- * statistics as a newly built network has them (facebookresearch/moco). Between leave and enter. */
+/* While method->open() runs: the model's weights, and a follower of the same shape that starts as a copy of the
+ * parameters, with fresh statistics as a newly built network has them (facebookresearch/moco). Between leave and
+ * enter. */
 hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights *follower);
-/* The forward pass of a network and, if it trains, its backward; images: of a pass, groups: of batch norm. head: the output is the head's. */
+/* The forward pass of a network and, if it trains, its backward; images: of a pass, groups: of batch norm. head: the
+ * output is the head's. */
 hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head, hpt__plan **out);
 /* Forward with batch statistics. */
 hpt_status hpt__trainer_forward(hpt__trainer *t, const hpt__weights *w, hpt__plan *p, const void *images);
 /* Gradients of all its tensors; they are averaged over the ranks as they become ready. dout: overwritten. */
 hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p, void *dout);
-/* The loss in the outcome is there: averaged over the ranks, and the step is bad if it is not finite. Between enter and leave. */
+/* The loss in the outcome is there: averaged over the ranks, and the step is bad if it is not finite. Between enter
+ * and leave. */
 hpt_status hpt__trainer_judge(hpt__trainer *t);
 #endif

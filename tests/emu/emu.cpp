@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Runs kernels on the host: see emu.h. One block at a time per host thread; fibers are switched by hand (x86-64) or by ucontext. */
+ * Runs kernels on the host: see emu.h. One block at a time per host thread; fibers are switched by hand (x86-64) or
+ * by ucontext. */
 #include "emu.h"
 #include <map>
 #include <mutex>
@@ -80,7 +81,9 @@ void hpt_emu_fault(const char *fmt, ...) {
     va_start(ap, fmt);
     fprintf(stderr, "emulated device: kernel %s: ", S ? S->kernel : "?");
     vfprintf(stderr, fmt, ap);
-    if (hpt_emu_me) fprintf(stderr, " (block %u,%u,%u thread %u)", hpt_emu_me->block.x, hpt_emu_me->block.y, hpt_emu_me->block.z, hpt_emu_me->thread.x);
+    if (hpt_emu_me)
+        fprintf(stderr, " (block %u,%u,%u thread %u)", hpt_emu_me->block.x, hpt_emu_me->block.y, hpt_emu_me->block.z,
+                hpt_emu_me->thread.x);
     fprintf(stderr, "\n");
     abort();
 }
@@ -120,7 +123,8 @@ static void fiber_main() {
 #endif
     fiber *f = S->current;
     (*S->body)();
-    for (auto &g : f->groups) if (!g.empty()) hpt_emu_fault("a thread ends with an asynchronous copy that nobody waited for");
+    for (auto &g : f->groups)
+        if (!g.empty()) hpt_emu_fault("a thread ends with an asynchronous copy that nobody waited for");
     if (!f->open.empty()) hpt_emu_fault("a thread ends with an asynchronous copy that was not committed");
     f->done = 1;
     S->alive--;
@@ -140,7 +144,8 @@ void hpt_emu_exchange(uint32_t mask, const void *mine, size_t size, void *all) {
     warp *w = &S->warps[f->warp];
     if (size > 64) hpt_emu_fault("an exchange of %zu bytes", size);
     if (!(mask >> f->lane & 1)) hpt_emu_fault("a lane calls a warp function without being in its mask");
-    if (mask & ~w->alive) hpt_emu_fault("a warp function names lanes %08x that have ended or do not exist", mask & ~w->alive);
+    if (mask & ~w->alive)
+        hpt_emu_fault("a warp function names lanes %08x that have ended or do not exist", mask & ~w->alive);
     if (w->arrived && w->mask != mask) hpt_emu_fault("lanes of one warp call with masks %08x and %08x", w->mask, mask);
     memcpy(w->in[f->lane], mine, size);
     w->mask = mask;
@@ -239,12 +244,15 @@ static void run_block(block_state *b, dim3 grid, dim3 block, hpt_emu_uint3 at, u
             moved = 1;
             to_fiber(f);
         }
-        if (b->alive && b->at_barrier == b->alive) {        /* threads that have ended count as arrived, as on the card */
+        /* threads that have ended count as arrived, as on the card */
+        if (b->alive && b->at_barrier == b->alive) {
             for (auto &f : b->fibers) if (f.waiting == 1) f.waiting = 0;
             b->at_barrier = 0;
             moved = 1;
         }
-        if (!moved) hpt_emu_fault("threads wait for each other forever: %d of %d alive are at a block barrier", b->at_barrier, b->alive);
+        if (!moved)
+            hpt_emu_fault("threads wait for each other forever: %d of %d alive are at a block barrier", b->at_barrier,
+                          b->alive);
     }
 }
 
@@ -272,22 +280,25 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, size_t smem, con
     for (size_t i = 0; i < blocks.size(); i++) blocks[i] = (int)i;
     if (seed) shuffle(blocks, &seed);
     for (int i : blocks)
-        run_block(&b, grid, block, {(unsigned)i % grid.x, (unsigned)i / grid.x % grid.y, (unsigned)i / (grid.x * grid.y)}, &seed);
+        run_block(&b, grid, block, {(unsigned)i % grid.x, (unsigned)i / grid.x % grid.y,
+                                    (unsigned)i / (grid.x * grid.y)}, &seed);
     for (auto &s : b.shared) free(s.second.first);
     free(b.dynamic);
     S = nullptr;
 }
 
-void hpt_emu_enqueue(cudaStream_t s, const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem, std::function<void()> body) {
+void hpt_emu_enqueue(cudaStream_t s, const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem,
+                     std::function<void()> body) {
     size_t n = (size_t)block.x * block.y * block.z, allow = 48 << 10;
     {
         std::lock_guard<std::mutex> hold(allowed_lock);
         auto it = allowed.find(kernel);
         if (it != allowed.end()) allow = it->second;
     }
-    if (!n || n > MAX_THREADS || block.z > 64 || !grid.x || !grid.y || !grid.z || grid.x > 2147483647u || grid.y > 65535 || grid.z > 65535 ||
-        smem > allow || smem > MAX_SHARED) {
-        fprintf(stderr, "emulated device: launch of %s: grid %u,%u,%u block %u,%u,%u shared %zu of %zu allowed\n", name, grid.x, grid.y, grid.z, block.x, block.y, block.z, smem, allow);
+    if (!n || n > MAX_THREADS || block.z > 64 || !grid.x || !grid.y || !grid.z || grid.x > 2147483647u ||
+        grid.y > 65535 || grid.z > 65535 || smem > allow || smem > MAX_SHARED) {
+        fprintf(stderr, "emulated device: launch of %s: grid %u,%u,%u block %u,%u,%u shared %zu of %zu allowed\n",
+                name, grid.x, grid.y, grid.z, block.x, block.y, block.z, smem, allow);
         hpt_fake_error(cudaErrorInvalidConfiguration);
         return;
     }

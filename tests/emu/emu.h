@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The host meaning of src/kernels/device.h: a block runs as one fiber per thread, one block at a time. Barriers, shuffles and the warp
- * instructions are rendezvous; shared memory is heap memory of the exact size (AddressSanitizer sees every overrun) filled with NaNs before
- * each block; vector accesses check their alignment; asynchronous copies arrive only when they are waited for; launches are checked
- * against the card's limits. HPT_EMU_ORDER=<seed> runs the threads of a block, and the blocks, in shuffled order: same bits or a race. */
+ * The host meaning of src/kernels/device.h: a block runs as one fiber per thread, one block at a time. Barriers,
+ * shuffles and the warp instructions are rendezvous; shared memory is heap memory of the exact size
+ * (AddressSanitizer sees every overrun) filled with NaNs before each block; vector accesses check their alignment;
+ * asynchronous copies arrive only when they are waited for; launches are checked against the card's limits.
+ * HPT_EMU_ORDER=<seed> runs the threads of a block, and the blocks, in shuffled order: same bits or a race. */
 #ifndef HPT_EMU_H
 #define HPT_EMU_H
 #include <cuda_runtime_api.h>
@@ -44,12 +45,15 @@ void hpt_emu_copy(void *to, const void *from);
 void hpt_emu_commit(void);
 void hpt_emu_wait(int left);
 [[noreturn]] void hpt_emu_fault(const char *fmt, ...);
-void hpt_emu_enqueue(cudaStream_t s, const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem, std::function<void()> body);
+void hpt_emu_enqueue(cudaStream_t s, const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem,
+                     std::function<void()> body);
 extern "C" void hpt_emu_allow_shared(const void *kernel, size_t bytes);
 
 #define __syncthreads() hpt_emu_sync(__FILE__, __LINE__)
 static inline void __syncwarp(uint32_t mask = 0xffffffffu) { char x = 0, all[32]; hpt_emu_exchange(mask, &x, 1, all); }
-template <typename T> static inline T __shfl_xor_sync(uint32_t mask, T v, int lane) { T all[32]; hpt_emu_exchange(mask, &v, sizeof v, all); return all[(hpt_emu_me->lane ^ lane) & 31]; }
+template <typename T> static inline T __shfl_xor_sync(uint32_t mask, T v, int lane) {
+    T all[32]; hpt_emu_exchange(mask, &v, sizeof v, all); return all[(hpt_emu_me->lane ^ lane) & 31];
+}
 static inline uint32_t __ballot_sync(uint32_t mask, int p) {
     char mine = p != 0, all[32];
     uint32_t r = 0;
@@ -60,12 +64,15 @@ static inline uint32_t __ballot_sync(uint32_t mask, int p) {
 static inline int __any_sync(uint32_t mask, int p) { return __ballot_sync(mask, p) != 0; }
 static inline int atomicOr(int *p, int v) { int old = *p; *p |= v; return old; }
 
-#define HPT_LAUNCH(kernel, grid, block, smem, stream, ...) hpt_emu_launch(stream, #kernel, kernel, grid, block, smem, __VA_ARGS__)
+#define HPT_LAUNCH(kernel, grid, block, smem, stream, ...) hpt_emu_launch(stream, #kernel, kernel, grid, block, smem, \
+    __VA_ARGS__)
 template <typename... P, typename... A>
-static inline void hpt_emu_launch(cudaStream_t s, const char *name, void (*k)(P...), dim3 grid, dim3 block, size_t smem, A... a) {
+static inline void hpt_emu_launch(cudaStream_t s, const char *name, void (*k)(P...), dim3 grid, dim3 block,
+                                  size_t smem, A... a) {
     hpt_emu_enqueue(s, name, (const void *)k, grid, block, smem, [=] { k((P)a...); });
 }
-#define HPT_SHARED(T, name, count) static const char name##_site = 0; T *name = (T *)hpt_emu_shared(&name##_site, sizeof(T) * (count))
+#define HPT_SHARED(T, name, count) static const char name##_site = 0; T *name = (T *)hpt_emu_shared(&name##_site, \
+    sizeof(T) * (count))
 #define HPT_SHARED_DYNAMIC(name) unsigned char *name = (unsigned char *)hpt_emu_dynamic()
 #define HPT_ALLOW_SHARED(kernel, bytes) hpt_emu_allow_shared((const void *)(kernel), bytes)
 
@@ -102,12 +109,15 @@ HPT_DEVICE void hpt_ldmatrix_x4_trans(uint32_t r[4], const void *row) {
     hpt_emu_aligned(row);
     hpt_emu_exchange(0xffffffffu, &row, sizeof row, all);
     for (int i = 0; i < 4; i++) {
-        const uint16_t *lo = (const uint16_t *)all[i * 8 + 2 * (lane % 4)], *hi = (const uint16_t *)all[i * 8 + 2 * (lane % 4) + 1];
+        const uint16_t *lo = (const uint16_t *)all[i * 8 + 2 * (lane % 4)],
+            *hi = (const uint16_t *)all[i * 8 + 2 * (lane % 4) + 1];
         r[i] = (uint32_t)lo[lane / 4] | (uint32_t)hi[lane / 4] << 16;
     }
     __syncwarp();
 }
-HPT_DEVICE void hpt_cp_async16(void *shared, const void *global) { hpt_emu_aligned(shared); hpt_emu_aligned(global); hpt_emu_copy(shared, global); }
+HPT_DEVICE void hpt_cp_async16(void *shared, const void *global) {
+    hpt_emu_aligned(shared); hpt_emu_aligned(global); hpt_emu_copy(shared, global);
+}
 HPT_DEVICE void hpt_cp_async_commit(void) { hpt_emu_commit(); }
 HPT_DEVICE void hpt_cp_async_wait(int left) { hpt_emu_wait(left); }
 #endif

@@ -19,9 +19,12 @@
 extern "C" void hpt_emu_allow_shared(const void *kernel, size_t bytes);
 
 struct op { std::function<bool()> fn; cudaEvent_t wait; uint64_t version; };
-struct graph { std::vector<std::function<bool()>> ops; bool broken = false; std::set<cudaStream_t> streams; cudaStream_t origin = nullptr; };
-struct CUstream_st { std::deque<op> q; std::shared_ptr<graph> capture; bool dirty = false; std::thread::id owner = std::this_thread::get_id(); };
-struct CUevent_st { uint64_t version = 0, done = 0; CUstream_st *stream = nullptr; std::shared_ptr<graph> capture; double at = 0; };
+struct graph { std::vector<std::function<bool()>> ops; bool broken = false; std::set<cudaStream_t> streams;
+               cudaStream_t origin = nullptr; };
+struct CUstream_st { std::deque<op> q; std::shared_ptr<graph> capture; bool dirty = false;
+                     std::thread::id owner = std::this_thread::get_id(); };
+struct CUevent_st { uint64_t version = 0, done = 0; CUstream_st *stream = nullptr; std::shared_ptr<graph> capture;
+                    double at = 0; };
 struct CUgraph_st { std::shared_ptr<graph> g; };
 struct CUgraphExec_st { std::shared_ptr<graph> g; };
 
@@ -67,8 +70,12 @@ void hpt_fake_reset(void) {
 void hpt_fake_fail(const char *call, int after, int code) { guard g; failures[call] = {after, code}; }
 void hpt_fake_lose(int code) { guard g; lost = code; }
 long hpt_fake_calls(const char *call) { guard g; return calls[call]; }
-void hpt_fake_device(int count, int major, int minor, size_t memory) { guard g; devices = count; major_ = major; minor_ = minor; if (memory) memory_limit = memory; }
-void hpt_fake_versions(int driver, int cudnn, int nccl) { driver_version = driver; hpt_fake_cudnn_version = cudnn; hpt_fake_nccl_version = nccl; }
+void hpt_fake_device(int count, int major, int minor, size_t memory) {
+    guard g; devices = count; major_ = major; minor_ = minor; if (memory) memory_limit = memory;
+}
+void hpt_fake_versions(int driver, int cudnn, int nccl) {
+    driver_version = driver; hpt_fake_cudnn_version = cudnn; hpt_fake_nccl_version = nccl;
+}
 void hpt_fake_protect(int on) { guard g; protect_ = on; }
 long hpt_fake_live(void) { guard g; return live; }
 void hpt_fake_object(int delta) { guard g; live += delta; }
@@ -103,7 +110,9 @@ static cudaError_t result(cudaError_t e) {
 #define ENTER guard guard_; { int code_; if (hpt_fake_fails(__func__, &code_)) return result((cudaError_t)code_); }
 
 static void protect(int rw) {
-    if (protect_) for (auto &m : device_memory) mprotect(m.first, (m.second + 4095) / 4096 * 4096, rw ? PROT_READ | PROT_WRITE : PROT_NONE);
+    if (protect_)
+        for (auto &m : device_memory)
+            mprotect(m.first, (m.second + 4095) / 4096 * 4096, rw ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 void hpt_fake_check_device(const void *p, size_t bytes, size_t align, const char *what) {
     char *c = (char *)(uintptr_t)p;
@@ -111,7 +120,8 @@ void hpt_fake_check_device(const void *p, size_t bytes, size_t align, const char
     auto it = device_memory.upper_bound(c);
     if (it == device_memory.begin()) { hpt_fake_complain("%s: %p is not device memory", what, p); return; }
     --it;
-    if (c + bytes > it->first + it->second) hpt_fake_complain("%s: %p with %zu bytes leaves its allocation of %zu bytes", what, p, bytes, it->second);
+    if (c + bytes > it->first + it->second)
+        hpt_fake_complain("%s: %p with %zu bytes leaves its allocation of %zu bytes", what, p, bytes, it->second);
 }
 static bool in(const std::map<char *, size_t> &m, const void *p, size_t n) {
     char *c = (char *)(uintptr_t)p;
@@ -147,9 +157,12 @@ static void drain(CUstream_st *s, cudaEvent_t until, uint64_t version) {
 static std::set<CUstream_st *> all_streams;
 static void drain_all() {
     drain(&null_stream, nullptr, 0);
-    for (auto s : all_streams) if (s->owner == std::this_thread::get_id()) drain(s, nullptr, 0);     /* another thread is another rank */
+    /* another thread is another rank */
+    for (auto s : all_streams) if (s->owner == std::this_thread::get_id()) drain(s, nullptr, 0);
 }
-static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+static double now() {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 static void submit_until(CUstream_st *s, std::function<bool()> fn) {
     s->dirty = true;
     if (s->capture) s->capture->ops.push_back(fn);
@@ -180,7 +193,9 @@ static bool forbidden(const char *call) {
 extern "C" {
 cudaError_t cudaGetDeviceCount(int *n) { ENTER *n = devices; return result(devices ? cudaSuccess : cudaErrorNoDevice); }
 cudaError_t cudaSetDevice(int d) { ENTER return result(d < devices ? cudaSuccess : cudaErrorInvalidDevice); }
-cudaError_t cudaDriverGetVersion(int *v) { ENTER *v = driver_version ? driver_version : CUDART_VERSION; return cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int *v) {
+    ENTER *v = driver_version ? driver_version : CUDART_VERSION; return cudaSuccess;
+}
 cudaError_t cudaRuntimeGetVersion(int *v) { ENTER *v = CUDART_VERSION; return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int d) {
     ENTER
@@ -196,13 +211,16 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int d) {
     p->pciBusID = 7;
     return cudaSuccess;
 }
-cudaError_t cudaMemGetInfo(size_t *free_, size_t *total) { ENTER *free_ = memory_limit - memory_used; *total = memory_limit; return cudaSuccess; }
+cudaError_t cudaMemGetInfo(size_t *free_, size_t *total) {
+    ENTER *free_ = memory_limit - memory_used; *total = memory_limit; return cudaSuccess;
+}
 cudaError_t cudaMalloc(void **p, size_t n) {
     ENTER
     *p = nullptr;
     if (forbidden(__func__)) return result(cudaErrorStreamCaptureUnsupported);
     if (n > memory_limit - memory_used) return result(cudaErrorMemoryAllocation);
-    char *c = protect_ ? (char *)mmap(nullptr, (n + 4095) / 4096 * 4096, running ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    char *c = protect_ ? (char *)mmap(nullptr, (n + 4095) / 4096 * 4096, running ? PROT_READ | PROT_WRITE : PROT_NONE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
                        : (char *)aligned_alloc(256, (n + 255) / 256 * 256);
     if (!c || c == MAP_FAILED) return result(cudaErrorMemoryAllocation);
     if (!protect_) memset(c, 0xff, n);                  /* fresh device memory holds anything: NaNs here */
@@ -237,7 +255,9 @@ cudaError_t cudaFreeHost(void *p) {
     ENTER
     if (!p) return cudaSuccess;
     drain_all();
-    if (!host_memory.erase((char *)p)) { hpt_fake_complain("cudaFreeHost of %p", p); return result(cudaErrorInvalidValue); }
+    if (!host_memory.erase((char *)p)) {
+        hpt_fake_complain("cudaFreeHost of %p", p); return result(cudaErrorInvalidValue);
+    }
     free(p);
     live--;
     return cudaSuccess;
@@ -245,7 +265,8 @@ cudaError_t cudaFreeHost(void *p) {
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind, cudaStream_t s) {
     ENTER
     CUstream_st *st = stream_of(s);
-    bool dst_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, src_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    bool dst_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice,
+        src_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     if (dst_device) hpt_fake_check_device(dst, n, 0, "copy to the device");
     if (src_device) hpt_fake_check_device(src, n, 0, "copy from the device");
     if (!dst_device && !in(host_memory, dst, n)) {
@@ -265,16 +286,24 @@ cudaError_t cudaMemsetAsync(void *dst, int v, size_t n, cudaStream_t s) {
     submit(stream_of(s), [=] { memset(dst, v, n); });
     return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { ENTER *s = new CUstream_st; all_streams.insert(*s); live++; return cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t s) { ENTER drain(s, nullptr, 0); all_streams.erase(s); delete s; live--; return cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
+    ENTER *s = new CUstream_st; all_streams.insert(*s); live++; return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    ENTER drain(s, nullptr, 0); all_streams.erase(s); delete s; live--; return cudaSuccess;
+}
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     ENTER
     if (forbidden(__func__)) return result(cudaErrorStreamCaptureUnsupported);
     drain(stream_of(s), nullptr, 0);
     return result(last == cudaErrorIllegalAddress ? last : cudaSuccess);
 }
-cudaError_t cudaStreamQuery(cudaStream_t s) { ENTER return advance(stream_of(s), nullptr, 0) ? cudaSuccess : cudaErrorNotReady; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { ENTER *e = new CUevent_st; live++; return cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t s) {
+    ENTER return advance(stream_of(s), nullptr, 0) ? cudaSuccess : cudaErrorNotReady;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
+    ENTER *e = new CUevent_st; live++; return cudaSuccess;
+}
 cudaError_t cudaEventDestroy(cudaEvent_t e) { ENTER if (e) { drain_all(); delete e; live--; } return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s_) {
     ENTER
@@ -290,13 +319,17 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s_, cudaEvent_t e, unsigned) {
     ENTER
     CUstream_st *s = stream_of(s_);
     if (e->capture) {
-        if (s->capture && s->capture != e->capture) { hpt_fake_complain("two captures meet"); return result(cudaErrorStreamCaptureMerge); }
+        if (s->capture && s->capture != e->capture) {
+            hpt_fake_complain("two captures meet"); return result(cudaErrorStreamCaptureMerge);
+        }
         s->capture = e->capture;
         e->capture->streams.insert(s);
         if (e->stream) e->stream->dirty = false;
         return cudaSuccess;
     }
-    if (s->capture) { hpt_fake_complain("a capture waits for an event outside it"); return result(cudaErrorStreamCaptureIsolation); }
+    if (s->capture) {
+        hpt_fake_complain("a capture waits for an event outside it"); return result(cudaErrorStreamCaptureIsolation);
+    }
     s->q.push_back({nullptr, e, e->version});
     return cudaSuccess;
 }
@@ -306,7 +339,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) {
     if (e->stream) drain(e->stream, e, e->version);
     return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t e) { ENTER return !e->stream || advance(e->stream, e, e->version) ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaEventQuery(cudaEvent_t e) {
+    ENTER return !e->stream || advance(e->stream, e, e->version) ? cudaSuccess : cudaErrorNotReady;
+}
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b) {
     ENTER
     if (a->done < a->version || b->done < b->version) return result(cudaErrorNotReady);
@@ -337,13 +372,17 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out) {
     capturing_.reset();                                 /* also a capture that fails is over */
     if (fails) return result((cudaError_t)code);
     if (!g) return result(cudaErrorIllegalState);
-    if (unjoined) { hpt_fake_complain("a stream was not joined before the capture ended"); return result(cudaErrorStreamCaptureUnjoined); }
+    if (unjoined) {
+        hpt_fake_complain("a stream was not joined before the capture ended");
+        return result(cudaErrorStreamCaptureUnjoined); }
     if (g->broken) return result(cudaErrorStreamCaptureInvalidated);
     *out = new CUgraph_st{g};
     live++;
     return cudaSuccess;
 }
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long) { ENTER *e = new CUgraphExec_st{g->g}; live++; return cudaSuccess; }
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long) {
+    ENTER *e = new CUgraphExec_st{g->g}; live++; return cudaSuccess;
+}
 cudaError_t cudaGraphDestroy(cudaGraph_t g) { ENTER delete g; live--; return cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) { ENTER drain_all(); delete e; live--; return cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
@@ -372,5 +411,7 @@ const char *cudaGetErrorName(cudaError_t e) {
     }
 }
 const char *cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e); }
-cudaError_t cudaFuncSetAttribute(const void *k, enum cudaFuncAttribute, int v) { hpt_emu_allow_shared(k, (size_t)v); return cudaSuccess; }
+cudaError_t cudaFuncSetAttribute(const void *k, enum cudaFuncAttribute, int v) {
+    hpt_emu_allow_shared(k, (size_t)v); return cudaSuccess;
+}
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * NCCL of fake.h: ranks are threads of one process that meet by their id. A call waits on the stream for all ranks, as on cards. */
+ * NCCL of fake.h: ranks are threads of one process that meet by their id. A call waits on the stream for all ranks,
+ * as on cards. */
 #include "fake.h"
 #include <functional>
 #include <mutex>
@@ -19,7 +20,8 @@ static std::mutex groups_lock;
 static int ids;
 
 /* what: called once, by the last to arrive, with every rank's pointers */
-static void meet(ncclComm *c, const void *in, void *out, cudaStream_t s, std::function<void(meeting &, int)> what, const char *name) {
+static void meet(ncclComm *c, const void *in, void *out, cudaStream_t s, std::function<void(meeting &, int)> what,
+                 const char *name) {
     auto g = c->g;
     int rank = c->rank;
     hpt_fake_submit_until(s, name, [=] {
@@ -44,8 +46,12 @@ static void meet(ncclComm *c, const void *in, void *out, cudaStream_t s, std::fu
 }
 #define ENTER { int code_; if (hpt_fake_fails(__func__, &code_)) return (ncclResult_t)code_; }
 extern "C" {
-ncclResult_t ncclGetVersion(int *v) { *v = hpt_fake_nccl_version ? hpt_fake_nccl_version : NCCL_VERSION_CODE; return ncclSuccess; }
-const char *ncclGetErrorString(ncclResult_t r) { return r == ncclRemoteError ? "remote process exited" : "fake NCCL error"; }
+ncclResult_t ncclGetVersion(int *v) {
+    *v = hpt_fake_nccl_version ? hpt_fake_nccl_version : NCCL_VERSION_CODE; return ncclSuccess;
+}
+const char *ncclGetErrorString(ncclResult_t r) {
+    return r == ncclRemoteError ? "remote process exited" : "fake NCCL error";
+}
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id) {
     ENTER
     std::lock_guard<std::mutex> hold(groups_lock);
@@ -73,7 +79,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t c, ncclResult_t *r) {
 }
 ncclResult_t ncclCommFinalize(ncclComm_t c) { ENTER c->finalized = 1; return ncclSuccess; }
 ncclResult_t ncclCommDestroy(ncclComm_t c) {
-    if (!c->finalized || c->g->aborted) hpt_fake_complain("nccl: a communicator destroyed that is broken or not finalised");
+    if (!c->finalized || c->g->aborted)
+        hpt_fake_complain("nccl: a communicator destroyed that is broken or not finalised");
     delete c;
     hpt_fake_object(-1);
     return ncclSuccess;
@@ -88,18 +95,22 @@ ncclResult_t ncclAllGather(const void *in, void *out, size_t count, ncclDataType
     if (type != ncclInt8) hpt_fake_complain("nccl: all-gather of type %d", (int)type);
     hpt_fake_check_device(in, count, 0, "nccl: all-gather in");
     hpt_fake_check_device(out, count * (size_t)c->g->size, 0, "nccl: all-gather out");
-    meet(c, in, out, s, [=](meeting &m, int n) { for (int r = 0; r < n; r++) for (int p = 0; p < n; p++) memmove((char *)m.out[(size_t)r] + (size_t)p * count, m.in[(size_t)p], count); }, "nccl all-gather");
+    meet(c, in, out, s, [=](meeting &m, int n) { for (int r = 0; r < n; r++) for (int p = 0; p < n;
+        p++) memmove((char *)m.out[(size_t)r] + (size_t)p * count, m.in[(size_t)p], count); }, "nccl all-gather");
     return ncclSuccess;
 }
-ncclResult_t ncclAllReduce(const void *in, void *out, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c, cudaStream_t s) {
+ncclResult_t ncclAllReduce(const void *in, void *out, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c,
+                           cudaStream_t s) {
     ENTER
     size_t size = type == ncclFloat64 ? 8 : 4;
-    if (in != out || op != ncclAvg || (type != ncclFloat32 && type != ncclFloat64)) hpt_fake_complain("nccl: all-reduce op %d type %d", (int)op, (int)type);
+    if (in != out || op != ncclAvg || (type != ncclFloat32 && type != ncclFloat64))
+        hpt_fake_complain("nccl: all-reduce op %d type %d", (int)op, (int)type);
     hpt_fake_check_device(in, count * size, 0, "nccl: all-reduce");
     meet(c, in, out, s, [=](meeting &m, int n) {
         for (size_t i = 0; i < count; i++) {
             double sum = 0;
-            for (int r = 0; r < n; r++) sum += size == 8 ? ((const double *)m.in[(size_t)r])[i] : (double)((const float *)m.in[(size_t)r])[i];
+            for (int r = 0; r < n; r++)
+                sum += size == 8 ? ((const double *)m.in[(size_t)r])[i] : (double)((const float *)m.in[(size_t)r])[i];
             for (int r = 0; r < n; r++)
                 if (size == 8) ((double *)m.out[(size_t)r])[i] = sum / n;
                 else ((float *)m.out[(size_t)r])[i] = (float)(sum / n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The cuda backend as a user meets it, over the emulated device: graphs, lanes, resume, failures of every call, several ranks. */
+ * The cuda backend as a user meets it, over the emulated device: graphs, lanes, resume, failures of every call,
+ * several ranks. */
 #define _GNU_SOURCE
 #include "backend/backend.h"
 #include "core/context.h"
@@ -8,7 +9,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#define SMALL "arch=resnet10 width=16 stem=small image_size=16 batch_size=8 bn_group=4 moco_k=20 moco_dim=16 seed=3 lr=0.05 "
+#define SMALL "arch=resnet10 width=16 stem=small image_size=16 batch_size=8 bn_group=4 moco_k=20 moco_dim=16 seed=3 " \
+    "lr=0.05 "
 
 static hpt_context *cuda_with(const char *more) {
     hpt_config *c = config(more);
@@ -47,17 +49,20 @@ static float *weights(hpt_session *s, const char *name, size_t n) {
 }
 static void correct(void) { if (hpt_fake_complaints()[0]) FAIL("%s", hpt_fake_complaints()); }
 
-/* Lazy streams, memory that the host cannot touch, a graph from the second step of each lane on: the losses of the reference. */
+/* Lazy streams, memory that the host cannot touch, a graph from the second step of each lane on: the losses of the
+ * reference. */
 static void follow(const char *precision, double loss_tol, int exact) {
     char text[200];
     hpt_context *fast = cuda_with("comm=self"), *slow = context("reference", 1);
     snprintf(text, sizeof text, "steps=20 lr=0.0003 precision=%s", precision);
-    hpt_session *a = session(fast, text, toy_set(fast, "", 30, 18, 3)), *b = session(slow, "steps=20 lr=0.0003 precision=fp32", toy_set(slow, "", 30, 18, 3));
+    hpt_session *a = session(fast, text, toy_set(fast, "", 30, 18, 3)),
+        *b = session(slow, "steps=20 lr=0.0003 precision=fp32", toy_set(slow, "", 30, 18, 3));
     hpt_step_info x = {.struct_size = sizeof x}, y = {.struct_size = sizeof y};
     for (int i = 0; i < 12; i++) {
         OK(hpt_session_step(a, &x));
         OK(hpt_session_step(b, &y));
-        if (!(fabs(x.loss - y.loss) <= loss_tol * y.loss)) FAIL("step %d: loss %.7f on cuda in %s, %.7f on reference", i + 1, x.loss, precision, y.loss);
+        if (!(fabs(x.loss - y.loss) <= loss_tol * y.loss))
+            FAIL("step %d: loss %.7f on cuda in %s, %.7f on reference", i + 1, x.loss, precision, y.loss);
         if (exact) CHECK(fabs(x.z_std - y.z_std) <= 1e-3 && x.acc1 == y.acc1 && x.lr == y.lr);
     }
     CHECK(hpt_fake_calls("cudaGraphInstantiate") == 2 && hpt_fake_calls("cudaGraphLaunch") == 10);
@@ -87,13 +92,18 @@ static void same_bits_of(const char *always, const char *more, const char *order
 }
 static void same_bits(const char *more, const char *order, int size) { same_bits_of("", more, order, size); }
 TEST_LIMIT(cuda_graph_and_plain_launches_give_the_same_bits, 300) { same_bits("cuda_graph=0 workers=3", NULL, 18); }
-TEST_LIMIT(cuda_views_made_on_the_device_are_the_cpus_bit_for_bit, 300) { same_bits("augment_on=cpu workers=2", NULL, 70); }       /* a batch larger than its first memory */
+/* a batch larger than its first memory */
+TEST_LIMIT(cuda_views_made_on_the_device_are_the_cpus_bit_for_bit, 300) {
+    same_bits("augment_on=cpu workers=2", NULL, 70);
+}
 TEST_LIMIT(cuda_views_of_byol_on_the_device_are_the_cpus_bit_for_bit, 300) {
-    same_bits_of("aug_blur=1 aug_blur_2=0.1 aug_solarize_2=0.6 aug_resample=bicubic aug_crop_min=0.08", "augment_on=cpu workers=2", NULL, 70);
+    same_bits_of("aug_blur=1 aug_blur_2=0.1 aug_solarize_2=0.6 aug_resample=bicubic aug_crop_min=0.08",
+                 "augment_on=cpu workers=2", NULL, 70);
 }
 /* The rate lies within the momentum, and changes each step: a recorded step reads it where the host puts it. */
 TEST_LIMIT(cuda_lars_of_openselfsup_reads_the_rate_of_each_step, 300) {
-    same_bits_of("optimizer=lars lars_form=openselfsup lr=0.5 lars_trust=0.02 warmup_steps=3", "cuda_graph=0", NULL, 18);
+    same_bits_of("optimizer=lars lars_form=openselfsup lr=0.5 lars_trust=0.02 warmup_steps=3", "cuda_graph=0", NULL,
+                 18);
 }
 TEST_LIMIT(cuda_threads_in_shuffled_order_give_the_same_bits, 300) { same_bits("", "12345", 18); }
 
@@ -102,18 +112,23 @@ TEST_LIMIT(cuda_step_allocates_nothing, 300) {
     hpt_context *ctx = cuda_with("comm=self");
     hpt_session *s = session(ctx, "steps=40", toy_set(ctx, "", 30, 18, 3));
     steps(s, 5);
-    long before = hpt_fake_calls("cudaMalloc") + hpt_fake_calls("cudaHostAlloc"), launches = hpt_fake_calls("cudaGraphLaunch"), live = hpt_fake_live(), waits = hpt_fake_calls("cudaStreamSynchronize"), frees = hpt_fake_calls("cudaFree") + hpt_fake_calls("cudaFreeHost");
+    long before = hpt_fake_calls("cudaMalloc") + hpt_fake_calls("cudaHostAlloc"),
+        launches = hpt_fake_calls("cudaGraphLaunch"), live = hpt_fake_live(),
+        waits = hpt_fake_calls("cudaStreamSynchronize"),
+        frees = hpt_fake_calls("cudaFree") + hpt_fake_calls("cudaFreeHost");
     steps(s, 10);
-    if (hpt_fake_calls("cudaStreamSynchronize") != waits) FAIL("%ld waits for a stream in 10 steps", hpt_fake_calls("cudaStreamSynchronize") - waits);
+    if (hpt_fake_calls("cudaStreamSynchronize") != waits)
+        FAIL("%ld waits for a stream in 10 steps", hpt_fake_calls("cudaStreamSynchronize") - waits);
     CHECK(hpt_fake_calls("cudaFree") + hpt_fake_calls("cudaFreeHost") == frees);
-    CHECK(hpt_fake_calls("cudaMalloc") + hpt_fake_calls("cudaHostAlloc") == before && hpt_fake_calls("cudaGraphLaunch") == launches + 10 && hpt_fake_live() == live);
+    CHECK(hpt_fake_calls("cudaMalloc") + hpt_fake_calls("cudaHostAlloc") == before &&
+          hpt_fake_calls("cudaGraphLaunch") == launches + 10 && hpt_fake_live() == live);
     hpt_session_destroy(s);
     hpt_context_destroy(ctx);
     correct();
 }
 TEST_LIMIT(cuda_resume_bit_for_bit, 300) {
-    const char *more[] = {"steps=12", "steps=12 optimizer=adamw lr=0.003 precision=tf32", "steps=12 optimizer=lars train=bn",
-                          "steps=12 optimizer=lars lars_form=openselfsup"};
+    const char *more[] = {"steps=12", "steps=12 optimizer=adamw lr=0.003 precision=tf32",
+                          "steps=12 optimizer=lars train=bn", "steps=12 optimizer=lars lars_form=openselfsup"};
     for (int k = 0; k < 4; k++) {
         hpt_context *ctx = cuda_with("comm=self");
         hpt_dataset *ds = toy_set(ctx, "", 30, 18, 3);
@@ -125,10 +140,12 @@ TEST_LIMIT(cuda_resume_bit_for_bit, 300) {
         steps(a, 4);
         OK(hpt_session_resume(b, path));
         steps(b, 4);
-        const char *names[] = {"q.layer4.0.bn1.weight", "k.layer4.0.bn1.weight", "q.bn1.running_mean", "k.bn1.running_var", "queue"};
+        const char *names[] = {"q.layer4.0.bn1.weight", "k.layer4.0.bn1.weight", "q.bn1.running_mean",
+                               "k.bn1.running_var", "queue"};
         size_t counts[] = {128, 128, 16, 16, 320};
         for (int i = 0; i < 5; i++)
-            if (memcmp(weights(a, names[i], counts[i]), weights(b, names[i], counts[i]), counts[i] * 4)) FAIL("%s: %s differs", more[k], names[i]);
+            if (memcmp(weights(a, names[i], counts[i]), weights(b, names[i], counts[i]), counts[i] * 4))
+                FAIL("%s: %s differs", more[k], names[i]);
         hpt_session_destroy(a);
         hpt_session_destroy(b);
         hpt_dataset_destroy(ds);
@@ -141,13 +158,16 @@ TEST_LIMIT(cuda_nonfinite_step_changes_nothing, 300) {
     for (int graph = 0; graph < 2; graph++) {
         hpt_session *s = session(ctx, graph ? "steps=20" : "steps=20 cuda_graph=0", toy_set(ctx, "", 30, 18, 3));
         steps(s, 5);
-        float *q = weights(s, "q.layer3.0.conv2.weight", W3), *k = weights(s, "k.layer3.0.conv2.weight", W3), *r = weights(s, "q.bn1.running_mean", 16), *queue = weights(s, "queue", 320);
+        float *q = weights(s, "q.layer3.0.conv2.weight", W3), *k = weights(s, "k.layer3.0.conv2.weight", W3),
+            *r = weights(s, "q.bn1.running_mean", 16), *queue = weights(s, "queue", 320);
         float *bad = calloc(8 * 3 * 16 * 16, 4);
         hpt_step_info info = {.struct_size = sizeof info};
         bad[7] = NAN;
         FAILS(HPT_ERR_NUMERIC, "the loss is not finite", hpt_session_step_images(s, bad, bad, &info));
-        CHECK(!memcmp(q, weights(s, "q.layer3.0.conv2.weight", W3), W3 * 4) && !memcmp(k, weights(s, "k.layer3.0.conv2.weight", W3), W3 * 4) && !memcmp(r, weights(s, "q.bn1.running_mean", 16), 64) &&
-              !memcmp(queue, weights(s, "queue", 320), 320 * 4));
+        CHECK(!memcmp(q, weights(s, "q.layer3.0.conv2.weight", W3), W3 * 4) &&
+              !memcmp(k, weights(s, "k.layer3.0.conv2.weight", W3), W3 * 4) &&
+              !memcmp(r, weights(s, "q.bn1.running_mean", 16), 64) && !memcmp(queue, weights(s, "queue", 320),
+              320 * 4));
         steps(s, 3);            /* and the run goes on */
         hpt_session_destroy(s);
     }
@@ -155,7 +175,8 @@ TEST_LIMIT(cuda_nonfinite_step_changes_nothing, 300) {
 }
 TEST_LIMIT(cuda_features_refresh_and_probe, 300) {
     hpt_context *ctx = cuda_with("comm=self"), *slow = context("reference", 1);
-    hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=16 batch_size=10 bn_group=0 precision=fp32 seed=3");
+    hpt_config *c =
+        config("arch=resnet10 width=16 stem=small image_size=16 batch_size=10 bn_group=0 precision=fp32 seed=3");
     hpt_model *m, *r;
     OK(hpt_model_create(ctx, c, &m));
     OK(hpt_model_create(slow, c, &r));
@@ -167,8 +188,12 @@ TEST_LIMIT(cuda_features_refresh_and_probe, 300) {
     for (int i = 0; i < 16; i++) CHECK(fabsf(a[i] - b[i]) <= 1e-5f * (1 + fabsf(b[i])));
     OK(hpt_model_features(m, toy_set(ctx, "", 27, 18, 3), c, fa, 27 * 128));
     OK(hpt_model_features(r, toy_set(slow, "", 27, 18, 3), c, fb, 27 * 128));
-    for (int i = 0; i < 27 * 128; i++) if (!(fabsf(fa[i] - fb[i]) <= 1e-4f * (1 + fabsf(fb[i])))) FAIL("feature %d: %g, reference %g", i, fa[i], fb[i]);
-    hpt_config *p = config("image_size=16 probe_steps=60 probe_eval_every=20 probe_batch=16 batch_size=16 precision=fp32 seed=1 overlap=allow");
+    for (int i = 0; i < 27 * 128; i++)
+        if (!(fabsf(fa[i] - fb[i]) <= 1e-4f * (1 + fabsf(fb[i]))))
+            FAIL("feature %d: %g, reference %g", i, fa[i], fb[i]);
+    hpt_config *p =
+        config("image_size=16 probe_steps=60 probe_eval_every=20 probe_batch=16 batch_size=16 precision=fp32 seed=1 "
+               "overlap=allow");
     hpt_result *ra, *rb;
     double va, vb;
     OK(hpt_model_linear(m, toy_set(ctx, "", 60, 18, 3), toy_set(ctx, "", 30, 18, 3), NULL, p, &ra));
@@ -183,7 +208,9 @@ TEST_LIMIT(cuda_activations_neighbours_and_finetuning, 300) {
     float *map[2], *head[2];
     double knn[2], tuned[2];
     for (int k = 0; k < 2; k++) {
-        hpt_config *c = config("arch=resnet10 width=16 stem=small image_size=16 batch_size=10 precision=fp32 eval_crop=full seed=3 overlap=allow knn_k=5 ft_batch=8 ft_micro=4 ft_lr=0.01 ft_length=3 ft_eval_every=3");
+        hpt_config *c =
+            config("arch=resnet10 width=16 stem=small image_size=16 batch_size=10 precision=fp32 eval_crop=full seed=3 "
+                   "overlap=allow knn_k=5 ft_batch=8 ft_micro=4 ft_lr=0.01 ft_length=3 ft_eval_every=3");
         hpt_dataset *train = toy_set(ctx[k], "", 24, 16, 3), *val = toy_set(ctx[k], "", 12, 16, 3);
         hpt_model *m;
         hpt_result *r;
@@ -197,9 +224,12 @@ TEST_LIMIT(cuda_activations_neighbours_and_finetuning, 300) {
         OK(hpt_result_array(r, "head_weight", head[k], 3 * 128, NULL));
         OK(hpt_result_number(r, "val_score", &tuned[k]));
     }
-    for (int i = 0; i < 12 * 32 * 64; i++) if (!(fabsf(map[0][i] - map[1][i]) <= 1e-4f * (1 + fabsf(map[1][i])))) FAIL("value %d: %g, reference %g", i, map[0][i], map[1][i]);
+    for (int i = 0; i < 12 * 32 * 64; i++)
+        if (!(fabsf(map[0][i] - map[1][i]) <= 1e-4f * (1 + fabsf(map[1][i]))))
+            FAIL("value %d: %g, reference %g", i, map[0][i], map[1][i]);
     CHECK(knn[0] == knn[1] && fabs(tuned[0] - tuned[1]) < 9);
-    for (int i = 0; i < 3 * 128; i++) if (!(fabsf(head[0][i] - head[1][i]) <= 2e-3f)) FAIL("head %d: %g, reference %g", i, head[0][i], head[1][i]);
+    for (int i = 0; i < 3 * 128; i++)
+        if (!(fabsf(head[0][i] - head[1][i]) <= 2e-3f)) FAIL("head %d: %g, reference %g", i, head[0][i], head[1][i]);
     correct();
 }
 /* an engine that the heuristics praise but that does not run is passed over */
@@ -302,7 +332,8 @@ static hpt_status whole_run(hpt_dataset **ds, hpt_context **ctx, int graph, cons
     hpt_config_destroy(c);
     if (st) return st;
     *ds = toy_set(*ctx, "", 30, 18, 3);
-    st = make_session(*ctx, graph ? "steps=8 image_size=8 batch_size=4 bn_group=2 moco_k=8" : "steps=8 cuda_graph=0 image_size=8 batch_size=4 bn_group=2 moco_k=8", *ds, &s);
+    st = make_session(*ctx, graph ? "steps=8 image_size=8 batch_size=4 bn_group=2 moco_k=8"
+                      : "steps=8 cuda_graph=0 image_size=8 batch_size=4 bn_group=2 moco_k=8", *ds, &s);
     for (int i = 0; i < (graph ? 4 : 2) && !st; i++) st = hpt_session_step(s, &info);
     float x[16];
     if (!st) st = hpt_session_get_tensor(s, "q.bn1.weight", x, 16);
@@ -312,15 +343,24 @@ static hpt_status whole_run(hpt_dataset **ds, hpt_context **ctx, int graph, cons
 }
 TEST_LIMIT(cuda_every_call_may_fail, 600) {
     static const struct { const char *name; int code, most; } calls[] = {
-        {"cudaMalloc", cudaErrorMemoryAllocation, 24}, {"cudaHostAlloc", cudaErrorMemoryAllocation, 8}, {"cudaMemcpyAsync", cudaErrorInvalidValue, 12}, {"cudaMemsetAsync", cudaErrorInvalidValue, 8},
-        {"cudaStreamSynchronize", cudaErrorUnknown, 6}, {"cudaStreamCreateWithFlags", cudaErrorMemoryAllocation, 4}, {"cudaEventCreateWithFlags", cudaErrorUnknown, 5}, {"cudaEventRecord", cudaErrorUnknown, 6},
-        {"cudaEventQuery", cudaErrorUnknown, 4}, {"cudaStreamWaitEvent", cudaErrorUnknown, 3}, {"cudaEventSynchronize", cudaErrorUnknown, 4}, {"cudaStreamBeginCapture", cudaErrorUnknown, 2},
-        {"cudaStreamEndCapture", cudaErrorUnknown, 2}, {"cudaGraphInstantiate", cudaErrorUnknown, 2}, {"cudaGraphLaunch", cudaErrorUnknown, 3}, {"cudnnCreate", 2000, 1},
+        {"cudaMalloc", cudaErrorMemoryAllocation, 24}, {"cudaHostAlloc", cudaErrorMemoryAllocation, 8},
+            {"cudaMemcpyAsync", cudaErrorInvalidValue, 12}, {"cudaMemsetAsync", cudaErrorInvalidValue, 8},
+        {"cudaStreamSynchronize", cudaErrorUnknown, 6}, {"cudaStreamCreateWithFlags", cudaErrorMemoryAllocation, 4},
+        {"cudaEventCreateWithFlags", cudaErrorUnknown, 5}, {"cudaEventRecord", cudaErrorUnknown, 6},
+        {"cudaEventQuery", cudaErrorUnknown, 4}, {"cudaStreamWaitEvent", cudaErrorUnknown, 3},
+        {"cudaEventSynchronize", cudaErrorUnknown, 4}, {"cudaStreamBeginCapture", cudaErrorUnknown, 2},
+        {"cudaStreamEndCapture", cudaErrorUnknown, 2}, {"cudaGraphInstantiate", cudaErrorUnknown, 2},
+        {"cudaGraphLaunch", cudaErrorUnknown, 3}, {"cudnnCreate", 2000, 1},
         {"cudnnSetStream", 2000, 1}, {"cudnnBackendCreateDescriptor", 2000, 12}, {"cudnnBackendSetAttribute", 2000, 16},
-        {"cudnnBackendFinalize", 2000, 12}, {"cudnnBackendGetAttribute", 2000, 8}, {"cudnnBackendExecute", 2000, 8}, {"cublasLtCreate", 14, 1},
-        {"cublasLtMatmulDescCreate", 14, 2}, {"cublasLtMatmulDescSetAttribute", 14, 4}, {"cublasLtMatrixLayoutCreate", 14, 3}, {"cublasLtMatmulPreferenceCreate", 14, 1},
-        {"cublasLtMatmulPreferenceSetAttribute", 14, 2}, {"cublasLtMatmulAlgoGetHeuristic", 15, 2}, {"cublasLtMatmul", 14, 3}, {"cudaGetDeviceProperties", cudaErrorUnknown, 1}, {"cudaSetDevice", cudaErrorUnknown, 3},
-        {"k_update<HPT__SGD>", cudaErrorLaunchFailure, 2}, {"k_gather<4>", cudaErrorInvalidConfiguration, 2}, {"k_total", cudaErrorInvalidConfiguration, 2}, {"(k_sums<T, V>)", cudaErrorInvalidConfiguration, 2}};
+        {"cudnnBackendFinalize", 2000, 12}, {"cudnnBackendGetAttribute", 2000, 8}, {"cudnnBackendExecute", 2000, 8},
+        {"cublasLtCreate", 14, 1},
+        {"cublasLtMatmulDescCreate", 14, 2}, {"cublasLtMatmulDescSetAttribute", 14, 4},
+        {"cublasLtMatrixLayoutCreate", 14, 3}, {"cublasLtMatmulPreferenceCreate", 14, 1},
+        {"cublasLtMatmulPreferenceSetAttribute", 14, 2}, {"cublasLtMatmulAlgoGetHeuristic", 15, 2},
+        {"cublasLtMatmul", 14, 3}, {"cudaGetDeviceProperties", cudaErrorUnknown, 1},
+        {"cudaSetDevice", cudaErrorUnknown, 3},
+        {"k_update<HPT__SGD>", cudaErrorLaunchFailure, 2}, {"k_gather<4>", cudaErrorInvalidConfiguration, 2},
+        {"k_total", cudaErrorInvalidConfiguration, 2}, {"(k_sums<T, V>)", cudaErrorInvalidConfiguration, 2}};
     long runs = 0, failures = 0;
     const char *cache = temp_dir();
     int stride = getenv("HPT_TEST_SLOW") ? 3 : 1;           /* sanitizers: a third of them */
@@ -330,11 +370,14 @@ TEST_LIMIT(cuda_every_call_may_fail, 600) {
             hpt_context *ctx = NULL;
             hpt_fake_reset();
             hpt_fake_fail(calls[k].name, at * at / 2, calls[k].code);
-            hpt_status st = whole_run(&ds, &ctx, at % 2, at % 4 ? cache : "");      /* mostly with timed plans at hand: faster */
+            /* mostly with timed plans at hand: faster */
+            hpt_status st = whole_run(&ds, &ctx, at % 2, at % 4 ? cache : "");
             runs++;
             if (st) {
                 failures++;
-                if (st != HPT_ERR_DEVICE && st != HPT_ERR_MEMORY && st != HPT_ERR_UNAVAILABLE && st != HPT_ERR_UNSUPPORTED) FAIL("%s #%d: %s: %s", calls[k].name, at, hpt_status_name(st), hpt_last_error());
+                if (st != HPT_ERR_DEVICE && st != HPT_ERR_MEMORY && st != HPT_ERR_UNAVAILABLE &&
+                    st != HPT_ERR_UNSUPPORTED) FAIL("%s #%d: %s: %s", calls[k].name, at, hpt_status_name(st),
+                                                    hpt_last_error());
                 if (strlen(hpt_last_error()) < 15) FAIL("%s #%d: text '%s'", calls[k].name, at, hpt_last_error());
             }
             hpt_fake_reset();
@@ -366,11 +409,14 @@ TEST(cuda_lost_device_is_said) {
 
 /* ---- several ranks over NCCL: threads meet in the stand-in ---- */
 
-typedef struct rank_run { int rank, ranks, graph; char id[300], more[200]; float *q, *queue, loss[6]; hpt_status status; char text[300]; int stop_at, impatient; } rank_run;
+typedef struct rank_run { int rank, ranks, graph; char id[300], more[200]; float *q, *queue, loss[6];
+                          hpt_status status; char text[300]; int stop_at, impatient; } rank_run;
 static void *run_rank(void *arg) {
     rank_run *r = arg;
     char text[700];
-    if (r->ranks > 1) snprintf(text, sizeof text, "comm=nccl rank=%d ranks=%d comm_id=%s comm_timeout=%d", r->rank, r->ranks, r->id, r->impatient ? 3 : 300);
+    if (r->ranks > 1)
+        snprintf(text, sizeof text, "comm=nccl rank=%d ranks=%d comm_id=%s comm_timeout=%d", r->rank, r->ranks, r->id,
+                 r->impatient ? 3 : 300);
     else snprintf(text, sizeof text, "comm=self");
     hpt_config *c = config(text);
     hpt_context *ctx = NULL;
@@ -422,7 +468,9 @@ TEST_LIMIT(cuda_nccl_two_ranks_equal_one, 300) {
     run_ranks(two, 2, more);
     for (int i = 0; i < 2; i++) {
         if (two[i].status || one.status) FAIL("rank %d: %s; alone: %s", i, two[i].text, one.text);
-        for (int j = 0; j < 6; j++) if (!(fabsf(two[i].loss[j] - one.loss[j]) <= 2e-5f * one.loss[j])) FAIL("rank %d step %d: loss %.7f, alone %.7f", i, j + 1, two[i].loss[j], one.loss[j]);
+        for (int j = 0; j < 6; j++)
+            if (!(fabsf(two[i].loss[j] - one.loss[j]) <= 2e-5f * one.loss[j]))
+                FAIL("rank %d step %d: loss %.7f, alone %.7f", i, j + 1, two[i].loss[j], one.loss[j]);
         double far = 0;
         for (int j = 0; j < W3; j++) if (fabs(two[i].q[j] - one.q[j]) > far) far = fabs(two[i].q[j] - one.q[j]);
         for (int j = 0; j < 320; j++) CHECK(fabsf(two[i].queue[j] - one.queue[j]) <= 1e-3f);
@@ -451,5 +499,6 @@ TEST_LIMIT(cuda_nccl_ranks_must_agree, 120) {
         CHECK(!pthread_create(&t[i], NULL, run_rank, &two[i]));
     }
     for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
-    for (int i = 0; i < 2; i++) CHECK(two[i].status == HPT_ERR_MISMATCH && strstr(two[i].text, "rank 1 has other options"));
+    for (int i = 0; i < 2; i++)
+        CHECK(two[i].status == HPT_ERR_MISMATCH && strstr(two[i].text, "rank 1 has other options"));
 }

@@ -82,7 +82,8 @@ static uint64_t image(const uint8_t *p, size_t n) {
         lim.orient = lim.accept_cut = all;
         if (hpt__image_scan(p, n, &lim, &info)) continue;
         declared = 16 * (uint64_t)info.w * (uint64_t)info.h + info.window;
-        /* what the two libraries take for the smallest image: tables of up to 1,000 groups of codes; a strip's buffer */
+        /* what the two libraries take for the smallest image: tables of up to 1,000 groups of codes; a strip's
+         * buffer */
         declared += info.kind == HPT__IMAGE_WEBP ? 12 << 20 : info.kind == HPT__IMAGE_TIFF ? 1 << 20 : 0;
         if (hpt__image_decode(p, n, &lim, &im)) continue;
         for (size_t i = 0; i < (size_t)im.w * (size_t)im.h * 3; i++) sum += im.rgb[i];
@@ -155,7 +156,8 @@ static uint64_t npy_bytes(const uint8_t *p, size_t n, const char *name) {
             if (end == at || __builtin_mul_overflow(count, v, &count)) break;
         }
         if (!count) count = 1;
-        if (at && e->size >= header && (e->size - header) % count == 0 && (e->size - header) / count <= 8) declared = e->size;
+        if (at && e->size >= header && (e->size - header) % count == 0 && (e->size - header) / count <= 8)
+            declared = e->size;
     }
     hpt__zip_close(&z);
     return declared;
@@ -272,8 +274,10 @@ static uint64_t state(const uint8_t *p, size_t n) {
 static hpt_config *small(void) {
     static hpt_config *c;
     static const char *const pairs[][2] = {
-        {"backend", "reference"}, {"threads", "1"}, {"arch", "resnet10"}, {"width", "16"}, {"stem", "small"}, {"moco_dim", "8"},
-        {"moco_k", "16"}, {"image_size", "8"}, {"batch_size", "2"}, {"bn_group", "2"}, {"steps", "9"}, {"precision", "fp32"},
+        {"backend", "reference"}, {"threads", "1"}, {"arch", "resnet10"}, {"width", "16"}, {"stem", "small"},
+            {"moco_dim", "8"},
+        {"moco_k", "16"}, {"image_size", "8"}, {"batch_size", "2"}, {"bn_group", "2"}, {"steps", "9"},
+        {"precision", "fp32"},
         {"pixel_mean", "0,0,0"}, {"pixel_std", "1,1,1"}};
     if (!c && hpt_config_create(NULL, &c)) STOP("%s", hpt_last_error());
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
@@ -313,7 +317,8 @@ static uint64_t resume(const uint8_t *p, size_t n) {
 }
 
 const fuzz_target fuzz_targets[] = {
-    {"image", image}, {"torch", tensors}, {"safetensors", tensors}, {"idx", idx}, {"npz", npz}, {"mat", mat}, {"json", json},
+    {"image", image}, {"torch", tensors}, {"safetensors", tensors}, {"idx", idx}, {"npz", npz}, {"mat", mat},
+        {"json", json},
     {"list", list}, {"csv", csv}, {"voc", voc}, {"voc_list", voc_list}, {"coco", coco}, {"bdd", bdd},
     {"chexpert", chexpert}, {"descriptor", descriptor}, {"recipe", recipe}, {"state", state}, {"model", model},
     {"resume", resume}, {NULL, NULL}};
@@ -335,7 +340,8 @@ const char *fuzz_measure(const fuzz_target *t, const char *name, const uint8_t *
     uint64_t declared = t->run(p, n), peak = heap_peak(), allowed = 4 * (uint64_t)n + declared + (1 << 20);
     double took = cpu_seconds() - begin;
     if (took <= SECONDS * megabytes && peak <= allowed) return NULL;
-    snprintf(line, sizeof line, "%s: %s: an input of %zu bytes took %.1f s and %llu bytes of memory, of %llu that it may", t->name,
-             name, n, took, (unsigned long long)peak, (unsigned long long)allowed);
+    snprintf(line, sizeof line,
+             "%s: %s: an input of %zu bytes took %.1f s and %llu bytes of memory, of %llu that it may", t->name, name,
+             n, took, (unsigned long long)peak, (unsigned long long)allowed);
     return line;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The parsers of untrusted bytes, one row each. libFuzzer drives them (make fuzz); `make check` replays the corpus and the
- * bombs of test_hostile.c through them. All measure: an input may cost 4 bytes of heap a byte, what it declares (16 bytes a
- * pixel; an array's own bytes; 160 an image that a list names), 1 MiB, and a second of processor time up to 1 MB. */
+ * The parsers of untrusted bytes, one row each. libFuzzer drives them (make fuzz); `make check` replays the corpus
+ * and the bombs of test_hostile.c through them. All measure: an input may cost 4 bytes of heap a byte, what it
+ * declares (16 bytes a pixel; an array's own bytes; 160 an image that a list names), 1 MiB, and a second of
+ * processor time up to 1 MB. */
 #ifndef FUZZ_TARGETS_H
 #define FUZZ_TARGETS_H
 #include <stddef.h>

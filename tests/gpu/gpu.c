@@ -33,6 +33,7 @@ float *noise(size_t n, uint64_t seed, float scale, float shift) {
 }
 void close_to(const char *what, const float *x, const float *truth, size_t n, double tol) {
     for (size_t i = 0; i < n; i++)
-        if (!(fabs((double)x[i] - truth[i]) <= tol * (1 + fabs((double)truth[i]))) && !(x[i] != x[i] && truth[i] != truth[i]))
+        if (!(fabs((double)x[i] - truth[i]) <= tol * (1 + fabs((double)truth[i]))) &&
+            !(x[i] != x[i] && truth[i] != truth[i]))
             FAIL("%s: [%zu of %zu] %.9g, reference %.9g", what, i, n, x[i], truth[i]);
 }

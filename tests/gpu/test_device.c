@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Whole steps of the cuda backend, below the public API so that nothing but CUDA, cuDNN and NCCL is needed to build: against the PyTorch
- * fixtures, against the reference backend, over many steps, after a resume. `make check-gpu` runs them on a GPU at full size
- * (HPT_TEST_GPU is set); `make check` runs the same code on the emulated device, smaller. */
+ * Whole steps of the cuda backend, below the public API so that nothing but CUDA, cuDNN and NCCL is needed to build:
+ * against the PyTorch fixtures, against the reference backend, over many steps, after a resume. `make check-gpu`
+ * runs them on a GPU at full size (HPT_TEST_GPU is set); `make check` runs the same code on the emulated device,
+ * smaller. */
 #include "backend/backend.h"
 #include "gpu.h"
 #include "harness.h"
@@ -15,7 +16,8 @@ extern const hpt__backend hpt_backend_cuda;
 
 static int on_gpu(void) { return getenv("HPT_TEST_GPU") != NULL; }
 
-typedef struct rig { const hpt__backend *be; hpt__device *dev; hpt__comm comm; hpt__net net; hpt__trainer t; hpt__moco *m; float *params, *stats; uint8_t *trainable; } rig;
+typedef struct rig { const hpt__backend *be; hpt__device *dev; hpt__comm comm; hpt__net net; hpt__trainer t;
+                     hpt__moco *m; float *params, *stats; uint8_t *trainable; } rig;
 
 static void open_rig(rig *r, const hpt__backend *be, const hpt__arch *a, hpt__trainer_spec spec) {
     hpt__open o = {0, 1, ""};
@@ -56,7 +58,8 @@ static void close_rig(rig *r) {
 static float *fetch(rig *r, const char *name, size_t *n) {
     const hpt__moco *m = r->m;
     const struct { const char *prefix; void *params, *stats; } sets[] = {
-        {"q.", m->q.params, m->q.stats}, {"k.", m->k.params, m->k.stats}, {"grad.", m->q.grad, NULL}, {"momentum.", m->q.moment1, NULL}};
+        {"q.", m->q.params, m->q.stats}, {"k.", m->k.params, m->k.stats}, {"grad.", m->q.grad, NULL},
+            {"momentum.", m->q.moment1, NULL}};
     float *x = NULL;
     r->be->device.enter(r->dev);
     if (!strcmp(name, "queue")) {
@@ -71,7 +74,8 @@ static float *fetch(rig *r, const char *name, size_t *n) {
         const hpt__tensor *t = &r->net.tensors[at];
         *n = t->count;
         x = malloc(t->count * 4);
-        r->be->order.unpack(r->dev, r->t.spec.dtype, t->shape, (char *)(hpt__is_stat(t) ? sets[s].stats : sets[s].params) + t->offset * 4, x);
+        r->be->order.unpack(r->dev, r->t.spec.dtype, t->shape,
+                            (char *)(hpt__is_stat(t) ? sets[s].stats : sets[s].params) + t->offset * 4, x);
     }
     OK(r->be->queue.sync(r->dev));
     r->be->device.leave(r->dev);
@@ -123,10 +127,14 @@ static void fixture_step(const char *file, hpt__dtype t, double loss_tol, double
     snprintf(path, sizeof path, "tests/fixtures/%s.json", file);
     char *f = json_text(path);
     rig r;
-    int rn50 = json_str_is(f, "arch", "resnet50"), batch = (int)json_num(f, "batch"), dim = (int)json_num(f, "dim"), K = (int)json_num(f, "K");
+    int rn50 = json_str_is(f, "arch", "resnet50"), batch = (int)json_num(f, "batch"), dim = (int)json_num(f, "dim"),
+        K = (int)json_num(f, "K");
     hpt__arch a = arch_of(rn50 ? "resnet50" : "resnet18", (int)json_num(f, "width"), (int)json_num(f, "small"), dim);
-    hpt__trainer_spec s = {.dtype = t, .batch = batch, .size = (int)json_num(f, "size"), .groups = (int)json_num(f, "groups"), .direct = 1, .deterministic = 1, .graph = 1, .method = &hpt__method_moco, .own = &(hpt__moco_own){K, 0.99, 0.2, 0},
-                        .optimizer = {.momentum = 0.9, .weight_decay = 1e-4}, .schedule = {json_num(f, "lr"), 0, 10, 0, 0}};
+    hpt__trainer_spec s = {.dtype = t, .batch = batch, .size = (int)json_num(f, "size"),
+                           .groups = (int)json_num(f, "groups"), .direct = 1, .deterministic = 1, .graph = 1,
+                           .method = &hpt__method_moco, .own = &(hpt__moco_own){K, 0.99, 0.2, 0},
+                        .optimizer = {.momentum = 0.9, .weight_decay = 1e-4}, .schedule = {json_num(f, "lr"), 0, 10, 0,
+                        0}};
     open_rig(&r, &hpt_backend_cuda, &a, s);
     float *q = noise((size_t)K * (size_t)dim, 5000, 1, 0);
     for (int i = 0; i < K; i++) {
@@ -141,7 +149,8 @@ static void fixture_step(const char *file, hpt__dtype t, double loss_tol, double
     for (int i = 0; tensor_floor > 0 && json_key(f, "tensors", i, name); i++) {
         size_t n;
         char at[160];
-        if (!strcmp(name, "queue")) continue;       /* kept (K,D) here, signed (D,K) there: its keys are z_k, checked by the loss */
+        /* kept (K,D) here, signed (D,K) there: its keys are z_k, checked by the loss */
+        if (!strcmp(name, "queue")) continue;
         float *x = fetch(&r, name, &n);
         snprintf(at, sizeof at, "tensors/%s", name);
         double e = distance_by_signature(x, n, f, at);
@@ -169,7 +178,9 @@ TEST_LIMIT(device_pytorch_step_bf16, 300) { fixture_step("moco_rn18_thin", HPT__
 
 static const hpt__moco_own curve_own = {64, 0.99, 0.2, 1};
 static hpt__trainer_spec curve_spec(hpt__dtype t, int steps) {
-    return (hpt__trainer_spec){.dtype = t, .batch = 16, .size = 16, .groups = 4, .deterministic = 1, .graph = 1, .method = &hpt__method_moco, .own = &curve_own, .optimizer = {.momentum = 0.9, .weight_decay = 1e-4},
+    return (hpt__trainer_spec){.dtype = t, .batch = 16, .size = 16, .groups = 4, .deterministic = 1, .graph = 1,
+                               .method = &hpt__method_moco, .own = &curve_own,
+                               .optimizer = {.momentum = 0.9, .weight_decay = 1e-4},
                             .schedule = {0.003, 1, (uint64_t)steps, 0, 0}, .seed = 5};
 }
 static void curve(hpt__dtype t, double tol) {
@@ -199,8 +210,10 @@ static void load_state(rig *to, rig *from) {
     const hpt__net *net = &from->net;
     size_t n = net->n_params * 4, s = net->n_stats * 4, q = (size_t)from->m->own.queue * (size_t)net->arch.dim * 4;
     const struct { void *a, *b; size_t bytes; } parts[] = {
-        {from->m->q.params, to->m->q.params, n}, {from->m->k.params, to->m->k.params, n}, {from->m->q.moment1, to->m->q.moment1, n},
-        {from->m->q.stats, to->m->q.stats, s}, {from->m->k.stats, to->m->k.stats, s}, {from->m->queue, to->m->queue, q}};
+        {from->m->q.params, to->m->q.params, n}, {from->m->k.params, to->m->k.params, n},
+            {from->m->q.moment1, to->m->q.moment1, n},
+        {from->m->q.stats, to->m->q.stats, s}, {from->m->k.stats, to->m->k.stats, s},
+        {from->m->queue, to->m->queue, q}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         void *x = malloc(parts[i].bytes);
         from->be->memory.download(from->dev, x, parts[i].a, parts[i].bytes);
@@ -213,7 +226,8 @@ static void load_state(rig *to, rig *from) {
     to->t.prepared = 0;
 }
 static void same(rig *a, rig *b, const char *what) {
-    const char *names[] = {"q.conv1.weight", "q.layer4.0.conv2.weight", "k.layer4.0.conv2.weight", "q.bn1.running_var", "momentum.fc.0.weight", "queue"};
+    const char *names[] = {"q.conv1.weight", "q.layer4.0.conv2.weight", "k.layer4.0.conv2.weight", "q.bn1.running_var",
+                           "momentum.fc.0.weight", "queue"};
     for (int i = 0; i < 6; i++) {
         size_t n;
         float *x = fetch(a, names[i], &n), *y = fetch(b, names[i], &n);
@@ -254,23 +268,28 @@ static void *upload(rig *r, const void *x, size_t bytes) {
 static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int k, int r, int stride) {
     const hpt__backend *be = &hpt_backend_cuda;
     rig rr = {.be = be, .dev = dev};
-    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = k, .r = r, .s = r, .stride = stride, .pad = r / 2, .bn_groups = 1};
+    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = k, .r = r, .s = r, .stride = stride, .pad = r / 2,
+                       .bn_groups = 1};
     g.p = g.q = (h + 2 * g.pad - r) / stride + 1;
     int cp = t == HPT__BF16 ? (c + 7) / 8 * 8 : (c + 3) / 4 * 4, bf16 = t == HPT__BF16;
-    size_t in = (size_t)(n * c * h * h), inp = (size_t)n * (size_t)(h * h) * (size_t)cp, out = (size_t)(n * k) * (size_t)(g.p * g.q), nw = (size_t)(k * c * r * r);
+    size_t in = (size_t)(n * c * h * h), inp = (size_t)n * (size_t)(h * h) * (size_t)cp,
+        out = (size_t)(n * k) * (size_t)(g.p * g.q), nw = (size_t)(k * c * r * r);
     float *x = noise(in, 1, 1, 0), *w = noise(nw, 2, 0.1f, 0), *dy = noise(out, 3, 1, 0), *nhwc = calloc(inp, 4);
     if (bf16) for (size_t i = 0; i < in; i++) x[i] = from_bf16(round_bf16(x[i]));
     if (bf16) for (size_t i = 0; i < nw; i++) w[i] = from_bf16(round_bf16(w[i]));
     if (bf16) for (size_t i = 0; i < out; i++) dy[i] = from_bf16(round_bf16(dy[i]));
     size_t size = bf16 ? 2 : 4;
-#define NHWC(from, C, Cp, HW, to) for (int i_ = 0; i_ < n; i_++) for (int p_ = 0; p_ < (HW); p_++) for (int c_ = 0; c_ < (C); c_++) { \
-        float v_ = (from)[((size_t)i_ * (size_t)(C) + (size_t)c_) * (size_t)(HW) + (size_t)p_]; size_t at_ = ((size_t)i_ * (size_t)(HW) + (size_t)p_) * (size_t)(Cp) + (size_t)c_; \
+#define NHWC(from, C, Cp, HW, to) for (int i_ = 0; i_ < n; i_++) for (int p_ = 0; p_ < (HW); p_++) for (int c_ = 0; \
+    c_ < (C); c_++) { \
+        float v_ = (from)[((size_t)i_ * (size_t)(C) + (size_t)c_) * (size_t)(HW) + (size_t)p_]; \
+        size_t at_ = ((size_t)i_ * (size_t)(HW) + (size_t)p_) * (size_t)(Cp) + (size_t)c_; \
         if (bf16) ((uint16_t *)(void *)(to))[at_] = round_bf16(v_); else (to)[at_] = v_; }
     NHWC(x, c, cp, h * h, nhwc)
     float *dyn = calloc(out, 4);
     NHWC(dy, k, k, g.p * g.q, dyn)
     int64_t shape[4] = {k, c, r, r};
-    void *gx = upload(&rr, nhwc, inp * size), *gdy = upload(&rr, dyn, out * size), *gy = upload(&rr, dyn, out * size), *gdx = upload(&rr, nhwc, inp * size), *gw = be->memory.alloc(dev, nw * 4 + 64),
+    void *gx = upload(&rr, nhwc, inp * size), *gdy = upload(&rr, dyn, out * size), *gy = upload(&rr, dyn, out * size),
+        *gdx = upload(&rr, nhwc, inp * size), *gw = be->memory.alloc(dev, nw * 4 + 64),
          *gdw = be->memory.alloc(dev, nw * 4 + 64), *low = be->memory.alloc(dev, nw * 2 + 64);
     be->order.pack(dev, t, shape, w, gw);
     be->params->lower(dev, 1, nw, nw, gw, low);
@@ -291,7 +310,8 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
         else {
             char *raw = malloc(count * size);
             be->memory.download(dev, raw, kind == 0 ? gy : gdx, count * size);
-            for (size_t i = 0; i < count; i++) got[i] = bf16 ? from_bf16(((uint16_t *)(void *)raw)[i]) : ((float *)(void *)raw)[i];
+            for (size_t i = 0; i < count; i++)
+                got[i] = bf16 ? from_bf16(((uint16_t *)(void *)raw)[i]) : ((float *)(void *)raw)[i];
             free(raw);
         }
         double tol = t == HPT__F32 ? 2e-5 : t == HPT__TF32 ? 4e-3 : 1.2e-2, worst = 0, scale = 0;
@@ -300,30 +320,43 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
             double sum = 0;
             float have;
             if (kind < 2) {
-                int i = (int)(hsh % (unsigned)n), ch = (int)(hsh / 7 % (unsigned)channels), p = (int)(hsh / 977 % (unsigned)hw), side = kind == 0 ? g.q : h, py = p / side, px = p % side;
+                int i = (int)(hsh % (unsigned)n), ch = (int)(hsh / 7 % (unsigned)channels),
+                    p = (int)(hsh / 977 % (unsigned)hw), side = kind == 0 ? g.q : h, py = p / side, px = p % side;
                 have = got[((size_t)i * (size_t)hw + (size_t)p) * (size_t)pitch + (size_t)ch];
-                for (int a1 = 0; a1 < r; a1++) for (int b1 = 0; b1 < r; b1++) for (int o = 0; o < (kind == 0 ? c : k); o++) {
+                for (int a1 = 0; a1 < r; a1++)
+                    for (int b1 = 0; b1 < r; b1++) for (int o = 0; o < (kind == 0 ? c : k); o++) {
                     if (kind == 0) {
                         int y1 = py * stride + a1 - g.pad, x1 = px * stride + b1 - g.pad;
-                        if (y1 >= 0 && y1 < h && x1 >= 0 && x1 < h) sum += (double)x[((size_t)(i * c + o) * (size_t)h + (size_t)y1) * (size_t)h + (size_t)x1] * w[((size_t)(ch * c + o) * (size_t)r + (size_t)a1) * (size_t)r + (size_t)b1];
+                        if (y1 >= 0 && y1 < h && x1 >= 0 && x1 < h)
+                            sum += (double)x[((size_t)(i * c + o) * (size_t)h + (size_t)y1) * (size_t)h + (size_t)x1] *
+                                w[((size_t)(ch * c + o) * (size_t)r + (size_t)a1) * (size_t)r + (size_t)b1];
                     } else {
                         int y1 = py + g.pad - a1, x1 = px + g.pad - b1;
-                        if (y1 >= 0 && x1 >= 0 && y1 % stride == 0 && x1 % stride == 0 && y1 / stride < g.p && x1 / stride < g.q)
-                            sum += (double)dy[((size_t)(i * k + o) * (size_t)g.p + (size_t)(y1 / stride)) * (size_t)g.q + (size_t)(x1 / stride)] * w[((size_t)(o * c + ch) * (size_t)r + (size_t)a1) * (size_t)r + (size_t)b1];
+                        if (y1 >= 0 && x1 >= 0 && y1 % stride == 0 && x1 % stride == 0 && y1 / stride < g.p &&
+                            x1 / stride < g.q)
+                            sum += (double)dy[((size_t)(i * k + o) * (size_t)g.p + (size_t)(y1 / stride)) *
+                                              (size_t)g.q + (size_t)(x1 / stride)] *
+                                              w[((size_t)(o * c + ch) * (size_t)r + (size_t)a1) * (size_t)r +
+                                                (size_t)b1];
                     }
                 }
             } else {
-                int o = (int)(hsh % (unsigned)k), ch = (int)(hsh / 7 % (unsigned)c), a1 = (int)(hsh / 977 % (unsigned)r), b1 = (int)(hsh / 3331 % (unsigned)r);
+                int o = (int)(hsh % (unsigned)k), ch = (int)(hsh / 7 % (unsigned)c),
+                    a1 = (int)(hsh / 977 % (unsigned)r), b1 = (int)(hsh / 3331 % (unsigned)r);
                 have = got[((size_t)(o * c + ch) * (size_t)r + (size_t)a1) * (size_t)r + (size_t)b1];
                 for (int i = 0; i < n; i++) for (int y0 = 0; y0 < g.p; y0++) for (int x0 = 0; x0 < g.q; x0++) {
                     int y1 = y0 * stride + a1 - g.pad, x1 = x0 * stride + b1 - g.pad;
-                    if (y1 >= 0 && y1 < h && x1 >= 0 && x1 < h) sum += (double)x[((size_t)(i * c + ch) * (size_t)h + (size_t)y1) * (size_t)h + (size_t)x1] * dy[((size_t)(i * k + o) * (size_t)g.p + (size_t)y0) * (size_t)g.q + (size_t)x0];
+                    if (y1 >= 0 && y1 < h && x1 >= 0 && x1 < h)
+                        sum += (double)x[((size_t)(i * c + ch) * (size_t)h + (size_t)y1) * (size_t)h + (size_t)x1] *
+                            dy[((size_t)(i * k + o) * (size_t)g.p + (size_t)y0) * (size_t)g.q + (size_t)x0];
                 }
             }
             worst += (have - sum) * (have - sum);
             scale += sum * sum;
         }
-        if (!(sqrt(worst) <= tol * sqrt(scale))) FAIL("%s kind %d: %d images, %d -> %d channels, %dx%d, window %d stride %d: error %.3g (%s)", t == HPT__BF16 ? "bf16" : t == HPT__TF32 ? "tf32" : "fp32", kind, n, c, k, h, h, r, stride,
+        if (!(sqrt(worst) <= tol * sqrt(scale)))
+            FAIL("%s kind %d: %d images, %d -> %d channels, %dx%d, window %d stride %d: error %.3g (%s)",
+                 t == HPT__BF16 ? "bf16" : t == HPT__TF32 ? "tf32" : "fp32", kind, n, c, k, h, h, r, stride,
                                                       sqrt(worst / scale), be->op.name(op));
         be->op.destroy(op);
         be->memory.free(dev, scratch);
@@ -333,9 +366,14 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
     free(x); free(w); free(dy); free(nhwc); free(dyn); free(got);
 }
 TEST_LIMIT(device_convolutions_of_resnet50, 300) {
-    static const int full[][5] = {{3, 224, 64, 7, 2}, {64, 56, 64, 1, 1}, {64, 56, 64, 3, 1}, {64, 56, 256, 1, 1}, {256, 56, 64, 1, 1}, {256, 56, 128, 1, 1}, {128, 56, 128, 3, 2}, {256, 56, 512, 1, 2}, {128, 28, 512, 1, 1},
-                                  {512, 28, 128, 1, 1}, {128, 28, 128, 3, 1}, {512, 28, 256, 1, 1}, {256, 28, 256, 3, 2}, {512, 28, 1024, 1, 2}, {1024, 14, 256, 1, 1}, {256, 14, 256, 3, 1}, {1024, 14, 512, 1, 1},
-                                  {512, 14, 512, 3, 2}, {1024, 14, 2048, 1, 2}, {2048, 7, 512, 1, 1}, {512, 7, 512, 3, 1}, {3, 32, 64, 3, 1}};
+    static const int full[][5] = {{3, 224, 64, 7, 2}, {64, 56, 64, 1, 1}, {64, 56, 64, 3, 1}, {64, 56, 256, 1, 1},
+                                  {256, 56, 64, 1, 1}, {256, 56, 128, 1, 1}, {128, 56, 128, 3, 2},
+                                  {256, 56, 512, 1, 2}, {128, 28, 512, 1, 1},
+                                  {512, 28, 128, 1, 1}, {128, 28, 128, 3, 1}, {512, 28, 256, 1, 1},
+                                  {256, 28, 256, 3, 2}, {512, 28, 1024, 1, 2}, {1024, 14, 256, 1, 1},
+                                  {256, 14, 256, 3, 1}, {1024, 14, 512, 1, 1},
+                                  {512, 14, 512, 3, 2}, {1024, 14, 2048, 1, 2}, {2048, 7, 512, 1, 1},
+                                  {512, 7, 512, 3, 1}, {3, 32, 64, 3, 1}};
     static const int tiny[][5] = {{3, 9, 16, 7, 2}, {16, 6, 32, 3, 2}, {32, 5, 16, 1, 1}, {3, 8, 16, 3, 1}};
     hpt__open o = {0, 1, ""};
     hpt__device *dev;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every kernel of src/kernels/ *.cu against its _ref.c: on the host under emulation in `make check`, on the card in `make check-gpu`. */
+ * Every kernel of src/kernels/ *.cu against its _ref.c: on the host under emulation in `make check`, on the card in
+ * `make check-gpu`. */
 #include "harness.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/embed.h"
@@ -12,7 +13,8 @@
 #include <math.h>
 
 enum { SMS = 5 };       /* small, so that few blocks do several rounds */
-#define RUN(call) do { cudaError_t e_ = (call); if (e_ != cudaSuccess) FAIL("%s: %s", #call, cudaGetErrorString(e_)); e_ = cudaStreamSynchronize(0); \
+#define RUN(call) do { cudaError_t e_ = (call); if (e_ != cudaSuccess) FAIL("%s: %s", #call, cudaGetErrorString(e_)); \
+                       e_ = cudaStreamSynchronize(0); \
     if (e_ != cudaSuccess) FAIL("%s: %s", #call, cudaGetErrorString(e_)); } while (0)
 
 static const int sizes[] = {1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257};
@@ -46,8 +48,9 @@ static void update_case(hpt__rule rule, size_t n, int with_key, int bad) {
     uint16_t *low[2] = {to_device(NULL, n * 2), to_device(NULL, n * 2)};
     hpt__vars v = {.lr = 0.03, .ema = 0.99, .adam1 = 0.1, .adam2 = 0.0316};
     hpt__outcome o = {.bad = bad};
-    hpt__update u = {.q = h[0], .m = h[1], .v = h[2], .g = h[3], .k = with_key ? h[4] : NULL, .k_next = h[5], .rule = rule, .momentum = 0.9, .wd = 1e-2, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8,
-                     .trust = &trust}, g = u;
+    hpt__update u = {.q = h[0], .m = h[1], .v = h[2], .g = h[3], .k = with_key ? h[4] : NULL, .k_next = h[5],
+                     .rule = rule, .momentum = 0.9, .wd = 1e-2, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .trust = &trust},
+                     g = u;
     g.q = d[0]; g.m = d[1]; g.v = d[2]; g.g = d[3]; g.k = with_key ? d[4] : NULL; g.k_next = d[5];
     g.q_low = low[0]; g.k_low = low[1]; g.trust = to_device(&trust, 4);
     for (int b = -1; b < 6; b++) {      /* what foresee says is what the reference says */
@@ -61,7 +64,9 @@ static void update_case(hpt__rule rule, size_t n, int with_key, int bad) {
         if (b & 1) gb.m = on_device;
         else gb.g = on_device;
         RUN(hpt__cuda_foresee(0, SMS, &gb, 0, n, to_device(&fast, sizeof fast), HPT__BAD_UPDATE, od));
-        if (((hpt__outcome *)to_host(od, sizeof none))->bad != (hpt__ref_foresee_f32(&u, 0, n, &fast) ? HPT__BAD_UPDATE : 0)) FAIL("foresee: rule %d n %zu case %d", rule, n, b);
+        if (((hpt__outcome *)to_host(od, sizeof none))->bad != (hpt__ref_foresee_f32(&u, 0, n, &fast) ? HPT__BAD_UPDATE
+                                                                : 0)) FAIL("foresee: rule %d n %zu case %d", rule, n,
+                                                                           b);
         *at = keep;
     }
     hpt__ref_update_f32(&u, 0, n, &v, &o);
@@ -69,8 +74,10 @@ static void update_case(hpt__rule rule, size_t n, int with_key, int bad) {
     uint16_t *ql = to_host(low[0], n * 2), *kl = to_host(low[1], n * 2);
     for (int i = 0; i < 6; i++) {
         float *got = to_host(d[i], n * 4);
-        for (size_t j = 0; j < n; j++)      /* sgd and ema bit for bit; adam's root and division may differ in the last place of a double */
-            if (rule == HPT__ADAMW ? !(fabsf(got[j] - h[i][j]) <= 1e-6f * fabsf(h[i][j])) : memcmp(&got[j], &h[i][j], 4)) FAIL("rule %d n %zu array %d: [%zu] %.9g, reference %.9g", rule, n, i, j, got[j], h[i][j]);
+        /* sgd and ema bit for bit; adam's root and division may differ in the last place of a double */
+        for (size_t j = 0; j < n; j++)
+            if (rule == HPT__ADAMW ? !(fabsf(got[j] - h[i][j]) <= 1e-6f * fabsf(h[i][j])) : memcmp(&got[j], &h[i][j],
+                4)) FAIL("rule %d n %zu array %d: [%zu] %.9g, reference %.9g", rule, n, i, j, got[j], h[i][j]);
         if (!bad)
             for (size_t j = 0; j < n; j++) {
                 if (i == 0 && rule != HPT__FROZEN && ql[j] != round_bf16(got[j])) FAIL("bfloat16 copy of q [%zu]", j);
@@ -105,7 +112,8 @@ TEST(cuda_ema_finite_trust) {
             for (int zero = 0; zero < 3; zero++) {      /* 1: parameters, 2: gradient without decay */
                 double wd = zero == 2 ? 0 : 1e-3, *none = calloc(n[i], 8);
                 float *dn = to_device(none, n[i] * 4);
-                double want = hpt__ref_trust_f64((hpt__rule)rule, zero == 1 ? none : p64, zero == 2 ? none : g64, n[i], wd, 0.001);
+                double want = hpt__ref_trust_f64((hpt__rule)rule, zero == 1 ? none : p64, zero == 2 ? none : g64, n[i],
+                                                 wd, 0.001);
                 RUN(hpt__cuda_trust(0, (hpt__rule)rule, zero == 1 ? dn : dk, zero == 2 ? dn : dq, n[i], wd, 0.001, t,
                                     to_device(NULL, 128 * 8)));
                 memcpy(&trust, to_host(t, 4), 4);
@@ -132,7 +140,8 @@ TEST(cuda_embed_rows) {
     for (int a = 0; a < SIZES; a++) {
         int n = sizes[a], d = sizes[(a * 5 + 3) % SIZES];
         size_t c = (size_t)n * (size_t)d;
-        float *x = noise(c, 5, 2, 0), *dy = noise(c, 6, 1, 0), *y = malloc(c * 4), *norm = malloc((size_t)n * 4), *dx = malloc(c * 4);
+        float *x = noise(c, 5, 2, 0), *dy = noise(c, 6, 1, 0), *y = malloc(c * 4), *norm = malloc((size_t)n * 4),
+            *dx = malloc(c * 4);
         if (n > 2) memset(x + 2 * d, 0, (size_t)d * 4);      /* a zero row stays zero */
         hpt__ref_l2norm_f32(n, d, x, y, norm);
         float *gy = to_device(NULL, c * 4), *gn = to_device(NULL, (size_t)n * 4), *gx = to_device(NULL, c * 4);
@@ -140,7 +149,8 @@ TEST(cuda_embed_rows) {
         close_to("l2norm", to_host(gy, c * 4), y, c, 1e-6);
         close_to("norm", to_host(gn, (size_t)n * 4), norm, (size_t)n, 1e-6);
         hpt__ref_l2norm_backward_f32(n, d, y, norm, dy, dx);
-        RUN(hpt__cuda_l2norm_backward(0, n, d, to_device(y, c * 4), to_device(norm, (size_t)n * 4), to_device(dy, c * 4), gx));
+        RUN(hpt__cuda_l2norm_backward(0, n, d, to_device(y, c * 4), to_device(norm, (size_t)n * 4),
+                                      to_device(dy, c * 4), gx));
         close_to("l2norm backward", to_host(gx, c * 4), dx, c, 1e-5);
 
         uint32_t *index = malloc((size_t)n * 4);
@@ -155,7 +165,8 @@ TEST(cuda_embed_rows) {
         hpt__outcome *got = to_host(od, sizeof o);
         if (!(fabs(got->spread - want) <= 1e-9 * want + 1e-12)) FAIL("spread %g, reference %g", got->spread, want);
 
-        float *b = noise((size_t)d, 7, 1, 0), *db = malloc((size_t)d * 4), *v = noise(c, 8, 1, 0), *gv = to_device(v, c * 4), *gb = to_device(NULL, (size_t)d * 4);
+        float *b = noise((size_t)d, 7, 1, 0), *db = malloc((size_t)d * 4), *v = noise(c, 8, 1, 0),
+            *gv = to_device(v, c * 4), *gb = to_device(NULL, (size_t)d * 4);
         hpt__ref_add_bias_f32(n, d, b, 1, v);
         RUN(hpt__cuda_add_bias(0, n, d, 1, to_device(b, (size_t)d * 4), gv));
         CHECK(!memcmp(to_host(gv, c * 4), v, c * 4));
@@ -174,18 +185,21 @@ TEST(cuda_enqueue_wraps) {
         for (int b = 0; b < 5; b++)
             for (int64_t ptr = 0; ptr < q[b]; ptr += 1 + q[b] / 3) {
                 enum { D = 10, PITCH = 64 };
-                float *keys = noise((size_t)n[a] * D, 9, 1, 0), *queue = noise((size_t)q[b] * D, 10, 1, 0), *dq = to_device(queue, (size_t)q[b] * D * 4);
+                float *keys = noise((size_t)n[a] * D, 9, 1, 0), *queue = noise((size_t)q[b] * D, 10, 1, 0),
+                    *dq = to_device(queue, (size_t)q[b] * D * 4);
                 uint16_t *low = to_device(NULL, (size_t)q[b] * PITCH * 2);
                 hpt__vars v = {.ptr = ptr};
                 hpt__outcome o = {0};
                 hpt__ref_enqueue_f32(n[a], D, keys, queue, q[b], &v, &o);
-                RUN(hpt__cuda_enqueue(0, n[a], D, to_device(keys, (size_t)n[a] * D * 4), dq, q[b], low, PITCH, to_device(&v, sizeof v), to_device(&o, sizeof o)));
+                RUN(hpt__cuda_enqueue(0, n[a], D, to_device(keys, (size_t)n[a] * D * 4), dq, q[b], low, PITCH,
+                                      to_device(&v, sizeof v), to_device(&o, sizeof o)));
                 CHECK(!memcmp(to_host(dq, (size_t)q[b] * D * 4), queue, (size_t)q[b] * D * 4));
                 uint16_t *l = to_host(low, (size_t)q[b] * PITCH * 2);
                 for (int j = 0; j < D; j++) CHECK(l[ptr * PITCH + j] == round_bf16(queue[ptr * D + j]));
                 o.bad = HPT__BAD_GRAD;
                 float *other = noise((size_t)n[a] * D, 11, 1, 0);
-                RUN(hpt__cuda_enqueue(0, n[a], D, to_device(other, (size_t)n[a] * D * 4), dq, q[b], low, PITCH, to_device(&v, sizeof v), to_device(&o, sizeof o)));
+                RUN(hpt__cuda_enqueue(0, n[a], D, to_device(other, (size_t)n[a] * D * 4), dq, q[b], low, PITCH,
+                                      to_device(&v, sizeof v), to_device(&o, sizeof o)));
                 CHECK(!memcmp(to_host(dq, (size_t)q[b] * D * 4), queue, (size_t)q[b] * D * 4));
                 device_free_all();
             }
@@ -227,7 +241,8 @@ static double naive(int n, int d, int64_t Q, const float *q, const float *k, con
 static void infonce_case(int n, int d, int64_t Q, double tau, int low, int equal_rows, int sms) {
     size_t nd = (size_t)n * (size_t)d, qd = (size_t)Q * (size_t)d;
     int pitch = hpt__cuda_infonce_pitch(d);
-    float *q = noise(nd, 20, 1, 0), *k = noise(nd, 21, 1, 0), *queue = noise(qd + 1, 22, 1, 0), *dnaive = malloc(nd * 4);
+    float *q = noise(nd, 20, 1, 0), *k = noise(nd, 21, 1, 0), *queue = noise(qd + 1, 22, 1, 0),
+        *dnaive = malloc(nd * 4);
     for (size_t i = 0; i < nd; i++) k[i] = 0.5f * k[i] + 0.5f * q[i];
     if (equal_rows) for (int64_t i = 0; i < Q; i++) memcpy(queue + i * d, k, (size_t)d * 4);
     unit_rows(q, n, d);
@@ -238,11 +253,13 @@ static void infonce_case(int n, int d, int64_t Q, double tau, int low, int equal
         h[i * pitch + j] = round_bf16(queue[i * d + j]);
         queue[i * d + j] = from_bf16(h[i * pitch + j]);      /* the truth is the loss of the stored queue */
     }
-    double *q64 = widen(q, nd), *k64 = widen(k, nd), *queue64 = widen(queue, qd), *dq64 = malloc(nd * 8), out[3], loss32;
+    double *q64 = widen(q, nd), *k64 = widen(k, nd), *queue64 = widen(queue, qd), *dq64 = malloc(nd * 8), out[3],
+        loss32;
     hpt__ref_infonce_f64(n, d, Q, q64, k64, queue64, tau, out, dq64);
     loss32 = naive(n, d, Q, q, k, queue, (float)tau, dnaive);
     hpt__outcome o = {0}, *od = to_device(&o, sizeof o);
-    float *gq = to_device(q, nd * 4), *gk = to_device(k, nd * 4), *dq = to_device(NULL, nd * 4), *gqueue = low ? NULL : to_device(queue, (qd + 1) * 4);
+    float *gq = to_device(q, nd * 4), *gk = to_device(k, nd * 4), *dq = to_device(NULL, nd * 4), *gqueue = low ? NULL
+        : to_device(queue, (qd + 1) * 4);
     uint16_t *glow = low ? to_device(h, ((size_t)Q * (size_t)pitch + 8) * 2) : NULL;
     void *scratch = to_device(NULL, hpt__cuda_infonce_scratch(n, d, sms));
     RUN(hpt__cuda_infonce(0, sms, n, d, Q, gq, gk, gqueue, glow, tau, od, dq, scratch));
@@ -251,15 +268,21 @@ static void infonce_case(int n, int d, int64_t Q, double tau, int low, int equal
     double e = distance(g, dq64, nd), e32 = distance(dnaive, dq64, nd), limit = low ? 3e-3 : 2 * e32 + 3e-7;
     /* the naive loss can be lucky: its bound is the rounding of logits of size 1/tau */
     double loss_limit = 2 * fabs(loss32 - out[0]) + (low ? 4e-5 : 3e-7) * (1 + 1 / tau);
-    if (!(fabs(got->loss - out[0]) <= loss_limit) || got->bad) FAIL("n %d d %d Q %d tau %g low %d: loss %.9g, fp64 %.9g (naive %.9g)", n, d, (int)Q, tau, low, got->loss, out[0], loss32);
-    if (!(e <= limit)) FAIL("n %d d %d Q %d tau %g low %d: gradient error %.3g, naive %.3g", n, d, (int)Q, tau, low, e, e32);
-    if (!equal_rows && (got->top1 != out[1] || got->top5 != out[2])) FAIL("n %d d %d Q %d: top %g %g, reference %g %g", n, d, (int)Q, got->top1, got->top5, out[1], out[2]);
+    if (!(fabs(got->loss - out[0]) <= loss_limit) || got->bad)
+        FAIL("n %d d %d Q %d tau %g low %d: loss %.9g, fp64 %.9g (naive %.9g)", n, d, (int)Q, tau, low, got->loss,
+             out[0], loss32);
+    if (!(e <= limit))
+        FAIL("n %d d %d Q %d tau %g low %d: gradient error %.3g, naive %.3g", n, d, (int)Q, tau, low, e, e32);
+    if (!equal_rows && (got->top1 != out[1] || got->top5 != out[2]))
+        FAIL("n %d d %d Q %d: top %g %g, reference %g %g", n, d, (int)Q, got->top1, got->top5, out[1], out[2]);
     RUN(hpt__cuda_infonce(0, sms, n, d, Q, gq, gk, gqueue, glow, tau, od, dq, scratch));      /* the same bits again */
     CHECK(!memcmp(to_host(dq, nd * 4), g, nd * 4) && ((hpt__outcome *)to_host(od, sizeof o))->loss == got->loss);
     device_free_all();
 }
 TEST_LIMIT(cuda_infonce_bf16, 300) {
-    for (int a = 0; a < SIZES; a++) infonce_case(sizes[a], sizes[(a * 3 + 4) % SIZES] > 128 ? 128 : sizes[(a * 3 + 4) % SIZES], sizes[(a * 7 + 5) % SIZES] * 3, 0.2, 1, 0, SMS);
+    for (int a = 0; a < SIZES; a++)
+        infonce_case(sizes[a], sizes[(a * 3 + 4) % SIZES] > 128 ? 128 : sizes[(a * 3 + 4) % SIZES],
+                     sizes[(a * 7 + 5) % SIZES] * 3, 0.2, 1, 0, SMS);
     infonce_case(8, 128, 4096, 0.2, 1, 0, SMS);
     infonce_case(130, 64, 1000, 0.07, 1, 0, 9);
     infonce_case(16, 32, 200, 0.01, 1, 0, SMS);
@@ -267,7 +290,8 @@ TEST_LIMIT(cuda_infonce_bf16, 300) {
     infonce_case(9, 16, 70, 0.2, 1, 1, SMS);
 }
 TEST_LIMIT(cuda_infonce_fp32, 300) {
-    for (int a = 0; a < SIZES; a++) infonce_case(sizes[a], sizes[(a * 3 + 4) % SIZES], sizes[(a * 7 + 5) % SIZES] * 3, 0.2, 0, 0, SMS);
+    for (int a = 0; a < SIZES; a++)
+        infonce_case(sizes[a], sizes[(a * 3 + 4) % SIZES], sizes[(a * 7 + 5) % SIZES] * 3, 0.2, 0, 0, SMS);
     infonce_case(8, 300, 500, 0.2, 0, 0, SMS);
     infonce_case(70, 64, 1000, 0.07, 0, 0, 9);
     infonce_case(16, 32, 200, 0.01, 0, 0, SMS);
@@ -285,11 +309,14 @@ TEST(cuda_infonce_hostile_values) {
                 uint16_t h[Q * 64] = {0};
                 for (int i = 0; i < Q; i++) for (int j = 0; j < D; j++) h[i * 64 + j] = round_bf16(queue[i * D + j]);
                 hpt__outcome o = {0}, *od = to_device(&o, sizeof o);
-                RUN(hpt__cuda_infonce(0, SMS, N, D, Q, to_device(q, N * D * 4), to_device(k, N * D * 4), to_device(queue, Q * D * 4), low ? to_device(h, sizeof h) : NULL, 0.2, od,
-                                      to_device(NULL, N * D * 4), to_device(NULL, hpt__cuda_infonce_scratch(N, D, SMS))));
+                RUN(hpt__cuda_infonce(0, SMS, N, D, Q, to_device(q, N * D * 4), to_device(k, N * D * 4),
+                                      to_device(queue, Q * D * 4), low ? to_device(h, sizeof h) : NULL, 0.2, od,
+                                      to_device(NULL, N * D * 4),
+                                      to_device(NULL, hpt__cuda_infonce_scratch(N, D, SMS))));
                 RUN(hpt__cuda_judge(0, od));
                 hpt__outcome *got = to_host(od, sizeof o);
-                if (got->bad != HPT__BAD_LOSS) FAIL("low %d where %d value %g: loss %g, bad %d", low, where, bad[b], got->loss, got->bad);
+                if (got->bad != HPT__BAD_LOSS)
+                    FAIL("low %d where %d value %g: loss %g, bad %d", low, where, bad[b], got->loss, got->bad);
                 device_free_all();
             }
 }
@@ -301,7 +328,8 @@ TEST(cuda_heads) {
         for (int heads = 1; heads < 4; heads += 2) {
             int n = sizes[a], classes = sizes[(a * 3 + 1) % SIZES];
             size_t c = (size_t)n * (size_t)heads * (size_t)classes;
-            float *x = noise(c, 30, 8, 0), *loss = malloc(c * 4), *gx = to_device(x, c * 4), *gl = to_device(NULL, c * 4), *t = noise(c, 31, 0.5f, 0.5f);
+            float *x = noise(c, 30, 8, 0), *loss = malloc(c * 4), *gx = to_device(x, c * 4),
+                *gl = to_device(NULL, c * 4), *t = noise(c, 31, 0.5f, 0.5f);
             int32_t *y = malloc((size_t)n * 4);
             for (int i = 0; i < n; i++) y[i] = i % 9 == 5 ? -1 : (i * 3) % classes;
             float *bx = to_device(x, c * 4), *x2 = noise(c, 30, 8, 0);
@@ -358,24 +386,35 @@ static float *map_to_host(const void *d, int n, int c, int hw, int bf16) {
     float *x = malloc((size_t)n * (size_t)c * (size_t)hw * 4);
     for (int i = 0; i < n; i++) for (int j = 0; j < c; j++) for (int p = 0; p < hw; p++) {
         size_t at = ((size_t)i * (size_t)hw + (size_t)p) * (size_t)cp + (size_t)j;
-        x[((size_t)i * (size_t)c + (size_t)j) * (size_t)hw + (size_t)p] = bf16 ? from_bf16(((uint16_t *)m)[at]) : ((float *)m)[at];
+        x[((size_t)i * (size_t)c + (size_t)j) * (size_t)hw + (size_t)p] = bf16 ? from_bf16(((uint16_t *)m)[at])
+            : ((float *)m)[at];
     }
     return x;
 }
-static void through_bf16(float *x, size_t n, int bf16) { if (bf16) for (size_t i = 0; i < n; i++) x[i] = from_bf16(round_bf16(x[i])); }
+static void through_bf16(float *x, size_t n, int bf16) {
+    if (bf16) for (size_t i = 0; i < n; i++) x[i] = from_bf16(round_bf16(x[i]));
+}
 
 static void norm_case(int n, int c, int h, int groups, int flags, int bf16) {
-    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = c, .p = h, .q = h, .bn_groups = groups, .act = flags & 1 ? HPT__ACT_RELU : HPT__ACT_NONE, .residual = flags >> 1 & 1,
-                       .extra_grad = flags >> 2 & 1, .eps = 1e-5};
+    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = c, .p = h, .q = h, .bn_groups = groups, .act = flags & 1
+                       ? HPT__ACT_RELU : HPT__ACT_NONE, .residual = flags >> 1 & 1, .extra_grad = flags >> 2 & 1,
+                       .eps = 1e-5};
     int hw = h * h;
     size_t count = (size_t)n * (size_t)c * (size_t)hw, ch = (size_t)c, gc = ch * (size_t)groups;
-    float *x = noise(count, 11, 3, 5), *r = noise(count, 14, 1, 0), *dy = noise(count, 15, 1, 0), *dy2 = noise(count, 16, 1, 0), *y = malloc(count * 4), *dx = malloc(count * 4);
-    float *w = noise(ch, 12, 0.5f, 1), *b = noise(ch, 13, 0.3f, 0), *mean = malloc(gc * 4), *rstd = malloc(gc * 4), *rm = calloc(ch, 4), *rv = calloc(ch, 4), *dw = malloc(ch * 4), *db = malloc(ch * 4);
-    through_bf16(x, count, bf16); through_bf16(r, count, bf16); through_bf16(dy, count, bf16); through_bf16(dy2, count, bf16);
-    hpt__cuda_norm a = {.g = g, .bf16 = bf16, .sms = SMS, .x = map_to_device(x, n, c, hw, bf16), .r = map_to_device(r, n, c, hw, bf16), .y = map_to_device(x, n, c, hw, bf16),
-                        .w = to_device(w, ch * 4), .b = to_device(b, ch * 4), .mean = to_device(NULL, gc * 4), .rstd = to_device(NULL, gc * 4), .run_mean = to_device(rm, ch * 4),
-                        .run_var = to_device(rv, ch * 4), .dw = to_device(NULL, ch * 4), .db = to_device(NULL, ch * 4), .momentum = 0.1, .scratch = to_device(NULL, hpt__cuda_norm_scratch(&g, bf16, SMS)),
-                        .dy = map_to_device(dy, n, c, hw, bf16), .dy2 = map_to_device(dy2, n, c, hw, bf16), .dx = map_to_device(x, n, c, hw, bf16)};
+    float *x = noise(count, 11, 3, 5), *r = noise(count, 14, 1, 0), *dy = noise(count, 15, 1, 0),
+        *dy2 = noise(count, 16, 1, 0), *y = malloc(count * 4), *dx = malloc(count * 4);
+    float *w = noise(ch, 12, 0.5f, 1), *b = noise(ch, 13, 0.3f, 0), *mean = malloc(gc * 4), *rstd = malloc(gc * 4),
+        *rm = calloc(ch, 4), *rv = calloc(ch, 4), *dw = malloc(ch * 4), *db = malloc(ch * 4);
+    through_bf16(x, count, bf16); through_bf16(r, count, bf16); through_bf16(dy, count, bf16);
+    through_bf16(dy2, count, bf16);
+    hpt__cuda_norm a = {.g = g, .bf16 = bf16, .sms = SMS, .x = map_to_device(x, n, c, hw, bf16),
+                        .r = map_to_device(r, n, c, hw, bf16), .y = map_to_device(x, n, c, hw, bf16),
+                        .w = to_device(w, ch * 4), .b = to_device(b, ch * 4), .mean = to_device(NULL, gc * 4),
+                        .rstd = to_device(NULL, gc * 4), .run_mean = to_device(rm, ch * 4),
+                        .run_var = to_device(rv, ch * 4), .dw = to_device(NULL, ch * 4), .db = to_device(NULL, ch * 4),
+                        .momentum = 0.1, .scratch = to_device(NULL, hpt__cuda_norm_scratch(&g, bf16, SMS)),
+                        .dy = map_to_device(dy, n, c, hw, bf16), .dy2 = map_to_device(dy2, n, c, hw, bf16),
+                        .dx = map_to_device(x, n, c, hw, bf16)};
     double tol = bf16 ? 1.2e-2 : 3e-6;
     hpt__ref_norm_train_f32(&g, x, w, b, r, y, mean, rstd, rm, rv, 0.1);
     RUN(hpt__cuda_norm_train(0, &a));
@@ -400,30 +439,37 @@ static void norm_case(int n, int c, int h, int groups, int flags, int bf16) {
     device_free_all();
 }
 TEST_LIMIT(cuda_norm, 300) {
-    const int shapes[][4] = {{1, 8, 1, 1}, {2, 16, 1, 1}, {4, 32, 3, 2}, {6, 24, 5, 3}, {8, 48, 13, 4}, {4, 264, 3, 1}, {12, 16, 17, 2}, {2, 16, 37, 2}, {3, 520, 2, 3}};
+    const int shapes[][4] = {{1, 8, 1, 1}, {2, 16, 1, 1}, {4, 32, 3, 2}, {6, 24, 5, 3}, {8, 48, 13, 4}, {4, 264, 3, 1},
+                             {12, 16, 17, 2}, {2, 16, 37, 2}, {3, 520, 2, 3}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int flags = 0; flags < 8; flags++)
-            for (int bf16 = 0; bf16 < 2; bf16++) norm_case(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], flags, bf16);
+            for (int bf16 = 0; bf16 < 2; bf16++)
+                norm_case(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], flags, bf16);
 }
 TEST(cuda_pool) {
-    const int shapes[][6] = {{1, 8, 1, 3, 2, 1}, {2, 16, 7, 3, 2, 1}, {3, 24, 8, 3, 2, 1}, {2, 8, 13, 2, 2, 0}, {1, 40, 9, 5, 3, 2}, {2, 8, 6, 3, 1, 1}};
+    const int shapes[][6] = {{1, 8, 1, 3, 2, 1}, {2, 16, 7, 3, 2, 1}, {3, 24, 8, 3, 2, 1}, {2, 8, 13, 2, 2, 0},
+                             {1, 40, 9, 5, 3, 2}, {2, 8, 6, 3, 1, 1}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int f = 0; f < 4; f++) {
             int bf16 = f & 1;
-            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .r = shapes[s][3], .stride = shapes[s][4], .pad = shapes[s][5], .extra_grad = f >> 1};
+            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .r = shapes[s][3],
+                               .stride = shapes[s][4], .pad = shapes[s][5], .extra_grad = f >> 1};
             g.w = g.h; g.s = g.r; g.k = g.c; g.p = g.q = (g.h + 2 * g.pad - g.r) / g.stride + 1;
             int hw = g.h * g.w, pq = g.p * g.q;
             size_t in = (size_t)(g.n * g.c * hw), out = (size_t)(g.n * g.c * pq), cells = (size_t)(g.n * g.c);
-            float *x = noise(in, 3, 2, 0), *dy = noise(out, 4, 1, 0), *dy2 = noise(out, 5, 1, 0), *y = malloc(out * 4), *dx = malloc(in * 4), *v = noise(cells, 6, 1, 0);
+            float *x = noise(in, 3, 2, 0), *dy = noise(out, 4, 1, 0), *dy2 = noise(out, 5, 1, 0), *y = malloc(out * 4),
+                *dx = malloc(in * 4), *v = noise(cells, 6, 1, 0);
             uint8_t *where = malloc(out), *gw = to_device(NULL, out);
             through_bf16(x, in, bf16); through_bf16(dy, out, bf16); through_bf16(dy2, out, bf16);
             if (in > 40) x[20] = x[21];
-            void *gx = map_to_device(x, g.n, g.c, hw, bf16), *gy = map_to_device(dy, g.n, g.c, pq, bf16), *gdx = map_to_device(x, g.n, g.c, hw, bf16);
+            void *gx = map_to_device(x, g.n, g.c, hw, bf16), *gy = map_to_device(dy, g.n, g.c, pq, bf16),
+                *gdx = map_to_device(x, g.n, g.c, hw, bf16);
             hpt__ref_maxpool_forward_f32(&g, x, y, where);
             RUN(hpt__cuda_maxpool(0, &g, bf16, gx, gy, gw));
             close_to("maxpool", map_to_host(gy, g.n, g.c, pq, bf16), y, out, 0);
             hpt__ref_maxpool_backward_f32(&g, dy, dy2, where, dx);
-            RUN(hpt__cuda_maxpool_backward(0, &g, bf16, map_to_device(dy, g.n, g.c, pq, bf16), map_to_device(dy2, g.n, g.c, pq, bf16), gw, gdx));
+            RUN(hpt__cuda_maxpool_backward(0, &g, bf16, map_to_device(dy, g.n, g.c, pq, bf16),
+                                           map_to_device(dy2, g.n, g.c, pq, bf16), gw, gdx));
             close_to("maxpool backward", map_to_host(gdx, g.n, g.c, hw, bf16), dx, in, bf16 ? 1e-2 : 1e-6);
             float *avg = malloc(cells * 4), *ga = to_device(NULL, cells * 4);
             hpt__ref_average_forward_f32(&g, x, avg);
@@ -475,12 +521,14 @@ TEST(cuda_layout) {
 
 TEST_LIMIT(cuda_augment, 300) {
     enum { SIZE = 24, IMAGES = 24 };
-    hpt__augment a = {.size = SIZE, .crop = 1, .crop_min = 0.2, .crop_max = 1, .jitter = 0.9, .brightness = 0.4, .contrast = 0.4, .saturation = 0.4, .hue = 0.4, .gray = 0.3, .blur = 0.6, .blur_min = 0.1,
+    hpt__augment a = {.size = SIZE, .crop = 1, .crop_min = 0.2, .crop_max = 1, .jitter = 0.9, .brightness = 0.4,
+                      .contrast = 0.4, .saturation = 0.4, .hue = 0.4, .gray = 0.3, .blur = 0.6, .blur_min = 0.1,
                       .blur_max = 3, .flip = 0.5, .solarize = 0.4};
     hpt__view view[IMAGES];
     hpt__work work = {0};
     size_t bytes = 0, at = 0, pixels = SIZE * SIZE;
-    float table[3][256], mean[3] = {0.4f, 0.5f, 0.6f}, std[3] = {0.2f, 0.25f, 0.3f}, *want = malloc(IMAGES * pixels * 12);
+    float table[3][256], mean[3] = {0.4f, 0.5f, 0.6f}, std[3] = {0.2f, 0.25f, 0.3f},
+        *want = malloc(IMAGES * pixels * 12);
     uint8_t *all = malloc(IMAGES * 130 * 97 * 3), *out = malloc(pixels * 3);
     int taps = 3;
     hpt__normalize_table(mean, std, table);
@@ -489,7 +537,8 @@ TEST_LIMIT(cuda_augment, 300) {
         hpt__image im = {.rgb = all + at, .w = w, .h = h};
         hpt__rng r;
         hpt__draws d;
-        for (int p = 0; p < w * h * 3; p++) all[at + (size_t)p] = (uint8_t)(128 + 100 * sin(p * 0.01 * (i + 1)) + 27 * sin(p * 1.7));
+        for (int p = 0; p < w * h * 3; p++)
+            all[at + (size_t)p] = (uint8_t)(128 + 100 * sin(p * 0.01 * (i + 1)) + 27 * sin(p * 1.7));
         hpt__rng_init(&r, 5, HPT__RNG_AUGMENT, 0, (uint32_t)i);
         a.filter = i % 2 ? HPT__BICUBIC : HPT__BILINEAR;
         hpt__augment_draw(&r, &a, w, h, &d);
@@ -501,9 +550,12 @@ TEST_LIMIT(cuda_augment, 300) {
     }
     bytes = at;
     float *got = to_device(NULL, IMAGES * pixels * 12);
-    RUN(hpt__cuda_augment(0, IMAGES, SIZE, taps, to_device(view, sizeof view), to_device(all, bytes), to_device(table, sizeof table), got, to_device(NULL, hpt__cuda_augment_scratch(IMAGES, SIZE, taps))));
+    RUN(hpt__cuda_augment(0, IMAGES, SIZE, taps, to_device(view, sizeof view), to_device(all, bytes),
+                          to_device(table, sizeof table), got,
+                          to_device(NULL, hpt__cuda_augment_scratch(IMAGES, SIZE, taps))));
     float *g = to_host(got, IMAGES * pixels * 12);
     for (size_t i = 0; i < IMAGES * pixels * 3; i++)
-        if (memcmp(&g[i], &want[i], 4)) FAIL("view %zu value %zu: %g, CPU %g", i / (pixels * 3), i % (pixels * 3), g[i], want[i]);
+        if (memcmp(&g[i], &want[i], 4))
+            FAIL("view %zu value %zu: %g, CPU %g", i / (pixels * 3), i % (pixels * 3), g[i], want[i]);
     device_free_all();
 }

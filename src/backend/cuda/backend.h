@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The slots of the cuda backend that lie in device.c and ops.c; cuda.c makes the table. Contracts: backend/backend.h. */
+ * The slots of the cuda backend that lie in device.c and ops.c; cuda.c makes the table. Contracts:
+ * backend/backend.h. */
 #ifndef HPT__CUDA_BACKEND_H
 #define HPT__CUDA_BACKEND_H
 #include "backend/cuda/device.h"

@@ -6,57 +6,103 @@
 
 extern const hpt__backend hpt_backend_cuda __attribute__((visibility("default")));
 
-static int supports(hpt__device *dev, hpt__dtype t) { (void)dev; return t == HPT__BF16 ? 2 : t == HPT__F32 || t == HPT__TF32; }
+static int supports(hpt__device *dev, hpt__dtype t) {
+    (void)dev; return t == HPT__BF16 ? 2 : t == HPT__F32 || t == HPT__TF32;
+}
 static int low_params(hpt__device *dev, hpt__dtype t) { (void)dev; return t == HPT__BF16; }
 
 /* NOTE(call): a launch of a slot that has no status */
 #define NOTE(call) hpt__cuda_note(dev, (call), #call)
 
-static hpt_status gemm(hpt__device *dev, hpt__dtype t, int ta, int tb, int m, int n, int k, double alpha, const void *a, int lda, const void *b, int ldb, double beta, void *c, int ldc) {
+static hpt_status gemm(hpt__device *dev, hpt__dtype t, int ta, int tb, int m, int n, int k, double alpha,
+                       const void *a, int lda, const void *b, int ldb, double beta, void *c, int ldc) {
     HPT_TRY(hpt__cuda_report(dev));
     return hpt__cuda_matmul(dev, t != HPT__F32, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, NULL, 0);
 }
-static void copy_if(hpt__device *dev, void *dst, const void *src, size_t bytes, const int32_t *flag) { NOTE(hpt__cuda_copy_if(dev->compute, dst, src, bytes, flag)); }
-static int queue_pitch(hpt__device *dev, hpt__dtype t, int d) { (void)dev; return t == HPT__BF16 ? hpt__cuda_infonce_pitch(d) : 0; }
-static hpt_status infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t queued, const void *q, const void *k, const void *queue, const void *low, double tau, hpt__outcome *o, void *dq, void *scratch) {
+static void copy_if(hpt__device *dev, void *dst, const void *src, size_t bytes, const int32_t *flag) {
+    NOTE(hpt__cuda_copy_if(dev->compute, dst, src, bytes, flag));
+}
+static int queue_pitch(hpt__device *dev, hpt__dtype t, int d) {
+    (void)dev; return t == HPT__BF16 ? hpt__cuda_infonce_pitch(d) : 0;
+}
+static hpt_status infonce(hpt__device *dev, hpt__dtype t, int n, int d, int64_t queued, const void *q, const void *k,
+                          const void *queue, const void *low, double tau, hpt__outcome *o, void *dq, void *scratch) {
     (void)t;
     HPT_TRY(hpt__cuda_report(dev));
     CUDA_TRY(dev, hpt__cuda_infonce(dev->compute, dev->sms, n, d, queued, q, k, queue, low, tau, o, dq, scratch));
     return HPT_OK;
 }
-static size_t infonce_scratch(hpt__device *dev, hpt__dtype t, int n, int d) { (void)t; return hpt__cuda_infonce_scratch(n, d, dev->sms); }
-static void l2norm(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, void *y, void *norm) { (void)t; NOTE(hpt__cuda_l2norm(dev->compute, n, d, x, y, norm)); }
-static void l2norm_grad(hpt__device *dev, hpt__dtype t, int n, int d, const void *y, const void *norm, const void *dy, void *dx) { (void)t; NOTE(hpt__cuda_l2norm_backward(dev->compute, n, d, y, norm, dy, dx)); }
-static void gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const void *in, const uint32_t *index, void *out) { (void)t; NOTE(hpt__cuda_gather(dev->compute, n, d, in, index, out)); }
-static void enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, void *low, const hpt__vars *v, const hpt__outcome *o) {
+static size_t infonce_scratch(hpt__device *dev, hpt__dtype t, int n, int d) {
+    (void)t; return hpt__cuda_infonce_scratch(n, d, dev->sms);
+}
+static void l2norm(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, void *y, void *norm) {
+    (void)t; NOTE(hpt__cuda_l2norm(dev->compute, n, d, x, y, norm));
+}
+static void l2norm_grad(hpt__device *dev, hpt__dtype t, int n, int d, const void *y, const void *norm, const void *dy,
+                        void *dx) {
+    (void)t; NOTE(hpt__cuda_l2norm_backward(dev->compute, n, d, y, norm, dy, dx));
+}
+static void gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const void *in, const uint32_t *index, void *out) {
+    (void)t; NOTE(hpt__cuda_gather(dev->compute, n, d, in, index, out));
+}
+static void enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, void *low,
+                    const hpt__vars *v, const hpt__outcome *o) {
     NOTE(hpt__cuda_enqueue(dev->compute, n, d, keys, queue, q, low, low ? queue_pitch(dev, t, d) : 0, v, o));
 }
-static void spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, hpt__outcome *o, void *scratch) { (void)t; NOTE(hpt__cuda_spread(dev->compute, n, d, x, o, scratch)); }
-static void agree(hpt__device *dev, hpt__dtype t, int n, int d, int images, const void *x, const void *y, void *dx, hpt__outcome *o, void *scratch) {
+static void spread(hpt__device *dev, hpt__dtype t, int n, int d, const void *x, hpt__outcome *o, void *scratch) {
+    (void)t; NOTE(hpt__cuda_spread(dev->compute, n, d, x, o, scratch));
+}
+static void agree(hpt__device *dev, hpt__dtype t, int n, int d, int images, const void *x, const void *y, void *dx,
+                  hpt__outcome *o, void *scratch) {
     (void)t;
     NOTE(hpt__cuda_agree(dev->compute, n, d, images, x, y, dx, o, scratch));
 }
-static void update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) { (void)t; NOTE(hpt__cuda_update(dev->compute, dev->sms, u, at, n, v, o)); }
-static void foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v, int32_t bit, hpt__outcome *o) { (void)t; NOTE(hpt__cuda_foresee(dev->compute, dev->sms, u, at, n, v, bit, o)); }
-static void trust(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p, const void *g, size_t n, double wd, double eta, void *out,
-                  void *scratch) {
+static void update(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v,
+                   const hpt__outcome *o) {
+    (void)t; NOTE(hpt__cuda_update(dev->compute, dev->sms, u, at, n, v, o));
+}
+static void foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t at, size_t n, const hpt__vars *v,
+                    int32_t bit, hpt__outcome *o) {
+    (void)t; NOTE(hpt__cuda_foresee(dev->compute, dev->sms, u, at, n, v, bit, o));
+}
+static void trust(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p, const void *g, size_t n, double wd,
+                  double eta, void *out, void *scratch) {
     (void)t;
     NOTE(hpt__cuda_trust(dev->compute, rule, p, g, n, wd, eta, out, scratch));
 }
-static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) { (void)t; NOTE(hpt__cuda_ema(dev->compute, dev->sms, out, k, q, n, mom)); }
-static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) { (void)t; NOTE(hpt__cuda_finite(dev->compute, dev->sms, x, n, bit, o)); }
+static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
+    (void)t; NOTE(hpt__cuda_ema(dev->compute, dev->sms, out, k, q, n, mom));
+}
+static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) {
+    (void)t; NOTE(hpt__cuda_finite(dev->compute, dev->sms, x, n, bit, o));
+}
 static void judge(hpt__device *dev, hpt__outcome *o) { NOTE(hpt__cuda_judge(dev->compute, o)); }
-static void lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) { NOTE(hpt__cuda_lower(dev->compute, rows, d, pitch, x, low)); }
-static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label, float *loss) { NOTE(hpt__cuda_softmax_ce(dev->compute, n, heads, classes, logits, label, loss)); }
-static void classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label, const void *weight, double smoothing, hpt__outcome *o) {
+static void lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) {
+    NOTE(hpt__cuda_lower(dev->compute, rows, d, pitch, x, low));
+}
+static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label,
+                       float *loss) {
+    NOTE(hpt__cuda_softmax_ce(dev->compute, n, heads, classes, logits, label, loss));
+}
+static void classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label,
+                     const void *weight, double smoothing, hpt__outcome *o) {
     (void)t;
     NOTE(hpt__cuda_classify(dev->compute, n, classes, logits, label, weight, smoothing, o));
 }
-static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) { NOTE(hpt__cuda_bce(dev->compute, n, heads, classes, logits, target, loss)); }
-static void sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) { NOTE(hpt__cuda_bias_backward(dev->compute, n, d, 0, NULL, (float *)(uintptr_t)x, out)); }
-static void add_bias(hpt__device *dev, int n, int d, const float *b, float *y) { NOTE(hpt__cuda_add_bias(dev->compute, n, d, 0, b, y)); }
-static size_t augment_scratch(hpt__device *dev, int views, int size, int taps) { (void)dev; return hpt__cuda_augment_scratch(views, size, taps); }
-static void augment(hpt__device *dev, int views, int size, int taps, const hpt__view *view, const uint8_t *pixels, const float *table, float *out, void *scratch) {
+static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
+    NOTE(hpt__cuda_bce(dev->compute, n, heads, classes, logits, target, loss));
+}
+static void sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) {
+    NOTE(hpt__cuda_bias_backward(dev->compute, n, d, 0, NULL, (float *)(uintptr_t)x, out));
+}
+static void add_bias(hpt__device *dev, int n, int d, const float *b, float *y) {
+    NOTE(hpt__cuda_add_bias(dev->compute, n, d, 0, b, y));
+}
+static size_t augment_scratch(hpt__device *dev, int views, int size, int taps) {
+    (void)dev; return hpt__cuda_augment_scratch(views, size, taps);
+}
+static void augment(hpt__device *dev, int views, int size, int taps, const hpt__view *view, const uint8_t *pixels,
+                    const float *table, float *out, void *scratch) {
     NOTE(hpt__cuda_augment(dev->compute, views, size, taps, view, pixels, table, out, scratch));
 }
 

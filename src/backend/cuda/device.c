@@ -9,30 +9,39 @@
 /* Errors after which the driver refuses this process's context for good. */
 static int fatal(cudaError_t e) {
     switch ((int)e) {
-    case cudaErrorIllegalAddress: case cudaErrorLaunchFailure: case cudaErrorLaunchTimeout: case cudaErrorHardwareStackError: case cudaErrorIllegalInstruction:
-    case cudaErrorMisalignedAddress: case cudaErrorInvalidAddressSpace: case cudaErrorInvalidPc: case cudaErrorAssert: case cudaErrorECCUncorrectable: case cudaErrorContained: return 1;
+    case cudaErrorIllegalAddress: case cudaErrorLaunchFailure: case cudaErrorLaunchTimeout:
+    case cudaErrorHardwareStackError: case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress: case cudaErrorInvalidAddressSpace: case cudaErrorInvalidPc:
+    case cudaErrorAssert: case cudaErrorECCUncorrectable: case cudaErrorContained: return 1;
     default: return 0;
     }
 }
 hpt_status hpt__cuda_fail(hpt__device *dev, cudaError_t e, const char *what) {
     cudaGetLastError();
     if (fatal(e)) dev->lost = 1;
-    if (e == cudaErrorMemoryAllocation) return dev->host->fail(HPT_ERR_MEMORY, "CUDA device %d: %s: out of memory", dev->index, what);
-    return dev->host->fail(HPT_ERR_DEVICE, "CUDA device %d: %s: %s (%s)%s", dev->index, what, cudaGetErrorString(e), cudaGetErrorName(e),
-                           dev->lost ? "; the device is lost to this process: start it again and resume" : "");
+    if (e == cudaErrorMemoryAllocation)
+        return dev->host->fail(HPT_ERR_MEMORY, "CUDA device %d: %s: out of memory", dev->index, what);
+    return dev->host->fail(HPT_ERR_DEVICE, "CUDA device %d: %s: %s (%s)%s", dev->index, what, cudaGetErrorString(e),
+                           cudaGetErrorName(e), dev->lost
+                           ? "; the device is lost to this process: start it again and resume" : "");
 }
 void hpt__cuda_note(hpt__device *dev, cudaError_t e, const char *what) {
     if (e == cudaSuccess || dev->status) return;
     cudaGetLastError();
     if (fatal(e)) dev->lost = 1;
     dev->status = e == cudaErrorMemoryAllocation ? HPT_ERR_MEMORY : HPT_ERR_DEVICE;
-    snprintf(dev->text, sizeof dev->text, "CUDA device %d: %s: %s (%s)", dev->index, what, cudaGetErrorString(e), cudaGetErrorName(e));
+    snprintf(dev->text, sizeof dev->text, "CUDA device %d: %s: %s (%s)", dev->index, what, cudaGetErrorString(e),
+             cudaGetErrorName(e));
 }
 hpt_status hpt__cuda_report(hpt__device *dev) {
     hpt_status st = dev->status;
     dev->status = HPT_OK;
-    if (st) return dev->host->fail(st, "%s%s", dev->text, dev->lost ? "; the device is lost to this process: start it again and resume" : "");
-    return dev->lost ? dev->host->fail(HPT_ERR_DEVICE, "CUDA device %d is lost to this process: start it again and resume", dev->index) : HPT_OK;
+    if (st)
+        return dev->host->fail(st, "%s%s", dev->text, dev->lost
+                               ? "; the device is lost to this process: start it again and resume" : "");
+    return dev->lost ? dev->host->fail(HPT_ERR_DEVICE,
+                                       "CUDA device %d is lost to this process: start it again and resume", dev->index)
+                                       : HPT_OK;
 }
 
 /* ---- opening ---- */
@@ -42,9 +51,15 @@ static hpt_status check_versions(const hpt__host *host, int *driver) {
     size_t cudnn = cudnnGetVersion();
     cudaError_t e = cudaDriverGetVersion(driver);
     if (!e) e = cudaRuntimeGetVersion(&runtime);
-    if (e || !*driver) return host->fail(HPT_ERR_UNAVAILABLE, "CUDA: no driver: %s", e ? cudaGetErrorString(e) : "libcuda.so.1 is not usable");
-    if (*driver / 1000 < CUDART_VERSION / 1000) return host->fail(HPT_ERR_UNAVAILABLE, "CUDA: the driver is for CUDA %d.%d, this module needs %d", *driver / 1000, *driver % 1000 / 10, CUDART_VERSION / 1000);
-    if (cudnn / 10000 != CUDNN_MAJOR) return host->fail(HPT_ERR_UNAVAILABLE, "cuDNN %zu.%zu is loaded, this module was built for major version %d", cudnn / 10000, cudnn % 10000 / 100, CUDNN_MAJOR);
+    if (e || !*driver)
+        return host->fail(HPT_ERR_UNAVAILABLE, "CUDA: no driver: %s", e ? cudaGetErrorString(e)
+                          : "libcuda.so.1 is not usable");
+    if (*driver / 1000 < CUDART_VERSION / 1000)
+        return host->fail(HPT_ERR_UNAVAILABLE, "CUDA: the driver is for CUDA %d.%d, this module needs %d",
+                          *driver / 1000, *driver % 1000 / 10, CUDART_VERSION / 1000);
+    if (cudnn / 10000 != CUDNN_MAJOR)
+        return host->fail(HPT_ERR_UNAVAILABLE, "cuDNN %zu.%zu is loaded, this module was built for major version %d",
+                          cudnn / 10000, cudnn % 10000 / 100, CUDNN_MAJOR);
     return HPT_OK;
 }
 
@@ -61,7 +76,10 @@ static hpt_status start(hpt__device *dev) {
     dev->minor = p.minor;
     dev->sms = p.multiProcessorCount;
     dev->memory = p.totalGlobalMem;
-    if (p.major < 8) return dev->host->fail(HPT_ERR_UNAVAILABLE, "CUDA device %d, %s, has compute capability %d.%d; 8.0 (Ampere) or later is needed", dev->index, dev->name, p.major, p.minor);
+    if (p.major < 8)
+        return dev->host->fail(HPT_ERR_UNAVAILABLE,
+                               "CUDA device %d, %s, has compute capability %d.%d; 8.0 (Ampere) or later is needed",
+                               dev->index, dev->name, p.major, p.minor);
     CUDA_TRY(dev, cudaStreamCreateWithFlags(&dev->compute, cudaStreamNonBlocking));
     CUDA_TRY(dev, cudaEventCreateWithFlags(&dev->fetched, cudaEventDisableTiming));
     for (int l = 0; l < HPT__LANES; l++) {
@@ -102,7 +120,9 @@ hpt_status hpt__cuda_open(const hpt__host *host, const hpt__open *o, hpt__device
         cudaGetLastError();
         return host->fail(HPT_ERR_UNAVAILABLE, "CUDA: no GPU: %s", e ? cudaGetErrorString(e) : "the driver lists none");
     }
-    if (o->device >= count) return host->fail(HPT_ERR_UNAVAILABLE, "option 'device': there is no GPU %d, only 0 to %d", o->device, count - 1);
+    if (o->device >= count)
+        return host->fail(HPT_ERR_UNAVAILABLE, "option 'device': there is no GPU %d, only 0 to %d", o->device,
+                          count - 1);
     hpt__device *dev = host->alloc(sizeof *dev);
     if (!dev) return host->fail(HPT_ERR_MEMORY, "out of memory opening CUDA");
     memset(dev, 0, sizeof *dev);
@@ -121,7 +141,8 @@ hpt_status hpt__cuda_open(const hpt__host *host, const hpt__open *o, hpt__device
 
 void hpt__cuda_describe(hpt__device *dev, char *text, size_t size) {
     size_t cudnn = cudnnGetVersion();
-    snprintf(text, size, "cuda device %d (%s, sm_%d%d, %zu MiB, cuDNN %zu.%zu.%zu)", dev->index, dev->name, dev->major, dev->minor, dev->memory >> 20, cudnn / 10000, cudnn % 10000 / 100, cudnn % 100);
+    snprintf(text, size, "cuda device %d (%s, sm_%d%d, %zu MiB, cuDNN %zu.%zu.%zu)", dev->index, dev->name, dev->major,
+             dev->minor, dev->memory >> 20, cudnn / 10000, cudnn % 10000 / 100, cudnn % 100);
 }
 
 /* ---- memory ---- */
@@ -150,10 +171,18 @@ static void move(hpt__device *dev, void *dst, const void *src, size_t bytes, enu
     if (!e && kind != cudaMemcpyDeviceToDevice) e = cudaStreamSynchronize(dev->compute);
     hpt__cuda_note(dev, e, kind == cudaMemcpyHostToDevice ? "copying to the device" : "copying from the device");
 }
-void hpt__cuda_upload(hpt__device *dev, void *dst, const void *src, size_t bytes) { move(dev, dst, src, bytes, cudaMemcpyHostToDevice); }
-void hpt__cuda_download(hpt__device *dev, void *dst, const void *src, size_t bytes) { move(dev, dst, src, bytes, cudaMemcpyDeviceToHost); }
-void hpt__cuda_copy(hpt__device *dev, void *dst, const void *src, size_t bytes) { move(dev, dst, src, bytes, cudaMemcpyDeviceToDevice); }
-void hpt__cuda_zero(hpt__device *dev, void *p, size_t bytes) { hpt__cuda_note(dev, cudaMemsetAsync(p, 0, bytes, dev->compute), "cudaMemsetAsync"); }
+void hpt__cuda_upload(hpt__device *dev, void *dst, const void *src, size_t bytes) {
+    move(dev, dst, src, bytes, cudaMemcpyHostToDevice);
+}
+void hpt__cuda_download(hpt__device *dev, void *dst, const void *src, size_t bytes) {
+    move(dev, dst, src, bytes, cudaMemcpyDeviceToHost);
+}
+void hpt__cuda_copy(hpt__device *dev, void *dst, const void *src, size_t bytes) {
+    move(dev, dst, src, bytes, cudaMemcpyDeviceToDevice);
+}
+void hpt__cuda_zero(hpt__device *dev, void *p, size_t bytes) {
+    hpt__cuda_note(dev, cudaMemsetAsync(p, 0, bytes, dev->compute), "cudaMemsetAsync");
+}
 hpt_status hpt__cuda_sync(hpt__device *dev) {
     hpt__cuda_note(dev, cudaStreamSynchronize(dev->compute), "waiting for the device");
     return hpt__cuda_report(dev);
@@ -176,7 +205,9 @@ void hpt__cuda_stage(hpt__device *dev, int lane, void *dst, const void *src, siz
     hpt__cuda_note(dev, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, dev->lane[lane]), "staging a batch");
     hpt__cuda_note(dev, cudaEventRecord(dev->lane_done[lane], dev->lane[lane]), "staging a batch");
 }
-void hpt__cuda_await(hpt__device *dev, int lane) { hpt__cuda_note(dev, cudaStreamWaitEvent(dev->compute, dev->lane_done[lane], 0), "cudaStreamWaitEvent"); }
+void hpt__cuda_await(hpt__device *dev, int lane) {
+    hpt__cuda_note(dev, cudaStreamWaitEvent(dev->compute, dev->lane_done[lane], 0), "cudaStreamWaitEvent");
+}
 hpt_status hpt__cuda_lane_wait(hpt__device *dev, int lane) {
     hpt__cuda_note(dev, cudaEventSynchronize(dev->lane_done[lane]), "waiting for a batch");
     return hpt__cuda_report(dev);

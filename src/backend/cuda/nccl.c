@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The communicator over NCCL: one rank a GPU. Calls are queued on a stream of their own that follows and is followed by the compute stream
- * through events, so that reducing a bucket of gradients overlaps with the backward pass that goes on. The NCCL communicator is
- * non-blocking; where the host waits it polls NCCL's state and the watch, and a broken communicator is aborted, never destroyed. */
+ * The communicator over NCCL: one rank a GPU. Calls are queued on a stream of their own that follows and is followed
+ * by the compute stream through events, so that reducing a bucket of gradients overlaps with the backward pass that
+ * goes on. The NCCL communicator is non-blocking; where the host waits it polls NCCL's state and the watch, and a
+ * broken communicator is aborted, never destroyed. */
 #define _POSIX_C_SOURCE 200809L
 #include "backend/cuda/device.h"
 #include "dist/watch.h"
@@ -37,8 +38,11 @@ static hpt_status broken(hpt__comm *c, hpt_status st) {
 static hpt_status nccl_fail(hpt__comm *c, ncclResult_t r, const char *what) {
     state *s = c->state;
     int dead = s->watch ? hpt__watch_dead(s->watch) : -1;
-    if (dead >= 0) return broken(c, s->dev->host->fail(HPT_ERR_PEER, "rank %d of %d is gone (this is rank %d)", dead, c->size, c->rank));
-    return broken(c, s->dev->host->fail(r == ncclInvalidArgument || r == ncclInvalidUsage ? HPT_ERR_INTERNAL : HPT_ERR_PEER, "NCCL: %s: %s", what, ncclGetErrorString(r)));
+    if (dead >= 0)
+        return broken(c, s->dev->host->fail(HPT_ERR_PEER, "rank %d of %d is gone (this is rank %d)", dead, c->size,
+                                            c->rank));
+    return broken(c, s->dev->host->fail(r == ncclInvalidArgument || r == ncclInvalidUsage ? HPT_ERR_INTERNAL
+                                        : HPT_ERR_PEER, "NCCL: %s: %s", what, ncclGetErrorString(r)));
 }
 enum { GRACE_S = 5 };
 static hpt_status nccl_check(hpt__comm *c, double waited) {
@@ -51,10 +55,17 @@ static hpt_status nccl_check(hpt__comm *c, double waited) {
     ncclResult_t e = ncclCommGetAsyncError(s->comm, &r);
     if (e || (r && r != ncclInProgress)) return nccl_fail(c, e ? e : r, "asynchronous error");
     if (left >= 0 && !s->left_since) s->left_since = now();
-    if (s->left_since && now() - s->left_since > GRACE_S) return broken(c, host->fail(HPT_ERR_PEER, "rank %d of %d has closed its context while the others still train (this is rank %d)", left, c->size, c->rank));
+    if (s->left_since && now() - s->left_since > GRACE_S)
+        return broken(c,
+                      host->fail(HPT_ERR_PEER,
+                                 "rank %d of %d has closed its context while the others still train (this is rank %d)",
+                                 left, c->size, c->rank));
     if (s->timeout > 0 && waited > s->timeout) {
         if (s->watch) hpt__watch_tell(s->watch, c->rank);
-        return broken(c, host->fail(HPT_ERR_PEER, "NCCL: no progress for %.0f seconds (option comm_timeout); this is rank %d of %d", s->timeout, c->rank, c->size));
+        return broken(c,
+                      host->fail(HPT_ERR_PEER,
+                                 "NCCL: no progress for %.0f seconds (option comm_timeout); this is rank %d of %d",
+                                 s->timeout, c->rank, c->size));
     }
     return HPT_OK;
 }
@@ -73,7 +84,8 @@ static hpt_status settle(hpt__comm *c, ncclResult_t r, const char *what) {
     }
     return r ? nccl_fail(c, r, what) : HPT_OK;
 }
-#define CUDA_OK(call) do { cudaError_t e_ = (call); if (e_) return broken(c, hpt__cuda_fail(s->dev, e_, #call)); } while (0)
+#define CUDA_OK(call) do { cudaError_t e_ = (call); if (e_) return broken(c, hpt__cuda_fail(s->dev, e_, #call)); \
+} while (0)
 
 /* The exchange comes after what compute has queued; compute goes on only after join(). */
 static hpt_status fork_stream(hpt__comm *c) {
@@ -98,7 +110,8 @@ static hpt_status nccl_gather(hpt__comm *c, const void *part, void *all, size_t 
 static hpt_status nccl_mean_start(hpt__comm *c, void *data, size_t count, int is_double) {
     state *s = c->state;
     HPT_TRY(fork_stream(c));
-    return settle(c, ncclAllReduce(data, data, count, is_double ? ncclFloat64 : ncclFloat32, ncclAvg, s->comm, s->stream), "all-reduce");
+    return settle(c, ncclAllReduce(data, data, count, is_double ? ncclFloat64 : ncclFloat32, ncclAvg, s->comm,
+                                   s->stream), "all-reduce");
 }
 static hpt_status nccl_mean_wait(hpt__comm *c) {
     state *s = c->state;
@@ -161,7 +174,10 @@ hpt_status hpt__nccl_id(const hpt__host *host, char *text, size_t size) {
     for (size_t i = 0; i < sizeof id; i++) snprintf(text + 2 * i, 3, "%02x", (unsigned char)id.internal[i]);
     return HPT_OK;
 }
-static int digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int digit(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10
+        : -1;
+}
 static int parse_id(const char *text, ncclUniqueId *id) {
     if (strlen(text) != 2 * sizeof *id) return 0;
     for (size_t i = 0; i < sizeof *id; i++) {
@@ -172,7 +188,9 @@ static int parse_id(const char *text, ncclUniqueId *id) {
     return 1;
 }
 
-static hpt_status watch_gather(void *user, const void *part, void *all, size_t bytes) { return nccl_host_gather(user, part, all, bytes); }
+static hpt_status watch_gather(void *user, const void *part, void *all, size_t bytes) {
+    return nccl_host_gather(user, part, all, bytes);
+}
 
 static hpt_status start(hpt__comm *c, const ncclUniqueId *id) {
     state *s = c->state;
@@ -189,14 +207,20 @@ hpt_status hpt__nccl_open(hpt__device *dev, const hpt__comm_spec *spec, hpt__com
     ncclUniqueId id;
     int version = 0;
     ncclResult_t r = ncclGetVersion(&version);
-    if (r || version / 10000 != NCCL_MAJOR) return dev->host->fail(HPT_ERR_UNAVAILABLE, "NCCL %d.%d is loaded, this module was built for major version %d", version / 10000, version % 10000 / 100, NCCL_MAJOR);
-    if (!parse_id(spec->id, &id)) return dev->host->fail(HPT_ERR_OPTION, "option 'comm_id': not an id of %zu hexadecimal digits; rank 0 gets one from hpt_comm_id()", 2 * sizeof id);
+    if (r || version / 10000 != NCCL_MAJOR)
+        return dev->host->fail(HPT_ERR_UNAVAILABLE, "NCCL %d.%d is loaded, this module was built for major version %d",
+                               version / 10000, version % 10000 / 100, NCCL_MAJOR);
+    if (!parse_id(spec->id, &id))
+        return dev->host->fail(HPT_ERR_OPTION,
+                               "option 'comm_id': not an id of %zu hexadecimal digits; rank 0 gets one from "
+                               "hpt_comm_id()", 2 * sizeof id);
     state *s = dev->host->alloc(sizeof *s);
     if (!s) return dev->host->fail(HPT_ERR_MEMORY, "out of memory for a communicator");
     memset(s, 0, sizeof *s);
     s->dev = dev;
     s->timeout = spec->timeout;
-    *out = (hpt__comm){"nccl", spec->rank, spec->size, s, nccl_gather, nccl_mean_start, nccl_mean_wait, nccl_host_gather, nccl_check, nccl_close};
+    *out = (hpt__comm){"nccl", spec->rank, spec->size, s, nccl_gather, nccl_mean_start, nccl_mean_wait,
+                       nccl_host_gather, nccl_check, nccl_close};
     cudaSetDevice(dev->index);
     hpt_status st = start(out, &id);
     if (st) {

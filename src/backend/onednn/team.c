@@ -23,22 +23,25 @@ OPENMP int omp_get_num_threads(void);
 OPENMP int omp_get_max_threads(void);
 OPENMP int omp_in_parallel(void);
 
-/* Regions are counted by turn. slot[t].begun is the last turn whose part t somebody has begun: all are turn - 1 when a region starts, and
- * whoever moves one to turn owns that part. Nothing of a region changes before all its parts are done, so an owner may read it. */
+/* Regions are counted by turn. slot[t].begun is the last turn whose part t somebody has begun: all are turn - 1 when
+ * a region starts, and whoever moves one to turn owns that part. Nothing of a region changes before all its parts
+ * are done, so an owner may read it. */
 typedef struct slot { _Alignas(64) _Atomic uint32_t begun; } slot;
 struct hpt__team {
     const hpt__host *host;
     int threads, own, started;
     pid_t pid;                                  /* the process whose threads they are */
     int entered;
-    hpt__team *outer;                           /* what the thread that entered computed on before, and how many threads its OpenMP had */
+    /* what the thread that entered computed on before, and how many threads its OpenMP had */
+    hpt__team *outer;
     int outer_threads;
     void (*fn)(void *);
     void *data;
     _Atomic int parts, stop;
     _Alignas(64) _Atomic uint32_t turn;         /* idle workers sleep on it */
     _Atomic uint32_t idle;
-    _Alignas(64) _Atomic uint32_t left;         /* parts that are not done; the thread that runs the region sleeps on it */
+    /* parts that are not done; the thread that runs the region sleeps on it */
+    _Alignas(64) _Atomic uint32_t left;
     _Atomic uint32_t unbegun, waiting;
     _Alignas(64) _Atomic uint32_t phase;        /* GOMP_barrier */
     _Atomic uint32_t arrived, held;
@@ -62,8 +65,8 @@ static struct {
 } gomp;
 static pthread_once_t gomp_once = PTHREAD_ONCE_INIT;
 static void find_gomp(void) {
-    static const char *const names[] = {"GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads", "omp_get_max_threads",
-                                        "omp_in_parallel", "omp_set_num_threads"};
+    static const char *const names[] = {"GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads",
+                                        "omp_get_max_threads", "omp_in_parallel", "omp_set_num_threads"};
     void *lib = dlopen("libgomp.so.1", RTLD_NOW | RTLD_LOCAL), *found[7] = {0};
     for (int i = 0; i < 7 && lib; i++) found[i] = dlsym(lib, names[i]);
     _Static_assert(sizeof gomp == sizeof found, "one pointer each");
@@ -71,7 +74,8 @@ static void find_gomp(void) {
 }
 static int gomp_here(void) {
     pthread_once(&gomp_once, find_gomp);
-    return gomp.parallel && gomp.barrier && gomp.thread_num && gomp.num_threads && gomp.max_threads && gomp.in_parallel && gomp.set_num_threads;
+    return gomp.parallel && gomp.barrier && gomp.thread_num && gomp.num_threads && gomp.max_threads &&
+        gomp.in_parallel && gomp.set_num_threads;
 }
 /* Is the calling thread libgomp's business? */
 static int outside(void) {
@@ -122,7 +126,9 @@ static uint32_t wait_while(_Atomic uint32_t *word, uint32_t value, _Atomic uint3
     atomic_fetch_sub(sleepers, 1);
     return now;
 }
-static void wake(_Atomic uint32_t *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0); }
+static void wake(_Atomic uint32_t *word, int count) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
 
 /* ---- the team ---- */
 
@@ -141,7 +147,8 @@ static void take(hpt__team *m, int t, uint32_t turn) {
 /* The own part, then those that nobody has begun. */
 static void take_all(hpt__team *m, int t, uint32_t turn) {
     take(m, t, turn);
-    for (int u = 1; u < m->threads && atomic_load(&m->unbegun) && atomic_load(&m->turn) == turn; u++) take(m, (t + u) % m->threads, turn);
+    for (int u = 1; u < m->threads && atomic_load(&m->unbegun) && atomic_load(&m->turn) == turn; u++)
+        take(m, (t + u) % m->threads, turn);
 }
 
 static void *work(void *arg) {
@@ -211,8 +218,8 @@ hpt__team *hpt__team_create(const hpt__host *host, int threads, int own) {
     host->free(m);
     return NULL;
 }
-/* The threads are started when they are first needed; a child that a process forks has none of its parent's. All signals are blocked on them:
- * those are the host's business. */
+/* The threads are started when they are first needed; a child that a process forks has none of its parent's. All
+ * signals are blocked on them: those are the host's business. */
 static void start(hpt__team *m) {
     sigset_t all, old;
     if (m->pid != getpid()) {

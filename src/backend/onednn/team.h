@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * The threads that a context computes on, for oneDNN's loops and for our own: one team, so that no second pool fights with it for the
- * processors. A region of work is cut into parts, as many as the team has threads; the results depend on the cut, not on who does which part.
- * Each thread begins with its own part and then takes those that nobody has begun: a thread that another process has displaced
- * is not waited for, unless it was displaced in the midst of a part. Who waits spins for a moment and then sleeps.
+ * The threads that a context computes on, for oneDNN's loops and for our own: one team, so that no second pool fights
+ * with it for the processors. A region of work is cut into parts, as many as the team has threads; the results depend
+ * on the cut, not on who does which part. Each thread begins with its own part and then takes those that nobody has
+ * begun: a thread that another process has displaced is not waited for, unless it was displaced in the midst of a part.
+ * Who waits spins for a moment and then sleeps.
  *
- * oneDNN computes with OpenMP. Of that it uses six functions, which team.c defines: the run-time linker binds oneDNN to them, because the
- * module comes before its libraries in their search order. On threads that have entered no team they hand on to libgomp. Where oneDNN was
- * bound to libgomp already (a host program that uses OpenMP or oneDNN itself), the team is libgomp's, for our loops, too. */
+ * oneDNN computes with OpenMP. Of that it uses six functions, which team.c defines: the run-time linker binds oneDNN
+ * to them, because the module comes before its libraries in their search order. On threads that have entered no team
+ * they hand on to libgomp. Where oneDNN was bound to libgomp already (a host program that uses OpenMP or oneDNN
+ * itself), the team is libgomp's, for our loops, too. */
 #ifndef HPT__TEAM_H
 #define HPT__TEAM_H
 #include "core/host.h"

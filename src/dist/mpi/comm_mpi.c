@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The communicator over MPI for CPU ranks (module libhpt-mpi.so). Every collective call is started without blocking and polled together
- * with the watch, so that a rank that dies ends the wait. Results are the same on every rank and every run with the same ranks. */
+ * The communicator over MPI for CPU ranks (module libhpt-mpi.so). Every collective call is started without blocking
+ * and polled together with the watch, so that a rank that dies ends the wait. Results are the same on every rank and
+ * every run with the same ranks. */
 #define _GNU_SOURCE
 #include "dist/comm.h"
 #include "dist/watch.h"
@@ -10,7 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-hpt_status hpt_comm_mpi_2(const hpt__host *host, const hpt__comm_spec *spec, hpt__comm *out) __attribute__((visibility("default")));
+hpt_status hpt_comm_mpi_2(const hpt__host *host, const hpt__comm_spec *spec,
+                          hpt__comm *out) __attribute__((visibility("default")));
 
 enum { PENDING = 64, GRACE_S = 5 };
 typedef struct state {
@@ -23,7 +25,8 @@ typedef struct state {
     struct { void *data; size_t count; int is_double; } mean[PENDING];
 } state;
 
-static int started_here, broken;                /* MPI was initialised by this module; a peer is gone: MPI_Finalize would wait for it */
+/* MPI was initialised by this module; a peer is gone: MPI_Finalize would wait for it */
+static int started_here, broken;
 static void finalize(void) {
     int done = 0;
     MPI_Finalized(&done);
@@ -53,7 +56,8 @@ static hpt_status mpi_error(hpt__comm *c, int e, const char *what) {
     state *s = c->state;
     char text[MPI_MAX_ERROR_STRING] = "";
     int n = 0;
-    for (int i = 0; i < 200 && hpt__watch_dead(s->watch) < 0; i++) nanosleep(&(struct timespec){0, 5000000}, NULL);    /* who was it? */
+    /* who was it? */
+    for (int i = 0; i < 200 && hpt__watch_dead(s->watch) < 0; i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
     if (hpt__watch_dead(s->watch) >= 0) return mpi_check(c, 0);
     MPI_Error_string(e, text, &n);
     s->failed = broken = 1;
@@ -74,11 +78,14 @@ static hpt_status await(hpt__comm *c, int n, MPI_Request *r, const char *what) {
         double t = now();
         int left = s->watch ? hpt__watch_left(s->watch) : -1;
         if (left >= 0 && !left_since) left_since = t;
-        if (left_since && t - left_since > GRACE_S) return gone(c, left, "has closed its context while the others still train");
+        if (left_since && t - left_since > GRACE_S)
+            return gone(c, left, "has closed its context while the others still train");
         if (s->timeout > 0 && t - begin > s->timeout) {
             s->failed = broken = 1;
             if (s->watch) hpt__watch_tell(s->watch, c->rank);
-            return s->host->fail(HPT_ERR_PEER, "%s: no progress for %.0f seconds (option comm_timeout); this is rank %d of %d", what, s->timeout, c->rank, c->size);
+            return s->host->fail(HPT_ERR_PEER,
+                                 "%s: no progress for %.0f seconds (option comm_timeout); this is rank %d of %d", what,
+                                 s->timeout, c->rank, c->size);
         }
         if (spins > 2000) nanosleep(&(struct timespec){0, 50000}, NULL);
         else sched_yield();
@@ -91,8 +98,11 @@ static hpt_status mpi_gather(hpt__comm *c, const void *part, void *all, size_t b
     int words = bytes % 4 == 0;
     size_t n = words ? bytes / 4 : bytes;
     if (s->failed) return mpi_check(c, 0);
-    if (n > 2147483647) return s->host->fail(HPT_ERR_UNSUPPORTED, "MPI: a rank's part of %zu bytes is too large for one exchange", bytes);
-    int e = MPI_Iallgather(part, (int)n, words ? MPI_INT32_T : MPI_BYTE, all, (int)n, words ? MPI_INT32_T : MPI_BYTE, s->comm, &r);
+    if (n > 2147483647)
+        return s->host->fail(HPT_ERR_UNSUPPORTED, "MPI: a rank's part of %zu bytes is too large for one exchange",
+                             bytes);
+    int e = MPI_Iallgather(part, (int)n, words ? MPI_INT32_T : MPI_BYTE, all, (int)n, words ? MPI_INT32_T : MPI_BYTE,
+                           s->comm, &r);
     return e ? mpi_error(c, e, "all-gather") : await(c, 1, &r, "all-gather");
 }
 
@@ -111,12 +121,14 @@ static hpt_status mpi_mean_wait(hpt__comm *c) {
 static hpt_status mpi_mean_start(hpt__comm *c, void *data, size_t count, int is_double) {
     state *s = c->state;
     if (s->failed) return mpi_check(c, 0);
-    if (count > 2147483647) return s->host->fail(HPT_ERR_UNSUPPORTED, "MPI: %zu values are too many for one exchange", count);
+    if (count > 2147483647)
+        return s->host->fail(HPT_ERR_UNSUPPORTED, "MPI: %zu values are too many for one exchange", count);
     if (s->n == PENDING) {
         hpt_status st = mpi_mean_wait(c);
         if (st) return st;
     }
-    int e = MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, is_double ? MPI_DOUBLE : MPI_FLOAT, MPI_SUM, s->comm, &s->request[s->n]);
+    int e = MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, is_double ? MPI_DOUBLE : MPI_FLOAT, MPI_SUM, s->comm,
+                           &s->request[s->n]);
     if (e) return mpi_error(c, e, "all-reduce");
     s->mean[s->n].data = data;
     s->mean[s->n].count = count;
@@ -133,7 +145,9 @@ static void mpi_close(hpt__comm *c) {
     c->state = NULL;
 }
 
-static hpt_status first_gather(void *user, const void *part, void *all, size_t bytes) { return mpi_gather(user, part, all, bytes); }
+static hpt_status first_gather(void *user, const void *part, void *all, size_t bytes) {
+    return mpi_gather(user, part, all, bytes);
+}
 
 hpt_status hpt_comm_mpi_2(const hpt__host *host, const hpt__comm_spec *spec, hpt__comm *out) {
     int running = 0, level = 0;
