@@ -277,7 +277,9 @@ $(B)/emu/libhpt-cuda.so: $(EMU_OBJ) $(EMU_REF)
 	$(Q)$(CXX) -shared $(SAN) $(COVER) -o $@ $^ -pthread -lm
 
 # ---- tests ----
-TEST_SRC := $(wildcard tests/*.c) tests/fuzz/targets.c $(if $(EMU),$(wildcard tests/gpu/*.c tests/emu/*.c))
+# A folder a subject; tests/gpu and tests/emu need CUDA's headers.
+ON_GPU   := $(wildcard tests/gpu/*.c tests/emu/*.c)
+TEST_SRC := $(wildcard tests/*.c) $(filter-out $(ON_GPU),$(wildcard tests/*/test_*.c)) tests/fuzz/targets.c $(if $(EMU),$(ON_GPU))
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
 $(B)/tests/%.o: private ALLFLAGS := $(FLAGS) -Itests -Itests/gpu -Itests/emu $(CUDA_INC) $(if $(EMU),-DHPT_TEST_EMU='"$(B)/emu"') -Wno-missing-prototypes -DHPT_TEST_MODULES='"$(L)/hpt"' -DHPT_TEST_BIN='"$(BIN)"' -DHPT_TEST_LIB='"$(L)"' $(CFLAGS)
 $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
