@@ -300,6 +300,8 @@ run-check: $(CHECK_BUILD)
 	$(Q)$(B)/check -j $(JOBS) $(TESTS)
 record-plans: $(CHECK_BUILD)   ## the plans of now become those that tests/golden/plans holds: only by a change that means to change plans
 	$(Q)HPT_RECORD_PLANS=tests/golden/plans $(B)/check -j $(JOBS) golden_plans
+record-operations: $(CHECK_BUILD)   ## docs/operations.md from src/backend/ops.def and the lists of the backends
+	$(Q)HPT_RECORD_OPERATIONS=docs/operations.md $(B)/check operations_page
 check-all:              ## the same, then again under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) --no-print-directory check
 	$(Q)$(MAKE) --no-print-directory check-asan
@@ -334,7 +336,7 @@ record-abi: lib         ## the ABI of now becomes the recorded one: at a release
 	$(Q)abidw $(ABIDW) $(SO) > $(ABI)
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
 GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c busy.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
-            $(wildcard src/backend/*.c src/backend/host/*.c) src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c schedule.c) $(wildcard src/train/*.c) src/ssl/moco.c
+            $(wildcard src/backend/*.c src/backend/host/*.c) src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c classifier.c schedule.c) $(wildcard src/train/*.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:
 	@[ -n "$(CUDA)" ] || { echo "nvcc, cuDNN and NCCL are needed: looked in CUDA_HOME=$(CUDA_HOME) CUDNN_HOME=$(CUDNN_HOME) NCCL_HOME=$(NCCL_HOME)"; exit 1; }
@@ -447,6 +449,6 @@ help:                   ## this list
 	@echo "libhpt $(VERSION): jpeg-turbo $(if $(JPEG),yes,no), libpng $(if $(PNG),yes,no), libtiff $(if $(TIFF),yes,no), libwebp $(if $(WEBP),yes,no), oneDNN $(if $(ONEDNN),yes,no)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s'|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 	@echo "  variables: CC CFLAGS V=1 DEBUG=1 WERROR=1 ASAN=1 TSAN=1 PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR"
-.PHONY: coverage-cuda measure-coverage record-plans check run-check check-all check-asan check-tsan check-layers check-docs check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
+.PHONY: coverage-cuda measure-coverage record-plans record-operations check run-check check-all check-asan check-tsan check-layers check-docs check-abi record-abi check-gpu bench bench-gpu fuzz demo demo-paper packages-demo packages-demo-paper packages-test check-bare install install-built uninstall clean help
 
 -include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)

@@ -388,14 +388,16 @@ TEST_LIMIT(device_convolutions_of_resnet50, 300) {
     hpt_backend_cuda.device.close(dev);
 }
 
-TEST_LIMIT(device_ops, 600) {
-    const hpt__dtype types[] = {HPT__F32, HPT__TF32, HPT__BF16};
+static void device_ops(hpt__dtype t) {
     hpt__open o = {0, 1, ""};
     hpt__device *dev;
     OK(hpt_backend_cuda.device.open(&hpt__host_table, &o, &dev));
-    for (int t = 0; t < 3; t++) ops_against_reference(&hpt_backend_cuda, dev, dev, types[t]);
+    ops_against_reference(&hpt_backend_cuda, dev, dev, t);
     hpt_backend_cuda.device.close(dev);
 }
+TEST_LIMIT(device_ops_fp32, 300) { device_ops(HPT__F32); }
+TEST_LIMIT(device_ops_tf32, 300) { device_ops(HPT__TF32); }
+TEST_LIMIT(device_ops_bf16, 300) { device_ops(HPT__BF16); }
 
 TEST_LIMIT(device_memory_comes_back, 300) {
     hpt__arch a = arch_of("resnet10", 16, 1, 32);

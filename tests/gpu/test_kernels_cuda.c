@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Every kernel of src/kernels/ *.cu against its _ref.c: on the host under emulation in `make check`, on the card in
- * `make check-gpu`. */
+ * Kernels of src/kernels/ *.cu against their _ref.c: on the host under emulation in `make check`, on the card in
+ * `make check-gpu`. Those that are an operation of a network and nothing more: ops.c (device_ops). */
 #include "harness.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/embed.h"
 #include "kernels/heads.h"
 #include "kernels/infonce.h"
 #include "kernels/norm.h"
-#include "kernels/pool.h"
 #include "data/augment.h"
 #include "gpu.h"
 #include <math.h>
@@ -446,52 +445,7 @@ TEST_LIMIT(cuda_norm, 300) {
             for (int bf16 = 0; bf16 < 2; bf16++)
                 norm_case(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], flags, bf16);
 }
-TEST(cuda_pool) {
-    const int shapes[][6] = {{1, 8, 1, 3, 2, 1}, {2, 16, 7, 3, 2, 1}, {3, 24, 8, 3, 2, 1}, {2, 8, 13, 2, 2, 0},
-                             {1, 40, 9, 5, 3, 2}, {2, 8, 6, 3, 1, 1}};
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int f = 0; f < 4; f++) {
-            int bf16 = f & 1;
-            hpt__geometry g = {.n = shapes[s][0], .c = shapes[s][1], .h = shapes[s][2], .r = shapes[s][3],
-                               .stride = shapes[s][4], .pad = shapes[s][5], .extra_grad = f >> 1};
-            g.w = g.h; g.s = g.r; g.k = g.c; g.p = g.q = (g.h + 2 * g.pad - g.r) / g.stride + 1;
-            int hw = g.h * g.w, pq = g.p * g.q;
-            size_t in = (size_t)(g.n * g.c * hw), out = (size_t)(g.n * g.c * pq), cells = (size_t)(g.n * g.c);
-            float *x = noise(in, 3, 2, 0), *dy = noise(out, 4, 1, 0), *dy2 = noise(out, 5, 1, 0), *y = malloc(out * 4),
-                *dx = malloc(in * 4), *v = noise(cells, 6, 1, 0);
-            uint8_t *where = malloc(out), *gw = to_device(NULL, out);
-            through_bf16(x, in, bf16); through_bf16(dy, out, bf16); through_bf16(dy2, out, bf16);
-            if (in > 40) x[20] = x[21];
-            void *gx = map_to_device(x, g.n, g.c, hw, bf16), *gy = map_to_device(dy, g.n, g.c, pq, bf16),
-                *gdx = map_to_device(x, g.n, g.c, hw, bf16);
-            hpt__ref_maxpool_forward_f32(&g, x, y, where);
-            RUN(hpt__cuda_maxpool(0, &g, bf16, gx, gy, gw));
-            close_to("maxpool", map_to_host(gy, g.n, g.c, pq, bf16), y, out, 0);
-            hpt__ref_maxpool_backward_f32(&g, dy, dy2, where, dx);
-            RUN(hpt__cuda_maxpool_backward(0, &g, bf16, map_to_device(dy, g.n, g.c, pq, bf16),
-                                           map_to_device(dy2, g.n, g.c, pq, bf16), gw, gdx));
-            close_to("maxpool backward", map_to_host(gdx, g.n, g.c, hw, bf16), dx, in, bf16 ? 1e-2 : 1e-6);
-            float *avg = malloc(cells * 4), *ga = to_device(NULL, cells * 4);
-            hpt__ref_average_forward_f32(&g, x, avg);
-            RUN(hpt__cuda_average(0, &g, bf16, gx, ga));
-            close_to("average", to_host(ga, cells * 4), avg, cells, 2e-6);
-            hpt__ref_average_backward_f32(&g, v, dx);
-            RUN(hpt__cuda_average_backward(0, &g, bf16, to_device(v, cells * 4), gdx));
-            close_to("average backward", map_to_host(gdx, g.n, g.c, hw, bf16), dx, in, bf16 ? 1e-2 : 1e-6);
-            device_free_all();
-        }
-}
 TEST(cuda_layout) {
-    for (int bf16 = 0; bf16 < 2; bf16++)
-        for (int c = 1; c < 18; c += 2) {
-            enum { N = 2, H = 5, W = 3 };
-            float *x = noise((size_t)(N * c * H * W), 1, 1, 0);
-            void *y = to_device(NULL, (size_t)(N * H * W * hpt__cuda_channels(c, bf16)) * 4);
-            RUN(hpt__cuda_input(0, bf16, N, c, H, W, to_device(x, (size_t)(N * c * H * W) * 4), y));
-            through_bf16(x, (size_t)(N * c * H * W), bf16);
-            close_to("input", map_to_host(y, N, c, H * W, bf16), x, (size_t)(N * c * H * W), 0);
-            device_free_all();
-        }
     enum { ROWS = 37, C = 3, CP = 8 };
     float *w = noise(ROWS * C, 2, 1, 0), *p = to_device(NULL, ROWS * CP * 4), *back = to_device(NULL, ROWS * C * 4);
     RUN(hpt__cuda_pad_weights(0, 0, ROWS, C, CP, to_device(w, ROWS * C * 4), p));

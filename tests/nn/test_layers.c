@@ -160,16 +160,6 @@ TEST(act_reference) {
     act_cases(c, HPT__F64, 1e-14, 1e-14);
     act_cases(c, HPT__F32, 2e-7, 2e-7);
 }
-TEST(act_onednn) {
-    hpt_context *c = fast_context();
-    act_cases(c, HPT__F32, 1e-6, 1e-6);
-    if (c->be->device.supports(c->dev, HPT__BF16)) act_cases(c, HPT__BF16, 1e-6, 8e-3);
-}
-TEST(act_cuda) {
-    hpt_context *c = open_cuda();
-    act_cases(c, HPT__F32, 1e-6, 1e-6);
-    act_cases(c, HPT__BF16, 1e-6, 8e-3);
-}
 
 /* ---- graphs ---- */
 
