@@ -254,6 +254,7 @@ typedef struct hpt_progress {
 #define HPT_PHASE_SEARCH 11     /* steps of all candidates of a source search */
 #define HPT_PHASE_PLAN 12       /* data sets and stages of a recipe looked at; networks timed */
 #define HPT_PHASE_REPORT 13     /* parts of a recipe's report written */
+#define HPT_PHASE_PREPARE 14    /* a network made, read from a file, or readied for training */
 
 /* hpt_progress_fn - called about ten times a second by every call of this context that takes
  * long, on the thread that made the call. Non-zero stops it: it returns HPT_ERR_CANCELLED,
@@ -268,7 +269,7 @@ HPT_API hpt_status hpt_context_set_progress(hpt_context *ctx, hpt_progress_fn fn
 /* hpt_context_cancel - from any thread (not from a signal handler): the call of this context
  * that is under way, or the next one that takes long, returns HPT_ERR_CANCELLED as after a
  * non-zero hpt_progress_fn. Every handle stays usable. On a GPU and with several ranks a step
- * under way ends first. Since 0.1. */
+ * under way ends first, and a file being written is written to its end. Since 0.1. */
 HPT_API hpt_status hpt_context_cancel(hpt_context *ctx);
 
 /* hpt_context_describe - one line: backend, its version, instruction set, threads, and whether
