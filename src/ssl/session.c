@@ -4,6 +4,7 @@
 #include "ssl/session.h"
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/memory.h"
 #include "core/result.h"
 #include "nn/facts.h"
 #include "ssl/byol.h"
@@ -13,6 +14,8 @@
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
+
+enum { LARGE = 1 << 29 };      /* bytes of a run that are worth a line */
 
 static void close_loader(hpt_session *s);
 static void session_free(void *p) {
@@ -111,6 +114,34 @@ static hpt_status choose_method(const hpt__options *o, const hpt__method **metho
     return HPT_OK;
 }
 
+/* What a step needs, before there is one. On a device all of it has been given; the kernel of a host gives what is not
+ * there and ends the process that uses it, so what will not fit is a warning that names a batch that would. */
+static void say_memory(const hpt_session *s, int batch) {
+    const hpt__trainer *t = &s->trainer;
+    size_t step = hpt__trainer_plan_bytes(t);
+    if (!t->be->host_memory) {
+        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", step >> 20, batch,
+                 t->be->memory.left(t->dev) >> 20);
+        return;
+    }
+    if (step + t->taken_bytes < LARGE) return;
+    uint64_t left = hpt__memory_free();
+    int fits = hpt__memory_batch(step, batch, left);
+    if (fits == batch)
+        hpt__log(s->ctx, 0, "memory: %.1f GiB for a step of %d images, beside %.1f GiB of weights and state",
+                 ldexp((double)step, -30), batch, ldexp((double)t->taken_bytes, -30));
+    else if (fits)
+        hpt__log(s->ctx, 1,
+                 "a step of %d images needs %.1f GiB of memory and %.1f GiB are free: the system may end this process; "
+                 "batch_size=%d would need %.1f GiB", batch, ldexp((double)step, -30), ldexp((double)left, -30),
+                 fits * s->ctx->comm->size, ldexp((double)step / batch * fits, -30));
+    else
+        hpt__log(s->ctx, 1,
+                 "a step of %d images needs %.1f GiB of memory and %.1f GiB are free: the system may end this process; "
+                 "a smaller image_size or a smaller network needs less", batch, ldexp((double)step, -30),
+                 ldexp((double)left, -30));
+}
+
 /* What the options say of a run, for the trainer. images: of a step, over all ranks. */
 static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, int64_t *images) {
     const hpt__options *o = &s->opt;
@@ -176,9 +207,7 @@ static hpt_status start(hpt_session *s) {
     hpt__free(trainable);
     hpt__free(own);
     if (!st && s->ds && !spec.method->labels) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
-    if (!st && !s->ctx->be->host_memory)
-        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left",
-                 hpt__trainer_plan_bytes(t) >> 20, spec.batch, s->ctx->be->memory.left(s->ctx->dev) >> 20);
+    if (!st) say_memory(s, spec.batch);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);

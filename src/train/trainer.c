@@ -27,6 +27,7 @@ void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st) {
     char *p = t->be->memory.alloc(t->dev, bytes + 64);
     if (p) {
         t->taken[t->n_taken++] = p;
+        t->taken_bytes += bytes;
         for (size_t at = 0, n; at < bytes + 64 && !*st; at += n) {
             n = bytes + 64 - at < ZEROED_AT_ONCE ? bytes + 64 - at : ZEROED_AT_ONCE;
             t->be->memory.zero(t->dev, p + at, n);
