@@ -335,7 +335,7 @@ record-abi: lib         ## the ABI of now becomes the recorded one: at a release
 	$(Q)$(MAKE) --no-print-directory check-abi
 	$(Q)abidw $(ABIDW) $(SO) > $(ABI)
 # On a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc, and nothing else: no package of this list is needed.
-GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c turn.c progress.c busy.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
+GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c presets.c number.c pixels.c handle.c log.c clock.c turn.c progress.c busy.c) $(addprefix src/data/,transform.c augment.c) src/dist/comm_self.c \
             $(wildcard src/backend/*.c src/backend/host/*.c) src/backend/reference/reference.c $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c classifier.c schedule.c) $(wildcard src/train/*.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:

@@ -11,6 +11,7 @@ hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model
     HOLD(model, MODEL);
     HOLD_IF(ds, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__options_check(o, 'P'));
     HPT__SPAN(&ctx->watch, HPT_PHASE_PREPARE, "readying a run");
     return hpt__session_new(ctx, o, model, ds, out);
 }
