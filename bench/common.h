@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shared by the benchmark programs. */
+ * Shared by the benchmark programs: a status that ends the program with its text, and a clock. bench.py runs them,
+ * beside PyTorch where that is installed, and compares. */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
 #include "hpt.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// 05: libhpt from C++: handles in unique_ptr, statuses as exceptions.
+// 05: libhpt from C++: handles in unique_ptr, statuses as exceptions. The header is C; these twenty lines are all that
+// a wrapper needs. Introduces hpt_model_create, hpt_model_features_pixels.
 #include <hpt.h>
 #include <iostream>
 #include <memory>

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""06: libhpt from Python with nothing but ctypes. usage: 06_ctypes.py [path to libhpt.so]"""
+"""06: libhpt from Python with nothing but ctypes: structs and calls are declared by hand, as far as they are used.
+
+usage: 06_ctypes.py [path to libhpt.so]"""
 import ctypes as C, os, sys
 
 here = os.path.dirname(os.path.abspath(__file__))
@@ -40,7 +42,8 @@ def handle(create, *args):
     return h
 
 cfg = handle(lib.hpt_config_create, None)
-for key, value in dict(arch='resnet10', width='16', stem='small', image_size='16', batch_size='8', bn_group='0', moco_k='32', steps='3').items():
+for key, value in dict(arch='resnet10', width='16', stem='small', image_size='16', batch_size='8', bn_group='0',
+        moco_k='32', steps='3').items():
     ok(lib.hpt_config_set(cfg, key.encode(), value.encode()))
 ctx = handle(lib.hpt_context_create, cfg)
 pixels = bytes(i * 37 % 251 for i in range(16 * 20 * 20 * 3))
@@ -56,6 +59,7 @@ try:
     sys.exit('an unknown option was accepted')
 except RuntimeError as e:
     print(e)
-for destroy, h in ((lib.hpt_session_destroy, session), (lib.hpt_model_destroy, model), (lib.hpt_dataset_destroy, data), (lib.hpt_context_destroy, ctx), (lib.hpt_config_destroy, cfg)):
+for destroy, h in ((lib.hpt_session_destroy, session), (lib.hpt_model_destroy, model),
+        (lib.hpt_dataset_destroy, data), (lib.hpt_context_destroy, ctx), (lib.hpt_config_destroy, cfg)):
     destroy(h)
 print('libhpt', lib.hpt_version_string().decode(), 'from Python: fine')

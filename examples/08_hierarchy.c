@@ -1,5 +1,6 @@
-/* The whole hierarchy by calls: choose a source for your target among candidates, pretrain on it, then on the target,
- * then measure.
+/* SPDX-License-Identifier: MIT
+ * 08: the whole hierarchy by calls: choose a source for your target among candidates, pretrain on it, then on the
+ * target, then measure.
  *
  *   08_hierarchy base.pth target/train target/val target/test source1 source2 [...]
  *   (folders of class folders; sources need no labels)

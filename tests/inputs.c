@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The hash behind every made-up number: the same in C and in fixtures/make_fixtures.py, so that fixtures hold
+ * results and no inputs. */
 #include "inputs.h"
 #include <string.h>
 

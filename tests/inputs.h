@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Numbers that every test and make_fixtures.py agree on; needs nothing but the C library. */
+ * Numbers that every test and make_fixtures.py agree on; needs nothing but the C library, because tests on a GPU
+ * machine have nothing else. */
 #ifndef INPUTS_H
 #define INPUTS_H
 #include <stddef.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: shell.h. Commands run in a shell with both streams in one text; images for them are written here, so
+ * that no test needs a file of its own. */
 #define _GNU_SOURCE
 #include "shell.h"
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests that type commands, as a user does. */
+ * Tests that type commands, as a user does: what came out on both streams, the exit status, and texts that a refusal
+ * must hold. */
 #ifndef SHELL_H
 #define SHELL_H
 #include "support.h"

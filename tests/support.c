@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: support.h. Contexts, configurations and small labelled sets for tests that want one in a line; a failure
+ * in here fails the test that asked. */
 #define _GNU_SOURCE
 #include "support.h"
 #include <unistd.h>

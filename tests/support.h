@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The other half of fixtures/make_fixtures.py: the same inputs by hash, signatures of large outputs, JSON fixtures. */
+ * The other half of fixtures/make_fixtures.py: the same inputs by hash, signatures of large outputs, JSON fixtures.
+ * And what most tests begin with: contexts, configurations, small sets. */
 #ifndef SUPPORT_H
 #define SUPPORT_H
 #include "harness.h"

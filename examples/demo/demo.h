@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The demo: does hierarchical pretraining help on real images, in minutes, on this machine? */
+ * The demo: does hierarchical pretraining help on real images, in minutes, on this machine? What its two files
+ * share: the strategies and what came out for each. */
 #ifndef DEMO_H
 #define DEMO_H
 #include <hpt.h>

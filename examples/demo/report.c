@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The demo's table, sentences, summary.json and report.html. Every sentence is computed from the numbers. */
+ * The demo's table, sentences, summary.json and report.html. Every sentence is computed from the numbers: a
+ * difference that is not there is not claimed. */
 #include "demo.h"
 #include <errno.h>
 #include <math.h>

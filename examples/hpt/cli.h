@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * hpt, the command line over libhpt: shared parts. Uses nothing but the public header. */
+ * hpt, the command line over libhpt: shared parts. Uses nothing but the public header; so whatever hpt does a
+ * program of your own can do. */
 #ifndef CLI_H
 #define CLI_H
 #include <hpt.h>

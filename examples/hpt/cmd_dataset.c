@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * hpt dataset: the known sets, and whether a download is complete. */
+ * hpt dataset: the known sets, and whether a download is complete. Exit status 1 and a list of problems where it is
+ * not. */
 #include "cli.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * hpt knn, finetune, search, similarity. */
+ * hpt knn, finetune, search, similarity: evaluations of one model, the choice of a source, and two models beside
+ * each other. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * hpt refresh-bn, linear, embed. */
+ * hpt refresh-bn, linear, embed: a model and images in, statistics, a score or features out. Features go into CSV
+ * with the names of their images, or into npy. */
 #define _GNU_SOURCE
 #include "cli.h"
 #include <errno.h>

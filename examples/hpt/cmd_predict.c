@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * hpt predict: what a model with a classifier says of each image. */
+ * hpt predict: what a model with a classifier says of each image. A line an image, or a CSV with the likeliest
+ * classes and their probabilities. */
 #include "cli.h"
 #include <math.h>
 #include <stdlib.h>

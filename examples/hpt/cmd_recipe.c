@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * hpt run: a recipe, its plan, its report. */
+ * hpt run: a recipe, its plan, its report. The screen shows what runs at the same time; Ctrl-C saves, and the same
+ * line goes on. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
 #include <stdlib.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * hpt: which command it is, and the last word. Output that could not be written (a full disk, a closed pipe) is an
+ * error of the command, not something lost in silence. */
 #include "cli.h"
 #include <errno.h>
 #include <stdio_ext.h>

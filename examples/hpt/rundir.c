@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: rundir.h. Keeps the lines of a run in step with its checkpoint: what a killed run wrote after its last
+ * save is cut off when it goes on, so that the folder tells one story. */
 #define _GNU_SOURCE
 #include "rundir.h"
 #include <errno.h>

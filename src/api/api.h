@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shared by the API files: handle objects that live only here, and the rules of hpt.h for text and structs. */
+ * Shared by the API files: handle objects that live only here, and the rules of hpt.h for text and structs. CHECK
+ * looks up a handle and returns from the call with a status if it is not a live one of its kind. */
 #ifndef HPT__API_H
 #define HPT__API_H
 #include "core/context.h"

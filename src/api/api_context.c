@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * hpt_context_*: choosing and opening a backend and a communicator, who hears log and progress, and the cancel from
+ * another thread. As in every file of this folder: check arguments, call below, set the error. */
 #include "api/api.h"
 #include "backend/backend.h"
 #include "core/alloc.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * hpt_dataset_* and hpt_set_describe: opening, parts of a set, names and labels, one image as evaluation or training
+ * sees it, and the check of a known set against its description. */
 #include "api/api.h"
 #include "core/alloc.h"
 #include "core/json.h"

@@ -40,7 +40,7 @@ static int own_file(int resolved, char path[PATH_MAX]) {
     const uintptr_t me = (uintptr_t)own_file;
     *path = 0;
     if (dladdr1((void *)me, &here, (void **)&map, RTLD_DL_LINKMAP) && map && map->l_name[0] == '/' &&
-        strlen(map->l_name) < sizeof name) strcpy(path, map->l_name);
+        strlen(map->l_name) < PATH_MAX) snprintf(path, PATH_MAX, "%s", map->l_name);
     FILE *maps = *path ? NULL : fopen("/proc/self/maps", "re");
     while (maps && !*path && fgets(line, sizeof line, maps)) {
         unsigned long first, end;

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: alloc.h. The C library's functions behind a counter: hpt__alloc_test_fail(n) makes the n-th call from
+ * now give NULL, once or from then on. Zero bytes give a pointer, too. */
 #include "core/alloc.h"
 #include <stdatomic.h>
 #include <stdlib.h>

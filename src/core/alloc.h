@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every allocation of the library goes through here, so that tests can make the n-th one fail. */
+ * Every allocation of the library goes through here, so that tests can make the n-th one fail. Modules get the same
+ * functions through hpt__host (core/host.h). */
 #ifndef HPT__ALLOC_H
 #define HPT__ALLOC_H
 #include <stddef.h>

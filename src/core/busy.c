@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: busy.h. Reads schedstat of each thread below /proc/self/task, keeps no file open, and never fails: where
+ * there is nothing to read, nothing is said. */
 #define _GNU_SOURCE
 #include "core/busy.h"
 #include "core/context.h"

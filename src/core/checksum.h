@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The CRC-32 of PNG and zip. */
+ * The CRC-32 of PNG and zip, by zlib, in pieces that fit its 32-bit lengths; and the question whether a record's
+ * checksum is right. */
 #ifndef HPT__CHECKSUM_H
 #define HPT__CHECKSUM_H
 #include <stdint.h>

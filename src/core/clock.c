@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: clock.h. The monotonic clock of the system, and a sleep of less than a second, which a signal may cut
+ * short; whoever waits with it looks again. */
 #define _GNU_SOURCE
 #include "core/clock.h"
 #include <time.h>

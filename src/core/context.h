@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The object behind hpt_context, as the layers above the backends see it. */
+ * The object behind hpt_context, as the layers above the backends see it: the device, the communicator, threads, the
+ * log, who watches, and whose turn it is. */
 #ifndef HPT__CONTEXT_H
 #define HPT__CONTEXT_H
 #include "core/handle.h"

@@ -6,9 +6,9 @@
 #include <pthread.h>
 #include <unistd.h>
 
-typedef struct slot { const void *h; int kind; } slot;
+typedef struct live_handle { const void *h; int kind; } live_handle;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static slot *table;     /* open addressing; size a power of two; freed when the last handle goes */
+static live_handle *table;     /* open addressing; size a power of two; freed when the last handle goes */
 static size_t size, used;
 
 static const char *const names[] = {[0] = "", [HPT__KIND_CONFIG] = "hpt_config", [HPT__KIND_CONTEXT] = "hpt_context",
@@ -21,7 +21,7 @@ static void before_fork(void) { pthread_mutex_lock(&lock); }
 static void after_fork(void) { pthread_mutex_unlock(&lock); }
 static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork); }
 
-static size_t where(const slot *t, size_t n, const void *h) {
+static size_t where(const live_handle *t, size_t n, const void *h) {
     size_t i = ((uintptr_t)h >> 4) * 0x9E3779B97F4A7C15u >> 20 & (n - 1);
     while (t[i].h && t[i].h != h) i = (i + 1) & (n - 1);
     return i;
@@ -38,7 +38,7 @@ hpt_status hpt__handle_open(void *object, int kind, void (*free_fn)(void *)) {
     pthread_mutex_lock(&lock);
     if (used * 2 >= size) {
         size_t n = size ? size * 2 : 64;
-        slot *t = hpt__calloc(n, sizeof *t);
+        live_handle *t = hpt__calloc(n, sizeof *t);
         if (!t) {
             pthread_mutex_unlock(&lock);
             return hpt__fail_memory(n * sizeof *t);
@@ -49,7 +49,7 @@ hpt_status hpt__handle_open(void *object, int kind, void (*free_fn)(void *)) {
         table = t;
         size = n;
     }
-    table[where(table, size, object)] = (slot){object, kind};
+    table[where(table, size, object)] = (live_handle){object, kind};
     used++;
     pthread_mutex_unlock(&lock);
     return HPT_OK;
@@ -81,12 +81,12 @@ hpt_status hpt__handle_hold(const void *h, int kind, const char *argument) { ret
 
 static void leave_table(const void *h) {
     size_t hole = where(table, size, h);
-    table[hole] = (slot){NULL, 0};
+    table[hole] = (live_handle){NULL, 0};
     used--;
     /* close the gap in the probe sequence */
     for (size_t i = (hole + 1) & (size - 1); table[i].h; i = (i + 1) & (size - 1)) {
-        slot s = table[i];
-        table[i] = (slot){NULL, 0};
+        live_handle s = table[i];
+        table[i] = (live_handle){NULL, 0};
         table[where(table, size, s.h)] = s;
     }
     if (!used) {

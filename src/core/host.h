@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a module may use of the library; modules link to nothing of it. */
+ * What a module may use of the library; modules link to nothing of it. So a module is opened and closed as a file,
+ * whatever program the library itself lies in. */
 #ifndef HPT__HOST_H
 #define HPT__HOST_H
 #include "hpt.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Numbers, arrays and text as JSON: null for what is not finite, the fewest digits that read back exactly, and a
+ * replacement for bytes that are no UTF-8. All files that hold results are written through it. */
 #include "core/result.h"
 #include "core/alloc.h"
 #include "core/number.h"

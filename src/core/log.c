@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * What the host's log hears: one line, formatted without a locale, to the function that hpt_context_set_log() was
+ * given. The library prints nothing itself. */
 #include "core/context.h"
 #include "core/number.h"
 #include <stdarg.h>

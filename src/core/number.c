@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: number.h. The host's locale is neither read nor changed: a locale of our own, made once, stands in on
+ * the calling thread for the time of a call. */
 #define _GNU_SOURCE
 #include "core/number.h"
 #include <locale.h>

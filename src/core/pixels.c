@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: pixels.h. Reads what the options pixel_mean and pixel_std say, writes three numbers so that they read
+ * back exactly, and takes those of a file only if they are sound. */
 #include "core/pixels.h"
 #include "core/number.h"
 #include <string.h>

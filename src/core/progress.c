@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: progress.h. Spans of a thread form a list on its stack; the thread's innermost one is remembered, so
+ * that code which knows no context can count pieces and ask whether to go on. */
 #include "core/progress.h"
 #include "core/clock.h"
 #include <math.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: result.h. Two counters for each thread: entries that were lost since ever, and those of them that
+ * somebody has asked for. */
 #include "core/result.h"
 
 static _Thread_local uint64_t losses, told;

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: rng.h. Philox4x32-10, and what is drawn from its words. Conversions are written out (no rand, no
+ * distribution of the C library), so that every machine draws the same numbers. */
 #include "core/rng.h"
 #include <math.h>
 

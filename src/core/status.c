@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: status.h. The text of the last failure on each thread, cut at 1 KiB and free of control characters, and
+ * the names of the statuses. */
 #include "core/status.h"
 #include "core/number.h"
 #include <stdarg.h>

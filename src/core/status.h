@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Status codes and the thread-local error text. Set the text where the fault is found; pass the code up unchanged. */
+ * Status codes and the thread-local error text. Set the text where the fault is found; pass the code up unchanged.
+ * HPT_TRY returns from a function that met one. */
 #ifndef HPT__STATUS_H
 #define HPT__STATUS_H
 #include "hpt.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: text.h. UTF-8 as the standard allows it (no surrogates, no overlong forms), and how far two words are
+ * apart, for proposals after a typing error. */
 #include "core/text.h"
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Text from outside: file names and words of files are bytes, JSON and HTML are UTF-8. */
+ * Text from outside: file names and words of files are bytes, JSON and HTML are UTF-8. And what stands near a word
+ * that was not known. */
 #ifndef HPT__TEXT_H
 #define HPT__TEXT_H
 #include <stddef.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: turn.h. Tickets under one lock: who comes takes the next number and waits until it is served. A turn
+ * that its owner takes again is only counted. */
 #include "core/turn.h"
 
 void hpt__turn_init(hpt__turn *t) {

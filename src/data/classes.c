@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Matching by name, by number or by index, and the sentence about a class that is not there. Sets of thousands of
+ * classes are sorted once, not searched for each. */
 #include "data/classes.h"
 #include "core/alloc.h"
 #include <ctype.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Classes of two data sets, matched by name. A set has names (folders, words in lists, known sets) or only numbers. */
+ * Classes of two data sets, matched by name. A set has names (folders, words in lists, known sets) or only numbers,
+ * and a number says nothing about a name: the rule that was used is handed on and told. */
 #ifndef HPT__CLASSES_H
 #define HPT__CLASSES_H
 #include "core/status.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Gathering names and labels, and what is said of files that were left out. It is sorted in the end, so that a set
+ * does not depend on the order in which a folder lists its files. */
 #include "data/collection.h"
 #include "core/alloc.h"
 #include "core/progress.h"

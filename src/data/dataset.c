@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * A data set in memory: sources and their counts of users, one image of it (decoded, cached, or the next that can be
+ * read), and the mean and deviation of all. How paths become sets: dataset_open.c; parts: dataset_parts.c. */
 #define _GNU_SOURCE
 #include "data/dataset.h"
 #include "core/alloc.h"
@@ -189,8 +191,7 @@ static hpt_status file_image(hpt__source *s, uint64_t k, hpt__work *work, hpt__i
 
 /* A failure that says nothing about the file: this process has no memory or no file descriptor left. */
 static int out_of_means(hpt_status st) {
-    return st == HPT_ERR_MEMORY || st == HPT_ERR_CANCELLED ||
-        (st == HPT_ERR_IO && (errno == EMFILE || errno == ENFILE || errno == ENOMEM));
+    return st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && (errno == EMFILE || errno == ENFILE || errno == ENOMEM));
 }
 
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view) {

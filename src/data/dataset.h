@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * A data set: a list of indices into a shared source of images. */
+ * A data set: a list of indices into a shared source of images. Parts of a set share its pixels, and what is learnt
+ * about an image (unreadable, truncated) is known to all of them. */
 #ifndef HPT__DATASET_H
 #define HPT__DATASET_H
 #include "core/context.h"
 #include "core/options.h"
 #include "core/pixels.h"
-#include "data/augment.h"
+#include "data/views.h"
 #include <pthread.h>
 
 /* what is known of a file; cut: read, but its tail is lost */

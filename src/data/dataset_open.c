@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Opening what a path names: folder, list, IDX, npz, one image. Folders and lists only collect names here. */
+ * Opening what a path names: folder, list, IDX, npz, npy, one image. Folders and lists only collect names here;
+ * pixels are read when they are needed, those of arrays at once. */
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "data/collection.h"

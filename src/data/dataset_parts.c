@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Parts of a data set, and what two sets have in common. */
+ * Parts of a data set, and what two sets have in common: subsets, seeded splits, a few images of each class; the
+ * identity of a set, and the images that two sets share, by file and by pixels. */
 #define _GNU_SOURCE
 #include "data/dataset.h"
 #include "core/alloc.h"
@@ -80,19 +81,19 @@ hpt_status hpt__dataset_identity(const hpt_dataset *ds, uint64_t *hash) {
 
 /* ---- overlap: sorted keys of both sets, walked together ---- */
 
-typedef struct key { uint64_t a, b, at; } key;
+typedef struct content_key { uint64_t a, b, at; } content_key;
 static int key_order(const void *x, const void *y) {
-    const key *p = x, *q = y;
+    const content_key *p = x, *q = y;
     return p->a != q->a ? (p->a < q->a ? -1 : 1) : p->b != q->b ? (p->b < q->b ? -1 : 1) : p->at < q->at ? -1
         : p->at > q->at;
 }
 /* A file is its device and number, so that links count (one that is gone, with bad_image=skip: its path); pixels of
  * a file are that file and the record; other pixels are their bytes. */
-static hpt_status keys_of(const hpt_dataset *ds, key **out) {
+static hpt_status keys_of(const hpt_dataset *ds, content_key **out) {
     const hpt__source *s = ds->src;
     struct stat st;
     uint64_t title = 0;
-    key *k = *out = hpt__alloc(sizeof *k * (size_t)(ds->count + 1));
+    content_key *k = *out = hpt__alloc(sizeof *k * (size_t)(ds->count + 1));
     if (!k) return hpt__fail_memory(sizeof *k * (size_t)ds->count);
     if (s->title && !stat(s->title, &st))
         title = XXH3_64bits_withSeed(&st.st_ino, sizeof st.st_ino, (uint64_t)st.st_dev) | 1;
@@ -120,7 +121,7 @@ static hpt_status keys_of(const hpt_dataset *ds, key **out) {
 
 hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2],
                                 uint8_t *in_b) {
-    key *x = NULL, *y = NULL;
+    content_key *x = NULL, *y = NULL;
     *common = 0;
     if (in_b) memset(in_b, 0, (size_t)a->count);
     hpt_status st = keys_of(a, &x);

@@ -23,7 +23,7 @@ typedef struct todo_list { todo *t; size_t n, cap; } todo_list;
 /* how many, and the first of them */
 typedef struct counted { uint64_t n; char first[512]; } counted;
 
-typedef struct walk {
+typedef struct folder_walk {
     hpt__collection *c;
     const char *root;
     place *p;                   /* all folders met: those above the root, the root, then those of the present class */
@@ -38,7 +38,7 @@ typedef struct walk {
     char extension[KINDS][12];
     int kinds;
     counted unread, nowhere, up, again, kernel, twice, two_classes;
-} walk;
+} folder_walk;
 
 static void count(counted *c, const char *path) {
     if (!c->n++) snprintf(c->first, sizeof c->first, "%.500s", path);
@@ -46,16 +46,16 @@ static void count(counted *c, const char *path) {
 
 /* ---- folders met ---- */
 
-static size_t slot_of(const walk *w, uint64_t dev, uint64_t ino) {
+static size_t slot_of(const folder_walk *w, uint64_t dev, uint64_t ino) {
     size_t at = (size_t)((ino ^ dev << 40 ^ dev >> 24) * 0x9e3779b97f4a7c15ull >> 20) & (w->slots - 1);
     while (w->slot[at] && (w->p[w->slot[at] - 1].dev != dev || w->p[w->slot[at] - 1].ino != ino))
         at = (at + 1) & (w->slots - 1);
     return at;
 }
-static int64_t find(const walk *w, uint64_t dev, uint64_t ino) {
+static int64_t find(const folder_walk *w, uint64_t dev, uint64_t ino) {
     return w->slots ? (int64_t)w->slot[slot_of(w, dev, ino)] - 1 : -1;
 }
-static hpt_status rehash(walk *w, size_t slots) {
+static hpt_status rehash(folder_walk *w, size_t slots) {
     uint64_t *fresh = hpt__calloc(slots, sizeof *fresh);
     if (!fresh) return hpt__fail_memory(slots * sizeof *fresh);
     hpt__free(w->slot);
@@ -64,7 +64,7 @@ static hpt_status rehash(walk *w, size_t slots) {
     for (size_t i = 0; i < w->n; i++) w->slot[slot_of(w, w->p[i].dev, w->p[i].ino)] = i + 1;
     return HPT_OK;
 }
-static hpt_status remember(walk *w, uint64_t dev, uint64_t ino, int64_t parent) {
+static hpt_status remember(folder_walk *w, uint64_t dev, uint64_t ino, int64_t parent) {
     if (w->n == w->cap) {
         size_t cap = 2 * w->cap + 64;
         place *p = hpt__realloc(w->p, sizeof *p * cap);
@@ -79,7 +79,7 @@ static hpt_status remember(walk *w, uint64_t dev, uint64_t ino, int64_t parent) 
 }
 /* The folders above the root, as far up as they may be looked at; a link below that leads to one of them would never
  * end. */
-static hpt_status remember_above(walk *w, const char *root) {
+static hpt_status remember_above(folder_walk *w, const char *root) {
     char *up = hpt__strdup(root);
     uint64_t dev = 0, ino = 0;
     hpt_status st = up ? HPT_OK : hpt__fail_memory(64);
@@ -104,7 +104,7 @@ static hpt_status remember_above(walk *w, const char *root) {
     return st;
 }
 /* Whether a folder is above another. Those above the root, and the root of class folders, are above everything. */
-static int is_above(const walk *w, int64_t target, int64_t from) {
+static int is_above(const folder_walk *w, int64_t target, int64_t from) {
     if ((size_t)target < w->fixed) return 1;
     while (from >= 0 && from != target) from = w->p[from].parent;
     return from == target;
@@ -137,7 +137,7 @@ static int of_a_system(const char *name) {
         if (!strcasecmp(name, names[i])) return 1;
     return 0;
 }
-static void unread(walk *w, const char *path, const char *extension) {
+static void unread(folder_walk *w, const char *path, const char *extension) {
     int k = 0;
     while (k < w->kinds && strcmp(w->extension[k], extension)) k++;
     if (k == w->kinds && k < KINDS) snprintf(w->extension[w->kinds++], sizeof w->extension[0], "%.11s", extension);
@@ -145,7 +145,7 @@ static void unread(walk *w, const char *path, const char *extension) {
     count(&w->unread, path);
 }
 /* Takes over path. A name without an extension is an image if its first bytes say so. */
-static hpt_status take(walk *w, char *path, const hpt__folder_entry *e, int32_t label) {
+static hpt_status take(folder_walk *w, char *path, const hpt__folder_entry *e, int32_t label) {
     const char *extension;
     int image = hpt__image_name(path);
     if (e->kind != HPT__FOLDER_FILE) {
@@ -174,7 +174,7 @@ static hpt_status take(walk *w, char *path, const hpt__folder_entry *e, int32_t 
     return HPT_OK;
 }
 /* One folder: images are taken, sub-folders noted for later; links to folders wait until all real ones are read. */
-static hpt_status read_one(walk *w, const todo *t, int32_t label) {
+static hpt_status read_one(folder_walk *w, const todo *t, int32_t label) {
     hpt__folder f;
     int64_t known = t->link ? find(w, t->dev, t->ino) : -1;
     uint64_t before = w->c->n;
@@ -208,7 +208,7 @@ static hpt_status read_one(walk *w, const todo *t, int32_t label) {
 }
 /* A folder and all below it. Links are followed in rounds, in the order of their paths, so that the names of files
  * do not depend on the order in which a file system lists them. */
-static hpt_status read_tree(walk *w, const char *path, const hpt__folder_entry *e, int32_t label) {
+static hpt_status read_tree(folder_walk *w, const char *path, const hpt__folder_entry *e, int32_t label) {
     char *copy = hpt__strdup(path);
     hpt_status st = copy ? HPT_OK : hpt__fail_memory(64);
     if (!st && (w->n > w->fixed || !w->slots)) {        /* the class before is forgotten */
@@ -251,7 +251,7 @@ static int by_file(const void *a, const void *b) {
 }
 /* Of several names of one file in a class the first is kept, real names before links. Numbers of files come from the
  * folders, cheaply, and are those of one file system: before anything is dropped the files are asked. */
-static hpt_status once(walk *w, uint64_t from) {
+static hpt_status once(folder_walk *w, uint64_t from) {
     hpt__entry *f = w->c->f + from;
     uint64_t n = w->c->n - from, kept = 0;
     hpt_status st = HPT_OK;
@@ -279,13 +279,13 @@ static hpt_status once(walk *w, uint64_t from) {
 
 /* ---- what was left out, in words ---- */
 
-static hpt_status say(walk *w, const counted *c, int level, const char *one, const char *many) {
+static hpt_status say(folder_walk *w, const counted *c, int level, const char *one, const char *many) {
     if (!c->n) return HPT_OK;
     return hpt__collection_note(w->c, level, "%.400s: %llu %s, first %.400s", w->root, (unsigned long long)c->n,
                                 c->n == 1 ? one : many, c->first);
 }
 /* ".gif 38, .heic 2" */
-static void kinds_text(const walk *w, char *text, size_t size) {
+static void kinds_text(const folder_walk *w, char *text, size_t size) {
     *text = 0;
     for (int k = 0; k <= w->kinds; k++) {
         const char *e = k == w->kinds ? "other" : w->extension[k];
@@ -295,7 +295,7 @@ static void kinds_text(const walk *w, char *text, size_t size) {
                      (unsigned long long)w->kind[k]);
     }
 }
-static hpt_status unread_note(walk *w) {
+static hpt_status unread_note(folder_walk *w) {
     char text[KINDS * 36];
     if (!w->unread.n) return HPT_OK;
     w->c->skipped += w->unread.n;
@@ -304,7 +304,7 @@ static hpt_status unread_note(walk *w) {
                                 w->root, (unsigned long long)w->unread.n, w->unread.n == 1 ? "" : "s", text,
                                 w->unread.first);
 }
-static hpt_status say_all(walk *w) {
+static hpt_status say_all(folder_walk *w) {
     HPT_TRY(unread_note(w));
     HPT_TRY(say(w, &w->nowhere, 1, "link leads nowhere and is left out", "links lead nowhere and are left out"));
     HPT_TRY(say(w, &w->up, 1, "link leads up to a folder that it is in and is not followed",
@@ -316,7 +316,7 @@ static hpt_status say_all(walk *w) {
                 "names are others of files of their class; each file is taken once"));
     return say(w, &w->two_classes, 1, "file is in two classes", "files are in two classes");
 }
-static void close_walk(walk *w) {
+static void close_walk(folder_walk *w) {
     todo_list *l[] = {&w->real, &w->links, &w->more};
     for (int i = 0; i < 3; i++) {
         for (size_t k = 0; k < l[i]->n; k++) hpt__free(l[i]->t[k].path);
@@ -326,8 +326,8 @@ static void close_walk(walk *w) {
     hpt__free(w->slot);
     hpt__free(w);
 }
-static hpt_status open_walk(hpt__collection *c, const char *root, walk **out) {
-    walk *w = *out = hpt__calloc(1, sizeof *w);
+static hpt_status open_walk(hpt__collection *c, const char *root, folder_walk **out) {
+    folder_walk *w = *out = hpt__calloc(1, sizeof *w);
     if (!w) return hpt__fail_memory(sizeof *w);
     w->c = c;
     w->root = root;
@@ -340,7 +340,7 @@ static hpt_status open_walk(hpt__collection *c, const char *root, walk **out) {
 }
 
 hpt_status hpt__collect_tree(hpt__collection *c, const char *dir, int32_t label) {
-    walk *w;
+    folder_walk *w;
     uint64_t from = c->n;
     HPT_TRY(open_walk(c, dir, &w));
     hpt_status st = read_tree(w, dir, NULL, label);
@@ -361,7 +361,7 @@ static int parts_of_a_set(const hpt__collection *c) {
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) found += !strcasecmp(c->cls[i], names[k]);
     return c->classes && found == c->classes;
 }
-static hpt_status say_classes(walk *w, uint64_t with_images) {
+static hpt_status say_classes(folder_walk *w, uint64_t with_images) {
     hpt__collection *c = w->c;
     char names[420] = "";
     for (uint32_t i = 0; i < c->classes; i++) hpt__append_name(names, sizeof names, i, c->cls[i]);
@@ -380,7 +380,7 @@ static hpt_status say_classes(walk *w, uint64_t with_images) {
 
 /* Sub-folders that hold images are classes, in name order. Where images stand beside them, or a sub-folder holds
  * only images of kinds that are not read, no class can be trusted: the set has no labels, and says why. */
-static hpt_status read_folder(walk *w, const hpt__folder *f) {
+static hpt_status read_folder(folder_walk *w, const hpt__folder *f) {
     hpt__collection *c = w->c;
     counted loose = {0}, lost = {0}, empty = {0};
     char empties[300] = "";
@@ -436,7 +436,7 @@ static hpt_status read_folder(walk *w, const hpt__folder *f) {
     return say_all(w);
 }
 hpt_status hpt__collect_folder(hpt__collection *c, const char *path) {
-    walk *w;
+    folder_walk *w;
     hpt__folder f;
     HPT_TRY(open_walk(c, path, &w));
     hpt_status st = hpt__folder_read(path, &f);

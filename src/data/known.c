@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The table of known data sets (known.def), sets of one's own from a descriptor file, and how a split is put
+ * together from what the readers (annotations.c, folders.c, list.c) give. */
 #include "data/known.h"
 #include "core/alloc.h"
 #include "core/number.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Known data sets: a table, readers of their original downloads, splits, and the check against the table. */
+ * Known data sets: a table, readers of their original downloads, splits, and the check against the table. Descriptor
+ * files of the user become rows of the same kind. */
 #ifndef HPT__KNOWN_H
 #define HPT__KNOWN_H
 #include "data/collection.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * A ring of batches: workers make items of the next ones in any order, the caller takes batches in theirs. A worker
+ * that fails leaves status and text for the caller, and all of them stop. */
 #define _GNU_SOURCE
 #include "data/loader.h"
 #include "core/alloc.h"
@@ -9,7 +11,7 @@
 
 enum { DEPTH = 3, PERMS = 4 };
 
-typedef struct slot {
+typedef struct loader_slot {
     float *x[2];
     uint64_t *index, step, epoch;
     int done;
@@ -21,12 +23,12 @@ typedef struct slot {
     /* memory that was too small; kept to the end, because freeing pinned memory waits for the device */
     void *old[40];
     int n_old;
-} slot;
+} loader_slot;
 
 struct hpt__loader {
     hpt__loader_spec s;
     float table[3][256];
-    slot slot[DEPTH];
+    loader_slot slot[DEPTH];
     pthread_t thread[256];
     int threads, stop, failed;
     hpt_status status;
@@ -81,7 +83,8 @@ static void give(const hpt__loader *l, void *p) {
 }
 
 /* The part of an image that its two crops need, into the batch's pixels. */
-static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, const hpt__image *im) {
+static hpt_status make_raw(hpt__loader *l, loader_slot *s, uint64_t i, uint64_t image, uint64_t epoch,
+                           const hpt__image *im) {
     hpt__draws d[2];
     for (int v = 0; v < 2; v++) {
         hpt__rng r;
@@ -108,7 +111,7 @@ static hpt_status make_raw(hpt__loader *l, slot *s, uint64_t i, uint64_t image, 
     return HPT_OK;
 }
 /* A batch that was larger than its memory: larger memory, and everything into it. */
-static hpt_status gather_spill(hpt__loader *l, slot *s) {
+static hpt_status gather_spill(hpt__loader *l, loader_slot *s) {
     if (s->used <= s->cap) return HPT_OK;
     size_t cap = 2 * s->used;
     uint8_t *more = take(l, cap);
@@ -128,7 +131,7 @@ static hpt_status gather_spill(hpt__loader *l, slot *s) {
     return HPT_OK;
 }
 
-static hpt_status make_item(hpt__loader *l, slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work,
+static hpt_status make_item(hpt__loader *l, loader_slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work,
                             hpt__image *hold, uint8_t *rgb) {
     size_t pixels = (size_t)l->s.size * (size_t)l->s.size;
     hpt__image im;
@@ -176,7 +179,7 @@ static void *worker(void *arg) {
             continue;
         }
         l->next_item++;
-        slot *s = &l->slot[batch % DEPTH];
+        loader_slot *s = &l->slot[batch % DEPTH];
         uint64_t image = image_of(l, l->s.first_step + batch, i, &epoch);
         if (i == 0) {
             s->done = 0;
@@ -224,7 +227,7 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
     for (int i = 0; i < DEPTH && !st; i++) {
         size_t n = (size_t)spec->batch, bytes = image * n * (spec->raw ? 2 : 4);
         if (spec->raw) {
-            slot *s = &l->slot[i];
+            loader_slot *s = &l->slot[i];
             s->pixels = take(l, bytes);
             s->cap = s->pixels ? bytes : 0;
             s->views = take(l, 2 * n * sizeof *s->views);
@@ -260,7 +263,7 @@ void hpt__loader_destroy(hpt__loader *l) {
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->threads; i++) pthread_join(l->thread[i], NULL);
     for (int i = 0; i < DEPTH; i++) {
-        slot *s = &l->slot[i];
+        loader_slot *s = &l->slot[i];
         for (int v = 0; v < 2; v++) give(l, s->x[v]);
         while (s->n_old) give(l, s->old[--s->n_old]);
         give(l, s->pixels);
@@ -288,7 +291,7 @@ hpt_status hpt__loader_next(hpt__loader *l, hpt__batch *b, double *wait_ms) {
         pthread_mutex_unlock(&l->lock);
         return HPT_END;
     }
-    slot *s = &l->slot[l->taken % DEPTH];
+    loader_slot *s = &l->slot[l->taken % DEPTH];
     hpt_status st = HPT_OK;
     while (!st && !l->failed && !(s->step == l->taken && s->done == l->s.batch)) {
         struct timespec until;

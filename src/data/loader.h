@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Batches made ahead by worker threads. What a batch holds depends on (seed, step) alone, not on the workers. */
+ * Batches made ahead by worker threads. What a batch holds depends on (seed, step) alone, not on the workers: every
+ * draw has its own place in a counter-based generator (core/rng.h). */
 #ifndef HPT__LOADER_H
 #define HPT__LOADER_H
 #include "data/dataset.h"

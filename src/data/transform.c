@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Semantics: Pillow (ImagingResample, ImageEnhance, convert, BoxBlur), as torchvision's PIL path uses them. */
+ * Contract: transform.h. Semantics: Pillow (ImagingResample, ImageEnhance, convert, BoxBlur), as torchvision's PIL
+ * path uses them, bit for bit: fixed-point weights, rounding and the order of passes are Pillow's. */
 #include "data/transform.h"
 #include "core/alloc.h"
 #include <math.h>

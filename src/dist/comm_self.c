@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The communicator of a process alone: what it gathers is its own part, a mean is the value itself, nobody can be
+ * gone. So a run never asks whether it has company. */
 #include "dist/comm.h"
 #include <string.h>
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The TCP connections of watch.h and the thread that listens on them. How ranks find each other: each tells its
+ * address, port and a number of this start over the communicator itself. Lives in modules, so all memory comes
+ * through hpt__host. */
 #define _GNU_SOURCE
 #include "dist/watch.h"
 #include <arpa/inet.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: metrics.h. Top-1, top-5 and AUROC from logits, with ties told apart as scikit-learn does (averaged
+ * ranks), and the classes for which a score does not exist. */
 #include "eval/metrics.h"
 #include "core/alloc.h"
 #include "core/result.h"

@@ -11,10 +11,10 @@
 
 /* How far a comparison is, in products; the host reads it as rows of all. */
 /* asked: products since it was asked last */
-typedef struct work { hpt__span *span; double done, all; uint64_t asked; } work;
+typedef struct rv2_work { hpt__span *span; double done, all; uint64_t asked; } rv2_work;
 
 /* Asks whether to go on after every few milliseconds of work. */
-static hpt_status worked(work *w, uint64_t products) {
+static hpt_status worked(rv2_work *w, uint64_t products) {
     enum { OFTEN = 1 << 21 };
     if ((w->asked += products) < OFTEN) return HPT_OK;
     w->done += (double)w->asked;
@@ -23,7 +23,7 @@ static hpt_status worked(work *w, uint64_t products) {
     double rows = (double)w->span->total * fmin(1, w->done / w->all);
     return hpt__span_at(w->span, (uint64_t)rows);
 }
-static hpt_status centred(const float *x, uint64_t n, uint64_t p, double **out, work *w) {
+static hpt_status centred(const float *x, uint64_t n, uint64_t p, double **out, rv2_work *w) {
     double *c = *out = p && n <= SIZE_MAX / 8 / p ? hpt__alloc_aligned((size_t)(n * p) * 8) : NULL;
     if (!c) return hpt__fail_memory((size_t)(n * p) * 8);
     for (uint64_t j = 0; j < p; j++) {
@@ -43,7 +43,8 @@ static double dot(const double *a, const double *b, uint64_t n) {
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double out[3], work *w) {
+static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double out[3],
+                       rv2_work *w) {
     for (uint64_t i = 1; i < n; i++) {
         double xy = 0, xx = 0, yy = 0;
         for (uint64_t k = 0; k < i; k++) {
@@ -61,7 +62,7 @@ static hpt_status wide(const double *x, uint64_t p, const double *y, uint64_t q,
 }
 
 /* ||X^T Y||_F^2 - sum_i |x_i|^2 |y_i|^2: X^T Y in strips of columns of X. */
-static hpt_status tall(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double *out, work *k) {
+static hpt_status tall(const double *x, uint64_t p, const double *y, uint64_t q, uint64_t n, double *out, rv2_work *k) {
     enum { STRIP = 8 };
     double *acc = hpt__alloc_aligned(sizeof *acc * STRIP * (size_t)q), sum = 0;
     if (!acc) return hpt__fail_memory(sizeof *acc * STRIP * (size_t)q);
@@ -93,7 +94,7 @@ hpt_status hpt__rv2(const float *xf, uint64_t p, const float *yf, uint64_t q, ui
     double *x = NULL, *y = NULL, s[3] = {0, 0, 0};
     double cost_wide = (double)n * (double)n / 2 * (double)(p + q),
         cost_tall = (double)n * ((double)p * (double)q + (double)p * (double)p + (double)q * (double)q);
-    work w = {span, 0, fmin(cost_wide, cost_tall) + 8 * (double)n * (double)(p + q), 0};
+    rv2_work w = {span, 0, fmin(cost_wide, cost_tall) + 8 * (double)n * (double)(p + q), 0};
     hpt_status st = centred(xf, n, p, &x, &w);
     if (!st) st = centred(yf, n, q, &y, &w);
     if (!st && cost_wide <= cost_tall) st = wide(x, p, y, q, n, s, &w);

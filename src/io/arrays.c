@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: arrays.h. IDX, npy and npz under limits; what clearly stands for bytes becomes bytes, labels become
+ * int64, and the note says what was done. */
 #include "io/arrays.h"
 #include "core/alloc.h"
 #include "io/zip.h"
@@ -414,7 +416,7 @@ static void arrays_text(const hpt__zip *z, char *text, size_t size, int propose)
             (!*pair || strstr(name, "train")))
             snprintf(pair, sizeof pair, " (options npz_images=%.60s npz_labels=%.60s)", name, labels);
     }
-    if (propose && n + strlen(pair) < size) strcat(text, pair);
+    if (propose && n + strlen(pair) < size) snprintf(text + n, size - n, "%s", pair);
     if (!*text) snprintf(text, size, "none");
 }
 hpt_status hpt__npz_parse(const uint8_t *p, size_t n, const char *name, int ints, hpt__array *out, int *found) {

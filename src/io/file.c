@@ -1,8 +1,9 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: file.h. Files are read whole or to a limit, opened without waiting on what is no regular file; writers
+ * finish by fsync and rename, and a failure at any point leaves the old file. */
 #define _GNU_SOURCE
 #include "io/file.h"
 #include "core/alloc.h"
-#include "core/progress.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +12,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { AT_ONCE = 1 << 24 };     /* bytes read before asking whether to go on */
 
 static const char *why(void) {
     static _Thread_local char text[128];
@@ -42,9 +41,7 @@ hpt_status hpt__file_open(const char *path, int *fd, uint64_t *size) {
 hpt_status hpt__file_take(int fd, const char *path, void *to, size_t want, size_t *got) {
     *got = 0;
     while (*got < want) {
-        size_t some = want - *got < AT_ONCE ? want - *got : AT_ONCE;
-        if (*got) HPT_TRY(hpt__span_tick(0));
-        ssize_t n = read(fd, (uint8_t *)to + *got, some);
+        ssize_t n = read(fd, (uint8_t *)to + *got, want - *got);
         if (n > 0) *got += (size_t)n;
         else if (n == 0) break;
         else if (errno != EINTR) return hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());

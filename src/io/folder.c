@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: folder.h. Reads a folder to its end, follows links once, and sorts by name, so that what comes after
+ * does not depend on the file system. */
 #define _GNU_SOURCE
 #include "io/folder.h"
 #include "core/alloc.h"

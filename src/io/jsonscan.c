@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: jsonscan.h. A state for each level of nesting and a buffer of the file, no recursion; numbers and names
+ * are handed out as text, and every error says where. */
 #include "io/jsonscan.h"
 #include "core/alloc.h"
 #include "core/number.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One numeric array of a MATLAB 5 file (as scipy and MATLAB 6 to 7 write them), compressed or not. */
+ * One numeric array of a MATLAB 5 file (as scipy and MATLAB 6 to 7 write them), compressed or not: labels and splits
+ * of data sets that come in such files. */
 #ifndef HPT__MAT_H
 #define HPT__MAT_H
 #include "core/status.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: pickle.h. A machine of the opcodes of protocols 0 to 5 that builds values and calls nothing; then what
+ * tensors are made of. Every length is compared with what is left of the file before it is believed. */
 #include "io/pickle.h"
 #include "core/alloc.h"
 #include "core/number.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writing safetensors: float32 tensors with names and shapes, and a few words about them. Reading is tensorfile.h's
+ * business, by the same safetensors.c. */
 #ifndef HPT__SAFETENSORS_H
 #define HPT__SAFETENSORS_H
 #include "io/file.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: statefile.h. A head with magic, key, lengths and checksum, then the text and the parts. Whatever does
+ * not fit is as good as no file: the work is then done again. */
 #include "io/statefile.h"
 #include "core/alloc.h"
 #include "io/file.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The two torch containers: zip (PyTorch 1.6 and later) and the legacy stream before it (the released MoCo files). */
+ * The two torch containers: zip (PyTorch 1.6 and later) and the legacy stream before it (the released MoCo files).
+ * Both end in the same walk over the pickle's values, which names tensors by their path. */
 #include "core/alloc.h"
 #include "core/json.h"
 #include "io/jsonscan.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: torch_write.h. Emits protocol 2, the opcodes that torch.save itself uses, and each tensor's bytes as an
+ * entry of its own as soon as it comes. */
 #include "io/torch_write.h"
 #include "core/alloc.h"
 #include "io/zip.h"

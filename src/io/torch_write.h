@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Writing torch.save zips that torch.load(weights_only=True) reads: a small pickle emitter and the storages. */
+ * Writing torch.save zips that torch.load(weights_only=True) reads: a small pickle emitter and the storages. Calls
+ * nest as dictionaries and lists do; the first failure is kept until hpt__tw_finish(). */
 #ifndef HPT__TORCH_WRITE_H
 #define HPT__TORCH_WRITE_H
 #include "io/file.h"

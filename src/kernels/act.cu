@@ -2,7 +2,7 @@
  * Contract: act.h. One 16-byte vector a thread and turn; what is left of the last vector goes value by value.
  * Traffic: each array once. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 
 enum { THREADS = 256, SUM = -1, BACKWARD = 16 };        /* what a launch does, beside hpt__act */
 

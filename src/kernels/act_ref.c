@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Contract: act.h. */
+ * Contract: act.h. Plain loops over the values of a map, written once for float and double (real.h); every backend
+ * is compared with it. */
 #include "kernels/act.h"
 #include <math.h>
 

@@ -4,7 +4,7 @@
  * bits exactly as a separate pass would. Compiled without contraction of products and sums: results equal the CPU's
  * bit for bit. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 #include "kernels/pixel.h"
 
 enum { THREADS = 512, BITS = HPT__FILTER_BITS };

@@ -3,7 +3,7 @@
  * 8 threads down each over all rows; few blocks for few channels, which a bias without batch norm (a detector's
  * heads) can bear. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 
 enum { THREADS = 256 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Contract: bias.h. */
+ * Contract: bias.h. Plain loops, the sum over rows in double, written once for float and double (real.h). Every
+ * backend is compared with it. */
 #include "kernels/bias.h"
 
 void REF(bias)(const hpt__geometry *g, const real *x, const real *b, real *y) {

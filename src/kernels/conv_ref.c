@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Contract: conv.h. */
+ * Contract: conv.h. The seven loops of a convolution and of its two gradients, sums in double, written once for
+ * float and double (real.h). It is slow and it is what every other convolution is compared with. */
 #include "kernels/conv.h"
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The table of the instruction set that this file is compiled for: every kernel of cpu_list.h. */
+ * The table of the instruction set that this file is compiled for: every kernel of cpu_list.h. The loader of the
+ * module takes one of the three tables by what the processor has. */
 #include "kernels/cpu_kernels.h"
 #include "kernels/vec.h"
 

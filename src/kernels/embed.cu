@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Rows are short and few: one warp for each, sums in double. */
+ * Contract: embed.h. Rows are short and few: one warp for each, sums in double, in an order that does not depend on
+ * the card. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 
 enum { THREADS = 256, ROWS = THREADS / HPT_WARP };
 

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: embed.h. Plain loops in the order of the formulas, sums in double, written once for float and double
+ * (real.h). Every backend is compared with it. */
 #include "kernels/embed.h"
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: gemm.h. Three loops in the order of the formula, the sum in double; the reference backend's convolutions
+ * do not go through it, so each is a check of the other. */
 #include "kernels/gemm.h"
 
 void REF(gemm)(int ta, int tb, int m, int n, int k, real alpha, const real *a, int lda, const real *b, int ldb,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * One warp for each row and head; logits are read three times from cache. */
+ * Contract: heads.h. One warp for each row and head; logits are read three times from cache. Losses are summed in a
+ * fixed order, so runs repeat bit for bit. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 
 enum { THREADS = 256, ROWS = THREADS / HPT_WARP };
 

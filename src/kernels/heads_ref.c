@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The losses of heads.h in plain loops: what every backend must give. */
+ * The losses of heads.h in plain loops: what every backend must give. Written once for float and double (real.h);
+ * sums in double. */
 #include "kernels/heads.h"
 #include <math.h>
 

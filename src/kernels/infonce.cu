@@ -18,7 +18,7 @@
  * fp32 kernel: 4*N*Q*D flops on the CUDA cores (2*ceil(D/128)+2 instead of 4 halves for D > 128), bytes 4*Q*D per
  * row block of 64 from L2. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 
 enum { THREADS = 256, BM = 128, BN = 64, FM = 64, FN = 64, FK = 32 };
 #define LOG2E 1.4426950408889634
@@ -89,7 +89,7 @@ template <int DP> HPT_DEVICE void load_tile(uint16_t *tile, const uint16_t *low,
     hpt_cp_async_commit();
 }
 
-/* DP: D padded to 64 or 128. A warp owns 16 rows; see device.h for the fragments. */
+/* DP: D padded to 64 or 128. A warp owns 16 rows; see device_c.h for the fragments. */
 template <int DP> __global__ void __launch_bounds__(THREADS) k_infonce_bf16(int n, int d, int64_t queued,
     const float *q, const uint16_t *low, float scale2, float inv_tau, int64_t per_split, parts out) {
     enum { KB = DP / 16, NT = BN / 8, DT = DP / 8 };

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: infonce.h. The matrix of logits row by row, softmax with its maximum taken out, gradient beside it;
+ * plain loops, sums in double, written once for float and double (real.h). */
 #include "kernels/infonce.h"
 #include <math.h>
 

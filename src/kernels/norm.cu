@@ -5,7 +5,7 @@
  * block, double over the blocks of a group. Traffic of a map of B bytes: train reads x twice and writes y once
  * (residual: one read more); backward reads x, y, dy (dy2) and writes d, then reads x and d and writes dx. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 #include "kernels/norm.h"
 
 enum { THREADS = 256 };

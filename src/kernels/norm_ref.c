@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: norm.h. Mean and variance in two passes, sums in double; written once for float and double (real.h).
+ * Every backend is compared with it. */
 #include "kernels/norm.h"
 #include <math.h>
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Memory-bound: 16-byte accesses, four values of every array in flight per thread, no atomics in sums. */
+ * Contract: optim.h. Memory-bound: 16-byte accesses, four values of every array in flight per thread, no atomics in
+ * sums. What differs from step to step (rate, step, momentum) is read from device memory, so that a recorded step
+ * can be replayed. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 
 enum { THREADS = 256 };
 

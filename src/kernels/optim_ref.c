@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: optim.h. One value at a time, rounded as PyTorch rounds: which products and sums are fused is part of
+ * the contract. Written once for float and double (real.h). */
 #include "kernels/optim.h"
 #include <math.h>
 

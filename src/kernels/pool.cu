@@ -2,7 +2,7 @@
  * Pooling, and the way in and out, on (N,H,W,C) maps. The backward of max pooling gathers (each input looks at the
  * windows that cover it), so that no atomics are needed and sums have a fixed order. */
 #include "kernels/cuda_kernels.h"
-#include "kernels/device.h"
+#include "kernels/device_c.h"
 
 enum { THREADS = 256 };
 static dim3 grid_for(size_t items) {

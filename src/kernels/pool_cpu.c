@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Contract: pool.h, on blocked maps. */
+ * Contract: pool.h, on blocked maps: the channels of a block lie side by side, so a window is a loop over vectors.
+ * Each function does the part t of nt. */
 #include "kernels/cpu_kernels.h"
 #include "kernels/vec.h"
 #include <string.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: pool.h. Plain loops over windows, written once for float and double (real.h). Of equal maxima the first
+ * counts, as in PyTorch. */
 #include "kernels/pool.h"
 #include <string.h>
 

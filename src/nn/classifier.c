@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Memory of a model's classifier, and the names of its classes. */
+ * Memory of a model's classifier, and the names of its classes. It is a matrix on the features beside the network,
+ * not a layer of it: the same backbone has one after finetuning and none while it learns without labels. */
 #include "nn/classifier.h"
 #include "core/alloc.h"
 #include <string.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Writes what a number rests on into a result. Contract: facts.h. Names and values are API: programs and reports
+ * read them. */
 #include "nn/facts.h"
 #include "core/result.h"
 #include <string.h>

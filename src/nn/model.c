@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The object behind hpt_model: making and copying one, a tensor of it by name, the way of its weights to a device
+ * and back, and what of it trains (options train_only and freeze). Weights lie here in plain float32 and torch's
+ * order; each backend has its own. */
 #include "nn/model.h"
 #include "core/alloc.h"
 #include <fnmatch.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The object behind hpt_model: an architecture and its weights in plain float32, and their way to and from a device. */
+ * The object behind hpt_model: an architecture and its weights in plain float32, and their way to and from a device.
+ * It is shared by whoever uses it and dies with the last of them. */
 #ifndef HPT__MODEL_H
 #define HPT__MODEL_H
 #include "backend/backend.h"

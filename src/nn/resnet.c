@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The family of ResNets (He et al. 2016, torchvision's v1.5: stride in the 3x3), with a projection head. */
+ * The family of ResNets (He et al. 2016, torchvision's v1.5: stride in the 3x3), with a projection head: what arch,
+ * width and stem mean, the layers in the order in which they run, and the width of the features. */
 #include "nn/graph.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The handle behind hpt_recipe_*: checks arguments, takes the recipe for one call at a time, sets the error. The
+ * work is done by run.c and report.c. */
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include <string.h>

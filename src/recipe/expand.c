@@ -3,7 +3,6 @@
  * to, and each combination of its own sweeps; a variable that two of its inputs share must have one value in both. */
 #include "recipe/recipe.h"
 #include "core/alloc.h"
-#include "core/presets.h"
 #include "core/number.h"
 #include <stdlib.h>
 #include <string.h>
@@ -145,10 +144,10 @@ static hpt_status copy_instance(hpt__instance *to, const hpt__instance *from) {
     return HPT_OK;
 }
 static hpt_status add_input(hpt__instance *in, const char *key, int instance) {
-    hpt__input *more = hpt__realloc(in->input, sizeof *more * (size_t)(in->n_input + 1));
+    hpt__recipe_input *more = hpt__realloc(in->input, sizeof *more * (size_t)(in->n_input + 1));
     if (!more) return hpt__fail_memory(64);
     in->input = more;
-    in->input[in->n_input++] = (hpt__input){key, instance};
+    in->input[in->n_input++] = (hpt__recipe_input){key, instance};
     return HPT_OK;
 }
 static hpt_status push(hpt_recipe *r, hpt__instance *in) {
@@ -177,11 +176,11 @@ static int seed_fits(const hpt_recipe *r, const hpt__section *s, const hpt__inst
 
 static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from);
 
-typedef struct builder { hpt_recipe *r; int section; const char *ref_keys[8]; int n_refs; } builder;
+typedef struct expansion { hpt_recipe *r; int section; const char *ref_keys[8]; int n_refs; } expansion;
 
-static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line);
+static hpt_status expand_sweeps(expansion *b, hpt__instance *in, int line);
 
-static hpt_status expand_refs(builder *b, hpt__instance *in, int ref);
+static hpt_status expand_refs(expansion *b, hpt__instance *in, int ref);
 
 /* Equal in every variable but those called over? */
 static int equal_but(const hpt__instance *a, const hpt__instance *b, const char *over) {
@@ -194,7 +193,7 @@ static int equal_but(const hpt__instance *a, const hpt__instance *b, const char 
     return 1;
 }
 /* One instance for each group of evaluations that differ in the variable "over" alone; its inputs are the group. */
-static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hpt__line *l, const char *text) {
+static hpt_status expand_choice(expansion *b, hpt__instance *in, int ref, const hpt__line *l, const char *text) {
     hpt_recipe *r = b->r;
     const char *over = hpt__section_value(&r->sections[b->section], "over", "");
     int target = hpt__ref_section(r, text);
@@ -233,7 +232,7 @@ static hpt_status expand_choice(builder *b, hpt__instance *in, int ref, const hp
 }
 
 /* The reference of key number ref: each matching instance in turn (product), or all of them (group). */
-static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
+static hpt_status expand_refs(expansion *b, hpt__instance *in, int ref) {
     hpt_recipe *r = b->r;
     hpt__section *s = &r->sections[b->section];
     if (ref == b->n_refs) return expand_sweeps(b, in, 0);
@@ -307,7 +306,7 @@ static hpt_status expand_refs(builder *b, hpt__instance *in, int ref) {
 
 /* Own sweeps, line by line: "sweep.KEY = a, b", and all "variant.NAME" lines together. Swept references were chosen
  * before. */
-static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line) {
+static hpt_status expand_sweeps(expansion *b, hpt__instance *in, int line) {
     hpt_recipe *r = b->r;
     hpt__section *s = &r->sections[b->section];
     char item[HPT__ITEM];
@@ -331,7 +330,7 @@ static hpt_status expand_sweeps(builder *b, hpt__instance *in, int line) {
     return st;
 }
 /* Variants, then swept references ("sweep.data = a, b"), come first: they decide what is referred to. */
-static hpt_status expand_variants(builder *b, hpt__instance *in, int line, int variant_done) {
+static hpt_status expand_variants(expansion *b, hpt__instance *in, int line, int variant_done) {
     hpt_recipe *r = b->r;
     hpt__section *s = &r->sections[b->section];
     char item[HPT__ITEM];
@@ -364,7 +363,7 @@ static hpt_status expand_variants(builder *b, hpt__instance *in, int line, int v
 
 static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     hpt__section *s = &r->sections[at];
-    builder b = {r, at, {0}, 0};
+    expansion b = {r, at, {0}, 0};
     char word[64];
     static const char *const known[] = {"init", "data", "monitor_train", "monitor_val", "sources", "train", "val",
                                         "test", "model", "of", "from", "without", "set_of"};
@@ -452,28 +451,6 @@ hpt_status hpt__recipe_expand(hpt_recipe *r) {
 
 /* ---- options ---- */
 
-/* Preset and method of a stage: its own, and of [options] what is for this stage and goes with them. */
-static hpt_status choose_method(const hpt_recipe *r, const hpt__instance *in, const hpt__section *common, char letter,
-                                hpt_config *c) {
-    char own[2][64] = {"", ""};         /* a later hpt__instance_value() may overwrite what an earlier one gave */
-    static const char *const keys[2] = {"preset", "method"};
-    for (int i = 0; i < 2; i++) {
-        const char *v = hpt__instance_value(r, in, keys[i]);
-        if (v) snprintf(own[i], sizeof own[i], "%s", v);
-    }
-    const char *preset = *own[0] ? own[0] : NULL, *method = *own[1] ? own[1] : NULL;
-    const char *all = common ? hpt__section_value(common, "preset", NULL) : NULL;
-    int of_all = all ? hpt__preset_find(all) : -1;
-    hpt_status st = HPT_OK;
-    if (!preset && of_all > 0 && !hpt__preset_fits(of_all, letter) &&
-        !(method && strcmp(method, hpt__preset_method(of_all))))
-        st = hpt_config_set(c, "preset", all);
-    if (preset) st = hpt_config_set(c, "preset", preset);
-    else if (!method && common) method = hpt__section_value(common, "method", NULL);
-    if (!st && method && hpt__options_applies(HPT__OPT_method, letter)) st = hpt_config_set(c, "method", method);
-    return st;
-}
-
 hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hpt_config **out) {
     const hpt__section *s = &r->sections[in->section], *common = hpt__section_only(r, HPT__S_OPTIONS);
     const hpt__kind *k = &hpt__kinds[s->kind];
@@ -482,13 +459,15 @@ hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hp
     if (!k->stage) return hpt_config_create(NULL, out);
     HPT_TRY(hpt_config_create(k->stage, out));
     c = *out;
+    hpt_status st = HPT_OK;
     int trains = hpt__options_applies(HPT__OPT_method, letter);
-    hpt_status st = strchr("PLFS", letter) ? choose_method(r, in, common, letter, c) : HPT_OK;
+    const char *method = trains ? hpt__instance_value(r, in, "method") : NULL;
+    if (trains && !method && common) method = hpt__section_value(common, "method", NULL);
+    if (method) st = hpt_config_set(c, "method", method);
     for (int i = 0; common && i < common->n && !st; i++) {
         const hpt__line *l = &common->lines[i];
         int opt;
         if (hpt__options_get(&c->o, l->key, text, sizeof text, &opt) || !hpt__options_applies(opt, letter)) continue;
-        if (opt == HPT__OPT_preset || opt == HPT__OPT_method) continue;
         /* for the stages of that method */
         if (trains && hpt__options_other_method(opt, OPT_S(&c->o, method))) continue;
         st = hpt_config_set(c, l->key, l->value);
@@ -500,20 +479,9 @@ hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hp
     }
     if (!st && in->seed >= 0 && hpt__options_applies(HPT__OPT_seed, letter))
         st = hpt_config_set_int(c, "seed", OPT_I(&c->o, seed) + in->seed);
-    if (!st) st = hpt__options_check(&c->o, letter);
-    if (!st) return HPT_OK;
-    hpt_config_destroy(c);
-    *out = NULL;
-    return hpt__fail_context(st, "%.300s, line %d: [%s %s]", s->file, s->line, k->word, s->name);
-}
-
-/* Options that do not go together are said before data sets are opened. */
-hpt_status hpt__recipe_check_options(const hpt_recipe *r) {
-    for (int i = 0; i < r->n_instances; i++) {
-        hpt_config *c;
-        if (r->instances[i].section < 0) continue;
-        HPT_TRY(hpt__instance_config(r, &r->instances[i], &c));
+    if (st) {
         hpt_config_destroy(c);
+        *out = NULL;
     }
-    return HPT_OK;
+    return st;
 }

@@ -141,14 +141,14 @@ static hpt_status hold_line(hpt_recipe *r, const hpt__line *l, const hpt__line *
 
 /* ---- one file ---- */
 
-typedef struct reader {
+typedef struct recipe_reader {
     hpt_recipe *r;
     const char *file;
     int current;                    /* section of the lines to come, -1 none */
     int depth;
-} reader;
+} recipe_reader;
 
-static hpt_status open_section(reader *rd, const char *text, int line) {
+static hpt_status open_section(recipe_reader *rd, const char *text, int line) {
     hpt_recipe *r = rd->r;
     char kind[64];
     hpt__line at = {.line = line, .file = rd->file};
@@ -192,7 +192,7 @@ static hpt_status open_section(reader *rd, const char *text, int line) {
     return HPT_OK;
 }
 
-static hpt_status include(reader *rd, const hpt__line *l) {
+static hpt_status include(recipe_reader *rd, const hpt__line *l) {
     char path[PATH_MAX];
     const char *slash = strrchr(rd->file, '/');
     int folder = *l->value == '/' || !slash ? 0 : (int)(slash + 1 - rd->file);
@@ -204,7 +204,7 @@ static hpt_status include(reader *rd, const hpt__line *l) {
 }
 
 static hpt_status take_line(void *user, const hpt__ini_line *in) {
-    reader *rd = user;
+    recipe_reader *rd = user;
     hpt__line l = {(char *)(uintptr_t)in->key, (char *)(uintptr_t)in->value, in->line, rd->file};
     if (!in->key) return open_section(rd, in->section, in->line);
     if (!in->section) return hpt__line_fail(&l, "'%.60s' stands before the first section", l.key);
@@ -243,7 +243,7 @@ hpt_status hpt__recipe_read(hpt_recipe *r, const char *path, int depth) {
         return hpt__fail_memory(64);
     }
     r->files[r->n_files++] = copy;
-    reader rd = {.r = r, .file = copy, .current = -1, .depth = depth};
+    recipe_reader rd = {.r = r, .file = copy, .current = -1, .depth = depth};
     hpt_status st = hpt__ini_read((char *)f.p, f.n, copy, take_line, &rd);
     hpt__free(f.p);
     return st;

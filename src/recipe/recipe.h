@@ -39,13 +39,13 @@ typedef struct hpt__kind {
 extern const hpt__kind hpt__kinds[HPT__S_KINDS];
 
 typedef struct hpt__var { char *id, *value; } hpt__var;        /* id: "section.key" */
-typedef struct hpt__input { const char *key; int instance; } hpt__input;
+typedef struct hpt__recipe_input { const char *key; int instance; } hpt__recipe_input;
 typedef struct hpt__instance {
     int section;
     int64_t seed;                   /* -1: the same for all seeds */
     hpt__var *vars;
     int n_vars;
-    hpt__input *input;
+    hpt__recipe_input *input;
     int n_input;
     char *file;                     /* init or model from a file */
     /* data */
@@ -145,7 +145,6 @@ int hpt__section_varies(const hpt_recipe *r, int section, const char *key);
 /* of an expanded section: variables and values */
 hpt_status hpt__ref_check(const hpt_recipe *r, const hpt__line *l, const char *ref);
 hpt_status hpt__line_check(const hpt__section *s, const hpt__line *l);         /* values of a section's own keys */
-hpt_status hpt__recipe_check_options(const hpt_recipe *r);                     /* expand.c; after expanding */
 hpt_status hpt__recipe_check_reports(const hpt_recipe *r);                     /* after expanding */
 
 /* data.c */

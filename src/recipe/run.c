@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The graph of instances: keys, what is done already, the plan, and the workers that run what is left. */
+ * The graph of instances: keys, what is done already, the plan, and the workers that run what is left. The key of an
+ * instance is a hash of its options, its inputs' keys and the library's version: a result is taken again exactly
+ * where the same call would give the same bits. */
 #define _GNU_SOURCE
 #include "recipe/recipe.h"
 #include "backend/backend.h"
@@ -240,7 +242,6 @@ static hpt_status prepare(hpt_recipe *r) {
     if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
     HPT_TRY(hpt__recipe_expand(r));
     HPT_TRY(hpt__recipe_check_reports(r));
-    HPT_TRY(hpt__recipe_check_options(r));
     r->jobs = atoi(hpt__section_value(top, "jobs", "1"));       /* a whole number: hpt__recipe_check */
     HPT_TRY(context_config(r, 0, &c));
     hpt_status st = OPT_IS(&c->o, comm, "self") ? HPT_OK : hpt__fail(HPT_ERR_UNSUPPORTED,

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Numbers picked out of finished instances and put together: groups over seeds, differences of stages, Welch's
+ * tests. Tables, figures and sentences of a report are made of nothing else. */
 #ifndef HPT__SELECT_H
 #define HPT__SELECT_H
 #include "recipe/recipe.h"

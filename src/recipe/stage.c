@@ -284,7 +284,7 @@ static hpt_status search(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt
     for (int i = 0; i < in->n_input && !st && n < 255; i++) {
         if (strcmp(in->input[i].key, "sources")) continue;
         const hpt__instance *d = &r->instances[in->input[i].instance];
-        hpt__input one = {"x", in->input[i].instance};
+        hpt__recipe_input one = {"x", in->input[i].instance};
         hpt__instance holder = {.section = in->section, .input = &one, .n_input = 1};
         name[n] = r->sections[d->section].name;
         st = data(r, &holder, "x", &source[n]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * BYOL (Grill et al. 2020) as a method of the trainer. */
+ * BYOL (Grill et al. 2020) as a method of the trainer: an online network that predicts what a target network, which
+ * follows it, makes of the other view. */
 #ifndef HPT__BYOL_H
 #define HPT__BYOL_H
 #include "train/trainer.h"

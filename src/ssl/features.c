@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: features.h. One pass over a set with a plain loader (no augmentation), in batches; rows of images that
+ * cannot be read are NaN, and that is said. */
 #include "ssl/features.h"
 #include "core/alloc.h"
 #include <math.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Forward passes of a model over a data set: features, predictions, and the refresh of batch-norm statistics. */
+ * Forward passes of a model over a data set: features, predictions, and the refresh of batch-norm statistics. An
+ * encoder is a network on a device that computes and does not learn. */
 #ifndef HPT__FEATURES_H
 #define HPT__FEATURES_H
 #include "data/loader.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: labelled.h. Opens two or three labelled sets together: classes matched, shared images refused,
+ * unreadable images left out; and tells all of it in the result. */
 #include "ssl/labelled.h"
 #include "core/alloc.h"
 #include "core/result.h"

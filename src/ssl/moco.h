@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * MoCo v2 (He et al. 2020; Chen et al. 2020) as a method of the trainer. */
+ * MoCo v2 (He et al. 2020; Chen et al. 2020) as a method of the trainer: an encoder that learns, one that follows
+ * it, and a queue of the follower's keys. */
 #ifndef HPT__MOCO_H
 #define HPT__MOCO_H
 #include "train/trainer.h"

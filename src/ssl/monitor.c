@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: monitor.h. The score is that of hpt_model_knn() on the weights of now; alarms (collapse, a loss that
+ * stays above chance) need no labels. */
 #include "ssl/monitor.h"
 #include "core/alloc.h"
 #include "core/result.h"

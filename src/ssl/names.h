@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A network of a file as a model: what is loaded, what is missing, what was left over, and all of it told. */
+ * A network of a file as a model: what is loaded, what is missing, what was left over, and all of it told. Which
+ * network of the file that is has been decided before, by recognise.c. */
 #ifndef HPT__NAMES_H
 #define HPT__NAMES_H
 #include "nn/model.h"

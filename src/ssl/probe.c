@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Features of the sets, once, then eval/linear.c or eval/knn.c over them; with probe_augment=1 features of fresh
+ * crops for each pass. Holding out a part of train where there is no validation set is done here. */
 #include "ssl/probe.h"
 #include "core/alloc.h"
 #include "core/result.h"

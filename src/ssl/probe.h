@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Evaluations on frozen features: the sets' features, then src/eval/linear or src/eval/knn. */
+ * Evaluations on frozen features: the sets' features, then src/eval/linear or src/eval/knn. Both are also given for
+ * features that the host brings. */
 #ifndef HPT__PROBE_H
 #define HPT__PROBE_H
 #include "eval/linear.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The object behind hpt_session: a training run of any method with its data, its configuration and its checkpoint. */
+ * The object behind hpt_session: a training run of any method with its data, its configuration and its checkpoint.
+ * It knows no method: what one keeps and reports it asks of its table (train/method.h). */
 #ifndef HPT__SESSION_H
 #define HPT__SESSION_H
 #include "data/loader.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Giving a step its images. */
+ * Giving a step its images: made views, or 8-bit images with the draws of which the backend makes them. On a device
+ * they are staged while the step before still computes. */
 #ifndef HPT__FEED_H
 #define HPT__FEED_H
 #include "train/trainer.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * One launch for all tensors that share a rule; LARS has a factor for each tensor and takes them one by one. */
+ * One launch for all tensors that share a rule; LARS has a factor for each tensor and takes them one by one. Before
+ * anything is written the same arithmetic runs once without writing: a step that would not be finite changes
+ * nothing. */
 #include "train/optimizer.h"
 
 hpt__update hpt__optimizer_update(const hpt__optimizer *o, hpt__dtype t, const hpt__weights *w, const hpt__run *r) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A bucket holds what trains only: the gradients of the rest are not computed. */
+ * Starts a bucket when enough gradients are ready. A bucket holds what trains only: the gradients of the rest are
+ * not computed. */
 #include "train/reduce.h"
 
 enum { BUCKET = 2 << 20 };      /* values: 8 MiB of float */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Walking a network's tensors in runs, so that an update of all parameters is one launch and one of a few is few. */
+ * Walking a network's tensors in runs, so that an update of all parameters is one launch and one of a few is few. A
+ * run is what lies side by side and shares its rule. */
 #include "train/weights.h"
 
 int hpt__weights_next_run(const hpt__weights *w, hpt__run *r, int each) {

@@ -63,6 +63,7 @@ TEST(elf_is_clean) {
     CHECK(atol(output) < 1000000);
 }
 TEST(layers_point_down) { RUN("tools/check-layers"); }
+TEST(headers_names_and_widths_follow_the_style) { RUN("tools/check-style"); }
 TEST(documents_name_what_exists) { RUN("tools/check-docs %s/hpt", HPT_TEST_BIN); }
 TEST(every_function_links) {        /* a program that takes the address of each */
     char *dir = temp_dir();

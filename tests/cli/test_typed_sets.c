@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Known sets and descriptor files where a command takes images: SET:SPLIT:FOLDER. */
+ * Known sets and descriptor files where a command takes images: SET:SPLIT:FOLDER. The same words for every command,
+ * and a file of that name goes first. */
 #define _GNU_SOURCE
 #include "shell.h"
 #include <unistd.h>

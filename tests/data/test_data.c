@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Decoding against Pillow, hostile images, augmentation bit for bit, data sets, loader. */
+ * Decoding against Pillow, hostile images, augmentation bit for bit, data sets, loader. Fixtures:
+ * fixtures/make_fixtures.py (images.json, augment.json). */
 #define _GNU_SOURCE
-#include "data/augment.h"
+#include "data/views.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "io/file.h"

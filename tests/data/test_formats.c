@@ -4,7 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "core/alloc.h"
-#include "data/augment.h"
+#include "data/views.h"
 #include "data/image.h"
 #include "support.h"
 #include <sys/resource.h>

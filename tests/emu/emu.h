@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The host meaning of src/kernels/device.h: a block runs as one fiber per thread, one block at a time. Barriers,
+ * The host meaning of src/kernels/device_c.h: a block runs as one fiber per thread, one block at a time. Barriers,
  * shuffles and the warp instructions are rendezvous; shared memory is heap memory of the exact size
  * (AddressSanitizer sees every overrun) filled with NaNs before each block; vector accesses check their alignment;
  * asynchronous copies arrive only when they are waited for; launches are checked against the card's limits.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * cuBLASLt of fake.h: float products with bias and ReLU, column-major, checked and computed in double. */
+ * cuBLASLt of fake.h: float products with bias and ReLU, column-major, checked and computed in double. What we do
+ * not use of it is refused. */
 #include "fake.h"
 #include <cublasLt.h>
 #include <string.h>

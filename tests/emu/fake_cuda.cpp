@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The CUDA runtime of fake.h: memory, lazy streams, events, capture and graphs. */
+ * The CUDA runtime of fake.h: memory, lazy streams, events, capture and graphs. Work on a stream runs as late as the
+ * rules allow, and memory can be closed to the host: what forgets to wait is caught. */
 #include "fake.h"
 #include <chrono>
 #include <condition_variable>

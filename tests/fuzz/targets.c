@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The parsers as fuzz targets, one function each: bytes in, status out, nothing left behind. hpt's own limits of
+ * memory and time are checked for each input, in the fuzzer and when the corpus is played by make check. */
 #define _GNU_SOURCE
 #include "fuzz/targets.h"
 #include "core/alloc.h"

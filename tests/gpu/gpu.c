@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: gpu.h. Memory on the device is remembered and freed in one go; a difference is told with its place and
+ * both values. */
 #include "gpu.h"
 #include "harness.h"
 #include <cuda_runtime_api.h>

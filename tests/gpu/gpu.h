@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For tests that run on a device or its emulation: memory there and back, noise, comparison. */
+ * For tests that run on a device or its emulation: memory there and back, noise, comparison. Needs nothing but CUDA
+ * and harness.h. */
 #ifndef TESTS_GPU_H
 #define TESTS_GPU_H
 #include "inputs.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Contract: json.h. Looks for one path at a time in the text of a file, from its beginning: slow, short, and enough
+ * for a fixture. */
 #include "json.h"
 #include "harness.h"
 

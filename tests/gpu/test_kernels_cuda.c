@@ -7,7 +7,7 @@
 #include "kernels/heads.h"
 #include "kernels/infonce.h"
 #include "kernels/norm.h"
-#include "data/augment.h"
+#include "data/views.h"
 #include "gpu.h"
 #include <math.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checkpoint readers against files of PyTorch, every cut and flip of them, the writers, atomic replacement. */
+ * Checkpoint readers against files of PyTorch, every cut and flip of them, the writers, atomic replacement.
+ * Fixtures: fixtures/make_checkpoints.py. */
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "io/arrays.h"

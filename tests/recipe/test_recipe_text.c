@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Recipes as text: long ones, odd ones, hostile ones. All is read or refused at once, with its line, and quickly. */
+ * Recipes as text: long ones, odd ones, hostile ones. All is read or refused at once, with its line, and quickly.
+ * What recipes compute: test_recipe.c. */
 #define _GNU_SOURCE
 #include "recipe/recipe.h"
 #undef CHECK     /* of the API files */

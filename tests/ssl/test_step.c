@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Whole MoCo steps against PyTorch: loss, every gradient, weights, statistics, queue; 20 steps in fp64. */
+ * Whole MoCo steps against PyTorch: loss, every gradient, weights, statistics, queue; 20 steps in fp64. Fixtures:
+ * fixtures/make_fixtures.py (moco_*.json). */
 #include "support.h"
 
 typedef struct run { hpt_model *m; hpt_session *s; json_t *f; int batch, size; } run;

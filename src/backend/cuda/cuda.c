@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The cuda backend (module libhpt-cuda.so): its table, and the kernel families as slots. */
-#include "backend/cuda/backend.h"
+ * The cuda backend (module libhpt-cuda.so): its table, and the kernel families as slots. What a slot does beyond a
+ * launch (choosing a type, room for partial sums) stands here; kernels stand in src/kernels/. */
+#include "backend/cuda/slots.h"
 #include "backend/op.h"
 #include "kernels/cuda_kernels.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Opening a GPU, memory, streams, graphs, and failures of the cuda backend. */
-#include "backend/cuda/backend.h"
+ * Opening a GPU, memory, streams, graphs, and failures of the cuda backend. A failed call is remembered by the
+ * device: whatever is asked of it afterwards says so, because a stream that failed has lost all that was queued. */
+#include "backend/cuda/slots.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * Matrix products through cuBLASLt, with bias and ReLU in the epilogue. cuBLASLt is column-major: a row-major
  * product c = a*b is its c' = b'*a', so operands change places. What was set up for a shape is kept: a step sets up
  * nothing. */
-#include "backend/cuda/backend.h"
+#include "backend/cuda/slots.h"
 #include <stdio.h>
 #include <string.h>
 

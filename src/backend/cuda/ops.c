@@ -6,7 +6,7 @@
  * 3 of the images) is padded with zeros. Weights are float (K,R,S,C), unpadded; cuDNN reads the bfloat16 copies that
  * the update pass keeps (args.w_low). The stem's weights are padded in the scratch before, its gradient cut after.
  * cuDNN has no bfloat16 weight gradient with a float result, so that one is widened by a kernel. */
-#include "backend/cuda/backend.h"
+#include "backend/cuda/slots.h"
 #include "backend/op.h"
 #include "kernels/cuda_kernels.h"
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Memory of a device that is the host: one allocator, copies at once, so that nothing is ever to be waited for. */
+ * Memory of a device that is the host: one allocator, copies at once, so that nothing is ever to be waited for.
+ * Shared by the reference and onednn backends. */
 #include "backend/host/host_device.h"
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Batch norm by norm_cpu.c: parts of it run on the team, what joins them on one thread. */
+ * Batch norm by norm_cpu.c (contract: norm.h): parts of it run on the team, what joins them on one thread. Parts are
+ * cut by the shape alone, never by the number of threads, so that sums have the same bits on any team. */
 #include "backend/onednn/onednn.h"
 #include "kernels/norm.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Passes over flat parameters by optim_cpu.c on the team. Contract: optim.h. */
+ * Passes over flat parameters by optim_cpu.c on the team. Contract: optim.h. Values do not depend on each other, so
+ * any cut gives the same bits; a pass that looks for what is not finite only joins flags. */
 #include "backend/onednn/onednn.h"
 
 /* Element-wise passes: each thread takes a 16-element aligned part. */

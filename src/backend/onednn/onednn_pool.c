@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pooling by pool_cpu.c on the team. */
+ * Pooling by pool_cpu.c on the team, cut by images and blocks of channels, of which none shares a sum with another:
+ * any number of threads gives the same bits. */
 #include "backend/onednn/onednn.h"
 #include "kernels/pool.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Products by oneDNN, the linear layers over them, and the table of operations on rows. */
+ * Products by oneDNN, the linear layers over them, and the table of operations on rows (contracts: gemm.h, embed.h,
+ * heads.h). What is no product comes from host/, which the reference backend uses, too. */
 #include "backend/onednn/onednn.h"
 #include "kernels/embed.h"
 

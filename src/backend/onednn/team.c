@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The team of team.h: its threads, how they wait and take parts of work, and the six functions of OpenMP through
+ * which oneDNN runs on it. Parts are taken by counters alone; no lock is held while one runs. */
 #define _GNU_SOURCE
 #include "backend/onednn/team.h"
 #include <dlfcn.h>

@@ -15,7 +15,7 @@ hpt_status hpt_comm_mpi_2(const hpt__host *host, const hpt__comm_spec *spec,
                           hpt__comm *out) __attribute__((visibility("default")));
 
 enum { PENDING = 64, GRACE_S = 5 };
-typedef struct state {
+typedef struct mpi_state {
     const hpt__host *host;
     MPI_Comm comm;
     hpt__watch *watch;
@@ -23,7 +23,7 @@ typedef struct state {
     int failed, n;                              /* n: means under way */
     MPI_Request request[PENDING];
     struct { void *data; size_t count; int is_double; } mean[PENDING];
-} state;
+} mpi_state;
 
 /* MPI was initialised by this module; a peer is gone: MPI_Finalize would wait for it */
 static int started_here, broken;
@@ -40,12 +40,12 @@ static double now(void) {
 }
 
 static hpt_status gone(hpt__comm *c, int rank, const char *how) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     s->failed = broken = 1;
     return s->host->fail(HPT_ERR_PEER, "rank %d of %d %s (this is rank %d)", rank, c->size, how, c->rank);
 }
 static hpt_status mpi_check(hpt__comm *c, double waited) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     (void)waited;
     int dead = s->watch ? hpt__watch_dead(s->watch) : -1;
     if (dead >= 0) return gone(c, dead, "is gone: its process ended or its machine cannot be reached");
@@ -53,7 +53,7 @@ static hpt_status mpi_check(hpt__comm *c, double waited) {
     return HPT_OK;
 }
 static hpt_status mpi_error(hpt__comm *c, int e, const char *what) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     char text[MPI_MAX_ERROR_STRING] = "";
     int n = 0;
     /* who was it? */
@@ -66,7 +66,7 @@ static hpt_status mpi_error(hpt__comm *c, int e, const char *what) {
 
 /* Polls n requests to their end. */
 static hpt_status await(hpt__comm *c, int n, MPI_Request *r, const char *what) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     double begin = now(), left_since = 0;
     for (int done = 0, spins = 0;; spins++) {
         int e = MPI_Testall(n, r, &done, MPI_STATUSES_IGNORE);
@@ -93,7 +93,7 @@ static hpt_status await(hpt__comm *c, int n, MPI_Request *r, const char *what) {
 }
 
 static hpt_status mpi_gather(hpt__comm *c, const void *part, void *all, size_t bytes) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     MPI_Request r;
     int words = bytes % 4 == 0;
     size_t n = words ? bytes / 4 : bytes;
@@ -107,7 +107,7 @@ static hpt_status mpi_gather(hpt__comm *c, const void *part, void *all, size_t b
 }
 
 static hpt_status mpi_mean_wait(hpt__comm *c) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     hpt_status st = s->n ? await(c, s->n, s->request, "all-reduce") : HPT_OK;
     for (int i = 0; !st && i < s->n; i++) {
         double *d = s->mean[i].data;
@@ -119,7 +119,7 @@ static hpt_status mpi_mean_wait(hpt__comm *c) {
     return st;
 }
 static hpt_status mpi_mean_start(hpt__comm *c, void *data, size_t count, int is_double) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     if (s->failed) return mpi_check(c, 0);
     if (count > 2147483647)
         return s->host->fail(HPT_ERR_UNSUPPORTED, "MPI: %zu values are too many for one exchange", count);
@@ -137,7 +137,7 @@ static hpt_status mpi_mean_start(hpt__comm *c, void *data, size_t count, int is_
 }
 
 static void mpi_close(hpt__comm *c) {
-    state *s = c->state;
+    mpi_state *s = c->state;
     if (!s) return;
     hpt__watch_close(s->watch);
     if (!s->failed && !broken) MPI_Comm_free(&s->comm);
@@ -151,7 +151,7 @@ static hpt_status first_gather(void *user, const void *part, void *all, size_t b
 
 hpt_status hpt_comm_mpi_2(const hpt__host *host, const hpt__comm_spec *spec, hpt__comm *out) {
     int running = 0, level = 0;
-    state *s = host->alloc(sizeof *s);
+    mpi_state *s = host->alloc(sizeof *s);
     if (!s) return host->fail(HPT_ERR_MEMORY, "out of memory for a communicator");
     memset(s, 0, sizeof *s);
     s->host = host;

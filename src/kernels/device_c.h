@@ -4,8 +4,8 @@
  * subset: no lambdas, no library, special instructions only through the wrappers here.
  *
  * Launchers are extern "C", take the stream first, never allocate, never synchronise, and return the launch's error. */
-#ifndef HPT__DEVICE_H
-#define HPT__DEVICE_H
+#ifndef HPT__DEVICE_C_H
+#define HPT__DEVICE_C_H
 #include <cuda_runtime_api.h>
 #include <math.h>
 #include <stddef.h>

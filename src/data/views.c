@@ -1,5 +1,7 @@
-/* SPDX-License-Identifier: MIT */
-#include "data/augment.h"
+/* SPDX-License-Identifier: MIT
+ * Drawing and applying the views of views.h. The order of draws is a contract: another order gives other views for
+ * the same seed, so what is new draws last. */
+#include "data/views.h"
 #include <math.h>
 #include <string.h>
 

@@ -3,8 +3,8 @@
  * 2020, appendix B), which solarizes after blur, crops bicubically and has other probabilities in each view. There the
  * flip comes first, which gives the same pixels: every operation after the crop treats left and right alike. Draws and
  * their application are apart, so that tests can give the draws and another device can use the same ones. */
-#ifndef HPT__AUGMENT_H
-#define HPT__AUGMENT_H
+#ifndef HPT__VIEWS_H
+#define HPT__VIEWS_H
 #include "core/options.h"
 #include "core/rng.h"
 #include "data/image.h"

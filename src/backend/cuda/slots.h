@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The slots of the cuda backend that lie in device.c and ops.c; cuda.c makes the table. Contracts:
  * backend/backend.h. */
-#ifndef HPT__CUDA_BACKEND_H
-#define HPT__CUDA_BACKEND_H
+#ifndef HPT__CUDA_SLOTS_H
+#define HPT__CUDA_SLOTS_H
 #include "backend/cuda/device.h"
 enum { HPT__BLAS_WORKSPACE = 32 << 20 };
 hpt_status hpt__cuda_open(const hpt__host *host, const hpt__open *o, hpt__device **out);
