@@ -173,8 +173,8 @@ HPT_API hpt_status hpt_config_set(hpt_config *cfg, const char *key, const char *
 HPT_API hpt_status hpt_config_set_int(hpt_config *cfg, const char *key, int64_t value);
 HPT_API hpt_status hpt_config_set_float(hpt_config *cfg, const char *key, double value);
 
-/* hpt_config_get - the value in force as text (default if never set). "Text out" rules. Since
- * 0.1. */
+/* hpt_config_get - the value in force as text (if never set, the preset's or else the default).
+ * "Text out" rules. Since 0.1. */
 HPT_API hpt_status hpt_config_get(const hpt_config *cfg, const char *key, char *buf, size_t size,
                                   size_t *needed);
 
@@ -194,6 +194,8 @@ typedef struct hpt_option_info {
     const char *stages;     /* "pretrain linear"; as range */
     const char *doc;        /* one line; as range */
     const char *since;      /* "0.1"; as range */
+    const char *methods;    /* values of option method that know the key, "moco|byol"; "" all: the
+                             * others refuse it; as range */
 } hpt_option_info;
 #define HPT_OPTION_INT 0
 #define HPT_OPTION_FLOAT 1
@@ -203,6 +205,24 @@ typedef struct hpt_option_info {
 /* hpt_config_describe - list the options, index 0, 1, ... until HPT_END. stage: as
  * hpt_config_create(). Since 0.1. */
 HPT_API hpt_status hpt_config_describe(const char *stage, uint32_t index, hpt_option_info *info);
+
+typedef struct hpt_preset_info {
+    uint32_t struct_size;
+    uint32_t sets;          /* how many options it has a value for */
+    const char *name;       /* a value of option preset, "byol"; static, as stage, method, doc */
+    const char *stage;      /* "pretrain", "linear" or "finetune" */
+    const char *method;     /* its value of option method; "" where the stage has none */
+    const char *doc;        /* one line */
+    const char *values;     /* "lr=0.3 momentum=0.9 ...", each as hpt_config_set() takes it;
+                             * borrowed until the next describe on this thread */
+} hpt_preset_info;
+
+/* hpt_preset_describe - the values that option preset may have, index 0, 1, ... until HPT_END,
+ * and what each stands for. A preset changes defaults: what is set explicitly goes before it,
+ * whether it is set earlier or later; hpt_config_get() and hpt_config_json() tell what came out.
+ * HPT_ERR_OPTION of a call whose stage the preset is not for, or whose method is another. Since
+ * 0.1. */
+HPT_API hpt_status hpt_preset_describe(uint32_t index, hpt_preset_info *info);
 
 /* ==== Context: backend, threads, log ========================================================== */
 
@@ -254,6 +274,7 @@ typedef struct hpt_progress {
 #define HPT_PHASE_SEARCH 11     /* steps of all candidates of a source search */
 #define HPT_PHASE_PLAN 12       /* data sets and stages of a recipe looked at; networks timed */
 #define HPT_PHASE_REPORT 13     /* parts of a recipe's report written */
+#define HPT_PHASE_PREPARE 14    /* a network made, read from a file, or readied for training */
 
 /* hpt_progress_fn - called about ten times a second by every call of this context that takes
  * long, on the thread that made the call. Non-zero stops it: it returns HPT_ERR_CANCELLED,
@@ -268,7 +289,7 @@ HPT_API hpt_status hpt_context_set_progress(hpt_context *ctx, hpt_progress_fn fn
 /* hpt_context_cancel - from any thread (not from a signal handler): the call of this context
  * that is under way, or the next one that takes long, returns HPT_ERR_CANCELLED as after a
  * non-zero hpt_progress_fn. Every handle stays usable. On a GPU and with several ranks a step
- * under way ends first. Since 0.1. */
+ * under way ends first, and a file being written is written to its end. Since 0.1. */
 HPT_API hpt_status hpt_context_cancel(hpt_context *ctx);
 
 /* hpt_context_describe - one line: backend, its version, instruction set, threads, and whether

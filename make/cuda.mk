@@ -66,8 +66,8 @@ $(BIN)/cudnn-plans: tests/cudnn/plans.c src/backend/cuda/conv.c src/backend/cuda
 	$(DONE)
 
 # ---- on a machine with a GPU, the CUDA toolkit, cuDNN, NCCL and gcc; no package of find.mk is needed there ----
-GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c number.c pixels.c handle.c log.c clock.c \
-              turn.c progress.c busy.c) $(addprefix src/data/,transform.c views.c) src/dist/comm_self.c \
+GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c presets.c number.c pixels.c handle.c log.c \
+              clock.c turn.c progress.c busy.c) $(addprefix src/data/,transform.c views.c) src/dist/comm_self.c \
             $(wildcard src/backend/*.c src/backend/host/*.c) src/backend/reference/reference.c \
             $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c classifier.c \
               schedule.c) \

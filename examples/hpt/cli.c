@@ -164,22 +164,23 @@ static void entry(const char *name, const char *value, const char *text) {
 }
 static void option_entry(const hpt_option_info *o) {
     char text[1600];
-    snprintf(text, sizeof text, "%s (%s%s%s)", o->doc, *o->def ? o->def : "\"\"", *o->range ? "; " : "", o->range);
+    snprintf(text, sizeof text, "%s (%s%s%s%s%s)", o->doc, *o->def ? o->def : "\"\"", *o->range ? "; " : "", o->range,
+             *o->methods ? "; method " : "", o->methods);
     entry(o->key, "", text);
 }
 /* The library's options that most runs of a command set or should know. */
 static int matters(const char *stage, const char *key) {
     static const struct { const char *stage, *keys; } all[] = {
         {"pretrain",
-         " arch image_size batch_size steps lr moco_k moco_m bn_group train precision seed aug_hue bad_image backend "
-         "threads "},
+         " preset method arch image_size batch_size steps lr moco_k moco_m bn_group train precision seed aug_hue "
+         "bad_image backend threads "},
         {"refresh-bn", " image_size batch_size bn_group refresh_mode refresh_images bad_image backend threads "},
         {"linear",
-         " image_size probe_lr probe_steps probe_augment probe_scale pixel_mean pixel_std seed work_file bad_image "
-         "backend threads "},
+         " preset image_size probe_lr probe_steps probe_augment probe_scale pixel_mean pixel_std seed work_file "
+         "bad_image backend threads "},
         {"finetune",
-         " image_size ft_lr ft_length ft_batch ft_micro ft_eval_every precision seed work_file bad_image backend "
-         "threads "},
+         " preset image_size ft_lr ft_length ft_batch ft_micro ft_eval_every precision seed work_file bad_image "
+         "backend threads "},
         {"knn", " image_size knn_k knn_t batch_size pixel_mean pixel_std bad_image backend threads "},
         {"search",
          " image_size steps batch_size moco_k search_mode search_prerank search_dir probe_steps precision backend "
@@ -267,6 +268,15 @@ static void tell_foreign(const cli *c, const char *key) {
         if (!strcmp(o.key, key)) break;
     fprintf(stderr, "note: option '%s' does nothing in hpt %s; it is for: %s\n", key, c->command, o.stages);
 }
+/* A preset is for one stage: said before anything is opened. */
+static hpt_status preset_fits(const cli *c, const char *preset) {
+    hpt_config *of_stage;
+    if (!c->stage || !strstr(" pretrain linear finetune search ", c->stage)) return HPT_OK;
+    hpt_status st = hpt_config_create(c->stage, &of_stage);
+    if (!st) st = hpt_config_set(of_stage, "preset", preset);
+    hpt_config_destroy(of_stage);
+    return st;
+}
 int cli_parse(cli *c, int argc, char **argv) {
     if (hpt_config_create(NULL, &c->cfg)) return 1 + cli_fail(c->command, HPT_ERR_MEMORY);
     c->argc = argc;
@@ -315,6 +325,7 @@ int cli_parse(cli *c, int argc, char **argv) {
         for (char *p = key; *p; p++)
             if (*p == '-') *p = '_';
         hpt_status st = hpt_config_set(c->cfg, key, value);
+        if (!st && !strcmp(key, "preset")) st = preset_fits(c, value);
         if (!st) tell_foreign(c, key);
         if (!st) continue;
         const char *near = NULL;

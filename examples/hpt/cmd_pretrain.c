@@ -120,6 +120,12 @@ static int restore_run(cli *c, const json_t *args) {
             st = hpt_config_set(c->cfg, key, json_string_value(v));
         if (st) return fprintf(stderr, "hpt %s: args.json of the run: %s\n", c->command, hpt_last_error()), 1;
     }
+    const char *preset = json_string_value(json_object_get(args, "preset"));
+    char typed[32] = "";
+    hpt_config_get(c->cfg, "preset", typed, sizeof typed, NULL);
+    if (cli_typed(c, "preset") && strcmp(typed, preset ? preset : "none"))
+        return fprintf(stderr, "hpt %s: --preset was %s in the run and is %s now\n", c->command,
+                       preset ? preset : "none", typed), 1;
     static char *kept[OWN];         /* to the end of the program, as what was typed */
     const json_t *r = json_object_get(args, "run");
     for (int i = 0; i < OWN; i++) {
@@ -277,12 +283,6 @@ static hpt_status open_images(cli *c, const char *out, hpt_dataset **ds) {
     return st;
 }
 
-/* What torchvision's reference training has where MoCo has something else: an option that was not typed becomes
- * this. */
-static const char *const torchvision[][2] = {
-    {"method", "supervised"}, {"lr", "0.1"},       {"schedule", "steps"}, {"aug_crop_min", "0.08"}, {"aug_jitter", "0"},
-    {"aug_gray", "0"},        {"aug_blur", "0"},   {"bn_group", "32"}};
-
 /* labels: hpt train */
 static int run_stage(int argc, char **argv, int labels) {
     cli_arg args[] = {
@@ -302,10 +302,11 @@ static int run_stage(int argc, char **argv, int labels) {
              .about = labels ?
                  "hpt train --data PATH --out DIR [--init FILE] [--key value ...]\nhpt train --out DIR --resume\n"
                  "Supervised training of a network and its classifier on labelled images, as torchvision's reference "
-                 "does it:\n--lr 0.1 --schedule steps --aug_crop_min 0.08 --bn_group 32, no jitter, gray or blur, "
-                 "unless given otherwise.\nexported/ then has the classifier too (hpt predict)." :
+                 "does it (--preset supervised),\nunless given otherwise. exported/ then has the classifier too (hpt "
+                 "predict)." :
                  "hpt pretrain --data PATH --out DIR [--init FILE] [--key value ...]\nhpt pretrain --out DIR --resume\n"
-                 "Continue (or begin) MoCo-v2 pretraining. Under mpirun the ranks share each batch; rank 0 writes."};
+                 "Continue (or begin) pretraining without labels: MoCo v2, or --preset byol and others (`hpt options\n"
+                 "pretrain` lists them). Under mpirun the ranks share each batch; rank 0 writes."};
     int rc = cli_parse(&c, argc, argv), resume, overwrite;
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL;
@@ -321,8 +322,7 @@ static int run_stage(int argc, char **argv, int labels) {
     if (resume && overwrite)
         return fprintf(stderr, "hpt %s: --resume and --overwrite contradict each other\n", c.command), 2;
     if (resume && (rundir_old(&r.dir, out, &was) || restore_run(&c, was))) return 1;
-    for (size_t i = 0; labels && !resume && i < sizeof torchvision / sizeof *torchvision; i++)
-        if (!cli_typed(&c, torchvision[i][0])) hpt_config_set(c.cfg, torchvision[i][0], torchvision[i][1]);
+    if (labels && !resume && !cli_typed(&c, "preset")) hpt_config_set(c.cfg, "preset", "supervised");
     hpt_config_get(c.cfg, "method", method, sizeof method, NULL);
     if (labels && strcmp(method, "supervised"))
         return fprintf(stderr, "hpt train: method=%s is hpt pretrain's\n", method), 2;

@@ -6,6 +6,7 @@
 #include "core/alloc.h"
 #include "core/json.h"
 #include "core/number.h"
+#include "core/presets.h"
 #include <string.h>
 
 uint32_t hpt_version(void) { return HPT_VERSION_MAJOR * 10000 + HPT_VERSION_MINOR * 100 + HPT_VERSION_PATCH; }
@@ -157,6 +158,15 @@ hpt_status hpt_config_describe(const char *stage, uint32_t index, hpt_option_inf
     NOT_NULL(info);
     HPT_TRY(stage_of(stage, &letter));
     hpt_status st = hpt__options_describe(letter, index, &full);
+    if (st) return st;
+    return hpt__struct_out(info, &full, sizeof full, "info");
+}
+
+hpt_status hpt_preset_describe(uint32_t index, hpt_preset_info *info) {
+    hpt_preset_info full;
+    memset(&full, 0, sizeof full);
+    NOT_NULL(info);
+    hpt_status st = hpt__preset_describe(index, &full);
     if (st) return st;
     return hpt__struct_out(info, &full, sizeof full, "info");
 }

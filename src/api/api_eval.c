@@ -18,10 +18,11 @@ static hpt_status finish(hpt_status st, json_t *j, hpt_result **result) {
     return hpt__result_new(j, result);
 }
 /* Checks that every supervised evaluation shares, and room for the test logits where probe_keep asks for them. */
-static hpt_status begin(hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg, const hpt__options **o,
-                        json_t **j, float **logits, uint64_t *count) {
+static hpt_status begin(char stage, hpt_dataset *train, hpt_dataset *test, const hpt_config *cfg,
+                        const hpt__options **o, json_t **j, float **logits, uint64_t *count) {
     *logits = NULL;
     HPT_TRY(hpt__config_options(cfg, o));
+    HPT_TRY(hpt__options_check(*o, stage));
     *count = test && OPT_I(*o, probe_keep) ? test->count * train->src->classes : 0;
     if (*count && !(*logits = hpt__alloc((size_t)*count * 4))) return hpt__fail_memory((size_t)*count * 4);
     if ((*j = hpt__json_begin())) return HPT_OK;
@@ -55,7 +56,7 @@ hpt_status hpt_model_linear(hpt_model *model, hpt_dataset *train, hpt_dataset *v
     HOLD(train, DATASET);
     HOLD_IF(val, DATASET);
     HOLD_IF(test, DATASET);
-    HPT_TRY(begin(train, test, cfg, &o, &j, &logits, &n));
+    HPT_TRY(begin('L', train, test, cfg, &o, &j, &logits, &n));
     hpt__head head = {NULL, NULL, 0};
     hpt_status st = hpt__model_linear(model, train, val, test, o, j, logits, &head);
     return end(st, j, logits, n, &head, (uint64_t)model->net.feature_dim, result);
@@ -87,7 +88,7 @@ hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset 
     HOLD(train, DATASET);
     HOLD_IF(val, DATASET);
     HOLD_IF(test, DATASET);
-    HPT_TRY(begin(train, test, cfg, &o, &j, &logits, &n));
+    HPT_TRY(begin('F', train, test, cfg, &o, &j, &logits, &n));
     hpt_status st = hpt__finetune(model, train, val, test, o, j, &t, logits);
     if (!st && tuned && !(st = hpt__model_clone(model, tuned))) {
         memcpy((*tuned)->params, t.params, model->net.n_params * 4);
@@ -114,6 +115,7 @@ hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t
     OUT(result);
     HOLD(ctx, CONTEXT);
     HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__options_check(o, 'L'));
     if ((n_train && (!train || !train_labels)) || (n_val && (!val || !val_labels)) ||
         (n_test && (!test || !test_labels)))
         return hpt__fail(HPT_ERR_ARGUMENT, "features or labels are NULL");
@@ -148,6 +150,7 @@ hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model 
         NOT_NULL(names[i]);
     }
     HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__options_check(o, 'S'));
     hpt__search s = {ctx, o, base, sources, names, count > 255 ? 256 : (int)count, train, val, fn, user};
     json_t *j = hpt__json_begin();
     if (!j) return hpt__fail_memory(64);

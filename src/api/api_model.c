@@ -21,9 +21,13 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
     HPT_TRY(hpt__config_options(cfg, &o));
     HPT_TRY(hpt__arch_from_options(o, OPT_IS(o, arch, "auto") ? "resnet50" : OPT_S(o, arch), &a));
     HPT_TRY(hpt__model_new(ctx, &a, out));
-    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 0, (*out)->params,
-                  (*out)->stats);
-    hpt_status st = hpt__pixels_given(o, &(*out)->pixels);
+    const hpt__net *net = &(*out)->net;
+    hpt__span span;
+    hpt__span_begin(&ctx->watch, &span, HPT_PHASE_PREPARE, 0, hpt__net_values(net), "weights of a new %s", a.name);
+    hpt_status st = hpt__net_init(net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 0,
+                                  (*out)->params, (*out)->stats);
+    hpt__span_end(&span);
+    if (!st) st = hpt__pixels_given(o, &(*out)->pixels);
     if (st) {
         hpt_model_destroy(*out);
         *out = NULL;
@@ -51,8 +55,8 @@ static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path
         return hpt__fail_context(st, "%.400s", path);
     }
     HPT_TRY(hpt__model_new(ctx, &a, out));
-    hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, (*out)->params,
-                  (*out)->stats);
+    HPT_TRY(hpt__net_init(&(*out)->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1,
+                          (*out)->params, (*out)->stats));
     hpt__file_pixels(f, &(*out)->pixels);
     HPT_TRY(hpt__pixels_given(o, &(*out)->pixels));
     hpt__facts_pixels(report, &(*out)->pixels);
@@ -91,6 +95,7 @@ hpt_status hpt_model_load(hpt_context *ctx, const hpt_config *cfg, const char *p
     CHECK(ctx, CONTEXT);
     NOT_NULL(path);
     HPT_TRY(hpt__config_options(cfg, &o));
+    HPT__SPAN(&ctx->watch, HPT_PHASE_PREPARE, "reading a network");
     HPT_TRY(hpt__tensorfile_open(&f, path));
     hpt_status st = hpt__recognise(&f, &r);
     if (!st) {

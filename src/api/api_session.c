@@ -13,6 +13,8 @@ hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model
     HOLD(model, MODEL);
     HOLD_IF(ds, DATASET);
     HPT_TRY(hpt__config_options(cfg, &o));
+    HPT_TRY(hpt__options_check(o, 'P'));
+    HPT__SPAN(&ctx->watch, HPT_PHASE_PREPARE, "readying a run");
     return hpt__session_new(ctx, o, model, ds, out);
 }
 /* A run in another thread ends with its step, and frees the session then. */
@@ -71,6 +73,7 @@ hpt_status hpt_session_resume(hpt_session *s, const char *path) {
     HOLD(s, SESSION);
     NOT_NULL(path);
     HPT_TRY(not_in_run(s));
+    HPT__SPAN(&s->ctx->watch, HPT_PHASE_PREPARE, "reading a checkpoint");
     return hpt__session_resume(s, path);
 }
 hpt_status hpt_session_sync(hpt_session *s) {

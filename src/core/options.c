@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * The option table of options.def as data, and values for it: setting with type and range, words of choices, which
- * keys a stage or a method takes, the nearest key for a typing error. What options are to a result: options_hash.c. */
+ * Values for the option table: text checked and kept, with type and range, what is in force (what was set, else what
+ * the preset has, else the default), which keys a stage or a method takes, the nearest key for a typing error, and
+ * whether all of it fits together for a stage. What options are to a result: options_hash.c. */
 #include "core/options.h"
 #include "core/alloc.h"
 #include "core/number.h"
+#include "core/presets.h"
 #include "core/text.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 typedef struct row {
-    const char *key, *stages;
+    const char *key, *stages, *methods;
     int type;
     double def, lo, hi;
     const char *text, *doc;     /* text: default of TEXT, choices of CHOICE */
@@ -18,18 +20,16 @@ typedef struct row {
 } row;
 
 static const row table[HPT__OPT_COUNT] = {
-#define INT(key, stages, def, lo, hi, doc) {#key, #stages, HPT_OPTION_INT, def, lo, hi, NULL, doc, NULL},
-#define FLT(key, stages, def, lo, hi, doc) {#key, #stages, HPT_OPTION_FLOAT, def, lo, hi, NULL, doc, NULL},
-#define TXT(key, stages, def, doc) {#key, #stages, HPT_OPTION_TEXT, 0, 0, 0, def, doc, NULL},
-#define CHO(key, stages, def, choices, doc) {#key, #stages, HPT_OPTION_CHOICE, 0, 0, 0, choices, doc, def},
+#define INT(key, stages, methods, def, lo, hi, doc) \
+    {#key, #stages, methods, HPT_OPTION_INT, def, lo, hi, NULL, doc, NULL},
+#define FLT(key, stages, methods, def, lo, hi, doc) \
+    {#key, #stages, methods, HPT_OPTION_FLOAT, def, lo, hi, NULL, doc, NULL},
+#define TXT(key, stages, methods, def, doc) \
+    {#key, #stages, methods, HPT_OPTION_TEXT, 0, 0, 0, def, doc, NULL},
+#define CHO(key, stages, methods, def, choices, doc) \
+    {#key, #stages, methods, HPT_OPTION_CHOICE, 0, 0, 0, choices, doc, def},
 #include "core/options.def"
 };
-
-/* Keys that mean something to one method of pretraining only; all others are every method's. */
-static const struct { int opt; const char *methods; } of_method[] = {
-    {HPT__OPT_moco_k, "moco"}, {HPT__OPT_moco_m, "moco"}, {HPT__OPT_moco_t, "moco"}, {HPT__OPT_shuffle_bn, "moco"},
-    {HPT__OPT_carry_queue, "moco"}, {HPT__OPT_byol_m, "byol"}, {HPT__OPT_byol_hidden, "byol"},
-    {HPT__OPT_label_smoothing, "supervised"}, {HPT__OPT_class_weights, "supervised"}};
 
 static const struct { char letter; const char *name; } stage_names[] = {
     {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"},
@@ -41,6 +41,12 @@ char hpt__options_stage(const char *name) {
     for (int i = 0; i < STAGES; i++)
         if (!strcmp(stage_names[i].name, name)) return stage_names[i].letter;
     return 0;
+}
+
+const char *hpt__options_stage_name(char letter) {
+    for (int i = 0; i < STAGES; i++)
+        if (stage_names[i].letter == letter) return stage_names[i].name;
+    return "";
 }
 
 int hpt__options_applies(int opt, char stage) {
@@ -75,12 +81,6 @@ hpt_status hpt__options_copy(hpt__options *dst, const hpt__options *src) {
     return HPT_OK;
 }
 
-const char *hpt__options_other_method(int opt, const char *method) {
-    for (size_t i = 0; i < sizeof of_method / sizeof *of_method; i++)
-        if (of_method[i].opt == opt && strcmp(of_method[i].methods, method)) return of_method[i].methods;
-    return NULL;
-}
-
 static hpt_status find(const char *key, int *opt) {
     int best = -1, score = 99;
     for (int i = 0; i < HPT__OPT_COUNT; i++) {
@@ -113,19 +113,19 @@ static const char *choice_word(const char *choices, int64_t index, char word[32]
     return word;
 }
 
-hpt_status hpt__options_set(hpt__options *o, const char *key, const char *text) {
-    int opt;
-    HPT_TRY(find(key, &opt));
+const char *hpt__options_other_method(int opt, const char *method) {
+    const char *methods = table[opt].methods;
+    return *methods && choice_index(methods, method) < 0 ? methods : NULL;
+}
+
+/* Text of an option's type and range, as a value; v->s is the text itself, not a copy. */
+static hpt_status read_value(int opt, const char *text, hpt__option_value *v) {
     const row *r = &table[opt];
-    if (!hpt__options_applies(opt, o->stage))
-        return hpt__fail(HPT_ERR_OPTION, "option '%s' does not belong to this stage", key);
-    hpt__option_value *v = &o->v[opt];
+    const char *key = r->key;
+    *v = (hpt__option_value){0};
     if (r->type == HPT_OPTION_TEXT) {
         if (strlen(text) > 4000) return hpt__fail(HPT_ERR_OPTION, "option '%s': text longer than 4000 bytes", key);
-        char *copy = hpt__strdup(text);
-        if (!copy) return hpt__fail_memory(strlen(text));
-        hpt__free(v->s);
-        v->s = copy;
+        v->s = (char *)(uintptr_t)text;
     } else if (r->type == HPT_OPTION_CHOICE) {
         int index = choice_index(r->text, text);
         if (index < 0) return hpt__fail(HPT_ERR_OPTION, "option '%s': '%.64s' is none of %s", key, text, r->text);
@@ -146,17 +146,48 @@ hpt_status hpt__options_set(hpt__options *o, const char *key, const char *text) 
     return HPT_OK;
 }
 
-int64_t hpt__opt_i(const hpt__options *o, int opt) {
-    return o && o->v[opt].set ? o->v[opt].i : (int64_t)table[opt].def;
+hpt_status hpt__options_set(hpt__options *o, const char *key, const char *text) {
+    hpt__option_value v;
+    int opt;
+    HPT_TRY(find(key, &opt));
+    if (!hpt__options_applies(opt, o->stage))
+        return hpt__fail(HPT_ERR_OPTION, "option '%s' does not belong to this stage", key);
+    HPT_TRY(read_value(opt, text, &v));
+    if (opt == HPT__OPT_preset) HPT_TRY(hpt__preset_fits((int)v.i, o->stage));
+    if (v.s && !(v.s = hpt__strdup(v.s))) return hpt__fail_memory(strlen(text));
+    hpt__free(o->v[opt].s);
+    o->v[opt] = v;
+    return HPT_OK;
 }
-double hpt__opt_f(const hpt__options *o, int opt) { return o && o->v[opt].set ? o->v[opt].f : table[opt].def; }
+
+static int preset_of(const hpt__options *o) { return o ? (int)o->v[HPT__OPT_preset].i : 0; }
+
+/* What goes before the default: what was set, else what the preset has (in room), else NULL. */
+static const hpt__option_value *given(const hpt__options *o, int opt, hpt__option_value *room) {
+    if (!o) return NULL;
+    if (o->v[opt].set) return &o->v[opt];
+    const char *text = preset_of(o) ? hpt__preset_value(preset_of(o), opt) : NULL;
+    return text && !read_value(opt, text, room) ? room : NULL;
+}
+
+int64_t hpt__opt_i(const hpt__options *o, int opt) {
+    hpt__option_value room;
+    const hpt__option_value *v = given(o, opt, &room);
+    return v ? v->i : (int64_t)table[opt].def;
+}
+double hpt__opt_f(const hpt__options *o, int opt) {
+    hpt__option_value room;
+    const hpt__option_value *v = given(o, opt, &room);
+    return v ? v->f : table[opt].def;
+}
 const char *hpt__opt_s(const hpt__options *o, int opt) {
-    if (table[opt].type == HPT_OPTION_TEXT) return o && o->v[opt].set ? o->v[opt].s : table[opt].text;
+    hpt__option_value room;
+    const hpt__option_value *v = given(o, opt, &room);
+    if (table[opt].type == HPT_OPTION_TEXT) return v ? v->s : table[opt].text;
     static _Thread_local char word[4][32];   /* up to four words may be in use in one expression */
     static _Thread_local int turn;
     turn = (turn + 1) & 3;
-    int64_t i = o && o->v[opt].set ? o->v[opt].i : choice_index(table[opt].text, table[opt].choice);
-    return choice_word(table[opt].text, i, word[turn]);
+    return choice_word(table[opt].text, v ? v->i : choice_index(table[opt].text, table[opt].choice), word[turn]);
 }
 int hpt__opt_is(const hpt__options *o, int opt, const char *choice) { return !strcmp(hpt__opt_s(o, opt), choice); }
 
@@ -181,6 +212,29 @@ int hpt__options_changed(const hpt__options *o, int opt) {
     return v->f > r->def || v->f < r->def;
 }
 
+hpt_status hpt__options_check(const hpt__options *o, char stage) {
+    char method[32], of[64] = "";
+    int preset = preset_of(o);
+    HPT_TRY(hpt__preset_fits(preset, stage));
+    if (!o || !strchr("PS", stage)) return HPT_OK;
+    snprintf(method, sizeof method, "%s", OPT_S(o, method));
+    if (*hpt__preset_method(preset) && strcmp(hpt__preset_method(preset), method))
+        return hpt__fail(HPT_ERR_OPTION, "options 'preset' and 'method' contradict each other: preset=%s is of "
+                         "method=%s, not of method=%s", hpt__preset_name(preset), hpt__preset_method(preset), method);
+    for (int i = 0; i < HPT__OPT_COUNT; i++) {
+        const char *others = hpt__options_changed(o, i) ? hpt__options_other_method(i, method) : NULL;
+        if (!others || !hpt__options_applies(i, 'P')) continue;
+        for (const char *p = others; *p; p += *p == '|') {
+            size_t n = strcspn(p, "|"), at = strlen(of);
+            snprintf(of + at, sizeof of - at, "%s%.*s", at ? " or " : "", (int)n, p);
+            p += n;
+        }
+        return hpt__fail(HPT_ERR_OPTION, "option '%s' is of method=%s and means nothing to method=%s: leave it out",
+                         table[i].key, of, method);
+    }
+    return HPT_OK;
+}
+
 /* Text that describe() hands out, until the next call on the thread. */
 static _Thread_local char def_text[32], range_text[80], stages_text[128];
 
@@ -192,6 +246,7 @@ hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *in
         info->key = r->key;
         info->doc = r->doc;
         info->since = "0.1";
+        info->methods = r->methods;
         info->range = range_text;
         range_text[0] = 0;
         stages_text[0] = 0;

@@ -6,10 +6,10 @@
 #include "core/status.h"
 
 enum {
-#define INT(key, stages, def, lo, hi, doc) HPT__OPT_##key,
-#define FLT(key, stages, def, lo, hi, doc) HPT__OPT_##key,
-#define TXT(key, stages, def, doc) HPT__OPT_##key,
-#define CHO(key, stages, def, choices, doc) HPT__OPT_##key,
+#define INT(key, stages, methods, def, lo, hi, doc) HPT__OPT_##key,
+#define FLT(key, stages, methods, def, lo, hi, doc) HPT__OPT_##key,
+#define TXT(key, stages, methods, def, doc) HPT__OPT_##key,
+#define CHO(key, stages, methods, def, choices, doc) HPT__OPT_##key,
 #include "core/options.def"
 #undef INT
 #undef FLT
@@ -35,11 +35,16 @@ void hpt__options_fini(hpt__options *o);
 hpt_status hpt__options_copy(hpt__options *dst, const hpt__options *src);   /* src NULL: defaults */
 hpt_status hpt__options_set(hpt__options *o, const char *key, const char *text);
 hpt_status hpt__options_get(const hpt__options *o, const char *key, char *buf, size_t size, int *opt);
+const char *hpt__options_stage_name(char letter);
 char hpt__options_stage(const char *name);                                  /* 0 for an unknown name */
 int hpt__options_applies(int opt, char stage);
 int hpt__options_changed(const hpt__options *o, int opt);       /* it was set, and not to its default */
-/* Is a key of methods (option method) only, and of none that is called method? Then their names, else NULL. */
+/* Is a key of methods (option method) only, and of none that is called method? Then their names, "moco|byol", else
+ * NULL. */
 const char *hpt__options_other_method(int opt, const char *method);
+/* Of a call of a stage: its preset is for that stage. Of pretraining: option method is the preset's, and no key of
+ * another method was changed (hosts that keep options set all). HPT_ERR_OPTION. */
+hpt_status hpt__options_check(const hpt__options *o, char stage);
 hpt_status hpt__options_describe(char stage, uint32_t index, hpt_option_info *info);
 const char *hpt__options_key(int opt);
 /* What an option is to a result: it decides it; it is what is done if something goes wrong, or how a file is read

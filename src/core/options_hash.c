@@ -12,7 +12,7 @@ hpt__option_role hpt__options_role(int opt) {
     case HPT__OPT_comm_timeout: case HPT__OPT_list_check: case HPT__OPT_work_file: case HPT__OPT_work_every:
     case HPT__OPT_search_dir:
     case HPT__OPT_search_save_every: case HPT__OPT_cuda_graph: case HPT__OPT_augment_on:
-    case HPT__OPT_stats_file: return HPT__NEUTRAL;
+    case HPT__OPT_stats_file: case HPT__OPT_preset: return HPT__NEUTRAL;
     case HPT__OPT_on_nonfinite: case HPT__OPT_alarm: case HPT__OPT_carry_head: case HPT__OPT_classifier:
     case HPT__OPT_backbone_prefix: case HPT__OPT_unused: return HPT__POLICY;
     default: return HPT__DECIDES;

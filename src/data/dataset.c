@@ -191,7 +191,8 @@ static hpt_status file_image(hpt__source *s, uint64_t k, hpt__work *work, hpt__i
 
 /* A failure that says nothing about the file: this process has no memory or no file descriptor left. */
 static int out_of_means(hpt_status st) {
-    return st == HPT_ERR_MEMORY || (st == HPT_ERR_IO && (errno == EMFILE || errno == ENFILE || errno == ENOMEM));
+    return st == HPT_ERR_MEMORY || st == HPT_ERR_CANCELLED ||
+        (st == HPT_ERR_IO && (errno == EMFILE || errno == ENFILE || errno == ENOMEM));
 }
 
 hpt_status hpt__dataset_image(const hpt_dataset *ds, uint64_t i, hpt__work *work, hpt__image *hold, hpt__image *view) {

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "io/file.h"
 #include "core/alloc.h"
+#include "core/progress.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { AT_ONCE = 1 << 24 };     /* bytes read before asking whether to go on */
 
 static const char *why(void) {
     static _Thread_local char text[128];
@@ -41,7 +44,9 @@ hpt_status hpt__file_open(const char *path, int *fd, uint64_t *size) {
 hpt_status hpt__file_take(int fd, const char *path, void *to, size_t want, size_t *got) {
     *got = 0;
     while (*got < want) {
-        ssize_t n = read(fd, (uint8_t *)to + *got, want - *got);
+        size_t some = want - *got < AT_ONCE ? want - *got : AT_ONCE;
+        if (*got) HPT_TRY(hpt__span_tick(0));
+        ssize_t n = read(fd, (uint8_t *)to + *got, some);
         if (n > 0) *got += (size_t)n;
         else if (n == 0) break;
         else if (errno != EINTR) return hpt__fail(HPT_ERR_IO, "%.800s: %s", path, why());

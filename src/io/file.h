@@ -14,7 +14,7 @@ hpt_status hpt__file_open(const char *path, int *fd, uint64_t *size);
 hpt_status hpt__file_take(int fd, const char *path, void *to, size_t want, size_t *got);
 
 typedef struct hpt__bytes { uint8_t *p; size_t n; } hpt__bytes;
-/* HPT_ERR_IO, HPT_ERR_FORMAT if larger than max, HPT_ERR_MEMORY. Free p with hpt__free. */
+/* HPT_ERR_IO, HPT_ERR_CANCELLED, HPT_ERR_FORMAT if larger than max, HPT_ERR_MEMORY. Free p with hpt__free. */
 hpt_status hpt__file_read(const char *path, uint64_t max, hpt__bytes *out);
 
 typedef struct hpt__writer {

@@ -3,6 +3,7 @@
  * names them, and converts what is read to float32. */
 #include "io/tensorfile.h"
 #include "core/alloc.h"
+#include "core/progress.h"
 #include "core/text.h"
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,7 @@ hpt_status hpt__ftensor_read(const hpt__ftensor *t, float *out) {
     int64_t at[8] = {0};
     if (t->unreadable)
         return hpt__fail(HPT_ERR_UNSUPPORTED, "tensor '%.200s' cannot be read: %.300s", t->name, t->unreadable);
+    HPT_TRY(hpt__span_tick(0));
     if (!t->count) return HPT_OK;
     size_t size = types[t->type].size;
     int dense = t->type == HPT__FT_F32;

@@ -3,6 +3,7 @@
  * fields. The writer makes what torch.save makes: stored, aligned, checksummed. */
 #include "io/zip.h"
 #include "core/alloc.h"
+#include "core/progress.h"
 #include "core/checksum.h"
 #include <stdlib.h>
 #include <string.h>
@@ -149,6 +150,7 @@ hpt__zip_entry *hpt__zip_find(const hpt__zip *z, const char *name) {
 hpt_status hpt__zip_stored(const hpt__zip *z, hpt__zip_entry *e, const uint8_t **data) {
     *data = z->p + e->data;
     if (e->method) return BAD("zip: '%.*s' is compressed; torch.load and torch.save it once", e->name_len, e->name);
+    HPT_TRY(hpt__span_tick(0));
     if (!e->checked && !hpt__crc_is(*data, e->size, e->crc))
         return BAD("zip: wrong checksum of '%.*s'", e->name_len, e->name);
     e->checked = 1;

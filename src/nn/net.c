@@ -3,6 +3,7 @@
  * options and this table: names, shapes and places in one flat array, in torchvision's order. */
 #include "nn/net.h"
 #include "core/alloc.h"
+#include "core/progress.h"
 #include "core/rng.h"
 #include "nn/graph.h"
 #include <math.h>
@@ -66,6 +67,12 @@ void hpt__net_fini(hpt__net *net) {
     memset(net, 0, sizeof *net);
 }
 
+uint64_t hpt__net_values(const hpt__net *net) {
+    uint64_t sum = 0;
+    for (int i = 0; i < net->n_tensors; i++) sum += net->tensors[i].count;
+    return sum;
+}
+
 int hpt__net_find(const hpt__net *net, const char *name) {
     for (int i = 0; i < net->n_tensors; i++)
         if (!strcmp(net->tensors[i].name, name)) return i;
@@ -74,7 +81,8 @@ int hpt__net_find(const hpt__net *net, const char *name) {
 
 /* torchvision: convolutions Kaiming normal, fan-out, gain sqrt(2); linear layers uniform +-1/sqrt(fan_in).
  * openselfsup: Kaiming normal, fan-in, for both; linear bias 0. (reference code of MoCo and of HPT) */
-void hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head_only, float *params, float *stats) {
+hpt_status hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head_only, float *params,
+                         float *stats) {
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
         if (head_only && !t->head) continue;
@@ -84,16 +92,21 @@ void hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head
         double window = t->ndim == 4 ? (double)(t->shape[2] * t->shape[3]) : 1;
         double fan_in = t->ndim >= 2 ? (double)t->shape[1] * window : 1, fan_out = (double)t->shape[0] * window;
         if (t->kind == HPT__LINEAR_BIAS) fan_in = (double)(i > 0 ? net->tensors[i - 1].shape[1] : 1);
-        for (size_t j = 0; j < t->count; j++) switch (t->kind) {
+        for (size_t j = 0; j < t->count; j++) {
+            if (!(j & 0xffff)) HPT_TRY(hpt__span_tick(t->count - j > 0x10000 ? 0x10000 : t->count - j));
+            switch (t->kind) {
             case HPT__CONV_WEIGHT:
-                x[j] = (float)(hpt__rng_normal(&r) * sqrt(2 / (openselfsup ? fan_in : fan_out))); break;
+                x[j] = (float)(hpt__rng_normal(&r) * sqrt(2 / (openselfsup ? fan_in : fan_out)));
+                break;
             case HPT__LINEAR_WEIGHT:
                 x[j] = (float)(openselfsup ? hpt__rng_normal(&r) * sqrt(2 / fan_in)
-                               : hpt__rng_range(&r, -1, 1) / sqrt(fan_in));
+                                           : hpt__rng_range(&r, -1, 1) / sqrt(fan_in));
                 break;
             case HPT__LINEAR_BIAS: x[j] = openselfsup ? 0 : (float)(hpt__rng_range(&r, -1, 1) / sqrt(fan_in)); break;
             case HPT__NORM_WEIGHT: case HPT__RUN_VAR: x[j] = 1; break;
             default: x[j] = 0;
             }
+        }
     }
+    return HPT_OK;
 }

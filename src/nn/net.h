@@ -69,7 +69,10 @@ hpt_status hpt__net_graph(const hpt__arch *a, int h, int w, int head, hpt__graph
 hpt_status hpt__net_of_graph(const hpt__graph *g, hpt__net *net);       /* its table of tensors alone */
 hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net);
 void hpt__net_fini(hpt__net *net);
+uint64_t hpt__net_values(const hpt__net *net);                /* of all tensors together */
 int hpt__net_find(const hpt__net *net, const char *name);     /* index or -1 */
-/* Random weights (option init), running mean 0 and variance 1. head_only: leaves the backbone as it is. */
-void hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head_only, float *params, float *stats);
+/* Random weights (option init), running mean 0 and variance 1. head_only: leaves the backbone as it is.
+ * Tells the span under way how many values it has made. HPT_ERR_CANCELLED: arrays hold anything. */
+hpt_status hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head_only, float *params,
+                         float *stats);
 #endif

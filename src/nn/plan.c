@@ -42,7 +42,7 @@ void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s
         c->status = hpt__fail(HPT_ERR_INTERNAL, "operation %s: array %s is missing", hpt__op_rows[kind].name, missing);
         return;
     }
-    if ((c->status = p->be->op.create(p->dev, &s.d, &s.op))) return;
+    if ((c->status = hpt__span_tick(0)) || (c->status = p->be->op.create(p->dev, &s.d, &s.op))) return;
     hpt__use_buffers(p, &s);
     p->steps[p->n_steps++] = s;
 }

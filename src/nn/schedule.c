@@ -11,7 +11,9 @@ double hpt__schedule_lr(const hpt__schedule *s, uint64_t t) {
         total = ceil((double)s->total / (double)s->per_epoch);
     }
     if (s->cosine) lr *= 0.5 * (1 + cos(3.14159265358979323846 * at / total));
-    if (s->drops) lr *= pow(0.1, floor(at * (double)(s->drops + 1) / total));
+    for (int i = 0; i < s->n_at; i++)
+        if (at >= s->at[i] * total - 1e-9) lr *= 0.1;
+    if (s->drops && !s->n_at) lr *= pow(0.1, floor(at * (double)(s->drops + 1) / total));
     if (t < s->warmup) lr *= (double)(t + 1) / (double)s->warmup;
     return lr;
 }

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * Learning rate of update t (from 0) of total: lr * 0.5*(1+cos(pi*t/total)) (Loshchilov and Hutter 2017), every step
- * as the paper or every epoch as facebookresearch/moco; constant; in steps, x0.1 at each of drops equal distances;
- * all after an optional linear warm-up. */
+ * as the paper or every epoch as facebookresearch/moco; constant; in steps, x0.1 at each of drops equal distances or
+ * after given shares of the stage; all after an optional linear warm-up. */
 #ifndef HPT__SCHEDULE_H
 #define HPT__SCHEDULE_H
 #include <stdint.h>
-/* per_epoch 0: by step; drops 0: none */
-typedef struct hpt__schedule { double lr; int cosine; uint64_t total, warmup, per_epoch, drops; } hpt__schedule;
+enum { HPT__DROPS = 16 };
+typedef struct hpt__schedule {
+    double lr;
+    int cosine;
+    uint64_t total, warmup, per_epoch, drops;   /* per_epoch 0: by step; drops 0: none */
+    double at[HPT__DROPS];                      /* shares of the stage, ascending */
+    int n_at;                                   /* 0: equal distances */
+} hpt__schedule;
 double hpt__schedule_lr(const hpt__schedule *s, uint64_t t);
 #endif

@@ -3,6 +3,7 @@
  * to, and each combination of its own sweeps; a variable that two of its inputs share must have one value in both. */
 #include "recipe/recipe.h"
 #include "core/alloc.h"
+#include "core/presets.h"
 #include "core/number.h"
 #include <stdlib.h>
 #include <string.h>
@@ -451,6 +452,28 @@ hpt_status hpt__recipe_expand(hpt_recipe *r) {
 
 /* ---- options ---- */
 
+/* Preset and method of a stage: its own, and of [options] what is for this stage and goes with them. */
+static hpt_status choose_method(const hpt_recipe *r, const hpt__instance *in, const hpt__section *common, char letter,
+                                hpt_config *c) {
+    char own[2][64] = {"", ""};         /* a later hpt__instance_value() may overwrite what an earlier one gave */
+    static const char *const keys[2] = {"preset", "method"};
+    for (int i = 0; i < 2; i++) {
+        const char *v = hpt__instance_value(r, in, keys[i]);
+        if (v) snprintf(own[i], sizeof own[i], "%s", v);
+    }
+    const char *preset = *own[0] ? own[0] : NULL, *method = *own[1] ? own[1] : NULL;
+    const char *all = common ? hpt__section_value(common, "preset", NULL) : NULL;
+    int of_all = all ? hpt__preset_find(all) : -1;
+    hpt_status st = HPT_OK;
+    if (!preset && of_all > 0 && !hpt__preset_fits(of_all, letter) &&
+        !(method && strcmp(method, hpt__preset_method(of_all))))
+        st = hpt_config_set(c, "preset", all);
+    if (preset) st = hpt_config_set(c, "preset", preset);
+    else if (!method && common) method = hpt__section_value(common, "method", NULL);
+    if (!st && method && hpt__options_applies(HPT__OPT_method, letter)) st = hpt_config_set(c, "method", method);
+    return st;
+}
+
 hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hpt_config **out) {
     const hpt__section *s = &r->sections[in->section], *common = hpt__section_only(r, HPT__S_OPTIONS);
     const hpt__kind *k = &hpt__kinds[s->kind];
@@ -459,15 +482,13 @@ hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hp
     if (!k->stage) return hpt_config_create(NULL, out);
     HPT_TRY(hpt_config_create(k->stage, out));
     c = *out;
-    hpt_status st = HPT_OK;
     int trains = hpt__options_applies(HPT__OPT_method, letter);
-    const char *method = trains ? hpt__instance_value(r, in, "method") : NULL;
-    if (trains && !method && common) method = hpt__section_value(common, "method", NULL);
-    if (method) st = hpt_config_set(c, "method", method);
+    hpt_status st = strchr("PLFS", letter) ? choose_method(r, in, common, letter, c) : HPT_OK;
     for (int i = 0; common && i < common->n && !st; i++) {
         const hpt__line *l = &common->lines[i];
         int opt;
         if (hpt__options_get(&c->o, l->key, text, sizeof text, &opt) || !hpt__options_applies(opt, letter)) continue;
+        if (opt == HPT__OPT_preset || opt == HPT__OPT_method) continue;
         /* for the stages of that method */
         if (trains && hpt__options_other_method(opt, OPT_S(&c->o, method))) continue;
         st = hpt_config_set(c, l->key, l->value);
@@ -479,9 +500,20 @@ hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hp
     }
     if (!st && in->seed >= 0 && hpt__options_applies(HPT__OPT_seed, letter))
         st = hpt_config_set_int(c, "seed", OPT_I(&c->o, seed) + in->seed);
-    if (st) {
+    if (!st) st = hpt__options_check(&c->o, letter);
+    if (!st) return HPT_OK;
+    hpt_config_destroy(c);
+    *out = NULL;
+    return hpt__fail_context(st, "%.300s, line %d: [%s %s]", s->file, s->line, k->word, s->name);
+}
+
+/* Options that do not go together are said before data sets are opened. */
+hpt_status hpt__recipe_check_options(const hpt_recipe *r) {
+    for (int i = 0; i < r->n_instances; i++) {
+        hpt_config *c;
+        if (r->instances[i].section < 0) continue;
+        HPT_TRY(hpt__instance_config(r, &r->instances[i], &c));
         hpt_config_destroy(c);
-        *out = NULL;
     }
-    return st;
+    return HPT_OK;
 }

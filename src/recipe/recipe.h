@@ -145,6 +145,7 @@ int hpt__section_varies(const hpt_recipe *r, int section, const char *key);
 /* of an expanded section: variables and values */
 hpt_status hpt__ref_check(const hpt_recipe *r, const hpt__line *l, const char *ref);
 hpt_status hpt__line_check(const hpt__section *s, const hpt__line *l);         /* values of a section's own keys */
+hpt_status hpt__recipe_check_options(const hpt_recipe *r);                     /* expand.c; after expanding */
 hpt_status hpt__recipe_check_reports(const hpt_recipe *r);                     /* after expanding */
 
 /* data.c */

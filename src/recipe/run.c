@@ -242,6 +242,7 @@ static hpt_status prepare(hpt_recipe *r) {
     if (!r->out && !(r->out = hpt__strdup(hpt__section_value(top, "out", "recipe-out")))) return hpt__fail_memory(64);
     HPT_TRY(hpt__recipe_expand(r));
     HPT_TRY(hpt__recipe_check_reports(r));
+    HPT_TRY(hpt__recipe_check_options(r));
     r->jobs = atoi(hpt__section_value(top, "jobs", "1"));       /* a whole number: hpt__recipe_check */
     HPT_TRY(context_config(r, 0, &c));
     hpt_status st = OPT_IS(&c->o, comm, "self") ? HPT_OK : hpt__fail(HPT_ERR_UNSUPPORTED,

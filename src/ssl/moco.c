@@ -109,8 +109,8 @@ static hpt_status fill_queue(hpt__trainer *t) {
     hpt__moco *m = t->self;
     size_t size = hpt__real_size(t->spec.dtype), d = (size_t)width(t), rows = (size_t)m->own.queue;
     char *keys = hpt__alloc(rows * d * size);
-    if (!keys) return hpt__fail_memory(rows * d * size);
-    for (size_t i = 0; i < rows; i++) {
+    hpt_status st = keys ? HPT_OK : hpt__fail_memory(rows * d * size);
+    for (size_t i = 0; i < rows && !st; i++) {
         hpt__rng r;
         double *wide = (double *)(void *)(keys + i * d * size), len;
         float *narrow = (float *)(void *)wide, length;
@@ -120,12 +120,13 @@ static hpt_status fill_queue(hpt__trainer *t) {
             else narrow[j] = (float)hpt__rng_normal(&r);
         if (size == 8) hpt__ref_l2norm_f64(1, (int)d, wide, wide, &len);
         else hpt__ref_l2norm_f32(1, (int)d, narrow, narrow, &length);
+        if (i % 256 == 0) st = hpt__span_tick(0);
     }
     t->be->device.enter(t->dev);
-    t->be->memory.upload(t->dev, m->queue, keys, rows * d * size);
+    if (!st) t->be->memory.upload(t->dev, m->queue, keys, rows * d * size);
     t->be->device.leave(t->dev);
     hpt__free(keys);
-    return HPT_OK;
+    return st;
 }
 
 static hpt_status open(hpt__trainer *t, const void *own) {

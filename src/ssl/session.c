@@ -4,6 +4,8 @@
 #include "ssl/session.h"
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/memory.h"
+#include "core/number.h"
 #include "core/result.h"
 #include "nn/facts.h"
 #include "ssl/byol.h"
@@ -13,6 +15,8 @@
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
+
+enum { LARGE = 1 << 29 };      /* bytes of a run that are worth a line */
 
 static void close_loader(hpt_session *s);
 static void session_free(void *p) {
@@ -94,21 +98,52 @@ static int64_t queue_of(const hpt_session *s) {
 
 static const hpt__method *const methods[] = {&hpt__method_moco, &hpt__method_byol, &hpt__method_supervised};
 
-/* The method that option method names; keys of another that were changed are refused, not ignored (hosts that keep
- * options set all). */
-static hpt_status choose_method(const hpt__options *o, const hpt__method **method) {
-    char name[32];
-    snprintf(name, sizeof name, "%s", OPT_S(o, method));
-    for (int i = 0; i < HPT__OPT_COUNT; i++) {
-        const char *other = hpt__options_changed(o, i) ? hpt__options_other_method(i, name) : NULL;
-        if (other && hpt__options_applies(i, 'P'))
-            return hpt__fail(HPT_ERR_OPTION,
-                             "option '%s' is of method=%s and means nothing to method=%s: leave it out",
-                             hpt__options_key(i), other, name);
-    }
+/* The method that option method names. */
+static const hpt__method *method_of(const hpt__options *o) {
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-        if (!strcmp(methods[i]->name, name)) *method = methods[i];
-    return HPT_OK;
+        if (OPT_IS(o, method, methods[i]->name)) return methods[i];
+    return NULL;
+}
+
+/* Where schedule=steps lets the rate fall: at equal distances, or after the shares of the stage in schedule_at. */
+static hpt_status drops_of(const hpt__options *o, hpt__schedule *s) {
+    const char *at = OPT_S(o, schedule_at);
+    s->drops = (uint64_t)OPT_I(o, schedule_drops);
+    if (!*at) return HPT_OK;
+    s->n_at = hpt__number_list(at, s->at, HPT__DROPS);
+    int good = s->n_at > 0;
+    for (int i = 0; i < s->n_at; i++) good &= s->at[i] > (i ? s->at[i - 1] : 0) && s->at[i] < 1;
+    if (good) return HPT_OK;
+    return hpt__fail(HPT_ERR_OPTION, "option 'schedule_at': '%.60s' is not a list of 1 to %d shares between 0 and 1, "
+                     "ascending (0.6,0.8)", at, HPT__DROPS);
+}
+
+/* What a step needs, before there is one. On a device all of it has been given; the kernel of a host gives what is not
+ * there and ends the process that uses it, so what will not fit is a warning that names a batch that would. */
+static void say_memory(const hpt_session *s, int batch) {
+    const hpt__trainer *t = &s->trainer;
+    size_t step = hpt__trainer_plan_bytes(t);
+    if (!t->be->host_memory) {
+        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left", step >> 20, batch,
+                 t->be->memory.left(t->dev) >> 20);
+        return;
+    }
+    if (step + t->taken_bytes < LARGE) return;
+    uint64_t left = hpt__memory_free();
+    int fits = hpt__memory_batch(step, batch, left);
+    if (fits == batch)
+        hpt__log(s->ctx, 0, "memory: %.1f GiB for a step of %d images, beside %.1f GiB of weights and state",
+                 ldexp((double)step, -30), batch, ldexp((double)t->taken_bytes, -30));
+    else if (fits)
+        hpt__log(s->ctx, 1,
+                 "a step of %d images needs %.1f GiB of memory and %.1f GiB are free: the system may end this process; "
+                 "batch_size=%d would need %.1f GiB", batch, ldexp((double)step, -30), ldexp((double)left, -30),
+                 fits * s->ctx->comm->size, ldexp((double)step / batch * fits, -30));
+    else
+        hpt__log(s->ctx, 1,
+                 "a step of %d images needs %.1f GiB of memory and %.1f GiB are free: the system may end this process; "
+                 "a smaller image_size or a smaller network needs less", batch, ldexp((double)step, -30),
+                 ldexp((double)left, -30));
 }
 
 /* What the options say of a run, for the trainer. images: of a step, over all ranks. */
@@ -125,7 +160,7 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
                                        .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay),
                                        .beta1 = OPT_F(o, adam_beta1), .beta2 = OPT_F(o, adam_beta2),
                                        .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
-    HPT_TRY(choose_method(o, &spec->method));
+    spec->method = method_of(o);
     if (*images % ranks)
         return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks",
                          (long long)*images, ranks);
@@ -133,9 +168,9 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     if (OPT_IS(o, augment_on, "gpu") && !s->ctx->be->views)
         return hpt__fail(HPT_ERR_OPTION, "option 'augment_on': gpu needs backend=cuda, this context runs on %s",
                          s->ctx->be->name);
-    spec->schedule = (hpt__schedule){OPT_F(o, lr), OPT_IS(o, schedule, "cosine"), (uint64_t)OPT_I(o, steps),
-                                     (uint64_t)OPT_I(o, warmup_steps), 0, 0};
-    if (OPT_IS(o, schedule, "steps")) spec->schedule.drops = (uint64_t)OPT_I(o, schedule_drops);
+    spec->schedule = (hpt__schedule){.lr = OPT_F(o, lr), .cosine = OPT_IS(o, schedule, "cosine"),
+                                     .total = (uint64_t)OPT_I(o, steps), .warmup = (uint64_t)OPT_I(o, warmup_steps)};
+    if (OPT_IS(o, schedule, "steps")) HPT_TRY(drops_of(o, &spec->schedule));
     if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
         uint64_t per = s->ds->count / (uint64_t)*images;
         spec->schedule.per_epoch = per ? per : 1;
@@ -176,9 +211,7 @@ static hpt_status start(hpt_session *s) {
     hpt__free(trainable);
     hpt__free(own);
     if (!st && s->ds && !spec.method->labels) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
-    if (!st && !s->ctx->be->host_memory)
-        hpt__log(s->ctx, 0, "device memory: %zu MiB for the activations of %d images, %zu MiB left",
-                 hpt__trainer_plan_bytes(t) >> 20, spec.batch, s->ctx->be->memory.left(s->ctx->dev) >> 20);
+    if (!st) say_memory(s, spec.batch);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);

@@ -82,7 +82,8 @@ static hpt_status join(hpt__taught *t, const hpt__options *o, const hpt_model *m
     t->params = hpt__calloc(t->net.n_params, 4);
     t->stats = hpt__calloc(t->net.n_stats + 1, 4);
     if (!t->params || !t->stats) return hpt__fail_memory(t->net.n_params * 4);
-    hpt__net_init(&t->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, t->params, t->stats);
+    HPT_TRY(hpt__net_init(&t->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, t->params,
+                          t->stats));
     for (int i = 0; i < t->net.n_tensors; i++) {
         const hpt__tensor *x = &t->net.tensors[i];
         if (!x->head)

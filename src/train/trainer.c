@@ -9,6 +9,8 @@
 
 /* ---- memory ---- */
 
+enum { ZEROED_AT_ONCE = 1 << 24 };      /* bytes: a start may be cancelled, and new memory costs ms a MiB */
+
 void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st) {
     if (*st) return NULL;
     if (t->n_taken == t->room_taken) {
@@ -22,10 +24,15 @@ void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st) {
         t->room_taken = room;
     }
     t->be->device.enter(t->dev);
-    void *p = t->be->memory.alloc(t->dev, bytes + 64);
+    char *p = t->be->memory.alloc(t->dev, bytes + 64);
     if (p) {
-        t->be->memory.zero(t->dev, p, bytes + 64);
         t->taken[t->n_taken++] = p;
+        t->taken_bytes += bytes;
+        for (size_t at = 0, n; at < bytes + 64 && !*st; at += n) {
+            n = bytes + 64 - at < ZEROED_AT_ONCE ? bytes + 64 - at : ZEROED_AT_ONCE;
+            t->be->memory.zero(t->dev, p + at, n);
+            *st = hpt__span_tick(0);
+        }
     } else {
         size_t left = t->be->memory.left(t->dev);
         *st = left == SIZE_MAX
@@ -101,14 +108,16 @@ hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights
     t->be->device.enter(t->dev);
     hpt__weights_upload(t->be, t->dev, dt, net, t->params, model->params, 0);
     hpt__weights_upload(t->be, t->dev, dt, net, t->stats, model->stats, 1);
-    if (follower) {
+    hpt_status st = hpt__span_tick(0);
+    if (follower && !st) {
         t->be->memory.copy(t->dev, follower->params, model->params, net->n_params * hpt__real_size(dt));
-        t->be->memory.copy(t->dev, follower->ahead, model->params, net->n_params * hpt__real_size(dt));
+        if (!(st = hpt__span_tick(0)))
+            t->be->memory.copy(t->dev, follower->ahead, model->params, net->n_params * hpt__real_size(dt));
         hpt__weights_upload(t->be, t->dev, dt, net, fresh, follower->stats, 1);
     }
     t->be->device.leave(t->dev);
     hpt__free(fresh);
-    return HPT_OK;
+    return st;
 }
 
 /* What the trainer itself needs: outcome, inputs, and on a device the views of both lanes. */

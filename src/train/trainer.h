@@ -47,6 +47,7 @@ struct hpt__trainer {
     hpt__reduce reduce[HPT__NETWORKS];      /* of the networks that train, in this step */
     void **taken;                   /* device memory that goes with the trainer */
     int n_networks, n_plans, n_taken, room_taken;
+    size_t taken_bytes;                 /* all of hpt__take: weights, momentum, queue, ... */
 
     /* what the host gives and gets; two lanes, so that one fills while the other is computed from */
     void *input[HPT__LANES], *input_host[HPT__LANES];

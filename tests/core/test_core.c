@@ -87,14 +87,20 @@ TEST(every_option_has_a_sound_row) {
     CHECK(i == HPT__OPT_COUNT);
 }
 TEST(schedules) {
-    hpt__schedule s = {0.03, 1, 100, 0, 0, 0};
+    hpt__schedule s = {.lr = 0.03, .cosine = 1, .total = 100};
     CHECK(hpt__schedule_lr(&s, 0) == 0.03);
     CHECK(fabs(hpt__schedule_lr(&s, 50) - 0.015) < 1e-12);
     s.per_epoch = 25;           /* four epochs: constant inside each */
     CHECK(hpt__schedule_lr(&s, 24) == 0.03 && fabs(hpt__schedule_lr(&s, 25) - 0.03 * 0.5 * (1 + cos(M_PI / 4)))
           < 1e-12);
-    s = (hpt__schedule){1, 0, 100, 10, 0, 0};
+    s = (hpt__schedule){.lr = 1, .total = 100, .warmup = 10};
     CHECK(hpt__schedule_lr(&s, 0) == 0.1 && hpt__schedule_lr(&s, 9) == 1 && hpt__schedule_lr(&s, 50) == 1);
+    s = (hpt__schedule){.lr = 1, .total = 200, .drops = 2, .at = {0.6, 0.8}, .n_at = 2};       /* MoCo v1 */
+    CHECK(hpt__schedule_lr(&s, 119) == 1 && fabs(hpt__schedule_lr(&s, 120) - 0.1) < 1e-15);
+    CHECK(fabs(hpt__schedule_lr(&s, 159) - 0.1) < 1e-15 && fabs(hpt__schedule_lr(&s, 160) - 0.01) < 1e-15);
+    s.total = 2000;
+    s.per_epoch = 10;           /* the same 200 epochs */
+    CHECK(hpt__schedule_lr(&s, 1199) == 1 && fabs(hpt__schedule_lr(&s, 1200) - 0.1) < 1e-15);
 }
 TEST(handles_and_misuse) {
     hpt_context *ctx = context("reference", 1);

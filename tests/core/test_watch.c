@@ -203,6 +203,79 @@ TEST_LIMIT(cancel_from_another_thread, 240) {
     CHECK(stopped >= CALLS);
     CHECK(worst < 5);       /* 0.2 s of work, on a machine that may be busy with other things */
 }
+/* A network is made, read, readied for training and a checkpoint read: asked at its first question each comes back, and
+ * called again it does what it would have done. */
+TEST(preparing_stops_and_goes) {
+    world w;
+    char path[2][300];
+    float want[16], got[16];
+    open_world(&w, "reference", "");
+    snprintf(path[0], 300, "%s/model.safetensors", w.dir);
+    snprintf(path[1], 300, "%s/run.pth", w.dir);
+    OK(hpt_model_save(w.m, path[0], NULL));
+    hpt_session *s = NULL, *t = NULL;
+    OK(hpt_session_create(w.ctx, w.c, w.m, w.train, &s));
+    OK(hpt_session_step(s, NULL));
+    OK(hpt_session_save(s, path[1]));
+    OK(hpt_session_get_tensor(s, "q.layer1.0.bn1.bias", want, 16));
+    hpt_session_destroy(s);
+    s = NULL;
+    for (int again = 0; again < 2; again++) {
+        hpt_model *made = NULL, *read = NULL;
+        hpt_status st[4];
+        for (int i = 0; i < 3; i++) {
+            if (!again) OK(hpt_context_cancel(w.ctx));
+            st[i] = i == 0 ? hpt_model_create(w.ctx, w.c, &made) : i == 1
+                ? hpt_model_load(w.ctx, w.c, path[0], &read, NULL) : hpt_session_create(w.ctx, w.c, w.m, w.train, &s);
+        }
+        if (!again) OK(hpt_session_create(w.ctx, w.c, w.m, w.train, &t));
+        if (!again) OK(hpt_context_cancel(w.ctx));
+        st[3] = hpt_session_resume(t, path[1]);
+        for (int i = 0; i < 4; i++)
+            if (st[i] != (again ? HPT_OK : HPT_ERR_CANCELLED)) FAIL("call %d: %s", i, hpt_status_name(st[i]));
+        CHECK(again == (made != NULL) && again == (read != NULL) && again == (s != NULL));
+        hpt_model_destroy(made);
+        hpt_model_destroy(read);
+    }
+    hpt_step_info info = {.struct_size = sizeof info};
+    OK(hpt_session_get_info(t, &info));
+    CHECK(info.step == 1);
+    OK(hpt_session_get_tensor(t, "q.layer1.0.bn1.bias", got, 16));
+    CHECK(!memcmp(want, got, sizeof want));
+    hpt_session_destroy(s);
+    hpt_session_destroy(t);
+    close_world(&w);
+}
+/* The same from another thread at any instant, with networks that take a while. */
+TEST_LIMIT(preparing_is_cancelled_from_another_thread, 240) {
+    double worst = 0;
+    int stopped = 0;
+    world w;
+    open_world(&w, "reference", "");
+    OK(hpt_config_set(w.c, "arch", "resnet50"));
+    OK(hpt_config_set(w.c, "width", "64"));
+    for (int round = 0; round < 12; round++) {
+        hpt_model *m = NULL;
+        hpt_session *s = NULL;
+        other o = {&w, (useconds_t)(1000 + 60000 * (round / 2)), 0};
+        pthread_t t;
+        if (round % 2)
+            while (hpt_model_create(w.ctx, w.c, &m)) CHECK(!m);     /* a request that came too late may stop this one */
+        CHECK(!pthread_create(&t, NULL, canceller, &o));
+        hpt_status st = round % 2 ? hpt_session_create(w.ctx, w.c, m, w.train, &s) : hpt_model_create(w.ctx, w.c, &m);
+        double end = now();
+        pthread_join(t, NULL);
+        if (st && st != HPT_ERR_CANCELLED) FAIL("round %d: %s", round, hpt_last_error());
+        if (st && end - o.at > worst) worst = end - o.at;
+        stopped += st == HPT_ERR_CANCELLED;
+        hpt_session_destroy(s);
+        hpt_model_destroy(m);
+    }
+    printf("%d stopped, the slowest after %.0f ms\n", stopped, 1000 * worst);
+    CHECK(stopped >= 4);
+    CHECK(worst < 5);       /* 0.2 s of work, on a machine that may be busy with other things */
+    close_world(&w);
+}
 TEST(progress_is_told) {
     world w;
     char *got = NULL;

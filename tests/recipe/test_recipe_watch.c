@@ -170,7 +170,7 @@ static int32_t each_place(void *user, const hpt_progress *p) {
     stops *s = user;
     pthread_t t;
     s->bad |= p->struct_size != sizeof *p || !p->name[0] || (p->total && p->done > p->total) || p->phase < 1 ||
-              p->phase > HPT_PHASE_REPORT;
+              p->phase > HPT_PHASE_PREPARE;
     if (s->how == BY_STAGE_FN || !fresh(s, *s->stage ? s->stage : p->name)) return 0;
     if (s->how == BY_FN) return 1;
     s->bad |= pthread_create(&t, NULL, cancels_recipe, s->r) || pthread_join(t, NULL);

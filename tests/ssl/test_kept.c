@@ -49,6 +49,7 @@ TEST(every_option_is_in_the_key) {
             hpt__options plain;
             int opt;
             snprintf(key, sizeof key, "%s", o.key);
+            if (!strcmp(key, "preset")) continue;       /* what it sets is in the key, not its name: test_presets.c */
             hpt__options_init(&plain, 0);
             uint64_t was = hpt__options_hash(&plain, letter, 7);
             CHECK(was == hpt__options_hash(NULL, letter, 7) && was != hpt__options_hash(&plain, letter, 8));
@@ -119,7 +120,7 @@ TEST_LIMIT(work_files_are_for_one_configuration, 300) {
             int opt;
             snprintf(key, sizeof key, "%s", o.key);
             OK(hpt_config_set(c, "work_file", work));
-            if (!strcmp(key, "work_file")) continue;
+            if (!strcmp(key, "work_file") || !strcmp(key, "preset")) continue;
             CHECK(change(c, &o));
             hpt__options none;
             hpt__options_init(&none, 0);

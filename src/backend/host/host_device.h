@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the backends whose memory is the host's share (reference, onednn): memory (memory.c), and the families' tables
- * over the reference kernels (rows.c), for float and double. A device of theirs begins with a hpt__host_device. */
+ * What the backends whose memory is the host's share (reference, onednn): memory (host_memory.c), and the families'
+ * tables over the reference kernels (rows.c), for float and double. A device of theirs begins with a
+ * hpt__host_device. */
 #ifndef HPT__HOST_DEVICE_H
 #define HPT__HOST_DEVICE_H
 #include "backend/backend.h"
