@@ -22,6 +22,10 @@ check: packages-test    ## build, run all tests (under 15 minutes on 2 cores); T
 	$(Q)$(MAKE) --no-print-directory run-check
 run-check: $(CHECK_BUILD)
 	$(Q)$(B)/check -j $(JOBS) $(TESTS)
+check-fast: packages-test   ## the short tests: under a minute on 2 cores
+	$(Q)$(MAKE) --no-print-directory run-check-fast
+run-check-fast: $(CHECK_BUILD)
+	$(Q)$(B)/check -f -j $(JOBS) $(TESTS)
 check-all:              ## the same, then again under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) --no-print-directory check
 	$(Q)$(MAKE) --no-print-directory check-asan
@@ -43,7 +47,7 @@ measure-coverage: $(CHECK_BUILD)
 	$(Q)tools/coverage-cuda $(B)
 check-bare:             ## README's lines on a bare Debian 12, as root and as a user (needs root, debootstrap, a mirror)
 	$(Q)tools/check-bare
-.PHONY: check run-check check-all check-asan check-tsan coverage-cuda measure-coverage check-bare
+.PHONY: check run-check check-fast run-check-fast check-all check-asan check-tsan coverage-cuda measure-coverage check-bare
 
 # ---- source and documents: parts of check ----
 check-layers:           ## no include points upward

@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* seconds: its limit; 0: DEFAULT_LIMIT, and it is a short one */
 typedef struct test { const char *name; void (*fn)(void); int seconds; struct test *next; } test;
+enum { DEFAULT_LIMIT = 120 };
 void test_register(test *t);
-#define TEST(name) TEST_LIMIT(name, 120)
+#define TEST(name) TEST_LIMIT(name, 0)
+/* A test that takes more than a second or two: with a limit of its own, and left out of `make check-fast`. */
 #define TEST_LIMIT(name, limit) \
     static void test_##name(void); \
     __attribute__((constructor)) static void register_##name(void) { \

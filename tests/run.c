@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * check [-l] [-j N] [name-part ...]: each test in its own process, N at a time; exit 0 pass, 77 skip with a printed
- * reason, else fail. A test's output is shown when it ends. Last line: the counts. */
+ * check [-l] [-f] [-j N] [name-part ...]: each test in its own process, N at a time; exit 0 pass, 77 skip with a
+ * printed reason, else fail. -l lists them; -f leaves out those that have a limit of their own, the long ones. A test's
+ * output is shown when it ends. Last line: the counts. */
 #define _GNU_SOURCE
 #include "harness.h"
 #include <signal.h>
@@ -25,7 +26,7 @@ static void begin(job *j, test *t) {
     j->pid = fork();
     if (j->pid) return;
     if (j->out) dup2(fileno(j->out), 1);
-    alarm((unsigned)t->seconds * (getenv("HPT_TEST_SLOW") ? 10 : 1));
+    alarm((unsigned)(t->seconds ? t->seconds : DEFAULT_LIMIT) * (getenv("HPT_TEST_SLOW") ? 10 : 1));
     t->fn();
     exit(0);
 }
@@ -65,10 +66,11 @@ static int busy(const job *jobs) {
 int main(int argc, char **argv) {
     job jobs[MOST] = {{0}};
     program = argv[0];
-    int list = 0, at_once = 1, names = 0;
+    int list = 0, fast = 0, at_once = 1, names = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "-l")) list = 1;
+        else if (!strcmp(argv[i], "-f")) fast = 1;
         else if (!strcmp(argv[i], "-j") && i + 1 < argc) at_once = atoi(argv[++i]);
         else argv[1 + names++] = argv[i];
     }
@@ -77,7 +79,7 @@ int main(int argc, char **argv) {
     for (test *t = first; t; t = t->next) {
         int wanted = !names || list;
         for (int i = 0; i < names; i++) wanted |= strstr(t->name, argv[1 + i]) != NULL;
-        if (!wanted) continue;
+        if (!wanted || (fast && t->seconds)) continue;
         if (list) {
             puts(t->name);
             continue;

@@ -195,7 +195,7 @@ TEST_LIMIT(ctrl_c_saves_and_resume_equals_an_undisturbed_run, 240) {
     RUN("cmp %s/whole/checkpoints/last.pth.tar %s/cut/checkpoints/last.pth.tar && cmp %s/whole/exported/backbone.pth "
         "%s/cut/exported/backbone.pth", dir, dir, dir, dir);
 }
-TEST(installs_and_is_found_by_pkg_config) {
+TEST_LIMIT(installs_and_is_found_by_pkg_config, 120) {
     if (strstr(HPT_TEST_LIB, "build")) SKIP("sanitized build");
     char *dir = temp_dir();
     RUN("make -s install-built DESTDIR=%s PREFIX=/usr", dir);
@@ -279,7 +279,7 @@ TEST(fuzz_corpus) {
     }
 }
 /* The real cuDNN, asked without a GPU: see tests/cudnn/plans.c. */
-TEST(cudnn_has_kernels_for_our_networks) {
+TEST_LIMIT(cudnn_has_kernels_for_our_networks, 120) {
     char text[4000];
     if (access(HPT_TEST_BIN "/cudnn-plans", X_OK)) SKIP("not built: no cuDNN, or a sanitized build");
     FILE *f = popen(HPT_TEST_BIN "/cudnn-plans H100 2>&1", "r");

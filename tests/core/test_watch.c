@@ -276,7 +276,7 @@ TEST_LIMIT(preparing_is_cancelled_from_another_thread, 240) {
     CHECK(worst < 5);       /* 0.2 s of work, on a machine that may be busy with other things */
     close_world(&w);
 }
-TEST(progress_is_told) {
+TEST_LIMIT(progress_is_told, 120) {
     world w;
     char *got = NULL;
     host h = {0};

@@ -145,7 +145,7 @@ TEST(class_names_are_matched) {
 }
 
 /* A test set that lacks the first, the middle or the last class, or has one under another name, in each evaluation. */
-TEST(evaluations_go_by_class_names) {
+TEST_LIMIT(evaluations_go_by_class_names, 120) {
     hpt_context *ctx = context("reference", 1);
     OK(hpt_context_set_log(ctx, keep_note, NULL));
     char *dir = temp_dir(), path[600];
@@ -461,7 +461,7 @@ TEST_LIMIT(unreadable_images_leave_evaluations, 300) {
 
 /* Logits keep their places; the probe on random crops and a held-out fifth use readable images alone; a class
  * without any is refused by name. */
-TEST(unreadable_images_and_rows_labels_classes) {
+TEST_LIMIT(unreadable_images_and_rows_labels_classes, 120) {
     hpt_context *ctx = context("reference", 1);
     char *dir = temp_dir(), path[600];
     hpt_config *c = config(SMALL "probe_keep=1");

@@ -240,7 +240,7 @@ TEST(cuda_plans_that_fail_are_passed_over) {
     steps(s, 2);
     correct();
 }
-TEST(cuda_plans_are_cached) {
+TEST_LIMIT(cuda_plans_are_cached, 120) {
     char dir[200], more[300];
     snprintf(dir, sizeof dir, "%s", temp_dir());
     snprintf(more, sizeof more, "plan_cache=%s", dir);
@@ -307,7 +307,7 @@ TEST(cuda_missing_parts_are_named) {
     CHECK(!strstr(text, "cuda"));
     hpt_context_destroy(ctx);
 }
-TEST(cuda_too_little_memory_says_how_much) {
+TEST_LIMIT(cuda_too_little_memory_says_how_much, 120) {
     hpt_fake_device(1, 9, 0, 43 << 20);
     hpt_context *ctx = cuda_with("comm=self");
     hpt_session *s;
@@ -388,7 +388,7 @@ TEST_LIMIT(cuda_every_call_may_fail, 600) {
     printf("  %ld runs, %ld failed as asked\n", runs, failures);
     CHECK(failures > runs / 3);
 }
-TEST(cuda_lost_device_is_said) {
+TEST_LIMIT(cuda_lost_device_is_said, 120) {
     hpt_context *ctx = cuda_with("comm=self"), *again;
     hpt_session *s = session(ctx, "steps=20", toy_set(ctx, "", 30, 18, 3));
     hpt_step_info info = {.struct_size = sizeof info};

@@ -430,7 +430,7 @@ TEST_LIMIT(evaluations_survive_kill, 400) {
 }
 
 /* Head, key encoder and queue of the stage before, through its checkpoint. */
-TEST(recipe_carries_over) {
+TEST_LIMIT(recipe_carries_over, 120) {
     static const char text[] = "[recipe]\nbackend = reference\n" COMMON SETS "[pretrain a]\ndata = base\nsteps = "
         "5\n[pretrain b]\ninit = a\ndata = target\nsteps = 3\n[pretrain c]\ninit = a\ndata = target\nsteps = "
         "3\ncarry_head = 1\ncarry_key = 1\ncarry_queue = 1\n";

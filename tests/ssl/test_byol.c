@@ -110,7 +110,7 @@ TEST(byol_step_cuda_fp32) {
     compare(&r, 1e-6, 2, 2e-5);
 }
 #endif
-TEST(byol_twenty_steps_fp64) {
+TEST_LIMIT(byol_twenty_steps_fp64, 120) {
     run r = start(context("reference", 1), "byol_20_fp64", "fp64", "");
     for (int i = 0; i < 20; i++) {
         double loss = step(&r, i), truth = json_number_value(json_array_get(json_object_get(r.f, "loss64"), (size_t)i));
@@ -127,7 +127,7 @@ TEST(byol_target_begins_as_a_copy) {
     CHECK(!memcmp(q, k, 64));
 }
 
-TEST(byol_goes_on_to_the_same_bits) {
+TEST_LIMIT(byol_goes_on_to_the_same_bits, 120) {
     const char *backends[] = {"reference", "onednn"};
     for (int b = 0; b < 2; b++) {
         hpt_context *ctx = context(backends[b], 1);

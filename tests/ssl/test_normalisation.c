@@ -187,7 +187,7 @@ TEST(files_of_others_take_imagenets) {
 
 /* Base, source, target: each stage of pretraining takes its own, what comes after takes the model's; options say
  * otherwise. */
-TEST(stages_hand_it_on) {
+TEST_LIMIT(stages_hand_it_on, 120) {
     hpt_context *ctx = context("reference", 1);
     hpt_dataset *a = toy_set(ctx, "", 24, 16, 2), *b = toy_set(ctx, "invert=1", 24, 16, 2), *train, *rest;
     hpt_config *c = config(TINY "overlap=allow"), *o;

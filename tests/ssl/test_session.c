@@ -231,7 +231,7 @@ static void poison(hpt_session *s, const char *name, size_t n) {
     OK(hpt_session_set_tensor(s, name, x, n));
     free(x);
 }
-TEST(non_finite_steps) {
+TEST_LIMIT(non_finite_steps, 120) {
     hpt_context *ctx = fast_context();
     hpt_dataset *ds = toy_set(ctx, "", 30, 18, 3);
     float *before = malloc(1 << 16), *after = malloc(1 << 16), *queue0 = malloc(1 << 16), *queue1 = malloc(1 << 16),
@@ -272,7 +272,7 @@ static void note(void *user, int32_t level, const char *text) {
     strncat(user, text, 900);
     strcat(user, "\n");
 }
-TEST(warnings) {
+TEST_LIMIT(warnings, 120) {
     hpt_context *ctx = fast_context();
     char text[4000] = "";
     OK(hpt_context_set_log(ctx, note, text));

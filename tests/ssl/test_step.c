@@ -106,7 +106,7 @@ TEST(step_resnet18_thin_cuda_fp32) {
     run r = start(context("cuda", 1), "moco_rn18_thin", "fp32", 1);
     compare(&r, 1e-6, 2, 1e-5);
 }
-TEST(step_resnet50_thin_cuda_fp32) {
+TEST_LIMIT(step_resnet50_thin_cuda_fp32, 120) {
     run r = start(context("cuda", 1), "moco_rn50_thin", "fp32", 1);
     compare(&r, 1e-6, 2, 5e-5);
 }

@@ -138,7 +138,7 @@ static void same_models(hpt_model *a, hpt_model *b, const char *what) {
 }
 
 /* Stopped at any step and gone on, with weights of the best score kept on the way. */
-TEST(supervised_goes_on_to_the_same_bits) {
+TEST_LIMIT(supervised_goes_on_to_the_same_bits, 120) {
     const char *backends[] = {"reference", "onednn",
 #ifdef HPT_TEST_EMU
                               "cuda"

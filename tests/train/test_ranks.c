@@ -84,7 +84,7 @@ TEST(mpi_four_ranks_equal_one) { four_equal_one("all"); }
 TEST(mpi_four_ranks_equal_one_bn_only) { four_equal_one("bn"); }       /* only what trains is exchanged */
 /* and what rank 0 saved then is taken up again. Each rank runs under a shell that survives it, so that mpirun does
  * not end the others before they can speak. */
-TEST(mpi_a_dead_rank_is_named_within_seconds) {
+TEST_LIMIT(mpi_a_dead_rank_is_named_within_seconds, 120) {
     char *dir = prepared(), cmd[2000], path[200], text[4000];
     snprintf(path, sizeof path, "%s/rank.sh", dir);
     FILE *f = fopen(path, "w");
@@ -135,7 +135,7 @@ TEST(mpi_a_dead_rank_is_named_within_seconds) {
     if (f) pclose(f);
     if (!strstr(text, "stopped at step")) FAIL("resumed: %s", text);
 }
-TEST(mpi_ranks_that_disagree_are_refused) {
+TEST_LIMIT(mpi_ranks_that_disagree_are_refused, 120) {
     char *dir = prepared(), cmd[1500], text[2000];
     snprintf(cmd, sizeof cmd,
              MPIRUN " -n 2 bash -c '" TRAIN "--steps 4 --moco_t 0.$((OMPI_COMM_WORLD_RANK + 1)) --out %s/run' 2>&1",
