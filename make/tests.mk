@@ -47,7 +47,8 @@ measure-coverage: $(CHECK_BUILD)
 	$(Q)tools/coverage-cuda $(B)
 check-bare:             ## README's lines on a bare Debian 12, as root and as a user (needs root, debootstrap, a mirror)
 	$(Q)tools/check-bare
-.PHONY: check run-check check-fast run-check-fast check-all check-asan check-tsan coverage-cuda measure-coverage check-bare
+.PHONY: check run-check check-fast run-check-fast check-all check-asan check-tsan coverage-cuda measure-coverage \
+        check-bare
 
 # ---- source and documents: parts of check ----
 check-layers:           ## no include points upward
