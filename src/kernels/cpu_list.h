@@ -21,7 +21,7 @@ KERNEL(void, bias, (const hpt__cpu_bias *a, int t, int nt))
 KERNEL(void, bias_grad, (const hpt__cpu_bias *a, int t, int nt))
 KERNEL(void, update, (const hpt__update *u, size_t at, size_t n, const hpt__vars *v))
 KERNEL(int, foresee, (const hpt__update *u, size_t at, size_t n, const hpt__vars *v))
-KERNEL(void, ema, (float *out, const float *k, const float *q, size_t n, double mom))
+KERNEL(void, blend, (float *out, const float *k, const float *q, size_t n, double a, double b))
 KERNEL(int, finite, (const float *x, size_t n))
 KERNEL(void, infonce_rows, (int first, int last, int d, int width, int pitch, float *s, float *max, double *sum,
                             double *above, const float *pos, float *dq))

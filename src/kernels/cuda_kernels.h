@@ -74,7 +74,8 @@ cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__update *u, siz
                               int32_t bit, hpt__outcome *o);
 cudaError_t hpt__cuda_trust(cudaStream_t s, hpt__rule rule, const float *p, const float *g, size_t n, double wd,
                             double eta, float *trust, double *scratch /* 128 */);
-cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n, double mom);
+cudaError_t hpt__cuda_blend(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n, double a,
+                            double b);
 cudaError_t hpt__cuda_finite(cudaStream_t s, int sms, const float *x, size_t n, int32_t bit, hpt__outcome *o);
 
 /* embed; spread: scratch of d doubles */
@@ -108,6 +109,7 @@ cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, int classes, 
                                  float *loss);
 cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, float *logits, const int32_t *label,
                                const float *weight, double smoothing, hpt__outcome *o);
+cudaError_t hpt__cuda_mean_loss(cudaStream_t s, size_t n, const float *loss, hpt__outcome *o);
 cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target,
                           float *loss);
 

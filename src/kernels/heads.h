@@ -13,6 +13,7 @@
  *               o->top1, o->top5: rows whose label is among the 1 and 5 largest logits (ties count for it).
  *               torch.nn.CrossEntropyLoss, but that with weights divides by the sum of weight[label[n]], which differs
  *               from rank to rank, not by N.
+ *   mean_loss   o->loss = mean of n losses, summed in double in a fixed order; no tops
  * loss is written (=) and may be NULL. Sums in double in the reference, float on a device. Deterministic. */
 #ifndef HPT__HEADS_H
 #define HPT__HEADS_H

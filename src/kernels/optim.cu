@@ -196,16 +196,16 @@ extern "C" cudaError_t hpt__cuda_trust(cudaStream_t s, hpt__rule rule, const flo
     return cudaGetLastError();
 }
 
-__global__ void __launch_bounds__(THREADS) k_ema(float *out, const float *k, const float *q, size_t n, float a,
-                                                 float b) {
+__global__ void __launch_bounds__(THREADS) k_blend(float *out, const float *k, const float *q, size_t n, float a,
+                                                   float b) {
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) {
         out[i] = hpt_add(hpt_mul(k[i], a), hpt_mul(q[i], b));
     }
 }
-extern "C" cudaError_t hpt__cuda_ema(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n,
-                                     double mom) {
+extern "C" cudaError_t hpt__cuda_blend(cudaStream_t s, int sms, float *out, const float *k, const float *q, size_t n,
+                                       double a, double b) {
     if (!n) return cudaSuccess;
-    HPT_LAUNCH(k_ema, dim3(blocks_for(n * 4, sms)), dim3(THREADS), 0, s, out, k, q, n, (float)mom, (float)(1 - mom));
+    HPT_LAUNCH(k_blend, dim3(blocks_for(n * 4, sms)), dim3(THREADS), 0, s, out, k, q, n, (float)a, (float)b);
     return cudaGetLastError();
 }
 

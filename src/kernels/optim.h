@@ -21,7 +21,7 @@
  *   trust   lars: eta*|p| / |g + wd*p|, 1 if either length is 0
  *           lars_lr: eta*|p| / (|g| + wd*|p|), 0 if that sum is 0: the quotient would be NaN or Inf where nothing
  *           moves. A tensor of zeros has 0 and stays zero, as in OpenSelfSup
- *   ema     out = k*mom + q*(1-mom), rounded likewise; out may be k
+ *   blend   out = k*a + q*b, rounded likewise; out may be k. A moving average: a = momentum, b = 1 - a
  *   finite  1 if every value is finite
  *
  * Bytes for each float32 value of update with sgd and a key encoder: reads p, m, g, k_next, writes p, m, k, k_next =
@@ -61,7 +61,7 @@ typedef struct hpt__update {
     void hpt__ref_update_##x_(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o); \
     int hpt__ref_foresee_##x_(const hpt__update *u, size_t at, size_t n, const hpt__vars *v); \
     double hpt__ref_trust_##x_(hpt__rule rule, const T *p, const T *g, size_t n, double wd, double eta); \
-    void hpt__ref_ema_##x_(T *out, const T *k, const T *q, size_t n, double mom); \
+    void hpt__ref_blend_##x_(T *out, const T *k, const T *q, size_t n, double a, double b); \
     int hpt__ref_finite_##x_(const T *x, size_t n);
 HPT__BOTH(HPT__DECL)
 #undef HPT__DECL
@@ -76,7 +76,8 @@ typedef struct hpt__params_ops {
     /* trust: one value; scratch: 128 doubles */
     void (*trust)(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p, const void *g, size_t n, double wd,
                   double eta, void *trust, void *scratch);
-    void (*ema)(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom);
+    void (*blend)(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double a,
+                  double b);
     /* bad |= bit if one is not */
     void (*finite)(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o);
     void (*judge)(hpt__device *dev, hpt__outcome *o);       /* bad |= HPT__BAD_LOSS if the loss is not finite */

@@ -114,8 +114,8 @@ void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
     }
 }
 
-void CPU(ema)(float *out, const float *k, const float *q, size_t n, double mom) {
-    float a = (float)mom, b = (float)(1 - mom);
+void CPU(blend)(float *out, const float *k, const float *q, size_t n, double share_k, double share_q) {
+    float a = (float)share_k, b = (float)share_q;
     for (size_t i = 0; i < n; i++) {
         float x = k[i] * a, y = q[i] * b;
         out[i] = x + y;

@@ -100,8 +100,8 @@ double REF(trust)(hpt__rule rule, const real *p, const real *g, size_t n, double
     return pp > 0 && dd > 0 ? eta * sqrt(pp) / sqrt(dd) : 1;
 }
 
-void REF(ema)(real *out, const real *k, const real *q, size_t n, double mom) {
-    real a = (real)mom, b = (real)(1 - mom);
+void REF(blend)(real *out, const real *k, const real *q, size_t n, double share_k, double share_q) {
+    real a = (real)share_k, b = (real)share_q;
     for (size_t i = 0; i < n; i++) {
         real x = k[i] * a, y = q[i] * b;
         out[i] = x + y;

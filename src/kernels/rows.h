@@ -22,5 +22,6 @@ typedef struct hpt__rows_ops {
     void (*bce)(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss);
     void (*classify)(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label,
                      const void *weight, double smoothing, hpt__outcome *o);
+    void (*mean_loss)(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o);
 } hpt__rows_ops;
 #endif

@@ -29,103 +29,14 @@ static void option_text(const hpt_session *s, int opt, char *text, size_t size) 
     else hpt__options_get(&s->opt, hpt__options_key(opt), text, size, NULL);
 }
 
-/* Everything of a run in plain order, in the host's memory: one entry for each of the method's state items, NULL
- * where it has none. */
-typedef struct host_copy {
+/* The run's networks, rows and numbers in the host's memory, still to be filled. */
+static hpt_status copy_open(hpt__copy *h, hpt__trainer *t) {
     hpt__state item[HPT__STATES];
-    int n;
-    float *params[HPT__STATES], *stats[HPT__STATES], *moment1[HPT__STATES], *moment2[HPT__STATES], *rows[HPT__STATES];
-    int64_t number[HPT__STATES];
-} host_copy;
-static void host_free(host_copy *h) {
-    for (int i = 0; i < h->n; i++) {
-        float *all[] = {h->params[i], h->stats[i], h->moment1[i], h->moment2[i], h->rows[i]};
-        for (size_t k = 0; k < sizeof all / sizeof *all; k++) hpt__free(all[k]);
-    }
-    *h = (host_copy){0};
-}
-static hpt_status host_alloc(host_copy *h, hpt__trainer *t) {
-    size_t wanted = 0;
-    int lost = 0;
-    *h = (host_copy){0};
-    h->n = t->method->state(t, h->item);
-    for (int i = 0; i < h->n; i++) {
-        const hpt__state *x = &h->item[i];
-        const hpt__weights *w = x->weights;
-        if (x->kind == HPT__STATE_ROWS) {
-            wanted += (size_t)(x->n * x->d);
-            lost |= !(h->rows[i] = hpt__alloc((size_t)(x->n * x->d) * 4));
-        }
-        if (x->kind != HPT__STATE_NETWORK) continue;
-        wanted += w->net->n_params;
-        lost |= !(h->params[i] = hpt__calloc(w->net->n_params, 4));
-        lost |= !(h->stats[i] = hpt__calloc(w->net->n_stats + 1, 4));
-        if (w->moment1) lost |= !(h->moment1[i] = hpt__calloc(w->net->n_params, 4));
-        if (w->moment2) lost |= !(h->moment2[i] = hpt__calloc(w->net->n_params, 4));
-    }
-    if (!lost) return HPT_OK;
-    host_free(h);
-    return hpt__fail_memory(wanted * 4);
-}
-static hpt_status host_read(host_copy *h, hpt__trainer *t) {
-    HPT_TRY(host_alloc(h, t));
-    t->be->device.enter(t->dev);
-    for (int i = 0; i < h->n; i++) {
-        const hpt__state *x = &h->item[i];
-        const hpt__weights *w = x->weights;
-        if (x->number) h->number[i] = *x->number;
-        if (x->kind == HPT__STATE_ROWS) t->be->memory.download(t->dev, h->rows[i], x->rows, (size_t)(x->n * x->d) * 4);
-        if (x->kind != HPT__STATE_NETWORK) continue;
-        hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, hpt__weights_kept(w), h->params[i], 0);
-        hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->stats, h->stats[i], 1);
-        if (w->moment1) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment1, h->moment1[i], 0);
-        if (w->moment2) hpt__weights_download(t->be, t->dev, t->spec.dtype, w->net, w->moment2, h->moment2[i], 0);
-    }
-    hpt_status st = t->be->queue.sync(t->dev);
-    t->be->device.leave(t->dev);
-    if (st) host_free(h);
-    return st;
-}
-/* Rows of float onto the device, whatever its type. */
-static hpt_status put_rows(hpt__trainer *t, const hpt__state *x, const float *rows) {
-    size_t n = (size_t)(x->n * x->d);
-    if (t->spec.dtype != HPT__F64) {
-        t->be->memory.upload(t->dev, x->rows, rows, n * 4);
-        return HPT_OK;
-    }
-    double *wide = hpt__alloc(n * 8);
-    if (!wide) return hpt__fail_memory(n * 8);
-    for (size_t i = 0; i < n; i++) wide[i] = rows[i];
-    t->be->memory.upload(t->dev, x->rows, wide, n * 8);
-    hpt__free(wide);
-    return HPT_OK;
-}
-/* What was read from a file becomes the run's: all, or the items that pick names. */
-static hpt_status host_write(const host_copy *h, hpt__trainer *t, const uint8_t *pick) {
-    hpt_status st = HPT_OK;
-    t->be->device.enter(t->dev);
-    for (int i = 0; i < h->n; i++) {
-        const hpt__state *x = &h->item[i];
-        const hpt__weights *w = x->weights;
-        if (pick && !pick[i]) continue;
-        if (x->number) *x->number = h->number[i];
-        if (x->kind == HPT__STATE_ROWS && !st) st = put_rows(t, x, h->rows[i]);
-        if (x->kind != HPT__STATE_NETWORK) continue;
-        hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->params[i], hpt__weights_kept(w), 0);
-        hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->stats[i], w->stats, 1);
-        if (w->moment1 && !pick)
-            hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment1[i], w->moment1, 0);
-        if (w->moment2 && !pick)
-            hpt__weights_upload(t->be, t->dev, t->spec.dtype, w->net, h->moment2[i], w->moment2, 0);
-    }
-    if (!st) st = t->be->queue.sync(t->dev);
-    t->be->device.leave(t->dev);
-    t->prepared = 0;
-    return st;
+    return hpt__copy_open(h, hpt__trainer_place(t), item, t->method->state(t, item));
 }
 
 /* PyTorch counts the parameters of all networks of the wrapper; those that train have a state. */
-static void put_optimizer(hpt__torch_out *out, hpt_session *s, const host_copy *h) {
+static void put_optimizer(hpt__torch_out *out, hpt_session *s, const hpt__copy *h) {
     const hpt__trainer *t = &s->trainer;
     const hpt__optimizer *o = &t->spec.optimizer;
     int id = 0, adamw = o->rule == HPT__ADAMW;
@@ -202,7 +113,7 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     HPT__TURN(s->ctx);
     hpt__trainer *t = &s->trainer;
     const hpt__net *net = t->net;
-    host_copy h;
+    hpt__copy h;
     hpt__torch_out out;
     char text[4100];
     if (t->spec.dtype == HPT__F64)
@@ -211,7 +122,12 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
         return hpt__fail(HPT_ERR_STATE,
                          "a step failed half way on the device, so that the weights may be wrong: resume from the last "
                          "checkpoint (%.800s)", s->dead_text);
-    HPT_TRY(host_read(&h, t));
+    HPT_TRY(copy_open(&h, t));
+    hpt_status st = hpt__copy_take(&h);
+    if (st) {
+        hpt__copy_close(&h);
+        return st;
+    }
     int64_t batches = (int64_t)t->step;
     hpt__tw_begin(&out);
     hpt__tw_dict(&out, 0);
@@ -259,8 +175,8 @@ hpt_status hpt__session_save(hpt_session *s, const char *path) {
     hpt__tw_end_dict(&out);
     hpt__tw_end_dict(&out);
     hpt__tw_end_dict(&out);
-    hpt_status st = hpt__tw_finish(&out, path);
-    host_free(&h);
+    st = hpt__tw_finish(&out, path);
+    hpt__copy_close(&h);
     return st ? st : hpt__session_sync(s);
 }
 
@@ -283,7 +199,7 @@ static const hpt__candidate *network_at(const hpt__networks *r, const char *pref
     return NULL;
 }
 /* Is this network the one that the method calls word, with the others beside it? */
-static int parts_at(parts *p, const hpt__candidate *c, const host_copy *h, const hpt__net *net) {
+static int parts_at(parts *p, const hpt__candidate *c, const hpt__copy *h, const hpt__net *net) {
     int first = 0, others = 0;
     char key[600];
     while (h->item[first].kind != HPT__STATE_NETWORK) first++;
@@ -303,7 +219,7 @@ static int parts_at(parts *p, const hpt__candidate *c, const host_copy *h, const
     }
     return !others;
 }
-static hpt_status parts_open(parts *p, const hpt__tensorfile *f, const host_copy *h, const hpt__net *net) {
+static hpt_status parts_open(parts *p, const hpt__tensorfile *f, const hpt__copy *h, const hpt__net *net) {
     *p = (parts){.f = f};
     HPT_TRY(hpt__recognise(f, &p->nets));
     for (int i = 0; i < p->nets.n; i++)
@@ -338,7 +254,7 @@ static hpt_status read_small(const parts *p, const hpt__state *x, float *params,
     }
     return HPT_OK;
 }
-static hpt_status read_network(const parts *p, host_copy *h, int i, const hpt__net *net) {
+static hpt_status read_network(const parts *p, hpt__copy *h, int i, const hpt__net *net) {
     const hpt__state *x = &h->item[i];
     if (x->weights->net == net) return read_net(p, p->of[i], x->name, net, 1, h->params[i], h->stats[i]);
     return read_small(p, x, h->params[i], h->stats[i]);
@@ -358,7 +274,7 @@ static int64_t optimizer_key(const hpt__tensorfile *f, int i) {
 }
 /* Parameters that never had a gradient have no buffer, or None: their first step starts from zero, as it does in
  * PyTorch. In a file of ours every buffer is there. */
-static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, host_copy *h, uint64_t step) {
+static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, hpt__copy *h, uint64_t step) {
     const hpt__optimizer *o = &s->trainer.spec.optimizer;
     int adamw = o->rule == HPT__ADAMW, ours = json_object_get(f->meta, "hpt/format") != NULL, id = 0, found = 0;
     const char *first = adamw ? "exp_avg" : "momentum_buffer";
@@ -413,7 +329,7 @@ static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
 }
 
 /* Rows and numbers beside the networks, checked against the session's. Rows go into h as they lie on the device. */
-static hpt_status read_rows(const parts *p, host_copy *h, int i) {
+static hpt_status read_rows(const parts *p, hpt__copy *h, int i) {
     const hpt__state *x = &h->item[i];
     const hpt__ftensor *rows = beside(p, x->name);
     if (!rows)
@@ -433,7 +349,7 @@ static hpt_status read_rows(const parts *p, host_copy *h, int i) {
     hpt__free(outside);
     return st;
 }
-static hpt_status read_number(const parts *p, host_copy *h, int i) {
+static hpt_status read_number(const parts *p, hpt__copy *h, int i) {
     const hpt__state *x = &h->item[i];
     const hpt__ftensor *f = beside(p, x->name);
     float at = 0;
@@ -447,14 +363,14 @@ static hpt_status read_number(const parts *p, host_copy *h, int i) {
     h->number[i] = (int64_t)at;
     return HPT_OK;
 }
-static void read_note(const parts *p, host_copy *h, int i) {
+static void read_note(const parts *p, hpt__copy *h, int i) {
     const hpt__state *x = &h->item[i];
     char name[96];
     snprintf(name, sizeof name, "hpt/%s", x->name);
     h->number[i] = meta_int(p->f, name, x->limit);
     if (h->number[i] < 0 || h->number[i] > x->limit) h->number[i] = x->limit;
 }
-static hpt_status read_beside(const parts *p, host_copy *h) {
+static hpt_status read_beside(const parts *p, hpt__copy *h) {
     for (int i = 0; i < h->n; i++) {
         if (h->item[i].kind == HPT__STATE_ROWS) HPT_TRY(read_rows(p, h, i));
         if (h->item[i].kind == HPT__STATE_NUMBER) HPT_TRY(read_number(p, h, i));
@@ -515,7 +431,7 @@ static hpt_status read_best(hpt_session *s, const parts *p) {
     return HPT_OK;
 }
 
-static hpt_status resume_from(hpt_session *s, const parts *p, host_copy *h) {
+static hpt_status resume_from(hpt_session *s, const parts *p, hpt__copy *h) {
     const hpt__tensorfile *f = p->f;
     hpt__trainer *t = &s->trainer;
     int64_t format = meta_int(f, "hpt/format", 0), step = 0;
@@ -543,7 +459,8 @@ static hpt_status resume_from(hpt_session *s, const parts *p, host_copy *h) {
     }
     /* all is read and fits: only now does the session change */
     hpt__file_pixels(f, &s->pixels);        /* those of the run, to the last bit */
-    hpt_status st = host_write(h, t, NULL);
+    hpt_status st = hpt__copy_give(h, NULL);
+    t->prepared = 0;
     t->step = (uint64_t)step;
     s->skipped = (uint32_t)meta_int(f, "hpt/skipped", 0);
     s->info.step = t->step;
@@ -559,15 +476,15 @@ hpt_status hpt__session_resume(hpt_session *s, const char *path) {
     HPT__TURN(s->ctx);
     hpt__trainer *t = &s->trainer;
     hpt__tensorfile f;
-    host_copy h;
-    if (t->step || s->loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
+    hpt__copy h;
+    if (t->step || s->feed.loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
     if (t->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint");
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    hpt_status st = host_alloc(&h, t);
+    hpt_status st = copy_open(&h, t);
     parts p = {0};
     if (!st) st = parts_open(&p, &f, &h, t->net);
     if (!st) st = resume_from(s, &p, &h);
-    host_free(&h);
+    hpt__copy_close(&h);
     hpt__networks_fini(&p.nets);
     hpt__tensorfile_close(&f);
     if (st) return hpt__fail_context(st, "%.400s", path);
@@ -582,13 +499,13 @@ hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int que
     hpt__trainer *t = &s->trainer;
     hpt__tensorfile f;
     parts p = {0};
-    host_copy h;
+    hpt__copy h;
     uint8_t pick[HPT__STATES] = {0};
     if (!*path)
         return hpt__fail(HPT_ERR_OPTION,
                          "option 'carry_from': carry_key and carry_queue need the checkpoint of the stage before");
     HPT_TRY(hpt__tensorfile_open(&f, path));
-    hpt_status st = host_alloc(&h, t);
+    hpt_status st = copy_open(&h, t);
     if (!st) st = parts_open(&p, &f, &h, t->net);
     if (!st && queue) st = read_beside(&p, &h);
     for (int i = 0; i < h.n && !st; i++) {
@@ -596,8 +513,9 @@ hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int que
         pick[i] = network ? key && follower : (uint8_t)queue;
         if (network && pick[i]) st = read_network(&p, &h, i, t->net);
     }
-    if (!st) st = host_write(&h, t, pick);
-    host_free(&h);
+    if (!st) st = hpt__copy_give(&h, pick);
+    t->prepared = 0;
+    hpt__copy_close(&h);
     hpt__networks_fini(&p.nets);
     hpt__tensorfile_close(&f);
     return st ? hpt__fail_context(st, "%.400s", path) : HPT_OK;

@@ -62,7 +62,7 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
 static void commit(hpt__trainer *t, const hpt__input *in) {
     hpt__moco *m = t->self;
     t->be->contrast->enqueue(t->dev, t->spec.dtype, images(t), width(t), m->keys, m->queue, m->own.queue, m->queue_low,
-                             &in->vars, t->outcome);
+                             in->vars, t->outcome);
 }
 static void counted(hpt__trainer *t) {
     hpt__moco *m = t->self;
@@ -80,7 +80,7 @@ static void draw(hpt__trainer *t, hpt__input *in) {
     const hpt__moco *m = t->self;
     uint32_t n = (uint32_t)images(t), *perm = in->data, *inverse = perm + n;
     hpt__rng r;
-    in->vars.ptr = m->ptr;
+    in->vars->ptr = m->ptr;
     hpt__rng_init(&r, t->spec.seed, HPT__RNG_SHUFFLE, t->step, 0);
     hpt__rng_permutation(&r, perm, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -140,18 +140,18 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     size_t image = 12 * (size_t)s->size * (size_t)s->size, pitch = (size_t)be->contrast->pitch(t->dev, s->dtype,
         (int)d);
     size_t loss = be->contrast->scratch(t->dev, s->dtype, (int)n, (int)d);
-    HPT_TRY(hpt__trainer_network(t, &m->q, t->net, "query", hpt__trainer_trainable(t), NULL));
+    HPT_TRY(hpt__trainer_network(t, &m->q, t->net, "query", t->spec.trainable, NULL));
     HPT_TRY(hpt__trainer_network(t, &m->k, t->net, "key", NULL, &m->q));
-    m->queue = hpt__take(t, (size_t)m->own.queue * d * size, &st);
-    if (pitch) m->queue_low = hpt__take(t, (size_t)m->own.queue * pitch * 2, &st);
+    m->queue = hpt__take(&t->pool, (size_t)m->own.queue * d * size, &st);
+    if (pitch) m->queue_low = hpt__take(&t->pool, (size_t)m->own.queue * pitch * 2, &st);
     void **const rows[] = {&m->z_q, &m->z_k, &m->dz};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) *rows[i] = hpt__take(t, n * (d + 1) * size, &st);
-    m->keys = hpt__take(t, all * d * size, &st);
-    m->norm = hpt__take(t, n * size, &st);
-    m->scratch = hpt__take(t, loss + d * 8, &st);
-    if (t->comm->size > 1) m->z_all = hpt__take(t, all * d * size, &st);
-    if (m->own.shuffle) m->shuffled = hpt__take(t, n * image, &st);
-    if (m->own.shuffle && t->comm->size > 1) m->all_views = hpt__take(t, all * image, &st);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) *rows[i] = hpt__take(&t->pool, n * (d + 1) * size, &st);
+    m->keys = hpt__take(&t->pool, all * d * size, &st);
+    m->norm = hpt__take(&t->pool, n * size, &st);
+    m->scratch = hpt__take(&t->pool, loss + d * 8, &st);
+    if (t->comm->size > 1) m->z_all = hpt__take(&t->pool, all * d * size, &st);
+    if (m->own.shuffle) m->shuffled = hpt__take(&t->pool, n * image, &st);
+    if (m->own.shuffle && t->comm->size > 1) m->all_views = hpt__take(&t->pool, all * image, &st);
     if (!st) st = hpt__trainer_plan(t, &m->q, s->batch, s->groups, 1, &m->plan_q);
     if (!st) st = hpt__trainer_plan(t, &m->k, s->batch, s->groups, 1, &m->plan_k);
     if (!st) st = hpt__trainer_begin(t, &m->q, &m->k);

@@ -11,18 +11,16 @@
 #include "ssl/byol.h"
 #include "ssl/moco.h"
 #include "ssl/supervised.h"
-#include "train/feed.h"
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
 
 enum { LARGE = 1 << 29 };      /* bytes of a run that are worth a line */
 
-static void close_loader(hpt_session *s);
 static void session_free(void *p) {
     hpt_session *s = p;
     hpt__turn_take(&s->ctx->turn);
-    if (s->trainer.be) close_loader(s);
+    if (s->trainer.be) hpt__feed_close(&s->feed);
     hpt__trainer_close(&s->trainer);
     hpt__taught_close(&s->taught);
     hpt__turn_give(&s->ctx->turn);
@@ -128,12 +126,12 @@ static void say_memory(const hpt_session *s, int batch) {
                  t->be->memory.left(t->dev) >> 20);
         return;
     }
-    if (step + t->taken_bytes < LARGE) return;
+    if (step + t->pool.bytes < LARGE) return;
     uint64_t left = hpt__memory_free();
     int fits = hpt__memory_batch(step, batch, left);
     if (fits == batch)
         hpt__log(s->ctx, 0, "memory: %.1f GiB for a step of %d images, beside %.1f GiB of weights and state",
-                 ldexp((double)step, -30), batch, ldexp((double)t->taken_bytes, -30));
+                 ldexp((double)step, -30), batch, ldexp((double)t->pool.bytes, -30));
     else if (fits)
         hpt__log(s->ctx, 1,
                  "a step of %d images needs %.1f GiB of memory and %.1f GiB are free: the system may end this process; "
@@ -179,6 +177,24 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     return hpt__bn_groups(o, spec->batch, &spec->groups);
 }
 
+static void take_labels(void *user, hpt__trainer *t, const uint64_t *index) {
+    hpt_session *s = user;
+    for (int i = 0; i < t->spec.batch; i++) t->label[i] = hpt__taught_label(&s->taught, s->ds, index[i]);
+}
+
+/* The loader's batches become the steps'. */
+static void open_feed(hpt_session *s) {
+    hpt__trainer *t = &s->trainer;
+    s->feed = (hpt__feed){.trainer = t, .truth = t->method->labels ? take_labels : NULL, .user = s};
+    s->feed.spec = (hpt__loader_spec){
+        .ds = s->ds, .batch = t->spec.batch, .total = t->spec.batch * t->comm->size,
+        .first = t->spec.batch * t->comm->rank, .size = t->spec.size, .workers = (int)OPT_I(&s->opt, workers),
+        .views = t->method->views, .seed = t->spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1,
+        .bad = HPT__BAD_NEXT};
+    for (int v = 0; v < 2; v++) hpt__augment_from_options(&s->opt, v, &s->feed.spec.augment[v]);
+    s->feed.spec.raw = t->be->views && s->feed.spec.augment[0].crop && !OPT_IS(&s->opt, augment_on, "cpu");
+}
+
 static hpt_status start(hpt_session *s) {
     const hpt__options *o = &s->opt;
     hpt__net *net = &s->model->net;
@@ -215,6 +231,7 @@ static hpt_status start(hpt_session *s) {
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);
+    if (!st) open_feed(s);
     s->info = (hpt_step_info){.struct_size = sizeof s->info, .steps = spec.schedule.total};
     if (!st) t->method->report(t, &s->info);
     return st;
@@ -245,94 +262,19 @@ hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *
     return HPT_OK;
 }
 
-static void *pinned_alloc(void *user, size_t bytes) {
-    hpt__trainer *t = &((hpt_session *)user)->trainer;
-    t->be->device.enter(t->dev);
-    void *p = t->be->queue.host_alloc(t->dev, bytes);
-    t->be->device.leave(t->dev);
-    return p;
-}
-static void pinned_free(void *user, void *p) {
-    hpt__trainer *t = &((hpt_session *)user)->trainer;
-    t->be->device.enter(t->dev);
-    t->be->queue.host_free(t->dev, p);
-    t->be->device.leave(t->dev);
-}
-
-static hpt_status open_loader(hpt_session *s) {
-    const hpt__comm *c = s->trainer.comm;
-    hpt__loader_spec l = {.ds = s->ds, .batch = s->trainer.spec.batch, .total = s->trainer.spec.batch * c->size,
-                          .first = s->trainer.spec.batch * c->rank, .size = s->trainer.spec.size,
-                          .workers = (int)OPT_I(&s->opt, workers), .views = s->trainer.method->views,
-                          .seed = s->trainer.spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1,
-                          .first_step = s->trainer.step, .steps = s->trainer.spec.schedule.total};
-    for (int v = 0; v < 2; v++) hpt__augment_from_options(&s->opt, v, &l.augment[v]);
-    memcpy(l.mean, s->pixels.mean, sizeof l.mean);
-    memcpy(l.std, s->pixels.std, sizeof l.std);
-    l.bad = HPT__BAD_NEXT;
-    l.raw = s->trainer.be->views && l.augment[0].crop && !OPT_IS(&s->opt, augment_on, "cpu");
-    if (!s->trainer.be->host_memory) {
-        l.alloc = pinned_alloc;
-        l.free = pinned_free;
-        l.user = s;
-    }
-    return hpt__loader_create(&l, &s->loader);
-}
-static void close_loader(hpt_session *s) {
-    s->prefetched = 0;
-    s->trainer.staged = 0;
-    hpt__loader_destroy(s->loader);
-    s->loader = NULL;
-}
-
-/* The loader's next batch becomes the next step's. After a failure the caller closes the loader (which may wait for
- * a step under way): a later call starts again at this step. */
-static hpt_status next_batch(hpt_session *s) {
-    hpt__trainer *t = &s->trainer;
-    hpt__batch b;
-    hpt_status st = s->loader ? HPT_OK : open_loader(s);
-    if (!st) st = hpt__loader_next(s->loader, &b, &s->wait);
-    if (!st)
-        st = b.views ? hpt__feed_raw(t, b.pixels, b.bytes, b.views, b.table)
-            : hpt__feed_views(t, b.view, !t->be->host_memory);
-    for (int i = 0; !st && t->method->labels && i < t->spec.batch; i++)
-        t->label[i] = hpt__taught_label(&s->taught, s->ds, b.index[i]);
-    /* the copy may overlap with a step under way, but ends before the loader refills its memory */
-    if (!st) st = hpt__feed_staged(t);
-    return st;
-}
-
 static hpt_status die(hpt_session *s, hpt_status st) {
     s->dead = st;
     snprintf(s->dead_text, sizeof s->dead_text, "%s", hpt__error_text());
     return st;
 }
 
-/* Images, launch, and while a device computes the images of the step after it; then what the step reports. */
 static hpt_status run_step(hpt_session *s, const float *const *view, int advance, hpt__step_result *out) {
     hpt__trainer *t = &s->trainer;
-    if (view) {
-        close_loader(s);
-        s->wait = 0;
-        HPT_TRY(hpt__feed_views(t, view, 0));
-        if (t->method->labels) memcpy(t->label, s->given, sizeof *t->label * (size_t)t->spec.batch);
-    } else if (!s->prefetched) {
-        hpt_status st = next_batch(s);
-        if (st < 0) close_loader(s);
-        if (st) return st;
-    }
-    s->prefetched = 0;
-    double wait = s->wait;
-    HPT_TRY(hpt__trainer_launch(t));
-    int failed = 0;
-    if (!view && !t->be->host_memory && t->step + 1 < t->spec.schedule.total) {
-        s->prefetched = next_batch(s) == HPT_OK;        /* a bad image is reported by the step that needs it */
-        failed = !s->prefetched;
-    }
-    s->wait = wait;
-    hpt_status st = hpt__trainer_finish(t, advance, out);
-    if (failed && !st) close_loader(s);
-    return st;
+    memcpy(s->feed.spec.mean, s->pixels.mean, sizeof s->pixels.mean);      /* a resumed run brings its own */
+    memcpy(s->feed.spec.std, s->pixels.std, sizeof s->pixels.std);
+    if (!view) return hpt__feed_step(&s->feed, advance, out);
+    if (t->method->labels) memcpy(t->label, s->given, sizeof *t->label * (size_t)t->spec.batch);
+    return hpt__feed_given(&s->feed, view, advance, out);
 }
 
 /* A score that is still to come for the weights as they are: one that was cancelled, or a checkpoint written before
@@ -400,18 +342,18 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
     hpt_status st = run_step(s, view_q ? view : NULL, skip || ask, &out);
     /* nothing has changed; a later call begins this step anew */
     if (st == HPT_ERR_CANCELLED && t->step == before) {
-        close_loader(s);
+        hpt__feed_close(&s->feed);
         return st;
     }
     /* images: a later call tries again */
-    if (st < 0 && st != HPT_ERR_NUMERIC && t->step == before && !s->loader && !view_q && !t->staged) return st;
+    if (st < 0 && st != HPT_ERR_NUMERIC && t->step == before && !s->feed.loader && !view_q && !t->staged) return st;
     hpt_step_info *i = &s->info;
     i->loss = out.loss;
     i->acc1 = out.top1;
     i->acc5 = out.top5;
     i->z_std = out.spread;
     i->lr = out.lr;
-    i->wait_ms = s->wait;
+    i->wait_ms = s->feed.wait;
     i->step_ms = hpt__now_ms() - t0;
     t->method->report(t, i);
     i->epoch = hpt__session_epoch(s);
@@ -422,7 +364,7 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
         st = HPT_OK;
     }
     /* the batch can be tried again, with other weights or another policy */
-    if (st == HPT_ERR_NUMERIC && s->loader) close_loader(s);
+    if (st == HPT_ERR_NUMERIC && s->feed.loader) hpt__feed_close(&s->feed);
     else if (st && st != HPT_ERR_NUMERIC) return die(s, st);
     if (st) return st;
     i->step = t->step;
@@ -502,13 +444,7 @@ static hpt_status sync_taught(hpt_session *s) {
     const hpt__weights *w = t->network[0];
     float *params = hpt__alloc(t->net->n_params * 4), *stats = hpt__alloc(t->net->n_stats * 4 + 4);
     hpt_status st = params && stats ? HPT_OK : hpt__fail_memory(t->net->n_params * 4);
-    if (!st) {
-        t->be->device.enter(t->dev);
-        hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->params, params, 0);
-        hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->stats, stats, 1);
-        st = t->be->queue.sync(t->dev);
-        t->be->device.leave(t->dev);
-    }
+    if (!st) st = hpt__weights_get(&t->pool, t->spec.dtype, w, params, stats);
     if (!st) st = hpt__taught_give(&s->taught, params, stats, s->model);
     hpt__free(params);
     hpt__free(stats);
@@ -517,11 +453,7 @@ static hpt_status sync_taught(hpt_session *s) {
 static hpt_status sync_model(hpt_session *s) {
     hpt__trainer *t = &s->trainer;
     const hpt__weights *w = t->network[0];      /* the model's */
-    t->be->device.enter(t->dev);
-    hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->params, s->model->params, 0);
-    hpt__weights_download(t->be, t->dev, t->spec.dtype, t->net, w->stats, s->model->stats, 1);
-    hpt_status st = t->be->queue.sync(t->dev);
-    t->be->device.leave(t->dev);
+    hpt_status st = hpt__weights_get(&t->pool, t->spec.dtype, w, s->model->params, s->model->stats);
     if (!st && hpt__classes(&s->model->fc)) {       /* it was learnt on features that the model no longer gives */
         hpt__log(s->ctx, 0,
                  "the model's classifier of %d classes is dropped: pretraining has changed the features below it",
@@ -539,73 +471,11 @@ hpt_status hpt__session_sync(hpt_session *s) {
     return st;
 }
 
-/* Rows are (n,d) inside and (d,n) outside, as the queue is in the checkpoints of facebookresearch/moco. */
-static hpt_status rows_tensor(hpt_session *s, const hpt__state *item, float *get, const float *set, uint64_t count) {
-    hpt__trainer *t = &s->trainer;
-    size_t d = (size_t)item->d, n = (size_t)item->n, size = hpt__real_size(t->spec.dtype);
-    if (count != d * n)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", item->name, d * n, (unsigned long long)count);
-    void *rows = hpt__alloc(d * n * size);
-    if (!rows) return hpt__fail_memory(d * n * size);
-    double *wide = rows;
-    float *narrow = rows;
-    t->be->device.enter(t->dev);
-    if (get) t->be->memory.download(t->dev, rows, item->rows, d * n * size);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < d; j++) {
-            size_t in = i * d + j, out = j * n + i;
-            if (get) get[out] = size == 8 ? (float)wide[in] : narrow[in];
-            else if (size == 8) wide[in] = set[out];
-            else narrow[in] = set[out];
-        }
-    if (set) t->be->memory.upload(t->dev, item->rows, rows, d * n * size);
-    t->prepared = t->prepared && get;
-    hpt_status st = t->be->queue.sync(t->dev);
-    t->be->device.leave(t->dev);
-    hpt__free(rows);
-    return st;
-}
-
-/* Where a tensor of this name lies: the rest of the name after one of the networks' prefixes, or "grad.",
- * "momentum." (of the network that trains and has it). NULL: nowhere. */
-static char *find_tensor(const hpt_session *s, const char *name, const hpt__tensor **x) {
-    hpt__trainer *t = (hpt__trainer *)(uintptr_t)&s->trainer;
-    hpt__state item[HPT__STATES];
-    for (int i = 0, n = t->method->state(t, item); i < n; i++) {
-        const hpt__weights *w = item[i].weights;
-        if (item[i].kind != HPT__STATE_NETWORK) continue;
-        const struct { const char *prefix; void *params, *stats; } sets[] = {
-            {item[i].prefix, hpt__weights_kept(w), w->stats}, {"grad.", w->grad, NULL},
-                {"momentum.", w->moment1, NULL}};
-        for (size_t k = 0; k < sizeof sets / sizeof *sets; k++) {
-            size_t length = strlen(sets[k].prefix);
-            int at = strncmp(name, sets[k].prefix, length) ? -1 : hpt__net_find(w->net, name + length);
-            if (at < 0) continue;
-            *x = &w->net->tensors[at];
-            char *base = hpt__is_stat(*x) ? sets[k].stats : sets[k].params;
-            if (base) return base + (*x)->offset * hpt__real_size(t->spec.dtype);
-        }
-    }
-    return NULL;
-}
-
 hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, const float *set, uint64_t count) {
     HPT__TURN(s->ctx);
     hpt__trainer *t = &s->trainer;
     hpt__state item[HPT__STATES];
-    const hpt__tensor *x;
-    for (int i = 0, n = t->method->state(t, item); i < n; i++)
-        if (item[i].kind == HPT__STATE_ROWS && !strcmp(item[i].name, name))
-            return rows_tensor(s, &item[i], get, set, count);
-    char *at = find_tensor(s, name, &x);
-    if (!at) return hpt__fail(HPT_ERR_ARGUMENT, "no session tensor is called '%.80s'", name);
-    if (count != x->count)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, x->count, (unsigned long long)count);
-    t->be->device.enter(t->dev);
-    if (get) t->be->order.unpack(t->dev, t->spec.dtype, x->shape, at, get);
-    else t->be->order.pack(t->dev, t->spec.dtype, x->shape, set, at);
-    hpt_status st = t->be->queue.sync(t->dev);
-    t->be->device.leave(t->dev);
-    if (set) s->synced = t->prepared = 0;
+    hpt_status st = hpt__state_tensor(hpt__trainer_place(t), item, t->method->state(t, item), name, get, set, count);
+    if (set && !st) s->synced = t->prepared = 0;
     return st;
 }

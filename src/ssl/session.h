@@ -3,10 +3,9 @@
  * It knows no method: what one keeps and reports it asks of its table (train/method.h). */
 #ifndef HPT__SESSION_H
 #define HPT__SESSION_H
-#include "data/loader.h"
 #include "ssl/monitor.h"
 #include "ssl/taught.h"
-#include "train/trainer.h"
+#include "train/feed.h"
 
 struct hpt_session {
     hpt__handle handle;
@@ -17,15 +16,13 @@ struct hpt_session {
     hpt__trainer trainer;
     hpt__taught taught;         /* of a method that learns from labels */
     const int32_t *given;       /* labels of the images that the host gives for the next step, or NULL */
-    hpt__loader *loader;
+    hpt__feed feed;             /* images to the trainer */
     hpt__pixels pixels;         /* of its images; the model gets them with the weights */
     uint64_t fingerprint;       /* of the data set */
     hpt_step_info info;
     _Atomic int cancel, running;    /* running: in hpt__session_run() */
     hpt__monitor monitor;
     int synced;
-    double wait;                /* for the images that are staged */
-    int prefetched;             /* the loader's next batch is staged already */
     uint32_t skipped;
     hpt_status dead;            /* a failure that ends the session */
     char dead_text[1024];

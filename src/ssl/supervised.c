@@ -40,9 +40,9 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     hpt_status st = HPT_OK;
     size_t n = (size_t)s->batch, k = (size_t)classes(t), size = hpt__real_size(s->dtype);
     m->own = *(const hpt__supervised_own *)own;
-    HPT_TRY(hpt__trainer_network(t, &m->model, t->net, "trained", hpt__trainer_trainable(t), NULL));
-    m->logits = hpt__take(t, n * k * size, &st);
-    if (s->class_weight) m->weight = hpt__take(t, k * size, &st);
+    HPT_TRY(hpt__trainer_network(t, &m->model, t->net, "trained", t->spec.trainable, NULL));
+    m->logits = hpt__take(&t->pool, n * k * size, &st);
+    if (s->class_weight) m->weight = hpt__take(&t->pool, k * size, &st);
     if (!st) st = hpt__trainer_plan(t, &m->model, s->batch, s->groups, 1, &m->plan);
     if (!st) st = hpt__trainer_begin(t, &m->model, NULL);
     if (st || !m->weight) return st;

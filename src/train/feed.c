@@ -1,74 +1,88 @@
 /* SPDX-License-Identifier: MIT
- * On the host the views are read where they are. On a device they travel on a lane of their own, while the step
- * before still computes. */
+ * From below: a loader's batches, parts and steps. */
 #include "train/feed.h"
+#include "train/stage.h"
 
-static size_t view_bytes(const hpt__trainer *t) {
-    return (size_t)t->spec.batch * 12 * (size_t)t->spec.size * (size_t)t->spec.size;
-}
-
-hpt_status hpt__feed_views(hpt__trainer *t, const float *const *view, int later) {
-    size_t bytes = view_bytes(t);
-    t->staged = 1;
-    t->raw[t->lane] = 0;
-    for (int v = 0; v < t->method->views; v++) {
-        t->source[v] = view[v];
-        if (t->be->host_memory) continue;
-        char *to = (char *)t->view[t->lane] + (size_t)v * bytes;
-        t->be->device.enter(t->dev);
-        if (later) t->be->queue.stage(t->dev, t->lane, to, view[v], bytes);
-        else t->be->memory.upload(t->dev, to, view[v], bytes);
-        t->be->device.leave(t->dev);
-    }
-    return HPT_OK;
-}
-
-/* A step may be under way: nothing here may wait for it (another rank may be gone, and only finish() notices), so
- * the old memory is freed after that step. */
-static hpt_status grow(hpt__trainer *t, void **p, size_t *cap, size_t bytes) {
-    if (bytes <= *cap) return HPT_OK;
-    /* crops vary from batch to batch */
-    void *more = t->n_retired < HPT__RETIRED ? t->be->memory.alloc(t->dev, 2 * bytes) : NULL;
-    if (more) {
-        if (*p) t->retired[t->n_retired++] = *p;
-        *p = more;
-        *cap = 2 * bytes;
-        return HPT_OK;
-    }
-    return hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB of the device for the images of a batch", bytes >> 20);
-}
-
-hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, const hpt__view *views,
-                         const float *table) {
-    int l = t->lane, n = t->method->views * t->spec.batch, taps = 3;
-    for (int i = 0; i < n; i++)
-        if (hpt__view_taps(views + i, t->spec.size) > taps) taps = hpt__view_taps(views + i, t->spec.size);
+static void *pinned_alloc(void *user, size_t bytes) {
+    hpt__trainer *t = user;
     t->be->device.enter(t->dev);
-    hpt_status st = grow(t, &t->pixels[l], &t->pixels_cap[l], bytes);
-    if (!st) st = grow(t, &t->augment_scratch, &t->augment_cap, t->be->views->scratch(t->dev, n, t->spec.size, taps));
-    if (!st) {
-        t->be->queue.stage(t->dev, l, t->pixels[l], pixels, bytes);
-        t->be->queue.stage(t->dev, l, t->views[l], views, (size_t)n * sizeof *views);
-        /* before the first step: nothing to wait for */
-        if (!t->table_sent) t->be->memory.upload(t->dev, t->table, table, 3 * 256 * 4);
-        t->table_sent = 1;
-        t->views_taps[l] = taps;
-        t->raw[l] = t->staged = 1;
-    }
+    void *p = t->be->queue.host_alloc(t->dev, bytes);
     t->be->device.leave(t->dev);
+    return p;
+}
+static void pinned_free(void *user, void *p) {
+    hpt__trainer *t = user;
+    t->be->device.enter(t->dev);
+    t->be->queue.host_free(t->dev, p);
+    t->be->device.leave(t->dev);
+}
+/* A batch of the loader is a part of a step. */
+static hpt_status open_loader(hpt__feed *f) {
+    hpt__trainer *t = f->trainer;
+    uint64_t parts = (uint64_t)hpt__trainer_parts(t);
+    f->spec.first_step = t->step * parts + (uint64_t)t->part;
+    f->spec.steps = t->spec.schedule.total * parts;
+    if (!t->be->host_memory) {
+        f->spec.alloc = pinned_alloc;
+        f->spec.free = pinned_free;
+        f->spec.user = t;
+    }
+    return hpt__loader_create(&f->spec, &f->loader);
+}
+void hpt__feed_close(hpt__feed *f) {
+    if (!f->trainer) return;
+    f->prefetched = f->trainer->staged = 0;
+    hpt__loader_destroy(f->loader);
+    f->loader = NULL;
+}
+
+/* The loader's next batch becomes the next part's. */
+static hpt_status next_batch(hpt__feed *f) {
+    hpt__trainer *t = f->trainer;
+    hpt__batch b;
+    hpt_status st = f->loader ? HPT_OK : open_loader(f);
+    if (!st) st = hpt__loader_next(f->loader, &b, &f->wait);
+    if (!st)
+        st = b.views ? hpt__stage_raw(t, b.pixels, b.bytes, b.views, b.table)
+                     : hpt__stage_views(t, b.view, !t->be->host_memory);
+    if (!st && f->truth) f->truth(f->user, t, b.index);
+    /* the copy may overlap with a step under way, but ends before the loader refills its memory */
+    if (!st) st = hpt__stage_wait(t);
     return st;
 }
 
-hpt_status hpt__feed_staged(hpt__trainer *t) {
-    if (t->be->host_memory) return HPT_OK;
-    t->be->device.enter(t->dev);
-    hpt_status st = t->be->queue.lane_wait(t->dev, t->lane);
-    t->be->device.leave(t->dev);
-    return st;
-}
-
-hpt_status hpt__feed_step(hpt__trainer *t, const float *const *view, int advance, hpt__step_result *out) {
-    HPT_TRY(hpt__feed_views(t, view, 0));
+/* Launch, and while a device computes the images of the part after it. */
+static hpt_status make_part(hpt__feed *f, int ahead, int advance, hpt__step_result *out) {
+    hpt__trainer *t = f->trainer;
+    double wait = f->wait;
+    int failed = 0, last = t->step + 1 >= t->spec.schedule.total && t->part + 1 == hpt__trainer_parts(t);
     HPT_TRY(hpt__trainer_launch(t));
-    return hpt__trainer_finish(t, advance, out);
+    if (ahead && !t->be->host_memory && !last) {
+        f->prefetched = next_batch(f) == HPT_OK;        /* a bad image is reported by the step that needs it */
+        failed = !f->prefetched;
+    }
+    f->wait = wait;
+    hpt_status st = hpt__trainer_finish(t, advance, out);
+    if (failed && !st) hpt__feed_close(f);
+    return st;
+}
+
+hpt_status hpt__feed_step(hpt__feed *f, int advance, hpt__step_result *out) {
+    hpt__trainer *t = f->trainer;
+    hpt_status st;
+    do {
+        st = f->prefetched ? HPT_OK : next_batch(f);
+        if (st < 0) hpt__feed_close(f);
+        f->prefetched = 0;
+        if (!st) st = make_part(f, 1, advance, out);
+    } while (!st && t->part);
+    if (st) hpt__trainer_abandon(t);
+    return st;
+}
+
+hpt_status hpt__feed_given(hpt__feed *f, const float *const *view, int advance, hpt__step_result *out) {
+    hpt__feed_close(f);
+    f->wait = 0;
+    HPT_TRY(hpt__stage_views(f->trainer, view, 0));
+    return make_part(f, 0, advance, out);
 }

@@ -1,20 +1,30 @@
 /* SPDX-License-Identifier: MIT
- * Giving a step its images: made views, or 8-bit images with the draws of which the backend makes them. On a device
- * they are staged while the step before still computes. */
+ * Giving steps their images: views that the host has, or the batches of a loader with the truth that goes with them.
+ * On the host the views are read where they are. On a device they travel on a lane of their own, while the step before
+ * still computes. */
 #ifndef HPT__FEED_H
 #define HPT__FEED_H
+#include "data/loader.h"
 #include "train/trainer.h"
 
-/* Views as floats (batch,3,size,size), one pointer for each view of the method.
- * later: they lie in memory of host_alloc and stay as they are until hpt__feed_staged(); else they are free when
- * this returns. */
-hpt_status hpt__feed_views(hpt__trainer *t, const float *const *view, int later);
-/* Instead: 8-bit images and draws for all views (first view of all images first), augmented by the backend. table:
- * hpt__normalize_table(). */
-hpt_status hpt__feed_raw(hpt__trainer *t, const uint8_t *pixels, size_t bytes, const hpt__view *views,
-                         const float *table);
-/* The copies have ended; a step under way goes on. */
-hpt_status hpt__feed_staged(hpt__trainer *t);
-/* One whole step on given views. */
-hpt_status hpt__feed_step(hpt__trainer *t, const float *const *view, int advance, hpt__step_result *out);
+/* Steps from a data set. Begin with {.trainer, .spec, .truth, .user}. */
+typedef struct hpt__feed {
+    hpt__trainer *trainer;
+    hpt__loader_spec spec;              /* first_step, steps and memory are filled in */
+    /* writes what is true of a batch's images into trainer.label or trainer.target; NULL: the method asks for nothing */
+    void (*truth)(void *user, hpt__trainer *t, const uint64_t *index);
+    void *user;
+    hpt__loader *loader;                /* NULL: the next step opens one, at its place */
+    int prefetched;                     /* the loader's next batch is staged already */
+    double wait;                        /* ms, for the images that are staged */
+} hpt__feed;
+
+/* A whole step, all its parts; while a device computes one, the images of the next are brought. After a failure the step
+ * can be made anew. HPT_END: the run is over. */
+hpt_status hpt__feed_step(hpt__feed *f, int advance, hpt__step_result *out);
+/* A part of a step, the whole where there are no parts, on views that the host gives: floats (batch,3,size,size), one
+ * pointer for each view of the method. Truth is in the trainer already. */
+hpt_status hpt__feed_given(hpt__feed *f, const float *const *view, int advance, hpt__step_result *out);
+/* The loader goes, which may wait for a step under way, and with it what it has staged. */
+void hpt__feed_close(hpt__feed *f);
 #endif

@@ -4,34 +4,20 @@
  * and replayed. */
 #ifndef HPT__METHOD_H
 #define HPT__METHOD_H
-#include "train/weights.h"
 #include "core/options.h"
+#include "train/optimizer.h"
+#include "train/visit.h"
 
 typedef struct hpt__trainer hpt__trainer;
 
-/* What the host tells a step; data: the method's own, input_bytes() of it. */
-typedef struct hpt__input { hpt__vars vars; uint32_t data[]; } hpt__input;
-
-/* One thing that a run consists of, beside its step count: named once, for saving, resuming, carrying over and
- * reading from outside. */
-typedef struct hpt__state {
-    enum { HPT__STATE_NETWORK, HPT__STATE_ROWS, HPT__STATE_NUMBER, HPT__STATE_NOTE } kind;
-    const char *name;           /* in a checkpoint: "encoder_q.", "queue", "queue_ptr" */
-    const char *prefix;         /* network: of its tensors in hpt_session_get_tensor(): "q." */
-    hpt__weights *weights;      /* network */
-    /* rows: real (n,d) on the device; (d,n) outside, as facebookresearch/moco has its queue */
-    void *rows;
-    int64_t n, d;
-    /* number: 0 to below limit, always there; note: 0 to limit, which is also meant where a file has none */
-    int64_t *number;
-    int64_t limit;
-} hpt__state;
-enum { HPT__STATES = 8 };
+/* What the host tells a step, each group of tensors at its own rate; data: the method's own, input_bytes() of it. */
+typedef struct hpt__input { hpt__vars vars[HPT__GROUPS]; uint32_t data[]; } hpt__input;
 
 typedef struct hpt__method {
     const char *name;                                                   /* option method */
     int views;                                                          /* of an image */
-    int labels;                                                         /* the feed brings trainer.label too */
+    int labels;                                                 /* the feed brings trainer.label or trainer.target too */
+    int passes;                                                 /* backward passes of a network in a step; 0: one */
     /* bytes of trainer.self, zeroed; of the numbers that configure() fills */
     size_t size, own;
     double bn_momentum;                                                 /* share of a pass in the running statistics */
@@ -47,7 +33,7 @@ typedef struct hpt__method {
     double (*ema)(const hpt__trainer *t, uint64_t step);                /* their momentum in this step (from 0) */
     /* queued: own copies, after arrays were set from outside */
     void (*prepare)(hpt__trainer *t);
-    /* queued: loss and gradients */
+    /* queued: loss and gradients, of the whole step or of one of its parts */
     hpt_status (*step)(hpt__trainer *t, const float *const *view, const hpt__input *in);
     /* queued, if the step counts (outcome): keys into the queue */
     void (*commit)(hpt__trainer *t, const hpt__input *in);

@@ -12,7 +12,7 @@ hpt__update hpt__optimizer_update(const hpt__optimizer *o, hpt__dtype t, const h
         u.k_next = w->follower->ahead;
         u.k_low = w->follower->low;
     }
-    u.rule = r->trains ? o->rule : HPT__FROZEN;
+    u.rule = r->group ? o->rule : HPT__FROZEN;
     u.trust = (char *)w->trust + (size_t)(r->first - w->net->tensors) * hpt__real_size(t);
     if (hpt__rule_trusts(u.rule) && r->first->ndim < 2) {
         u.wd = 0;
@@ -30,9 +30,8 @@ void hpt__optimizer_foresee(const hpt__optimizer *o, const hpt__backend *be, hpt
         hpt__update u = hpt__optimizer_update(o, t, w, &r);
         if (hpt__rule_trusts(u.rule) && u.trust)
             be->params->trust(dev, t, u.rule, (char *)w->params + r.at * size, (char *)w->grad + r.at * size,
-                              r.first->count,
-                      u.wd, o->trust, (void *)(uintptr_t)u.trust, scratch);
-        if (u.rule != HPT__FROZEN) be->params->foresee(dev, t, &u, r.at, r.end - r.at, vars, HPT__BAD_UPDATE, outcome);
+                              r.first->count, u.wd, o->trust, (void *)(uintptr_t)u.trust, scratch);
+        if (u.rule != HPT__FROZEN) be->params->foresee(dev, t, &u, r.at, r.end - r.at, hpt__run_vars(vars, &r), HPT__BAD_UPDATE, outcome);
     }
 }
 
@@ -40,6 +39,6 @@ void hpt__optimizer_step(const hpt__optimizer *o, const hpt__backend *be, hpt__d
                          const hpt__weights *w, const hpt__vars *vars, hpt__outcome *outcome) {
     for (hpt__run r = {0}; hpt__weights_next_run(w, &r, hpt__rule_trusts(o->rule));) {
         hpt__update u = hpt__optimizer_update(o, t, w, &r);
-        be->params->update(dev, t, &u, r.at, r.end - r.at, vars, outcome);
+        be->params->update(dev, t, &u, r.at, r.end - r.at, hpt__run_vars(vars, &r), outcome);
     }
 }

@@ -12,7 +12,7 @@ static hpt_status start(hpt__reduce *b, size_t from) {
     size_t size = hpt__real_size(b->dtype);
     for (hpt__run r = {0}; hpt__weights_next_run(b->w, &r, 0);) {
         size_t lo = r.at > from ? r.at : from, hi = r.end < b->end ? r.end : b->end;
-        if (r.trains && lo < hi)
+        if (r.group && lo < hi)
             HPT_TRY(b->comm->mean_start(b->comm, (char *)b->w->grad + lo * size, hi - lo, size == 8));
     }
     b->end = from;

@@ -9,40 +9,6 @@
 
 /* ---- memory ---- */
 
-enum { ZEROED_AT_ONCE = 1 << 24 };      /* bytes: a start may be cancelled, and new memory costs ms a MiB */
-
-void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st) {
-    if (*st) return NULL;
-    if (t->n_taken == t->room_taken) {
-        int room = t->room_taken ? 2 * t->room_taken : 32;
-        void **more = hpt__realloc(t->taken, sizeof *more * (size_t)room);
-        if (!more) {
-            *st = hpt__fail_memory(sizeof *more * (size_t)room);
-            return NULL;
-        }
-        t->taken = more;
-        t->room_taken = room;
-    }
-    t->be->device.enter(t->dev);
-    char *p = t->be->memory.alloc(t->dev, bytes + 64);
-    if (p) {
-        t->taken[t->n_taken++] = p;
-        t->taken_bytes += bytes;
-        for (size_t at = 0, n; at < bytes + 64 && !*st; at += n) {
-            n = bytes + 64 - at < ZEROED_AT_ONCE ? bytes + 64 - at : ZEROED_AT_ONCE;
-            t->be->memory.zero(t->dev, p + at, n);
-            *st = hpt__span_tick(0);
-        }
-    } else {
-        size_t left = t->be->memory.left(t->dev);
-        *st = left == SIZE_MAX
-                  ? hpt__fail(HPT_ERR_MEMORY, "out of memory: %zu MiB for the state of a session", bytes >> 20)
-                  : hpt__fail(HPT_ERR_MEMORY, "out of device memory: %zu MiB for the state of a session, %zu MiB free",
-                              bytes >> 20, left >> 20);
-    }
-    t->be->device.leave(t->dev);
-    return p;
-}
 static void *take_host(hpt__trainer *t, size_t bytes, hpt_status *st) {
     if (*st) return NULL;
     t->be->device.enter(t->dev);
@@ -57,27 +23,27 @@ static size_t input_bytes(const hpt__trainer *t) {
 }
 
 hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role,
-                                uint8_t *trainable, hpt__weights *leader) {
-    hpt_status st = HPT_OK;
+                                const uint8_t *trainable, hpt__weights *leader) {
     hpt__dtype dt = t->spec.dtype;
     size_t params = net->n_params * hpt__real_size(dt);
-    if (t->n_networks == HPT__NETWORKS) return hpt__fail(HPT_ERR_INTERNAL, "more networks than a trainer has room for");
-    *w = (hpt__weights){.net = net, .role = role, .trainable = trainable};
-    w->params = hpt__take(t, params, &st);
+    if (t->n_networks == HPT__NETWORKS)
+        return hpt__fail(HPT_ERR_INTERNAL, "more networks than a trainer has room for");
+    hpt_status st = hpt__weights_open(&t->pool, dt, net, w);
+    w->role = role;
+    w->trainable = trainable;
     if (leader) {
-        w->ahead = hpt__take(t, params, &st);
+        w->ahead = hpt__take(&t->pool, params, &st);
         leader->follower = w;
         w->after = t->method->follow_after;
     }
     if (trainable) {
-        w->grad = hpt__take(t, params, &st);
-        w->moment1 = hpt__take(t, params, &st);
-        if (t->spec.optimizer.rule == HPT__ADAMW) w->moment2 = hpt__take(t, params, &st);
-        w->trust = hpt__take(t, (size_t)net->n_tensors * hpt__real_size(dt), &st);
+        w->grad = hpt__take(&t->pool, params, &st);
+        w->moment1 = hpt__take(&t->pool, params, &st);
+        if (t->spec.optimizer.rule == HPT__ADAMW) w->moment2 = hpt__take(&t->pool, params, &st);
+        if (t->method->passes > 1 || t->spec.parts > 1) w->spare = hpt__take(&t->pool, params, &st);
+        w->trust = hpt__take(&t->pool, (size_t)net->n_tensors * hpt__real_size(dt), &st);
     }
-    if (t->be->device.low_params(t->dev, dt)) w->low = hpt__take(t, net->n_params * 2, &st);
-    w->stats = hpt__take(t, hpt__weights_stat_bytes(w, dt), &st);
-    w->stats_kept = hpt__take(t, hpt__weights_stat_bytes(w, dt), &st);
+    w->stats_kept = hpt__take(&t->pool, hpt__weights_stat_bytes(w, dt), &st);
     if (!st) t->network[t->n_networks++] = w;
     return st;
 }
@@ -94,8 +60,6 @@ hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images,
     t->plan[t->n_plans++] = *out;
     return HPT_OK;
 }
-
-uint8_t *hpt__trainer_trainable(hpt__trainer *t) { return (uint8_t *)(uintptr_t)t->spec.trainable; }
 
 hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights *follower) {
     const hpt__net *net = model->net;
@@ -126,19 +90,19 @@ static hpt_status take_lanes(hpt__trainer *t) {
     hpt_status st = HPT_OK;
     size_t n = (size_t)t->method->views * (size_t)t->spec.batch,
         image = 12 * (size_t)t->spec.size * (size_t)t->spec.size;
-    t->outcome = hpt__take(t, sizeof *t->outcome, &st);
-    t->scratch = hpt__take(t, HPT__OPTIMIZER_SCRATCH, &st);
+    t->outcome = hpt__take(&t->pool, sizeof *t->outcome, &st);
+    t->scratch = hpt__take(&t->pool, HPT__OPTIMIZER_SCRATCH, &st);
     for (int l = 0; l < HPT__LANES; l++) {
         if (be->host_memory && l) break;
-        t->input[l] = hpt__take(t, input_bytes(t), &st);
+        t->input[l] = hpt__take(&t->pool, input_bytes(t), &st);
         if (be->host_memory) t->input_host[l] = t->input[l];
         else {
             t->input_host[l] = take_host(t, input_bytes(t), &st);
-            t->view[l] = hpt__take(t, n * image, &st);          /* all views: one launch makes them */
-            t->views[l] = hpt__take(t, n * sizeof(hpt__view), &st);
+            t->view[l] = hpt__take(&t->pool, n * image, &st);          /* all views: one launch makes them */
+            t->views[l] = hpt__take(&t->pool, n * sizeof(hpt__view), &st);
         }
     }
-    if (!be->host_memory) t->table = hpt__take(t, 3 * 256 * 4, &st);
+    if (!be->host_memory) t->table = hpt__take(&t->pool, 3 * 256 * 4, &st);
     t->outcome_host = be->host_memory ? t->outcome : take_host(t, sizeof *t->outcome, &st);
     return st;
 }
@@ -147,14 +111,16 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
                              const hpt__trainer_spec *spec, const float *params, const float *stats) {
     size_t tensors = (size_t)net->n_tensors;
     *t = (hpt__trainer){.be = be, .dev = dev, .comm = comm, .net = net, .spec = *spec, .method = spec->method,
-                        .params = params, .stats = stats};
-    if (!be->record.begin) t->spec.graph = 0;
+                        .params = params, .stats = stats, .pool = {be, dev, "the state of a session", NULL, 0, 0, 0}};
+    if (!be->record.begin || spec->parts > 1) t->spec.graph = 0;        /* a part's share of the mean is a constant */
     uint8_t *trainable = hpt__alloc(tensors);
     t->self = hpt__calloc(1, t->method->size);
-    t->label = t->method->labels ? hpt__calloc((size_t)spec->batch, sizeof *t->label) : NULL;
+    size_t truth = (size_t)spec->batch * (spec->several ? (size_t)net->arch.dim : 1);
+    int lost = !trainable || !t->self;
+    if (t->method->labels && spec->several) lost |= !(t->target = hpt__calloc(truth, sizeof *t->target));
+    else if (t->method->labels) lost |= !(t->label = hpt__calloc(truth, sizeof *t->label));
     t->spec.trainable = trainable;
-    hpt_status st = trainable && t->self && (t->label || !t->method->labels) ? HPT_OK
-        : hpt__fail_memory(tensors + t->method->size);
+    hpt_status st = lost ? hpt__fail_memory(tensors + truth + t->method->size) : HPT_OK;
     if (!st) {
         memcpy(trainable, spec->trainable, tensors);
         st = take_lanes(t);
@@ -182,15 +148,15 @@ void hpt__trainer_close(hpt__trainer *t) {
     }
     if (!t->be->host_memory && t->outcome_host) t->be->queue.host_free(t->dev, t->outcome_host);
     if (t->augment_scratch) t->be->memory.free(t->dev, t->augment_scratch);
-    while (t->n_taken) t->be->memory.free(t->dev, t->taken[--t->n_taken]);
     while (t->n_retired) t->be->memory.free(t->dev, t->retired[--t->n_retired]);
     t->be->device.leave(t->dev);
+    hpt__pool_free(&t->pool);
     while (t->n_plans) hpt__plan_destroy(t->plan[--t->n_plans]);
     if (t->method->close && t->self) t->method->close(t);
-    hpt__free(hpt__trainer_trainable(t));
+    hpt__free((void *)(uintptr_t)t->spec.trainable);
     hpt__free(t->self);
     hpt__free(t->label);
-    hpt__free(t->taken);
+    hpt__free(t->target);
     *t = (hpt__trainer){0};
 }
 
@@ -200,15 +166,43 @@ size_t hpt__trainer_plan_bytes(const hpt__trainer *t) {
     return sum;
 }
 
+hpt_status hpt__trainer_restart(hpt__trainer *t, const hpt__schedule *s, const float *params, const float *stats) {
+    const hpt__weights *w = t->network[0];
+    size_t bytes = w->net->n_params * hpt__real_size(t->spec.dtype);
+    t->spec.schedule = *s;
+    t->step = 0;
+    t->part = t->prepared = 0;
+    HPT_TRY(hpt__weights_set(&t->pool, t->spec.dtype, w, params, stats));
+    t->be->device.enter(t->dev);
+    if (w->moment1) t->be->memory.zero(t->dev, w->moment1, bytes);
+    if (w->moment2) t->be->memory.zero(t->dev, w->moment2, bytes);
+    t->be->device.leave(t->dev);
+    return HPT_OK;
+}
+
 /* ---- one step ---- */
 
 hpt_status hpt__trainer_forward(hpt__trainer *t, const hpt__weights *w, hpt__plan *p, const void *images) {
     return hpt__plan_forward(p, hpt__weights_forward(w), w->low, w->stats, images, t->method->bn_momentum);
 }
 
+/* The mean over parts of the sums over passes: of i+1 values it is that of i * i/(i+1) + value / (i+1). The first of all
+ * is written where the mean shall be. */
+static hpt_status add_gradient(hpt__trainer *t, int i, hpt__weights *w, hpt__plan *p, void *dout) {
+    int pass = t->passes[i]++, first = !t->part && !pass;
+    double keep = pass ? 1 : (double)t->part / (t->part + 1), share = 1 - (double)t->part / (t->part + 1);
+    HPT_TRY(hpt__plan_backward(p, w->params, w->low, first ? w->grad : w->spare, dout, NULL, NULL));
+    if (first) return HPT_OK;
+    t->be->device.enter(t->dev);
+    t->be->params->blend(t->dev, t->spec.dtype, w->grad, w->grad, w->spare, w->net->n_params, keep, share);
+    t->be->device.leave(t->dev);
+    return HPT_OK;
+}
+
 hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p, void *dout) {
     int i = 0;
     while (t->network[i] != w) i++;
+    if (w->spare) return add_gradient(t, i, w, p, dout);
     t->reduce[i] = hpt__reduce_begin(t->comm, w, t->spec.dtype);
     return hpt__plan_backward(p, w->params, w->low, w->grad, dout, t->comm->size > 1 ? hpt__reduce_ready : NULL,
                               &t->reduce[i]);
@@ -227,58 +221,80 @@ hpt_status hpt__trainer_judge(hpt__trainer *t) {
  * that of the batch. */
 static hpt_status reduce_rest(hpt__trainer *t) {
     int f64 = t->spec.dtype == HPT__F64;
-    for (int i = 0; i < t->n_networks; i++)
-        if (t->network[i]->trainable) HPT_TRY(hpt__reduce_rest(&t->reduce[i]));
+    for (int i = 0; i < t->n_networks; i++) {
+        if (!t->network[i]->trainable) continue;
+        if (t->network[i]->spare) t->reduce[i] = hpt__reduce_begin(t->comm, t->network[i], t->spec.dtype);
+        HPT_TRY(hpt__reduce_rest(&t->reduce[i]));
+    }
     for (int i = 0; i < t->n_networks; i++)
         if (t->network[i]->net->n_stats)
             HPT_TRY(t->comm->mean_start(t->comm, t->network[i]->stats, t->network[i]->net->n_stats, f64));
     return t->comm->mean_wait(t->comm);
 }
 
-/* Loss and gradients; then, unless something is not finite or would not be, the step counts. */
-static hpt_status attempt(hpt__trainer *t, const float *const *view, const hpt__input *in) {
+/* Gradients are there: unless something is not finite or would not be, the step counts. */
+static hpt_status conclude(hpt__trainer *t, const hpt__input *in) {
     const hpt__backend *be = t->be;
     hpt__dtype dt = t->spec.dtype;
     hpt_status st = HPT_OK;
-    HPT_TRY(t->method->step(t, view, in));
     be->device.enter(t->dev);
     if (t->comm->size > 1) st = reduce_rest(t);
     for (int i = 0; i < t->n_networks; i++)
         be->params->finite(t->dev, dt, t->network[i]->stats, t->network[i]->net->n_stats, HPT__BAD_STATS, t->outcome);
     for (int i = 0; i < t->n_networks && !st; i++)
         if (t->network[i]->trainable)
-            hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome,
+            hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], in->vars, t->outcome,
                                    t->scratch);
     if (!st && t->method->commit) t->method->commit(t, in);
     for (int i = 0; i < t->n_networks && !st; i++)
         if (t->network[i]->trainable)
-            hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], &in->vars, t->outcome);
+            hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], in->vars, t->outcome);
     be->device.leave(t->dev);
     return st;
 }
 
-/* Running statistics move in the forward passes: what they were is kept, and put back if the step does not count. */
+/* The running statistics of all networks as they were before the step. */
+static void put_back(hpt__trainer *t) {
+    for (int i = 0; i < t->n_networks; i++) {
+        const hpt__weights *w = t->network[i];
+        t->be->memory.copy(t->dev, w->stats, w->stats_kept, hpt__weights_stat_bytes(w, t->spec.dtype));
+    }
+    t->part = 0;
+}
+void hpt__trainer_abandon(hpt__trainer *t) {
+    if (!t->part) return;
+    t->be->device.enter(t->dev);
+    put_back(t);
+    t->be->device.leave(t->dev);
+}
+
+/* A part of the step; the last one concludes it. Running statistics move in the forward passes: what they were is kept,
+ * and put back if the step does not count. */
 static hpt_status whole_step(hpt__trainer *t, int lane) {
     const hpt__backend *be = t->be;
     const float *view[HPT__VIEWS];
+    int last = t->part + 1 == hpt__trainer_parts(t);
     size_t floats = (size_t)t->spec.batch * 3 * (size_t)t->spec.size * (size_t)t->spec.size;
     for (int v = 0; v < t->method->views; v++)
         view[v] = be->host_memory ? t->source[v] : (float *)t->view[lane] + (size_t)v * floats;
     be->device.enter(t->dev);
-    be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
-    for (int i = 0; i < t->n_networks; i++)
-        be->memory.copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats,
-                        hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
-    be->device.leave(t->dev);
-    hpt_status st = attempt(t, view, t->input[lane]);
-    be->device.enter(t->dev);
-    for (int i = 0; i < t->n_networks; i++) {
-        const hpt__weights *w = t->network[i];
-        size_t bytes = hpt__weights_stat_bytes(w, t->spec.dtype);
-        if (!st) be->memory.copy_if(t->dev, w->stats, w->stats_kept, bytes, &t->outcome->bad);
-        /* cancelled, or a rank is gone: as before the step */
-        else if (be->host_memory) be->memory.copy(t->dev, w->stats, w->stats_kept, bytes);
+    if (!t->part) {
+        be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
+        for (int i = 0; i < t->n_networks; i++)
+            be->memory.copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats,
+                            hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
     }
+    be->device.leave(t->dev);
+    memset(t->passes, 0, sizeof t->passes);
+    hpt_status st = t->method->step(t, view, t->input[lane]);
+    if (!st && last) st = conclude(t, t->input[lane]);
+    be->device.enter(t->dev);
+    for (int i = 0; i < t->n_networks && !st && last; i++) {
+        const hpt__weights *w = t->network[i];
+        be->memory.copy_if(t->dev, w->stats, w->stats_kept, hpt__weights_stat_bytes(w, t->spec.dtype),
+                           &t->outcome->bad);
+    }
+    if (st && be->host_memory) put_back(t);         /* cancelled, or a rank is gone: as before the step */
     if (!st && !be->host_memory) be->queue.fetch(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
     be->device.leave(t->dev);
     return st;
@@ -314,9 +330,9 @@ static void prepare(hpt__trainer *t) {
     for (int i = 0; i < t->n_networks; i++) {
         const hpt__weights *w = t->network[i], *f = w->follower;
         size_t n = w->net->n_params;
+        double ema = f && !f->after ? t->method->ema(t, t->step) : 0;
         if (f && !f->after)
-            t->be->params->ema(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params,
-                               t->method->ema(t, t->step));
+            t->be->params->blend(t->dev, dt, f->ahead, f->params, w->params, f->net->n_params, ema, 1 - ema);
         if (w->low && !w->ahead) t->be->params->lower(t->dev, 1, n, n, w->params, w->low);
         if (f && f->low) t->be->params->lower(t->dev, 1, f->net->n_params, f->net->n_params, f->ahead, f->low);
     }
@@ -331,11 +347,13 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
     double count = (double)t->step + 1;
     if (!t->staged) return hpt__fail(HPT_ERR_INTERNAL, "a step without images");
     t->lr = hpt__schedule_lr(&t->spec.schedule, t->step);
-    in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count),
+    *in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count),
                            .adam2 = sqrt(1 - pow(t->spec.optimizer.beta2, count))};
     /* of the move that this update makes */
-    if (t->method->ema) in->vars.ema = t->method->ema(t, t->step + !t->method->follow_after);
+    if (t->method->ema) in->vars->ema = t->method->ema(t, t->step + !t->method->follow_after);
     if (t->method->draw) t->method->draw(t, in);
+    for (int g = HPT__GROUPS; g > 0; g--) in->vars[g - 1] = hpt__optimizer_vars(&t->spec.optimizer, in->vars, g);
+    if (!t->part) t->sum = (hpt__step_result){0};
     be->device.enter(t->dev);
     if (!t->prepared) prepare(t);
     if (!be->host_memory) {
@@ -369,7 +387,8 @@ static int bad_update(hpt__trainer *t, const hpt__weights *w, const hpt__run *r)
     const hpt__input *in = t->input[t->launched];
     if (u.rule == HPT__FROZEN) return 0;
     t->be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
-    t->be->params->foresee(t->dev, t->spec.dtype, &u, r->at, r->end - r->at, &in->vars, HPT__BAD_UPDATE, t->outcome);
+    t->be->params->foresee(t->dev, t->spec.dtype, &u, r->at, r->end - r->at, hpt__run_vars(in->vars, r),
+                           HPT__BAD_UPDATE, t->outcome);
     t->be->memory.download(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
     return t->outcome_host->bad != 0;
 }
@@ -431,10 +450,18 @@ hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *o
     while (!st && t->n_retired) be->memory.free(t->dev, t->retired[--t->n_retired]);
     hpt__outcome o = *t->outcome_host;
     if (!st) {
-        out->loss = o.loss;
-        out->top1 = 100 * o.top1 / t->spec.batch;
-        out->top5 = 100 * o.top5 / t->spec.batch;
-        out->spread = o.spread;
+        int parts = hpt__trainer_parts(t), last = t->part + 1 == parts;
+        t->sum.loss += o.loss / parts;
+        t->sum.top1 += 100 * o.top1 / t->spec.batch / parts;
+        t->sum.top5 += 100 * o.top5 / t->spec.batch / parts;
+        t->sum.spread += o.spread / parts;
+        t->sum.lr = t->lr;
+        *out = t->sum;
+        t->part = last ? 0 : t->part + 1;
+        if (!last) {
+            be->device.leave(t->dev);
+            return HPT_OK;
+        }
         if (o.bad) st = not_finite(t, o.bad, advance);
         else {
             if (t->method->counted) t->method->counted(t);

@@ -3,28 +3,32 @@
  * computes, a step that is recorded once and replayed where the backend can, ranks, and the rule that a step which is
  * not finite changes nothing.
  *
- * A step: stage, launch, stage the next, finish, launch, ... (feed.h stages). In launch, queued: method->step()
+ * A step: stage, launch, stage the next, finish, launch, ... (stage.h; feed.h does all of it). In launch, queued: method->step()
  * makes loss and gradients, statistics and the update are looked at before anything is written, method->commit() and
- * the optimizer write unless outcome->bad. */
+ * the optimizer write unless outcome->bad.
+ *
+ * A step may be made of parts (spec.parts): each is staged, launched and finished as a step is, the gradient is the
+ * mean of theirs, and the last one makes the update. */
 #ifndef HPT__TRAINER_H
 #define HPT__TRAINER_H
-#include "nn/schedule.h"
 #include "train/method.h"
-#include "train/optimizer.h"
 #include "train/reduce.h"
+#include "train/schedule.h"
 
 typedef struct hpt__trainer_spec {
     const hpt__method *method;
     const void *own;                /* of the method: method->own bytes */
     hpt__dtype dtype;
-    int batch, size, groups;        /* of this rank: images, edge, batch-norm groups */
+    int batch, size, groups;        /* of this rank and a part: images, edge, batch-norm groups */
+    int parts;                      /* of a step; 0: one */
+    int several;                    /* an image may have several labels: trainer.target instead of trainer.label */
     int direct, deterministic, graph;       /* graph: record the step once and replay it, where the backend can */
     hpt__optimizer optimizer;
     hpt__schedule schedule;
     uint64_t seed;
     /* may give up a step between two operations, which changes nothing; NULL: nobody. Alone on the host only */
     hpt__watch *watch;
-    const uint8_t *trainable;       /* a flag for each tensor of the model's net; copied */
+    const uint8_t *trainable;       /* optimizer group of each tensor of the model's net, 0: it stays; copied */
     const double *class_weight;     /* while method->open() runs: of a classifier's classes; NULL: all 1 */
 } hpt__trainer_spec;
 
@@ -45,9 +49,8 @@ struct hpt__trainer {
     hpt__weights *network[HPT__NETWORKS];       /* the first is the model's */
     hpt__plan *plan[HPT__PLANS];
     hpt__reduce reduce[HPT__NETWORKS];      /* of the networks that train, in this step */
-    void **taken;                   /* device memory that goes with the trainer */
-    int n_networks, n_plans, n_taken, room_taken;
-    size_t taken_bytes;                 /* all of hpt__take: weights, momentum, queue, ... */
+    hpt__pool pool;                 /* device memory that goes with the trainer */
+    int n_networks, n_plans;
 
     /* what the host gives and gets; two lanes, so that one fills while the other is computed from */
     void *input[HPT__LANES], *input_host[HPT__LANES];
@@ -56,7 +59,9 @@ struct hpt__trainer {
     size_t pixels_cap[HPT__LANES], augment_cap;
     int views_taps[HPT__LANES], raw[HPT__LANES], table_sent, n_retired;
     void *retired[HPT__RETIRED];    /* memory that a step under way may still read; freed when it is finished */
-    int32_t *label;                 /* (batch) of the images that are staged, where the method has labels */
+    /* truth of the images that are staged, where the method has labels: (batch), or (batch,classes) with several */
+    int32_t *label;
+    float *target;
     const float *source[HPT__VIEWS];        /* host backends read the views where they are */
 
     hpt__outcome *outcome, *outcome_host;
@@ -64,6 +69,8 @@ struct hpt__trainer {
     hpt__recording *graph[HPT__LANES];
     int lane, launched, staged, warm[HPT__LANES], prepared;
     uint64_t step;                  /* updates done, left-out ones included */
+    int part, passes[HPT__NETWORKS];        /* parts of the step under way that are done; passes in this part */
+    hpt__step_result sum;           /* of these parts */
     double lr, last_wait;           /* of the step launched last; ms that the host waited for the one before */
 };
 
@@ -72,22 +79,27 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
 void hpt__trainer_close(hpt__trainer *t);
 
 size_t hpt__trainer_plan_bytes(const hpt__trainer *t);     /* of activations */
+static inline int hpt__trainer_parts(const hpt__trainer *t) { return t->spec.parts > 1 ? t->spec.parts : 1; }
+static inline hpt__site hpt__trainer_place(const hpt__trainer *t) {
+    return (hpt__site){t->be, t->dev, t->spec.dtype};
+}
+/* The model's network begins anew: these weights, no moments, step 0, another rate. */
+hpt_status hpt__trainer_restart(hpt__trainer *t, const hpt__schedule *s, const float *params, const float *stats);
 
 hpt_status hpt__trainer_launch(hpt__trainer *t);
 /* If anything is not finite (optim.h, HPT__BAD_*), nothing has changed (except the step count when advance is set,
- * so that schedule and data move on), out->applied is 0, and the result is HPT_ERR_NUMERIC with the tensor named. */
+ * so that schedule and data move on), out->applied is 0, and the result is HPT_ERR_NUMERIC with the tensor named. After
+ * a part that is not a step's last, t->part is above 0. */
 hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *out);
+/* The parts of a step that were made are given up: it begins anew. */
+void hpt__trainer_abandon(hpt__trainer *t);
 
-/* ---- for methods ---- */
+/* ---- for methods; device memory is taken from t->pool ---- */
 
-/* Device memory, zeroed, that the trainer frees; nothing once *st is set. */
-void *hpt__take(hpt__trainer *t, size_t bytes, hpt_status *st);
-/* A network that trains (trainable: a flag for each tensor, kept by the caller), or follows leader, or stays (both
+/* A network that trains (trainable: a group for each tensor, kept by the caller), or follows leader, or stays (both
  * NULL); its arrays. */
 hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role,
-                                uint8_t *trainable, hpt__weights *leader);
-/* The flags of the model's tensors, as hpt__trainer_network() wants them. */
-uint8_t *hpt__trainer_trainable(hpt__trainer *t);
+                                const uint8_t *trainable, hpt__weights *leader);
 /* While method->open() runs: the model's weights, and a follower of the same shape that starts as a copy of the
  * parameters, with fresh statistics as a newly built network has them (facebookresearch/moco). Between leave and
  * enter. */
@@ -97,7 +109,8 @@ hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights
 hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head, hpt__plan **out);
 /* Forward with batch statistics. */
 hpt_status hpt__trainer_forward(hpt__trainer *t, const hpt__weights *w, hpt__plan *p, const void *images);
-/* Gradients of all its tensors; they are averaged over the ranks as they become ready. dout: overwritten. */
+/* Gradients of all its tensors; they are averaged over the ranks as they become ready. Up to method->passes times for
+ * a network: their gradients add. dout: overwritten. */
 hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p, void *dout);
 /* The loss in the outcome is there: averaged over the ranks, and the step is bad if it is not finite. Between enter
  * and leave. */

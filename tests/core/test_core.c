@@ -5,7 +5,7 @@
 #include "core/number.h"
 #include "core/options.h"
 #include "core/rng.h"
-#include "nn/schedule.h"
+#include "train/schedule.h"
 #include "support.h"
 #include <sys/wait.h>
 #include <unistd.h>

@@ -9,7 +9,7 @@
 #include "json.h"
 #include "ops.h"
 #include "ssl/moco.h"
-#include "train/feed.h"
+#include "train/stage.h"
 #include <math.h>
 
 extern const hpt__backend hpt_backend_cuda;
@@ -99,7 +99,9 @@ static double one_step(rig *r, int i) {
     hpt__step_result out;
     float *q, *k;
     views(i, r->t.spec.batch, r->t.spec.size, &q, &k);
-    OK(hpt__feed_step(&r->t, (const float *const[]){q, k}, 0, &out));
+    OK(hpt__stage_views(&r->t, (const float *const[]){q, k}, 0));
+    OK(hpt__trainer_launch(&r->t));
+    OK(hpt__trainer_finish(&r->t, 0, &out));
     free(q);
     free(k);
     return out.loss;

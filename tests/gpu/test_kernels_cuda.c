@@ -101,8 +101,8 @@ TEST(cuda_ema_finite_trust) {
     for (size_t i = 0; i < 4; i++) {
         float *k = noise(n[i], 1, 1, 0), *q = noise(n[i], 2, 1, 0), *out = malloc(n[i] * 4), trust;
         float *dk = to_device(k, n[i] * 4), *dq = to_device(q, n[i] * 4), *dout = to_device(NULL, n[i] * 4);
-        hpt__ref_ema_f32(out, k, q, n[i], 0.999);
-        RUN(hpt__cuda_ema(0, SMS, dout, dk, dq, n[i], 0.999));
+        hpt__ref_blend_f32(out, k, q, n[i], 0.999, 1 - 0.999);
+        RUN(hpt__cuda_blend(0, SMS, dout, dk, dq, n[i], 0.999, 1 - 0.999));
         float *got = to_host(dout, n[i] * 4);
         CHECK(!memcmp(got, out, n[i] * 4));
         double *p64 = widen(k, n[i]), *g64 = widen(q, n[i]);

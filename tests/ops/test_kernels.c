@@ -181,7 +181,7 @@ TEST(sgd_and_ema_bit_for_bit) {
             hpt__update ua = {.q = a, .m = m1, .v = m2, .g = ga, .rule = HPT__ADAMW, .wd = 0.05, .b1 = 0.9,
                               .b2 = 0.999, .eps = 1e-8};
             c->be->params->update(c->dev, HPT__F32, &u, 0, 257, &v, NULL);
-            c->be->params->ema(c->dev, HPT__F32, kk, kk, q, 257, 0.999);
+            c->be->params->blend(c->dev, HPT__F32, kk, kk, q, 257, 0.999, 1 - 0.999);
             c->be->params->update(c->dev, HPT__F32, &ua, 0, 257, &va, NULL);
         }
         for (size_t i = 0; i < 257; i++) {
@@ -229,7 +229,7 @@ TEST(update_fused_with_key_encoder) {
                 c->be->params->update(c->dev, HPT__F32, &plain, 0, n, &vars, NULL);
                 CHECK(!memcmp(q, q2, n * 4) && !memcmp(m, m2, n * 4) && !memcmp(v, v2, n * 4) &&
                       !memcmp(key, want, n * 4));
-                c->be->params->ema(c->dev, HPT__F32, want, want, q2, n, 0.99);
+                c->be->params->blend(c->dev, HPT__F32, want, want, q2, n, 0.99, 1 - 0.99);
                 CHECK(!memcmp(next, want, n * 4));
                 hpt_context_destroy(c);
             }

@@ -71,8 +71,9 @@ static void trust(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void *p,
     (void)t;
     NOTE(hpt__cuda_trust(dev->compute, rule, p, g, n, wd, eta, out, scratch));
 }
-static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
-    (void)t; NOTE(hpt__cuda_ema(dev->compute, dev->sms, out, k, q, n, mom));
+static void blend(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double a,
+                  double b) {
+    (void)t; NOTE(hpt__cuda_blend(dev->compute, dev->sms, out, k, q, n, a, b));
 }
 static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) {
     (void)t; NOTE(hpt__cuda_finite(dev->compute, dev->sms, x, n, bit, o));
@@ -92,6 +93,9 @@ static void classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *l
 }
 static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
     NOTE(hpt__cuda_bce(dev->compute, n, heads, classes, logits, target, loss));
+}
+static void mean_loss(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o) {
+    NOTE(hpt__cuda_mean_loss(dev->compute, n, loss, o));
 }
 static void sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) {
     NOTE(hpt__cuda_bias_backward(dev->compute, n, d, 0, NULL, (float *)(uintptr_t)x, out));
@@ -117,6 +121,7 @@ static const hpt__rows_ops rows_ops = {
     .softmax_ce = softmax_ce,
     .bce = bce,
     .classify = classify,
+    .mean_loss = mean_loss,
 };
 static const hpt__contrast_ops contrast_ops = {
     .pitch = queue_pitch,
@@ -130,7 +135,7 @@ static const hpt__params_ops params_ops = {
     .update = update,
     .foresee = foresee,
     .trust = trust,
-    .ema = ema,
+    .blend = blend,
     .finite = finite,
     .judge = judge,
     .lower = lower,

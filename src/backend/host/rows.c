@@ -55,6 +55,13 @@ void hpt__host_classify(hpt__device *dev, hpt__dtype t, int n, int classes, void
     (void)dev;
     CALL(t, hpt__ref_classify, n, classes, logits, label, weight, smoothing, o);
 }
+void hpt__host_mean_loss(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o) {
+    double sum = 0;
+    (void)dev;
+    for (size_t i = 0; i < n; i++) sum += loss[i];
+    o->loss = sum / (double)n;
+    o->top1 = o->top5 = 0;
+}
 
 const hpt__rows_ops hpt__host_rows = {
     .gemm = gemm,
@@ -66,6 +73,7 @@ const hpt__rows_ops hpt__host_rows = {
     .softmax_ce = hpt__host_softmax_ce,
     .bce = hpt__host_bce,
     .classify = hpt__host_classify,
+    .mean_loss = hpt__host_mean_loss,
 };
 
 /* ---- contrast: the queue has no bfloat16 copy, nothing needs scratch ---- */
@@ -131,9 +139,10 @@ void hpt__host_trust(hpt__device *dev, hpt__dtype t, hpt__rule rule, const void 
     if (t == HPT__F64) *(double *)out = x;
     else *(float *)out = (float)x;
 }
-static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
+static void blend(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double a,
+                  double b) {
     (void)dev;
-    CALL(t, hpt__ref_ema, out, k, q, n, mom);
+    CALL(t, hpt__ref_blend, out, k, q, n, a, b);
 }
 static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) {
     (void)dev;
@@ -152,7 +161,7 @@ const hpt__params_ops hpt__host_params = {
     .update = update,
     .foresee = foresee,
     .trust = hpt__host_trust,
-    .ema = ema,
+    .blend = blend,
     .finite = finite,
     .judge = hpt__host_judge,
     .lower = hpt__host_lower,

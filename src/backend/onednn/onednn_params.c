@@ -9,7 +9,7 @@ typedef struct flat_job {
     float *p;
     const float *a, *b;
     size_t at, n;
-    double mom;
+    double share_a, share_b;
     const hpt__update *u;
     const hpt__vars *vars;
     int bad[256];
@@ -26,11 +26,11 @@ static void update_part(void *arg, int t, int nt) {
     range(j, t, nt, &lo, &hi);
     if (lo < hi) j->cpu->update(j->u, j->at + lo, hi - lo, j->vars);
 }
-static void ema_part(void *arg, int t, int nt) {
+static void blend_part(void *arg, int t, int nt) {
     flat_job *j = arg;
     size_t lo, hi;
     range(j, t, nt, &lo, &hi);
-    if (lo < hi) j->cpu->ema(j->p + lo, j->a + lo, j->b + lo, hi - lo, j->mom);
+    if (lo < hi) j->cpu->blend(j->p + lo, j->a + lo, j->b + lo, hi - lo, j->share_a, j->share_b);
 }
 static void finite_part(void *arg, int t, int nt) {
     flat_job *j = arg;
@@ -62,10 +62,11 @@ static void foresee(hpt__device *dev, hpt__dtype t, const hpt__update *u, size_t
     hpt__team_run(foresee_part, &j);
     if (any(&j)) o->bad |= bit;
 }
-static void ema(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double mom) {
+static void blend(hpt__device *dev, hpt__dtype t, void *out, const void *k, const void *q, size_t n, double a,
+                  double b) {
     (void)t;
-    flat_job j = {.cpu = dev->cpu, .p = out, .a = k, .b = q, .n = n, .mom = mom};
-    hpt__team_run(ema_part, &j);
+    flat_job j = {.cpu = dev->cpu, .p = out, .a = k, .b = q, .n = n, .share_a = a, .share_b = b};
+    hpt__team_run(blend_part, &j);
 }
 static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o) {
     (void)t;
@@ -78,7 +79,7 @@ const hpt__params_ops hpt__onednn_params = {
     .update = update,
     .foresee = foresee,
     .trust = hpt__host_trust,
-    .ema = ema,
+    .blend = blend,
     .finite = finite,
     .judge = hpt__host_judge,
     .lower = hpt__host_lower,

@@ -44,4 +44,5 @@ const hpt__rows_ops hpt__onednn_rows = {
     .softmax_ce = hpt__host_softmax_ce,
     .bce = hpt__host_bce,
     .classify = hpt__host_classify,
+    .mean_loss = hpt__host_mean_loss,
 };
