@@ -70,7 +70,7 @@ GPU_SRC  := $(addprefix src/core/,status.c text.c alloc.c rng.c options.c preset
               clock.c turn.c progress.c busy.c) $(addprefix src/data/,transform.c views.c) src/dist/comm_self.c \
             $(wildcard src/backend/*.c src/backend/host/*.c) src/backend/reference/reference.c \
             $(addprefix src/nn/,net.c resnet.c mlp.c graph.c layers.c fuse.c plan.c arena.c model.c classifier.c) \
-            $(addprefix src/train/,trainer.c stage.c optimizer.c weights.c reduce.c schedule.c) src/ssl/moco.c
+            $(addprefix src/train/,trainer.c lane.c optimizer.c weights.c reduce.c schedule.c) src/ssl/moco.c
 GPU_OBJ  := $(GPU_SRC:%.c=$(B)/%.o) $(REF:%.c=$(B)/%.f32.o) $(REF:%.c=$(B)/%.f64.o) $(CUDA_OBJ)
 need-cuda:
 	@[ -n "$(CUDA)" ] || { echo "nvcc, cuDNN and NCCL are needed: looked in" \

@@ -477,7 +477,8 @@ hpt_status hpt__session_resume(hpt_session *s, const char *path) {
     hpt__trainer *t = &s->trainer;
     hpt__tensorfile f;
     hpt__copy h;
-    if (t->step || s->feed.loader) return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
+    if (t->step || s->feed.loader)
+        return hpt__fail(HPT_ERR_STATE, "the session has already run; resume needs a fresh one");
     if (t->spec.dtype == HPT__F64) return hpt__fail(HPT_ERR_UNSUPPORTED, "an fp64 session has no checkpoint");
     HPT_TRY(hpt__tensorfile_open(&f, path));
     hpt_status st = copy_open(&h, t);

@@ -84,7 +84,8 @@ static hpt_status part(tuner *t, const hpt__batch *b, int i) {
     t->be->device.enter(t->dev);           /* mean of i+1 values = mean of i * i/(i+1) + value / (i+1) */
     double keep = (double)i / (i + 1);
     t->be->params->blend(t->dev, HPT__F32, t->mean, t->mean, t->grad, t->m->net.n_params, keep, 1 - keep);
-    t->be->params->blend(t->dev, HPT__F32, t->head_mean, t->head_mean, t->head_grad, t->n_head + (size_t)t->classes, keep, 1 - keep);
+    t->be->params->blend(t->dev, HPT__F32, t->head_mean, t->head_mean, t->head_grad, t->n_head + (size_t)t->classes,
+                         keep, 1 - keep);
     t->be->device.leave(t->dev);
     return HPT_OK;
 }

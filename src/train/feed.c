@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * From below: a loader's batches, parts and steps. */
+ * From below: a loader's batches, parts and steps. A loader is opened where the trainer is, so that a run that was
+ * resumed, cancelled or fed by the host in between goes on with the images that it would have seen. */
 #include "train/feed.h"
-#include "train/stage.h"
+#include "train/lane.h"
 
 static void *pinned_alloc(void *user, size_t bytes) {
     hpt__trainer *t = user;

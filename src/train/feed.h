@@ -11,7 +11,7 @@
 typedef struct hpt__feed {
     hpt__trainer *trainer;
     hpt__loader_spec spec;              /* first_step, steps and memory are filled in */
-    /* writes what is true of a batch's images into trainer.label or trainer.target; NULL: the method asks for nothing */
+    /* writes what is true of a batch's images into trainer.label or trainer.target; NULL: nothing is asked for */
     void (*truth)(void *user, hpt__trainer *t, const uint64_t *index);
     void *user;
     hpt__loader *loader;                /* NULL: the next step opens one, at its place */
@@ -19,8 +19,8 @@ typedef struct hpt__feed {
     double wait;                        /* ms, for the images that are staged */
 } hpt__feed;
 
-/* A whole step, all its parts; while a device computes one, the images of the next are brought. After a failure the step
- * can be made anew. HPT_END: the run is over. */
+/* A whole step, all its parts; while a device computes one, the images of the next are brought. After a failure the
+ * step can be made anew. HPT_END: the run is over. */
 hpt_status hpt__feed_step(hpt__feed *f, int advance, hpt__step_result *out);
 /* A part of a step, the whole where there are no parts, on views that the host gives: floats (batch,3,size,size), one
  * pointer for each view of the method. Truth is in the trainer already. */

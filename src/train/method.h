@@ -16,8 +16,8 @@ typedef struct hpt__input { hpt__vars vars[HPT__GROUPS]; uint32_t data[]; } hpt_
 typedef struct hpt__method {
     const char *name;                                                   /* option method */
     int views;                                                          /* of an image */
-    int labels;                                                 /* the feed brings trainer.label or trainer.target too */
-    int passes;                                                 /* backward passes of a network in a step; 0: one */
+    int labels;                                     /* the feed brings trainer.label or trainer.target too */
+    int passes;                                     /* backward passes of a network in a step; 0: one */
     /* bytes of trainer.self, zeroed; of the numbers that configure() fills */
     size_t size, own;
     double bn_momentum;                                                 /* share of a pass in the running statistics */

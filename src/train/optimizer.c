@@ -31,7 +31,8 @@ void hpt__optimizer_foresee(const hpt__optimizer *o, const hpt__backend *be, hpt
         if (hpt__rule_trusts(u.rule) && u.trust)
             be->params->trust(dev, t, u.rule, (char *)w->params + r.at * size, (char *)w->grad + r.at * size,
                               r.first->count, u.wd, o->trust, (void *)(uintptr_t)u.trust, scratch);
-        if (u.rule != HPT__FROZEN) be->params->foresee(dev, t, &u, r.at, r.end - r.at, hpt__run_vars(vars, &r), HPT__BAD_UPDATE, outcome);
+        if (u.rule != HPT__FROZEN)
+            be->params->foresee(dev, t, &u, r.at, r.end - r.at, hpt__run_vars(vars, &r), HPT__BAD_UPDATE, outcome);
     }
 }
 

@@ -186,8 +186,8 @@ hpt_status hpt__trainer_forward(hpt__trainer *t, const hpt__weights *w, hpt__pla
     return hpt__plan_forward(p, hpt__weights_forward(w), w->low, w->stats, images, t->method->bn_momentum);
 }
 
-/* The mean over parts of the sums over passes: of i+1 values it is that of i * i/(i+1) + value / (i+1). The first of all
- * is written where the mean shall be. */
+/* The mean over parts of the sums over passes: of i+1 values it is that of i * i/(i+1) + value / (i+1). The first of
+ * all is written where the mean shall be. */
 static hpt_status add_gradient(hpt__trainer *t, int i, hpt__weights *w, hpt__plan *p, void *dout) {
     int pass = t->passes[i]++, first = !t->part && !pass;
     double keep = pass ? 1 : (double)t->part / (t->part + 1), share = 1 - (double)t->part / (t->part + 1);
@@ -268,8 +268,8 @@ void hpt__trainer_abandon(hpt__trainer *t) {
     t->be->device.leave(t->dev);
 }
 
-/* A part of the step; the last one concludes it. Running statistics move in the forward passes: what they were is kept,
- * and put back if the step does not count. */
+/* A part of the step; the last one concludes it. Running statistics move in the forward passes: what they were is
+ * kept, and put back if the step does not count. */
 static hpt_status whole_step(hpt__trainer *t, int lane) {
     const hpt__backend *be = t->be;
     const float *view[HPT__VIEWS];

@@ -3,9 +3,9 @@
  * computes, a step that is recorded once and replayed where the backend can, ranks, and the rule that a step which is
  * not finite changes nothing.
  *
- * A step: stage, launch, stage the next, finish, launch, ... (stage.h; feed.h does all of it). In launch, queued: method->step()
- * makes loss and gradients, statistics and the update are looked at before anything is written, method->commit() and
- * the optimizer write unless outcome->bad.
+ * A step: stage, launch, stage the next, finish, launch, ... (lane.h; feed.h does all of it). In launch, queued:
+ * method->step() makes loss and gradients, statistics and the update are looked at before anything is written,
+ * method->commit() and the optimizer write unless outcome->bad.
  *
  * A step may be made of parts (spec.parts): each is staged, launched and finished as a step is, the gradient is the
  * mean of theirs, and the last one makes the update. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The walks over the list: host copies, a tensor by name, a file of work under way. */
+ * The walks over the list: host copies, a tensor by name, a file of work under way. What differs from one piece of
+ * work to another is in its list alone. */
 #include "train/visit.h"
 #include "core/alloc.h"
 #include "core/json.h"
@@ -127,7 +128,8 @@ static char *find_tensor(hpt__site place, const hpt__state *item, int n, const c
         const hpt__weights *w = item[i].weights;
         if (item[i].kind != HPT__STATE_NETWORK) continue;
         const struct { const char *prefix; void *params, *stats; } sets[] = {
-            {item[i].prefix, hpt__weights_kept(w), w->stats}, {"grad.", w->grad, NULL}, {"momentum.", w->moment1, NULL}};
+            {item[i].prefix, hpt__weights_kept(w), w->stats}, {"grad.", w->grad, NULL},
+            {"momentum.", w->moment1, NULL}};
         for (size_t k = 0; k < sizeof sets / sizeof *sets; k++) {
             size_t length = strlen(sets[k].prefix);
             int at = strncmp(name, sets[k].prefix, length) ? -1 : hpt__net_find(w->net, name + length);
@@ -165,9 +167,9 @@ static int parts_of(const hpt__copy *c, hpt__state_part part[5 * HPT__STATES]) {
     for (int i = 0; i < c->n; i++) {
         const hpt__state *x = &c->item[i];
         size_t params = x->weights ? x->weights->net->n_params * 4 : 0;
-        const hpt__state_part all[] = {{c->params[i], params}, {c->stats[i], x->weights ? x->weights->net->n_stats * 4 : 0},
-                                       {c->moment1[i], params}, {c->moment2[i], params},
-                                       {c->rows[i], (size_t)(x->n * x->d) * 4}, {x->floats, (size_t)x->n * 4}};
+        size_t stats = x->weights ? x->weights->net->n_stats * 4 : 0, rows = (size_t)(x->n * x->d) * 4;
+        const hpt__state_part all[] = {{c->params[i], params}, {c->stats[i], stats}, {c->moment1[i], params},
+                                       {c->moment2[i], params}, {c->rows[i], rows}, {x->floats, (size_t)x->n * 4}};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++)
             if (all[k].p && all[k].bytes) part[n++] = all[k];
     }

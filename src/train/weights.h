@@ -34,14 +34,15 @@ typedef struct hpt__weights {
     void *trust;                        /* (n_tensors) factors of LARS */
     /* host, for each tensor: 0 it stays, g it trains in group g of the optimizer; NULL: nothing trains */
     const uint8_t *trainable;
-    int side;                           /* so many classifiers side by side, each a group of its own from g on; 0: one */
+    int side;                           /* classifiers side by side, each a group of its own from g on; 0: one */
     struct hpt__weights *follower;      /* who follows these, or NULL */
-    int after;                          /* a follower that moves at the end of a step (BYOL), not its beginning (MoCo) */
+    int after;                          /* a follower that moves at a step's end (BYOL), not its beginning (MoCo) */
 } hpt__weights;
 
 /* Memory for what a forward pass needs. */
 hpt_status hpt__weights_open(hpt__pool *p, hpt__dtype t, const hpt__net *net, hpt__weights *w);
-/* Plain arrays of the host -> the device and its bfloat16 copy; and back. stats may be NULL. Between leave and enter. */
+/* Plain arrays of the host -> the device and its bfloat16 copy; and back. stats may be NULL. Between leave and
+ * enter. */
 hpt_status hpt__weights_set(const hpt__pool *p, hpt__dtype t, const hpt__weights *w, const float *params,
                             const float *stats);
 hpt_status hpt__weights_get(const hpt__pool *p, hpt__dtype t, const hpt__weights *w, float *params, float *stats);

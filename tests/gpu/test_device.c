@@ -9,7 +9,7 @@
 #include "json.h"
 #include "ops.h"
 #include "ssl/moco.h"
-#include "train/stage.h"
+#include "train/lane.h"
 #include <math.h>
 
 extern const hpt__backend hpt_backend_cuda;

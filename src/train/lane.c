@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * On the host the views are read where they are. On a device they travel on a lane of their own, while the step
  * before still computes. */
-#include "train/stage.h"
+#include "train/lane.h"
 
 static size_t view_bytes(const hpt__trainer *t) {
     return (size_t)t->spec.batch * 12 * (size_t)t->spec.size * (size_t)t->spec.size;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The images of a step to where it reads them. */
-#ifndef HPT__STAGE_H
-#define HPT__STAGE_H
+ * The images of a step to where it reads them: made views, or 8-bit images with the draws of which the backend makes
+ * them. On a device they are staged while the step before still computes. */
+#ifndef HPT__LANE_H
+#define HPT__LANE_H
 #include "train/trainer.h"
 
 /* Views as floats (batch,3,size,size), one pointer for each view of the method.
