@@ -69,6 +69,7 @@ static int vary(const case_shape *s, int v, hpt__geometry *g, int *direct, int *
         g->residual = v >> 1 & 1;
         g->extra_grad = v >> 2 & 1;
         g->rows = v >> 3 & 1;
+        g->bn_ranks = 3;                /* of those that exchange between their halves */
         return v < (pixel ? 16 : 8);
     }
     if (!strcmp(s->of, "POOL")) {
@@ -145,6 +146,9 @@ static size_t count_of(const char *what, const hpt__geometry *g) {
     if (!strcmp(what, "nc")) return n * c;
     if (!strcmp(what, "nk")) return n * k;
     if (!strcmp(what, "group")) return (size_t)g->bn_groups * c;
+    if (!strcmp(what, "moments") || !strcmp(what, "sums")) return (size_t)g->bn_groups * c * 2;
+    if (!strcmp(what, "all_moments") || !strcmp(what, "all_sums"))
+        return (size_t)(g->bn_groups * hpt__bn_ranks(g)) * c * 2;
     if (!strcmp(what, "chan")) return c;
     if (!strcmp(what, "kchan")) return k;
     if (!strcmp(what, "matrix")) return k * c;
@@ -167,6 +171,9 @@ static int given(const bench *b, const char *name) {
     return !b->missing;
 }
 
+static int is_double(const array *a) { return strstr(a->row.what, "moments") || strstr(a->row.what, "sums"); }
+static int is_where(const array *a) { return !strcmp(a->row.what, "where"); }
+
 static void *room(const side *s, size_t bytes) {
     void *p = s->be->memory.alloc(s->dev, bytes);
     if (!p) FAIL("no memory for %zu bytes", bytes);
@@ -181,11 +188,11 @@ static void *upload_real(const side *s, hpt__dtype t, const double *x, size_t n)
     free(f);
     return p;
 }
-static double *download_real(const side *s, const void *p, size_t n) {
+static double *download_real(const side *s, hpt__dtype t, const void *p, size_t n) {
     double *x = calloc(n + 1, 8);
     float *f = malloc((n + 1) * 4);
-    s->be->memory.download(s->dev, s->t == HPT__F64 ? (void *)x : f, p, n * hpt__real_size(s->t));
-    for (size_t i = 0; i < n && s->t != HPT__F64; i++) x[i] = f[i];
+    s->be->memory.download(s->dev, t == HPT__F64 ? (void *)x : f, p, n * hpt__real_size(t));
+    for (size_t i = 0; i < n && t != HPT__F64; i++) x[i] = f[i];
     free(f);
     return x;
 }
@@ -214,7 +221,8 @@ static void *to_side(const side *s, const array *a, const hpt__geometry *g) {
         s->be->memory.free(s->dev, plain);
         return map;
     }
-    if (!strcmp(a->row.what, "where")) return room(s, s->be->order.act_bytes(s->dev, HPT__F32, g->n, g->k, g->p, g->q));
+    if (is_double(a)) return upload_real(s, HPT__F64, a->value, a->count);
+    if (is_where(a)) return room(s, s->be->order.act_bytes(s->dev, HPT__F32, g->n, g->k, g->p, g->q));
     if (strcmp(a->row.what, "weight"))
         return upload_real(s, strcmp(a->row.what, "image") ? s->t : HPT__F32, a->value, a->count);
     int64_t shape[4];
@@ -231,11 +239,11 @@ static double *from_side(const side *s, const array *a, const hpt__geometry *g, 
         hpt__geometry m = map_of(a, *g);
         void *plain = room(s, a->count * 8);
         OK(run(s, HPT__OP_OUTPUT, &m, 0, (hpt__op_args){.x = p, .y = plain}));
-        double *x = download_real(s, plain, a->count);
+        double *x = download_real(s, s->t, plain, a->count);
         s->be->memory.free(s->dev, plain);
         return x;
     }
-    if (strcmp(a->row.what, "weight")) return download_real(s, p, a->count);
+    if (strcmp(a->row.what, "weight")) return download_real(s, is_double(a) ? HPT__F64 : s->t, p, a->count);
     int64_t shape[4];
     float *f = malloc(a->count * 4);
     double *x = malloc(a->count * 8);
@@ -264,6 +272,8 @@ static void fill(bench *b, array *a) {
         a->value[i] = rint(4 * a->value[i]) / 4;
     if (b->kind == HPT__OP_ACT || (b->kind == HPT__OP_ACT_GRAD && !strcmp(name, "x")))
         for (size_t i = 0; i < sizeof edges / sizeof *edges && i < a->count; i++) a->value[a->count - 1 - i] = edges[i];
+    for (size_t i = 0; i < a->count && !strcmp(what, "all_moments"); i++)      /* a mean, a sum of squares */
+        a->value[i] = i & 1 ? fabs(a->value[i]) * b->g.n * b->g.h * b->g.w : 5 + a->value[i] / 2;
     for (size_t i = 0; i < a->count; i++)
         a->value[i] = rounded ? from_bf16(round_bf16((float)a->value[i])) : (float)a->value[i];
 }
@@ -322,7 +332,7 @@ static array *find(bench *b, const char *name) {
 static hpt_status prepare_where(bench *b, int s) {
     array *where = find(b, "aux"), x = {.row = {.what = "in"}, .count = count_of("in", &b->g)};
     const side *at = &b->side[s];
-    if (!where || where->row.written) return HPT_OK;
+    if (!where || where->row.written || !is_where(where)) return HPT_OK;
     x.value = malloc(x.count * 8);
     snprintf(x.row.name, sizeof x.row.name, "x");
     fill(b, &x);
@@ -357,7 +367,7 @@ static hpt_status run_side(bench *b, int s, int in_place, double *results[ARRAYS
     }
     if (!st) st = run(at, b->kind, &b->g, b->direct, args);
     for (int i = 0; i < b->n; i++)
-        results[i] = !st && b->a[i].row.written && strcmp(b->a[i].row.what, "where")
+        results[i] = !st && b->a[i].row.written && !is_where(&b->a[i])
                          ? from_side(at, &b->a[i], &b->g, b->a[i].at[s])
                          : NULL;
     for (int i = 0; i < b->n; i++) if (!over[i]) at->be->memory.free(at->dev, b->a[i].at[s]);

@@ -49,6 +49,11 @@ size_t hpt__cuda_norm_scratch(const hpt__geometry *g, int bf16, int sms);
 cudaError_t hpt__cuda_norm_train(cudaStream_t s, const hpt__cuda_norm *a);
 cudaError_t hpt__cuda_norm_eval(cudaStream_t s, const hpt__cuda_norm *a);
 cudaError_t hpt__cuda_norm_backward(cudaStream_t s, const hpt__cuda_norm *a);
+/* in halves, between which ranks exchange: (bn_groups,C,2), and those of bn_ranks ranks */
+cudaError_t hpt__cuda_norm_moments(cudaStream_t s, const hpt__cuda_norm *a, double *moments);
+cudaError_t hpt__cuda_norm_joined(cudaStream_t s, const hpt__cuda_norm *a, const double *moments);
+cudaError_t hpt__cuda_norm_grad_sums(cudaStream_t s, const hpt__cuda_norm *a, double *sums);
+cudaError_t hpt__cuda_norm_grad_joined(cudaStream_t s, const hpt__cuda_norm *a, const double *sums);
 
 /* act: n values, padding included */
 cudaError_t hpt__cuda_act(cudaStream_t s, int bf16, size_t n, hpt__act act, const void *x, void *y);

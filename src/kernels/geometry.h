@@ -10,6 +10,7 @@ typedef struct hpt__geometry {
     int r, s, stride, pad;  /* window, both directions alike */
     int conv_groups;        /* convolution: channels go in so many groups, each of c/groups -> k/groups; 0 is 1 */
     int bn_groups;          /* batch norm: contiguous sub-batches of n/bn_groups images with their own statistics */
+    int bn_ranks;           /* batch norm in halves: so many ranks share each group; 0 is 1 */
     /* batch norm, linear: fused into the operation, none or relu; the activation itself: which */
     hpt__act act;
     int residual;           /* batch norm: y = act(norm(x) + residual?) */
@@ -18,5 +19,6 @@ typedef struct hpt__geometry {
     int extra_grad;         /* a second gradient is added to dy on reading */
     double eps;             /* batch norm: added to the variance */
 } hpt__geometry;
+static inline int hpt__bn_ranks(const hpt__geometry *g) { return g->bn_ranks > 1 ? g->bn_ranks : 1; }
 static inline int hpt__conv_groups(const hpt__geometry *g) { return g->conv_groups > 1 ? g->conv_groups : 1; }
 #endif

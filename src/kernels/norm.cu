@@ -122,6 +122,55 @@ template <typename T> __global__ void __launch_bounds__(THREADS) k_finish(const 
     }
 }
 
+/* moments[(group*C + c)*2 + {0,1}]: mean, sum of squares about it. One warp a channel. */
+template <typename T>
+__global__ void __launch_bounds__(THREADS) k_moments(const T *x, const float *part, int channels, int groups,
+                                                     int splits, size_t rows, double *moments) {
+    int c = (int)(blockIdx.x * (THREADS / HPT_WARP) + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
+    if (c >= channels) return;
+    for (int g = 0; g < groups; g++) {
+        size_t row = (size_t)g * (size_t)channels + (size_t)c;
+        double s = 0, ss = 0;
+        for (int i = lane; i < splits; i += HPT_WARP) {
+            const float *p = part + (row * (size_t)splits + (size_t)i) * 2;
+            s += (double)p[0];
+            ss += (double)p[1];
+        }
+        s = hpt_warp_sum(s);
+        ss = hpt_warp_sum(ss);
+        double shift = (double)hpt_widen(x[(size_t)g * rows * (size_t)channels + (size_t)c]);
+        double d = s / (double)rows, sq = ss - s * d;
+        if (lane == 0) {
+            moments[row * 2] = shift + d;
+            moments[row * 2 + 1] = sq < 0 ? 0 : sq;
+        }
+    }
+}
+/* One thread a channel; rows: of a group on one rank. */
+__global__ void __launch_bounds__(THREADS) k_join(const double *moments, int channels, int groups, int ranks,
+                                                  size_t rows, float *mean, float *rstd, float *run_mean,
+                                                  float *run_var, double mom, double eps) {
+    int c = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    if (c >= channels) return;
+    size_t block = (size_t)groups * (size_t)channels * 2;
+    double m = (double)rows, all = m * ranks, avg_mean = 0, avg_var = 0;
+    for (int g = 0; g < groups; g++) {
+        const double *of = moments + ((size_t)g * (size_t)channels + (size_t)c) * 2;
+        double mu = 0, sq = 0;
+        for (int r = 0; r < ranks; r++) mu += of[(size_t)r * block] / ranks;
+        for (int r = 0; r < ranks; r++) {
+            double d = of[(size_t)r * block] - mu;
+            sq += of[(size_t)r * block + 1] + m * d * d;
+        }
+        mean[g * channels + c] = (float)mu;
+        rstd[g * channels + c] = (float)(1 / sqrt(sq / all + eps));
+        avg_mean += mu / groups;
+        avg_var += (all > 1 ? sq / (all - 1) : sq) / groups;
+    }
+    run_mean[c] = (float)((1 - mom) * (double)run_mean[c] + mom * avg_mean);
+    run_var[c] = (float)((1 - mom) * (double)run_var[c] + mom * avg_var);
+}
+
 /* EVAL: mean and rstd are the running mean and variance */
 template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS) k_apply(const T *x, const T *res,
     T *y, int channels, size_t rows, size_t chunk, const float *mean,
@@ -215,10 +264,50 @@ __global__ void __launch_bounds__(THREADS) k_grad_finish(const float *part, int 
         db[c] = (float)sum_b;
     }
 }
-template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_apply(const T *x, const T *d, T *dx,
-    int channels, size_t rows, size_t chunk, const float *mean, const float *rstd,
-                                                                                    const float *w,
-                                                                                    const float *means) {
+/* sums[(group*C + c)*2 + {0,1}] = sum of d, sum of d*xhat. One warp a channel. */
+__global__ void __launch_bounds__(THREADS) k_grad_moments(const float *part, int channels, int groups, int splits,
+                                                          double *sums, float *dw, float *db) {
+    int c = (int)(blockIdx.x * (THREADS / HPT_WARP) + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
+    if (c >= channels) return;
+    double sum_w = 0, sum_b = 0;
+    for (int g = 0; g < groups; g++) {
+        size_t row = (size_t)g * (size_t)channels + (size_t)c;
+        double s = 0, sx = 0;
+        for (int i = lane; i < splits; i += HPT_WARP) {
+            s += (double)part[(row * (size_t)splits + (size_t)i) * 2];
+            sx += (double)part[(row * (size_t)splits + (size_t)i) * 2 + 1];
+        }
+        s = hpt_warp_sum(s);
+        sx = hpt_warp_sum(sx);
+        if (lane == 0) {
+            sums[row * 2] = s;
+            sums[row * 2 + 1] = sx;
+        }
+        sum_b += s;
+        sum_w += sx;
+    }
+    if (lane == 0) {
+        dw[c] = (float)sum_w;
+        db[c] = (float)sum_b;
+    }
+}
+/* means as k_grad_finish leaves them, over the ranks; count: groups * channels */
+__global__ void __launch_bounds__(THREADS) k_grad_join(const double *sums, size_t count, int ranks, double all,
+                                                       float *means) {
+    size_t row = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (row >= count) return;
+    double s = 0, sx = 0;
+    for (int r = 0; r < ranks; r++) {
+        s += sums[((size_t)r * count + row) * 2];
+        sx += sums[((size_t)r * count + row) * 2 + 1];
+    }
+    means[row * 2] = (float)(s / all);
+    means[row * 2 + 1] = (float)(sx / all);
+}
+template <typename T, int V>
+__global__ void __launch_bounds__(THREADS)
+    k_grad_apply(const T *x, const T *d, T *dx, int channels, size_t rows, size_t chunk, const float *mean,
+                 const float *rstd, const float *w, const float *means) {
     where t = find<V>(channels, rows, chunk);
     if (!t.active) return;
     float mu[V], rs[V], f[V], a[V], b[V];
@@ -243,43 +332,108 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_a
 
 static dim3 channel_grid(int c) { return dim3((unsigned)((c + THREADS / HPT_WARP - 1) / (THREADS / HPT_WARP))); }
 
+/* How a pass over maps is launched. */
+template <int V> struct launch {
+    shape p;
+    dim3 grid, block;
+    launch(const hpt__geometry *g, int sms)
+        : p(shape_of(g, V, sms)), grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups),
+          block((unsigned)p.ct, (unsigned)p.rt) {}
+};
+template <typename T, int V> static void sums(cudaStream_t s, const hpt__cuda_norm *a, const launch<V> *l) {
+    HPT_LAUNCH((k_sums<T, V>), l->grid, l->block, 0, s, (const T *)a->x, a->g.c, l->p.rows, l->p.chunk, a->scratch);
+}
+template <typename T, int V> static void apply(cudaStream_t s, const hpt__cuda_norm *a, const launch<V> *l) {
+    HPT_LAUNCH((k_apply<T, V, 0>), l->grid, l->block, 0, s, (const T *)a->x, (const T *)(a->g.residual ? a->r : NULL),
+               (T *)a->y, a->g.c, l->p.rows, l->p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, a->b,
+               a->g.act == HPT__ACT_RELU, 0.f);
+}
+template <typename T, int V> static void grad_sums(cudaStream_t s, const hpt__cuda_norm *a, const launch<V> *l) {
+    HPT_LAUNCH((k_grad_sums<T, V>), l->grid, l->block, 0, s, (const T *)a->x, (const T *)a->y_in, (T *)a->dy,
+               (const T *)(a->g.extra_grad ? a->dy2 : NULL), a->g.c, l->p.rows, l->p.chunk, (const float *)a->mean,
+               (const float *)a->rstd, a->g.act == HPT__ACT_RELU, a->scratch);
+}
+template <typename T, int V>
+static void grad_apply(cudaStream_t s, const hpt__cuda_norm *a, const launch<V> *l, const float *means) {
+    HPT_LAUNCH((k_grad_apply<T, V>), l->grid, l->block, 0, s, (const T *)a->x, (const T *)a->dy, (T *)a->dx, a->g.c,
+               l->p.rows, l->p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, means);
+}
+
 template <typename T, int V> static cudaError_t train(cudaStream_t s, const hpt__cuda_norm *a) {
     const hpt__geometry *g = &a->g;
-    shape p = shape_of(g, V, a->sms);
-    dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
-    HPT_LAUNCH((k_sums<T, V>), grid, block, 0, s, (const T *)a->x, g->c, p.rows, p.chunk, a->scratch);
-    HPT_LAUNCH((k_finish<T>), channel_grid(g->c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch,
-               g->c, g->bn_groups, p.splits, p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum, g->eps);
-    HPT_LAUNCH((k_apply<T, V, 0>), grid, block, 0, s, (const T *)a->x, (const T *)(g->residual ? a->r : NULL),
-               (T *)a->y, g->c, p.rows, p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, a->b,
-               g->act == HPT__ACT_RELU, 0.f);
+    launch<V> l(g, a->sms);
+    sums<T, V>(s, a, &l);
+    HPT_LAUNCH((k_finish<T>), channel_grid(g->c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch, g->c,
+               g->bn_groups, l.p.splits, l.p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum, g->eps);
+    apply<T, V>(s, a, &l);
+    return cudaGetLastError();
+}
+template <typename T, int V> static cudaError_t moments(cudaStream_t s, const hpt__cuda_norm *a, double *out) {
+    launch<V> l(&a->g, a->sms);
+    sums<T, V>(s, a, &l);
+    HPT_LAUNCH((k_moments<T>), channel_grid(a->g.c), dim3(THREADS), 0, s, (const T *)a->x, (const float *)a->scratch,
+               a->g.c, a->g.bn_groups, l.p.splits, l.p.rows, out);
+    return cudaGetLastError();
+}
+template <typename T, int V> static cudaError_t joined(cudaStream_t s, const hpt__cuda_norm *a, const double *in) {
+    const hpt__geometry *g = &a->g;
+    launch<V> l(g, a->sms);
+    HPT_LAUNCH(k_join, dim3((unsigned)((g->c + THREADS - 1) / THREADS)), dim3(THREADS), 0, s, in, g->c, g->bn_groups,
+               hpt__bn_ranks(g), l.p.rows, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum, g->eps);
+    apply<T, V>(s, a, &l);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t eval(cudaStream_t s, const hpt__cuda_norm *a) {
     hpt__geometry g = a->g;
     g.bn_groups = 1;
-    shape p = shape_of(&g, V, a->sms);
-    HPT_LAUNCH((k_apply<T, V, 1>), dim3((unsigned)p.tiles, (unsigned)p.splits, 1),
-               dim3((unsigned)p.ct, (unsigned)p.rt), 0, s, (const T *)a->x, (const T *)(g.residual ? a->r : NULL),
-               (T *)a->y, g.c, p.rows, p.chunk, (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b,
+    launch<V> l(&g, a->sms);
+    HPT_LAUNCH((k_apply<T, V, 1>), l.grid, l.block, 0, s, (const T *)a->x, (const T *)(g.residual ? a->r : NULL),
+               (T *)a->y, g.c, l.p.rows, l.p.chunk, (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b,
                g.act == HPT__ACT_RELU, (float)g.eps);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t backward(cudaStream_t s, const hpt__cuda_norm *a) {
     const hpt__geometry *g = &a->g;
-    shape p = shape_of(g, V, a->sms);
-    dim3 grid((unsigned)p.tiles, (unsigned)p.splits, (unsigned)g->bn_groups), block((unsigned)p.ct, (unsigned)p.rt);
-    float *means = a->scratch + (size_t)g->bn_groups * (size_t)g->c * (size_t)p.splits * 2;
-    HPT_LAUNCH((k_grad_sums<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->y_in, (T *)a->dy,
-               (const T *)(g->extra_grad ? a->dy2 : NULL), g->c, p.rows, p.chunk, (const float *)a->mean,
-               (const float *)a->rstd, g->act == HPT__ACT_RELU, a->scratch);
+    launch<V> l(g, a->sms);
+    float *means = a->scratch + (size_t)g->bn_groups * (size_t)g->c * (size_t)l.p.splits * 2;
+    grad_sums<T, V>(s, a, &l);
     HPT_LAUNCH(k_grad_finish, channel_grid(g->c), dim3(THREADS), 0, s, (const float *)a->scratch, g->c, g->bn_groups,
-               p.splits, p.rows, means, a->dw, a->db);
-    HPT_LAUNCH((k_grad_apply<T, V>), grid, block, 0, s, (const T *)a->x, (const T *)a->dy, (T *)a->dx, g->c, p.rows,
-               p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, (const float *)means);
+               l.p.splits, l.p.rows, means, a->dw, a->db);
+    grad_apply<T, V>(s, a, &l, means);
     return cudaGetLastError();
 }
-#define CALL(f) (a->bf16 ? f<uint16_t, 8>(s, a) : width_of(&a->g, 0) == 4 ? f<float, 4>(s, a) : f<float, 1>(s, a))
-extern "C" cudaError_t hpt__cuda_norm_train(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(train); }
-extern "C" cudaError_t hpt__cuda_norm_eval(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(eval); }
-extern "C" cudaError_t hpt__cuda_norm_backward(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(backward); }
+template <typename T, int V> static cudaError_t gradient_sums(cudaStream_t s, const hpt__cuda_norm *a, double *out) {
+    launch<V> l(&a->g, a->sms);
+    grad_sums<T, V>(s, a, &l);
+    HPT_LAUNCH(k_grad_moments, channel_grid(a->g.c), dim3(THREADS), 0, s, (const float *)a->scratch, a->g.c,
+               a->g.bn_groups, l.p.splits, out, a->dw, a->db);
+    return cudaGetLastError();
+}
+template <typename T, int V>
+static cudaError_t gradient_joined(cudaStream_t s, const hpt__cuda_norm *a, const double *in) {
+    const hpt__geometry *g = &a->g;
+    launch<V> l(g, a->sms);
+    size_t count = (size_t)g->bn_groups * (size_t)g->c;
+    HPT_LAUNCH(k_grad_join, dim3((unsigned)((count + THREADS - 1) / THREADS)), dim3(THREADS), 0, s, in, count,
+               hpt__bn_ranks(g), (double)l.p.rows * hpt__bn_ranks(g), a->scratch);
+    grad_apply<T, V>(s, a, &l, (const float *)a->scratch);
+    return cudaGetLastError();
+}
+#define CALL(f, ...) \
+    (a->bf16 ? f<uint16_t, 8>(__VA_ARGS__) \
+             : width_of(&a->g, 0) == 4 ? f<float, 4>(__VA_ARGS__) : f<float, 1>(__VA_ARGS__))
+extern "C" cudaError_t hpt__cuda_norm_train(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(train, s, a); }
+extern "C" cudaError_t hpt__cuda_norm_eval(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(eval, s, a); }
+extern "C" cudaError_t hpt__cuda_norm_backward(cudaStream_t s, const hpt__cuda_norm *a) { return CALL(backward, s, a); }
+extern "C" cudaError_t hpt__cuda_norm_moments(cudaStream_t s, const hpt__cuda_norm *a, double *out) {
+    return CALL(moments, s, a, out);
+}
+extern "C" cudaError_t hpt__cuda_norm_joined(cudaStream_t s, const hpt__cuda_norm *a, const double *in) {
+    return CALL(joined, s, a, in);
+}
+extern "C" cudaError_t hpt__cuda_norm_grad_sums(cudaStream_t s, const hpt__cuda_norm *a, double *out) {
+    return CALL(gradient_sums, s, a, out);
+}
+extern "C" cudaError_t hpt__cuda_norm_grad_joined(cudaStream_t s, const hpt__cuda_norm *a, const double *in) {
+    return CALL(gradient_joined, s, a, in);
+}

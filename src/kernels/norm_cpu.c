@@ -69,33 +69,45 @@ void CPU(norm_stats)(const hpt__cpu_norm *a, int t, int nt) {
         else stats_item(a, i, 0);
 }
 
-void CPU(norm_finish)(const hpt__cpu_norm *a) {
+/* mean, and sum of squares about it, of channel l of a block in a group, from the items' sums */
+static void moments_of(const hpt__cpu_norm *a, int gr, int cb, int l, double *mean, double *sq) {
     const hpt__geometry *g = a->g;
     int s = chunks(g), cbs = g->c / HPT__VB;
+    double m = (double)(g->n / g->bn_groups) * g->h * g->w, sum = 0;
+    *sq = 0;
+    for (int k = 0; k < s; k++) {
+        const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
+        sum += p[l];
+        *sq += p[HPT__VB + l];
+    }
+    double shift = vec_load(a->x, at(g, gr * (g->n / g->bn_groups), cb), a->bf16)[l];
+    *sq -= sum * sum / m;
+    if (*sq < 0) *sq = 0;
+    *mean = shift + sum / m;
+}
+
+void CPU(norm_finish)(const hpt__cpu_norm *a) {
+    const hpt__geometry *g = a->g;
     double m = (double)(g->n / g->bn_groups) * g->h * g->w;
-    for (int cb = 0; cb < cbs; cb++)
-        for (int l = 0; l < HPT__VB; l++) {
-            int c = cb * HPT__VB + l;
-            double avg_mean = 0, avg_var = 0;
-            for (int gr = 0; gr < g->bn_groups; gr++) {
-                double sum = 0, sq = 0;
-                for (int k = 0; k < s; k++) {
-                    const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
-                    sum += p[l];
-                    sq += p[HPT__VB + l];
-                }
-                double shift = vec_load(a->x, at(g, gr * (g->n / g->bn_groups), cb), a->bf16)[l];
-                double var = (sq - sum * sum / m) / m;
-                if (var < 0) var = 0;
-                double mean = shift + sum / m;
-                a->mean[gr * g->c + c] = (float)mean;
-                a->rstd[gr * g->c + c] = (float)(1 / sqrt(var + a->g->eps));
-                avg_mean += mean / g->bn_groups;
-                avg_var += (m > 1 ? var * m / (m - 1) : var) / g->bn_groups;
-            }
-            a->run_mean[c] = (float)((1 - a->momentum) * a->run_mean[c] + a->momentum * avg_mean);
-            a->run_var[c] = (float)((1 - a->momentum) * a->run_var[c] + a->momentum * avg_var);
+    for (int c = 0; c < g->c; c++) {
+        double avg_mean = 0, avg_var = 0;
+        for (int gr = 0; gr < g->bn_groups; gr++) {
+            double mean, sq;
+            moments_of(a, gr, c / HPT__VB, c % HPT__VB, &mean, &sq);
+            double var = sq / m;
+            a->mean[gr * g->c + c] = (float)mean;
+            a->rstd[gr * g->c + c] = (float)(1 / sqrt(var + g->eps));
+            avg_mean += mean / g->bn_groups;
+            avg_var += (m > 1 ? var * m / (m - 1) : var) / g->bn_groups;
         }
+        a->run_mean[c] = (float)((1 - a->momentum) * a->run_mean[c] + a->momentum * avg_mean);
+        a->run_var[c] = (float)((1 - a->momentum) * a->run_var[c] + a->momentum * avg_var);
+    }
+}
+void CPU(norm_moments)(const hpt__cpu_norm *a, double *moments) {
+    for (int gr = 0; gr < a->g->bn_groups; gr++)
+        for (int c = 0; c < a->g->c; c++, moments += 2)
+            moments_of(a, gr, c / HPT__VB, c % HPT__VB, moments, moments + 1);
 }
 
 INLINE void apply_map(const hpt__geometry *g, const void *x, const void *r, void *y, size_t base, vf mean, vf scale,
@@ -202,30 +214,68 @@ void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt) {
         }
 }
 
-/* Leaves, after the item sums, two vectors for each (group, block): sum(d)/m and rstd^2*sum(d*(x-mean))/m. */
+/* sum(d) and sum(d*(x-mean)) of channel l of a block in a group, from the items' sums */
+static void sums_of(const hpt__cpu_norm *a, int gr, int cb, int l, double *sum, double *sx) {
+    int s = chunks(a->g), cbs = a->g->c / HPT__VB;
+    *sum = *sx = 0;
+    for (int k = 0; k < s; k++) {
+        const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
+        *sum += p[l];
+        *sx += p[HPT__VB + l];
+    }
+}
+/* where, behind the items' sums, two vectors for each (group, block) say what norm_grad_apply() subtracts: sum(d)/m and
+ * rstd^2*sum(d*(x-mean))/m */
+static double *coefficients(const hpt__cpu_norm *a, int gr, int c) {
+    const hpt__geometry *g = a->g;
+    double *all = a->partial + (size_t)items(g) * 2 * HPT__VB;
+    return all + (size_t)(gr * (g->c / HPT__VB) + c / HPT__VB) * 2 * HPT__VB + c % HPT__VB;
+}
+
 void CPU(norm_grad_finish)(const hpt__cpu_norm *a) {
     const hpt__geometry *g = a->g;
-    int s = chunks(g), cbs = g->c / HPT__VB;
     double m = (double)(g->n / g->bn_groups) * g->h * g->w;
-    double *coef = a->partial + (size_t)items(g) * 2 * HPT__VB;
-    for (int cb = 0; cb < cbs; cb++)
-        for (int l = 0; l < HPT__VB; l++) {
-            int c = cb * HPT__VB + l;
-            double dw = 0, db = 0;
-            for (int gr = 0; gr < g->bn_groups; gr++) {
-                double sum = 0, sx = 0, rs = a->rstd[gr * g->c + c];
-                for (int k = 0; k < s; k++) {
-                    const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
-                    sum += p[l];
-                    sx += p[HPT__VB + l];
-                }
-                dw += sx * rs;
-                db += sum;
-                coef[(size_t)(gr * cbs + cb) * 2 * HPT__VB + l] = sum / m;
-                coef[(size_t)(gr * cbs + cb) * 2 * HPT__VB + HPT__VB + l] = rs * rs * sx / m;
-            }
-            a->dw[c] = (float)dw;
-            a->db[c] = (float)db;
+    for (int c = 0; c < g->c; c++) {
+        double dw = 0, db = 0;
+        for (int gr = 0; gr < g->bn_groups; gr++) {
+            double sum, sx, rs = a->rstd[gr * g->c + c], *to = coefficients(a, gr, c);
+            sums_of(a, gr, c / HPT__VB, c % HPT__VB, &sum, &sx);
+            dw += sx * rs;
+            db += sum;
+            to[0] = sum / m;
+            to[HPT__VB] = rs * rs * sx / m;
+        }
+        a->dw[c] = (float)dw;
+        a->db[c] = (float)db;
+    }
+}
+void CPU(norm_grad_moments)(const hpt__cpu_norm *a, double *sums) {
+    const hpt__geometry *g = a->g;
+    for (int c = 0; c < g->c; c++) {
+        double dw = 0, db = 0;
+        for (int gr = 0; gr < g->bn_groups; gr++) {
+            double *of = sums + ((size_t)gr * (size_t)g->c + (size_t)c) * 2;
+            sums_of(a, gr, c / HPT__VB, c % HPT__VB, of, of + 1);
+            of[1] *= a->rstd[gr * g->c + c];
+            dw += of[1];
+            db += of[0];
+        }
+        a->dw[c] = (float)dw;
+        a->db[c] = (float)db;
+    }
+}
+void CPU(norm_grad_join)(const hpt__cpu_norm *a, const double *sums) {
+    const hpt__geometry *g = a->g;
+    int ranks = hpt__bn_ranks(g);
+    double all = (double)(g->n / g->bn_groups) * g->h * g->w * ranks;
+    size_t block = (size_t)g->bn_groups * (size_t)g->c * 2;
+    for (int gr = 0; gr < g->bn_groups; gr++)
+        for (int c = 0; c < g->c; c++) {
+            const double *of = sums + ((size_t)gr * (size_t)g->c + (size_t)c) * 2;
+            double sum = 0, sx = 0, *to = coefficients(a, gr, c);
+            for (int r = 0; r < ranks; r++) sum += of[(size_t)r * block], sx += of[(size_t)r * block + 1];
+            to[0] = sum / all;
+            to[HPT__VB] = a->rstd[gr * g->c + c] * sx / all;
         }
 }
 

@@ -18,7 +18,7 @@ hpt__place hpt__new_buffer(hpt__compiler *c, size_t bytes) {
         p->cap_buffers = cap;
     }
     p->buffers[p->n_buffers] = (hpt__buffer){(bytes + 63) / 64 * 64, 0, p->n_steps, p->n_steps};
-    return (hpt__place){HPT__IN_ARENA, (size_t)p->n_buffers++};
+    return (hpt__place){.base = HPT__IN_ARENA, .at = (size_t)p->n_buffers++};
 }
 
 void hpt__use_buffers(hpt__plan *p, const hpt__step *s) {

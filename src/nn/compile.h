@@ -9,8 +9,8 @@
 /* Where an array lies: a buffer of the arena, or so many bytes behind what the caller passes at each run. */
 enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_INPUT,
        HPT__IN_DOUT, HPT__BASES };
-/* at: buffer number for the arena, bytes elsewhere */
-typedef struct hpt__place { int base; size_t at; } hpt__place;
+/* at: buffer number for the arena, bytes elsewhere; skip: bytes from the buffer's beginning */
+typedef struct hpt__place { int base; size_t at, skip; } hpt__place;
 
 /* One operation with its arrays, named as in hpt__op_args. */
 typedef struct hpt__step {
@@ -20,6 +20,7 @@ typedef struct hpt__step {
     HPT__OP_ARRAYS(ARRAY)
 #undef ARRAY
     double momentum;        /* batch norm: the layer's own */
+    size_t exchange;        /* no operation (op is NULL): x, so many bytes of each rank, to y of all, in rank order */
 } hpt__step;
 
 /* alive from step first to step last */
@@ -57,6 +58,8 @@ struct hpt__compiler {
 
 /* plan.c */
 void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s);
+/* Every rank's part, side by side in the order of the ranks. */
+hpt__place hpt__emit_exchange(hpt__compiler *c, hpt__place part, size_t bytes);
 void hpt__send_grad(hpt__compiler *c, int node, hpt__place grad);
 static inline size_t hpt__plan_real(const hpt__plan *p) { return hpt__real_size(p->spec.dtype); }
 

@@ -18,11 +18,11 @@ static size_t output_bytes(const hpt__compiler *c, const hpt__node *n) {
     return p->be->order.act_bytes(p->dev, p->spec.dtype, p->spec.batch, n->c, n->h, n->w);
 }
 static hpt__place tensor_in(const hpt__compiler *c, int base, int tensor) {
-    return (hpt__place){base, c->net->tensors[tensor].offset * hpt__plan_real(c->p)};
+    return (hpt__place){.base = base, .at = c->net->tensors[tensor].offset * hpt__plan_real(c->p)};
 }
 /* the bfloat16 copies lie in the same order, 2 bytes a value */
 static hpt__place low_of(const hpt__compiler *c, int tensor) {
-    return (hpt__place){HPT__IN_LOW, c->net->tensors[tensor].offset * 2};
+    return (hpt__place){.base = HPT__IN_LOW, .at = c->net->tensors[tensor].offset * 2};
 }
 static int trains(const hpt__compiler *c, int tensor) { return c->p->spec.trainable && c->p->spec.trainable[tensor]; }
 
@@ -30,7 +30,8 @@ static hpt__geometry geometry(const hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i), *x = n->in >= 0 ? node_at(c, n->in) : n;
     return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w,
                            .r = n->window, .s = n->window, .stride = n->stride, .pad = n->pad, .conv_groups = n->groups,
-                           .bn_groups = c->p->spec.groups, .act = n->act,
+                           .bn_groups = c->p->spec.groups, .bn_ranks = c->p->spec.bn_ranks,
+                           .act = n->act,
                            .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps,
                            .rows = n->rows && x->rows && n->kind != HPT__NODE_LINEAR};
 }
@@ -38,7 +39,7 @@ static hpt__geometry geometry(const hpt__compiler *c, int i) {
 static hpt__step forward_step(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__node_state *s = &c->s[i];
-    hpt__place x = n->in >= 0 ? c->s[n->in].y : (hpt__place){HPT__IN_INPUT, 0};
+    hpt__place x = n->in >= 0 ? c->s[n->in].y : (hpt__place){.base = HPT__IN_INPUT};
     int over = hpt__layers[n->kind].in_place && c->p->spec.mode != HPT__TRAIN && x.base == HPT__IN_ARENA &&
                hpt__graph_consumers(&c->g, n->in) == 1;
     s->y = over ? x : hpt__new_buffer(c, output_bytes(c, n));
@@ -98,7 +99,7 @@ static void rows_shape(hpt__graph *g, hpt__node *n) {
 
 /* images become a map; rows are read where the caller has them */
 static void input_forward(hpt__compiler *c, int i) {
-    if (node_at(c, i)->rows) c->s[i].y = (hpt__place){HPT__IN_INPUT, 0};
+    if (node_at(c, i)->rows) c->s[i].y = (hpt__place){.base = HPT__IN_INPUT};
     else hpt__emit(c, HPT__OP_INPUT, geometry(c, i), forward_step(c, i));
 }
 /* the gradient of the input, if it is wanted: as the caller gave the input */
@@ -172,6 +173,17 @@ static void single_value(hpt__compiler *c, const hpt__node *n) {
                               "image_size, "
                                "or %s", len, name, more);
 }
+/* This rank's sums (double (groups,C,2)) to all; where those of the ranks that share its groups begin. */
+static hpt__place join_ranks(hpt__compiler *c, const hpt__node *n, hpt__place sums) {
+    const hpt__plan_spec *spec = &c->p->spec;
+    size_t bytes = (size_t)spec->groups * (size_t)n->c * 2 * sizeof(double);
+    hpt__place all = hpt__emit_exchange(c, sums, bytes);
+    all.skip = (size_t)(spec->comm->rank / spec->bn_ranks * spec->bn_ranks) * bytes;
+    return all;
+}
+static hpt__place sums_buffer(hpt__compiler *c, const hpt__node *n) {
+    return hpt__new_buffer(c, (size_t)c->p->spec.groups * (size_t)n->c * 2 * sizeof(double));
+}
 static void norm_forward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     const hpt__plan_spec *spec = &c->p->spec;
@@ -187,13 +199,20 @@ static void norm_forward(hpt__compiler *c, int i) {
         hpt__emit(c, HPT__OP_NORM_EVAL, geometry(c, i), op);
         return;
     }
-    if (spec->batch / spec->groups * n->h * n->w == 1) {
+    if (spec->batch / spec->groups * n->h * n->w == 1 && spec->bn_ranks < 2) {
         single_value(c, n);
         return;
     }
     op.mean = s->mean = hpt__new_buffer(c, (size_t)spec->groups * (size_t)n->c * hpt__plan_real(c->p));
     op.rstd = s->rstd = hpt__new_buffer(c, (size_t)spec->groups * (size_t)n->c * hpt__plan_real(c->p));
-    hpt__emit(c, HPT__OP_NORM, geometry(c, i), op);
+    if (spec->bn_ranks < 2) {
+        hpt__emit(c, HPT__OP_NORM, geometry(c, i), op);
+        return;
+    }
+    hpt__place moments = sums_buffer(c, n);
+    hpt__emit(c, HPT__OP_NORM_MOMENTS, geometry(c, i), (hpt__step){.x = op.x, .aux = moments});
+    op.aux = join_ranks(c, n, moments);
+    hpt__emit(c, HPT__OP_NORM_JOINED, geometry(c, i), op);
 }
 static void norm_backward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
@@ -210,8 +229,17 @@ static void norm_backward(hpt__compiler *c, int i) {
     op.rstd = s->rstd;
     op.dw = tensor_in(c, HPT__IN_GRAD, n->tensor);
     op.db = tensor_in(c, HPT__IN_GRAD, n->tensor + 1);
-    op.dx = over ? op.x : input_grad(c, i);
-    hpt__emit(c, HPT__OP_NORM_GRAD, geometry(c, i), op);
+    if (c->p->spec.bn_ranks < 2) {
+        op.dx = over ? op.x : input_grad(c, i);
+        hpt__emit(c, HPT__OP_NORM_GRAD, geometry(c, i), op);
+    } else {
+        op.aux = sums_buffer(c, n);
+        hpt__emit(c, HPT__OP_NORM_GRAD_SUMS, geometry(c, i), op);
+        op.aux = join_ranks(c, n, op.aux);
+        op.dw = op.db = op.y_in = op.dy2 = (hpt__place){0};
+        op.dx = over ? op.x : input_grad(c, i);
+        hpt__emit(c, HPT__OP_NORM_GRAD_JOINED, geometry(c, i), op);
+    }
     hpt__send_grad(c, n->in, op.dx);
     if (n->residual >= 0 && c->s[n->residual].needed) hpt__send_grad(c, n->residual, op.dy);
 }

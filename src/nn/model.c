@@ -93,13 +93,18 @@ hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t
     return HPT_OK;
 }
 
-hpt_status hpt__bn_groups(const hpt__options *o, int batch, int *groups) {
-    int64_t g = OPT_I(o, bn_group);
-    *groups = 1;
-    if (g == 0 || g >= batch) return HPT_OK;
-    if (batch % g)
-        return hpt__fail(HPT_ERR_OPTION, "option 'bn_group': %lld does not divide batch_size %d", (long long)g, batch);
-    *groups = (int)(batch / g);
+hpt_status hpt__bn_groups(const hpt__options *o, int batch, int ranks, int *groups, int *bn_ranks) {
+    int64_t g = OPT_I(o, bn_group), all = (int64_t)batch * ranks;
+    if (g == 0 || g > all) g = all;
+    *groups = g < batch ? (int)(batch / g) : 1;
+    *bn_ranks = g > batch ? (int)(g / batch) : 1;
+    if (all % g)
+        return hpt__fail(HPT_ERR_OPTION, "option 'bn_group': %lld does not divide batch_size %lld", (long long)g,
+                         (long long)all);
+    if (batch % g && g % batch)
+        return hpt__fail(HPT_ERR_OPTION,
+                         "option 'bn_group': %lld images are neither a part of a rank's %d nor those of whole ranks",
+                         (long long)g, batch);
     return HPT_OK;
 }
 

@@ -36,6 +36,7 @@ hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t
 /* Which tensors train: all, or (Reed et al. 2022, HPT-BN) batch-norm weights and biases and the whole head; of those
  * the ones that options train_only and freeze leave. A pattern that matches nothing is an error. */
 hpt_status hpt__choose_trainable(const hpt__net *net, const hpt__options *o, int bn_only, uint8_t *flag);
-/* Batch-norm groups of a batch: option bn_group, which must divide it unless larger or 0. */
-hpt_status hpt__bn_groups(const hpt__options *o, int batch, int *groups);
+/* Batch-norm groups of a rank's batch, by option bn_group, which counts images of the whole batch: groups of it, or one
+ * that bn_ranks ranks share, which then holds whole ranks. */
+hpt_status hpt__bn_groups(const hpt__options *o, int batch, int ranks, int *groups, int *bn_ranks);
 #endif

@@ -23,28 +23,40 @@ static const char *array_missing(const hpt__step *s) {
     return NULL;
 }
 
-void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s) {
+static void add_step(hpt__compiler *c, const hpt__step *s) {
     hpt__plan *p = c->p;
-    if (c->status) return;
     if (p->n_steps == p->cap_steps) {
         int cap = p->cap_steps ? p->cap_steps * 2 : 128;
         hpt__step *more = hpt__realloc(p->steps, sizeof *more * (size_t)cap);
         if (!more) {
             c->status = hpt__fail_memory(sizeof *more * (size_t)cap);
+            p->be->op.destroy(s->op);
             return;
         }
         p->steps = more;
         p->cap_steps = cap;
     }
+    hpt__use_buffers(p, s);
+    p->steps[p->n_steps++] = *s;
+}
+void hpt__emit(hpt__compiler *c, hpt__op_kind kind, hpt__geometry g, hpt__step s) {
+    hpt__plan *p = c->p;
+    if (c->status) return;
     s.d = (hpt__op_desc){kind, p->spec.dtype, g, p->spec.direct, p->spec.deterministic};
     const char *missing = array_missing(&s);
     if (missing) {
-        c->status = hpt__fail(HPT_ERR_INTERNAL, "operation %s: array %s is missing", hpt__op_rows[kind].name, missing);
+        c->status =
+            hpt__fail(HPT_ERR_INTERNAL, "operation %s: array %s is missing", hpt__op_rows[kind].name, missing);
         return;
     }
-    if ((c->status = hpt__span_tick(0)) || (c->status = p->be->op.create(p->dev, &s.d, &s.op))) return;
-    hpt__use_buffers(p, &s);
-    p->steps[p->n_steps++] = s;
+    if ((c->status = hpt__span_tick(0))) return;
+    if (!(c->status = p->be->op.create(p->dev, &s.d, &s.op))) add_step(c, &s);
+}
+hpt__place hpt__emit_exchange(hpt__compiler *c, hpt__place part, size_t bytes) {
+    hpt__place all = hpt__new_buffer(c, bytes * (size_t)c->p->spec.comm->size);
+    hpt__step s = {.x = part, .y = all, .exchange = bytes};
+    if (!c->status) add_step(c, &s);
+    return all;
 }
 
 void hpt__send_grad(hpt__compiler *c, int node, hpt__place grad) {
@@ -107,7 +119,7 @@ static void compile_forward(hpt__compiler *c, int *last) {
 }
 static void compile_backward(hpt__compiler *c, int last) {
     mark_needed(c);
-    hpt__send_grad(c, last, (hpt__place){HPT__IN_DOUT, 0});
+    hpt__send_grad(c, last, (hpt__place){.base = HPT__IN_DOUT});
     for (int i = last; i >= 0 && !c->status; i--) {
         hpt__node_kind kind = c->g.nodes[i].kind;
         if (kind == HPT__NODE_GONE || !c->s[i].needed || !c->s[i].grads) continue;
@@ -121,7 +133,8 @@ static void allocate(hpt__compiler *c) {
     p->buffers[p->output.at].last = p->n_steps;     /* the caller reads it after forward, and this after backward */
     if (p->input_grad.base == HPT__IN_ARENA) p->buffers[p->input_grad.at].last = p->n_steps;
     for (int i = 0; i < p->n_steps; i++)
-        if (p->be->op.scratch(p->steps[i].op) > scratch) scratch = p->be->op.scratch(p->steps[i].op);
+        if (p->steps[i].op && p->be->op.scratch(p->steps[i].op) > scratch)
+            scratch = p->be->op.scratch(p->steps[i].op);
     if (!(p->scratch_at = hpt__lay_out(p))) c->status = hpt__fail_memory(0);
     p->arena_bytes = p->scratch_at + scratch + 64;
     if (!c->status && !(p->arena = p->be->memory.alloc(p->dev, p->arena_bytes))) c->status = no_memory(p);
@@ -181,10 +194,20 @@ size_t hpt__plan_bytes(const hpt__plan *p) { return p->arena_bytes; }
 
 static void *resolve(const hpt__plan *p, hpt__place at, char *const base[HPT__BASES]) {
     if (at.base == HPT__IN_NONE) return NULL;
-    if (at.base == HPT__IN_ARENA) return p->arena + p->buffers[at.at].offset;
+    if (at.base == HPT__IN_ARENA) return p->arena + p->buffers[at.at].offset + at.skip;
     return base[at.base] ? base[at.base] + at.at : NULL;
 }
 
+static hpt_status run_step(hpt__plan *p, const hpt__step *s, char *const base[HPT__BASES], double momentum) {
+    hpt__comm *comm = p->spec.comm;
+    if (s->exchange) return comm->all_gather(comm, resolve(p, s->x, base), resolve(p, s->y, base), s->exchange);
+#define ARRAY(name) .name = resolve(p, s->name, base),
+    hpt__op_args a = {HPT__OP_ARRAYS(ARRAY)};
+#undef ARRAY
+    a.scratch = p->arena + p->scratch_at;
+    a.momentum = momentum < 0 ? s->momentum : momentum;
+    return p->be->op.run(s->op, &a);
+}
 static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__BASES], double momentum,
                       void (*ready)(void *, size_t), void *user) {
     hpt_status st = HPT_OK;
@@ -192,12 +215,7 @@ static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__B
     for (int i = first; i < last; i++) {
         const hpt__step *s = &p->steps[i];
         if ((st = hpt__watch_poll(p->spec.watch))) break;
-#define ARRAY(name) .name = resolve(p, s->name, base),
-        hpt__op_args a = {HPT__OP_ARRAYS(ARRAY)};
-#undef ARRAY
-        a.scratch = p->arena + p->scratch_at;
-        a.momentum = momentum < 0 ? s->momentum : momentum;
-        if ((st = p->be->op.run(s->op, &a))) break;
+        if ((st = run_step(p, s, base, momentum))) break;
         if (ready && s->dw.base == HPT__IN_GRAD) ready(user, s->dw.at / hpt__plan_real(p));
     }
     p->be->device.leave(p->dev);
@@ -240,7 +258,8 @@ static void say(text_out *o, const char *fmt, ...) {
 static void say_place(text_out *o, const hpt__plan *p, const char *name, hpt__place at) {
     static const char *const bases[HPT__BASES] = {"", "arena", "param", "low", "grad", "stat", "image", "dout"};
     if (at.base == HPT__IN_NONE) return;
-    if (at.base == HPT__IN_ARENA) say(o, " %s=arena+%zu:%zu", name, p->buffers[at.at].offset, p->buffers[at.at].bytes);
+    if (at.base == HPT__IN_ARENA)
+        say(o, " %s=arena+%zu:%zu", name, p->buffers[at.at].offset + at.skip, p->buffers[at.at].bytes - at.skip);
     else say(o, " %s=%s+%zu", name, bases[at.base], at.at);
 }
 static int has_window(hpt__op_kind k) {
@@ -253,8 +272,15 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
     for (int i = 0; i < p->n_steps; i++) {
         const hpt__step *s = &p->steps[i];
         const hpt__geometry *g = &s->d.g;
-        say(&o, "%s%s %dx%dx%dx%d -> %dx%dx%d", i == p->n_forward ? "-- backward --\n" : "",
-            hpt__op_rows[s->d.kind].name, g->n, g->c, g->h, g->w, g->k, g->p, g->q);
+        if (i == p->n_forward) say(&o, "-- backward --\n");
+        if (s->exchange) {
+            say(&o, "exchange of %zu bytes", s->exchange);
+            say_place(&o, p, "x", s->x);
+            say_place(&o, p, "y", s->y);
+            say(&o, " : %s\n", p->spec.comm->name);
+            continue;
+        }
+        say(&o, "%s %dx%dx%dx%d -> %dx%dx%d", hpt__op_rows[s->d.kind].name, g->n, g->c, g->h, g->w, g->k, g->p, g->q);
         if (g->r && has_window(s->d.kind)) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
         if (g->conv_groups > 1 && has_window(s->d.kind)) say(&o, " in %d groups", g->conv_groups);
         say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",

@@ -26,6 +26,8 @@ typedef struct hpt__plan_spec {
     hpt__plan_mode mode;
     int batch, size, width;     /* of images: their height, and their width if it is another (0: square) */
     int groups;                 /* batch-norm groups; divides batch */
+    int bn_ranks;               /* so many ranks, from a multiple of it on, share each of these groups; 0, 1: none */
+    hpt__comm *comm;            /* of bn_ranks; each pass is then a collective call of all its ranks */
     int head;                   /* output = head's (batch, dim), else features (batch, feature_dim); type real */
     int direct, deterministic;  /* no Winograd; the same bits every run */
     /* EVAL: the output is this layer's, real (batch,C,H,W); NULL: features, or the head's */

@@ -135,7 +135,7 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     const hpt__backend *be = t->be;
     hpt_status st = HPT_OK;
     m->own = *(const hpt__moco_own *)own;
-    if (s->groups * t->comm->size == 1) m->own.shuffle = 0;         /* a permutation inside one group changes nothing */
+    if (s->groups * t->comm->size == s->bn_ranks) m->own.shuffle = 0;     /* inside one group it changes nothing */
     size_t size = hpt__real_size(s->dtype), n = (size_t)s->batch, d = (size_t)width(t), all = (size_t)images(t);
     size_t image = 12 * (size_t)s->size * (size_t)s->size, pitch = (size_t)be->contrast->pitch(t->dev, s->dtype,
         (int)d);

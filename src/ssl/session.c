@@ -174,7 +174,7 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
         spec->schedule.per_epoch = per ? per : 1;
     }
     HPT_TRY(hpt__precision(s->ctx, o, &spec->dtype));
-    return hpt__bn_groups(o, spec->batch, &spec->groups);
+    return hpt__bn_groups(o, spec->batch, ranks, &spec->groups, &spec->bn_ranks);
 }
 
 static void take_labels(void *user, hpt__trainer *t, const uint64_t *index) {
@@ -228,6 +228,9 @@ static hpt_status start(hpt_session *s) {
     hpt__free(own);
     if (!st && s->ds && !spec.method->labels) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
     if (!st) say_memory(s, spec.batch);
+    if (!st && spec.bn_ranks > 1 && !comm->rank)
+        hpt__log(s->ctx, 0, "bn_group: %d images share batch-norm statistics, over %d ranks, which exchange sums",
+                 spec.batch * spec.bn_ranks, spec.bn_ranks);
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
     if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
     if (!st && comm->size > 1) st = same_on_all_ranks(s);

@@ -52,8 +52,9 @@ hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images,
                              hpt__plan **out) {
     const hpt__trainer_spec *s = &t->spec;
     hpt__plan_spec p = {.dtype = s->dtype, .mode = w->trainable ? HPT__TRAIN : HPT__FORWARD, .batch = images,
-                        .size = s->size, .groups = groups, .head = head, .direct = s->direct,
-                        .deterministic = s->deterministic, .trainable = w->trainable, .input_grad = w->net != t->net,
+                        .size = s->size, .groups = groups, .bn_ranks = s->bn_ranks, .comm = t->comm, .head = head,
+                        .direct = s->direct, .deterministic = s->deterministic, .trainable = w->trainable,
+                        .input_grad = w->net != t->net,
                         .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
     if (t->n_plans == HPT__PLANS) return hpt__fail(HPT_ERR_INTERNAL, "more plans than a trainer has room for");
     HPT_TRY(hpt__plan_create(t->be, t->dev, w->net, &p, out));
@@ -113,6 +114,7 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
     *t = (hpt__trainer){.be = be, .dev = dev, .comm = comm, .net = net, .spec = *spec, .method = spec->method,
                         .params = params, .stats = stats, .pool = {be, dev, "the state of a session", NULL, 0, 0, 0}};
     if (!be->record.begin || spec->parts > 1) t->spec.graph = 0;        /* a part's share of the mean is a constant */
+    if (!t->spec.bn_ranks) t->spec.bn_ranks = 1;
     uint8_t *trainable = hpt__alloc(tensors);
     t->self = hpt__calloc(1, t->method->size);
     size_t truth = (size_t)spec->batch * (spec->several ? (size_t)net->arch.dim : 1);

@@ -20,6 +20,7 @@ typedef struct hpt__trainer_spec {
     const void *own;                /* of the method: method->own bytes */
     hpt__dtype dtype;
     int batch, size, groups;        /* of this rank and a part: images, edge, batch-norm groups */
+    int bn_ranks;                   /* that share each of these groups; 0: 1 */
     int parts;                      /* of a step; 0: one */
     int several;                    /* an image may have several labels: trainer.target instead of trainer.label */
     int direct, deterministic, graph;       /* graph: record the step once and replay it, where the backend can */

@@ -460,8 +460,7 @@ static void run_ranks(rank_run *r, int n, const char *more) {
     }
     for (int i = 0; i < n; i++) pthread_join(t[i], NULL);
 }
-TEST_LIMIT(cuda_nccl_two_ranks_equal_one, 300) {
-    const char *more = "steps=20 precision=fp32 lr=0.001";
+static void two_ranks_equal_one(const char *more) {
     rank_run one = {.ranks = 1, .stop_at = 6}, two[2] = {{0}};
     snprintf(one.more, sizeof one.more, "%s", more);
     run_rank(&one);
@@ -479,12 +478,20 @@ TEST_LIMIT(cuda_nccl_two_ranks_equal_one, 300) {
     CHECK(!memcmp(two[0].q, two[1].q, W3 * 4) && !memcmp(two[0].queue, two[1].queue, 320 * 4));
     correct();
 }
-TEST_LIMIT(cuda_nccl_a_rank_that_stops_is_given_up, 120) {
+TEST_LIMIT(cuda_nccl_two_ranks_equal_one, 300) { two_ranks_equal_one("steps=20 precision=fp32 lr=0.001"); }
+/* groups of images that lie on both ranks, with the step recorded and not */
+TEST_LIMIT(cuda_nccl_batch_norm_over_ranks, 300) {
+    two_ranks_equal_one("steps=20 precision=fp32 lr=0.001 bn_group=8");
+    two_ranks_equal_one("steps=20 precision=fp32 lr=0.001 bn_group=0 cuda_graph=0");
+}
+static void a_rank_stops(const char *more) {
     rank_run two[2] = {{.impatient = 1}, {.stop_at = 3, .impatient = 1}};
-    run_ranks(two, 2, "steps=20 precision=fp32");
+    run_ranks(two, 2, more);
     if (two[0].status != HPT_ERR_PEER) FAIL("%s: %s", hpt_status_name(two[0].status), two[0].text);
     CHECK(strstr(two[0].text, "rank"));
 }
+TEST_LIMIT(cuda_nccl_a_rank_that_stops_is_given_up, 120) { a_rank_stops("steps=20 precision=fp32"); }
+TEST_LIMIT(cuda_nccl_batch_norm_waits_for_nobody_for_ever, 120) { a_rank_stops("steps=20 precision=fp32 bn_group=0"); }
 TEST_LIMIT(cuda_nccl_ranks_must_agree, 120) {
     rank_run two[2] = {{0}};
     pthread_t t[2];

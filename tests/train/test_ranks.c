@@ -45,14 +45,14 @@ static double column(const char *dir, const char *run, int step, const char *key
     fclose(f);
     return v;
 }
-/* 4 ranks x 8 images = 1 rank x 32 with the same batch-norm groups of 8: the same permutation and order, sums in
- * another order */
-static void four_equal_one(const char *train) {
+/* 4 ranks x 8 images = 1 rank x 32 with the same batch-norm groups: the same permutation and order, sums in another
+ * order */
+static void four_equal_one(const char *more) {
     char *dir = prepared(), cmd[1200];
-    snprintf(cmd, sizeof cmd, TRAIN "--train %s --steps 8 --out %s/one >/dev/null 2>%s/err1", dir, train, dir, dir);
+    snprintf(cmd, sizeof cmd, TRAIN "%s --steps 8 --out %s/one >/dev/null 2>%s/err1", dir, more, dir, dir);
     if (system(cmd)) FAIL("%s", cmd);
-    snprintf(cmd, sizeof cmd, MPIRUN " -n 4 " TRAIN "--train %s --steps 8 --out %s/four >/dev/null 2>%s/err4", dir,
-             train, dir, dir);
+    snprintf(cmd, sizeof cmd, MPIRUN " -n 4 " TRAIN "%s --steps 8 --out %s/four >/dev/null 2>%s/err4", dir, more,
+             dir, dir);
     if (system(cmd)) {
         snprintf(cmd, sizeof cmd, "tail -5 %s/err4", dir);
         if (system(cmd)) { /* shown */ }
@@ -80,19 +80,21 @@ static void four_equal_one(const char *train) {
     OK(hpt_model_get_tensor(m[1], "bn1.running_var", b, 16));
     for (int i = 0; i < 16; i++) CHECK(fabsf(a[i] - b[i]) <= 1e-5f * fabsf(a[i]));
 }
-TEST(mpi_four_ranks_equal_one) { four_equal_one("all"); }
-TEST(mpi_four_ranks_equal_one_bn_only) { four_equal_one("bn"); }       /* only what trains is exchanged */
+TEST(mpi_four_ranks_equal_one) { four_equal_one("--train all"); }
+TEST(mpi_batch_norm_over_two_of_four_ranks) { four_equal_one("--bn_group 16"); }
+TEST(mpi_batch_norm_over_all_ranks) { four_equal_one("--bn_group 0"); }
+TEST(mpi_four_ranks_equal_one_bn_only) { four_equal_one("--train bn"); }       /* only what trains is exchanged */
 /* and what rank 0 saved then is taken up again. Each rank runs under a shell that survives it, so that mpirun does
  * not end the others before they can speak. */
-TEST_LIMIT(mpi_a_dead_rank_is_named_within_seconds, 120) {
+static void a_rank_dies(const char *more) {
     char *dir = prepared(), cmd[2000], path[200], text[4000];
     snprintf(path, sizeof path, "%s/rank.sh", dir);
     FILE *f = fopen(path, "w");
     CHECK(f);
     fprintf(f,
-            "#!/bin/bash\nr=$OMPI_COMM_WORLD_RANK\n" TRAIN "--batch_size 24 --steps 1000000 --out %s/run >%s/out$r "
+            "#!/bin/bash\nr=$OMPI_COMM_WORLD_RANK\n" TRAIN "--batch_size 24 %s --steps 1000000 --out %s/run >%s/out$r "
             "2>&1 &\necho $! >%s/pid$r.x; mv %s/pid$r.x %s/pid$r\nwait $!\necho $? >%s/status$r.x; mv %s/status$r.x "
-            "%s/status$r\nsleep 2\nexit 0\n", dir, dir, dir, dir, dir, dir, dir, dir, dir);
+            "%s/status$r\nsleep 2\nexit 0\n", dir, more, dir, dir, dir, dir, dir, dir, dir, dir);
     fclose(f);
     chmod(path, 0755);
     snprintf(cmd, sizeof cmd, MPIRUN " -n 3 %s >%s/mpi.log 2>&1 &", path, dir);
@@ -123,10 +125,10 @@ TEST_LIMIT(mpi_a_dead_rank_is_named_within_seconds, 120) {
     }
     usleep(2500000);                    /* mpirun ends */
     snprintf(cmd, sizeof cmd,
-             "m=%s/run/metrics.jsonl; n=$(wc -l <$m); " TRAIN "--batch_size 24 --steps 1000000 --out %s/run --resume "
-             "2>&1 & p=$!; i=0; while [ $i -lt 300 ] && [ $(wc -l <$m) -le $((n + 8)) ]; do sleep 0.1; i=$((i + 1)); "
+             "m=%s/run/metrics.jsonl; n=$(wc -l <$m); " TRAIN "--batch_size 24 %s --steps 1000000 --out %s/run "
+             "--resume 2>&1 & p=$!; i=0; while [ $i -lt 300 ] && [ $(wc -l <$m) -le $((n + 8)) ]; do sleep 0.1; "
              /* it trains: where the machine does not know its own name, MPI looks for it for seconds */
-             "done; kill -INT $p; wait $p", dir, dir, dir);
+             "i=$((i + 1)); done; kill -INT $p; wait $p", dir, dir, more, dir);
     char *overwrite = strstr(cmd, "--overwrite");
     memset(overwrite, ' ', strlen("--overwrite"));
     f = popen(cmd, "r");
@@ -135,6 +137,8 @@ TEST_LIMIT(mpi_a_dead_rank_is_named_within_seconds, 120) {
     if (f) pclose(f);
     if (!strstr(text, "stopped at step")) FAIL("resumed: %s", text);
 }
+TEST_LIMIT(mpi_a_dead_rank_is_named_within_seconds, 120) { a_rank_dies(""); }
+TEST_LIMIT(mpi_a_dead_rank_is_named_by_batch_norm_over_ranks, 120) { a_rank_dies("--bn_group 0"); }
 TEST_LIMIT(mpi_ranks_that_disagree_are_refused, 120) {
     char *dir = prepared(), cmd[1500], text[2000];
     snprintf(cmd, sizeof cmd,

@@ -189,10 +189,34 @@ static hpt_status norm_grad(hpt__op *op, const hpt__op_args *a) {
     CUDA_TRY(op->dev, hpt__cuda_norm_backward(op->dev->compute, &n));
     return HPT_OK;
 }
+static hpt_status norm_moments(hpt__op *op, const hpt__op_args *a) {
+    hpt__cuda_norm n = norm_of(op, a);
+    CUDA_TRY(op->dev, hpt__cuda_norm_moments(op->dev->compute, &n, a->aux));
+    return HPT_OK;
+}
+static hpt_status norm_joined(hpt__op *op, const hpt__op_args *a) {
+    hpt__cuda_norm n = norm_of(op, a);
+    CUDA_TRY(op->dev, hpt__cuda_norm_joined(op->dev->compute, &n, a->aux));
+    return HPT_OK;
+}
+static hpt_status norm_grad_sums(hpt__op *op, const hpt__op_args *a) {
+    hpt__cuda_norm n = norm_of(op, a);
+    CUDA_TRY(op->dev, hpt__cuda_norm_grad_sums(op->dev->compute, &n, a->aux));
+    return HPT_OK;
+}
+static hpt_status norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
+    hpt__cuda_norm n = norm_of(op, a);
+    CUDA_TRY(op->dev, hpt__cuda_norm_grad_joined(op->dev->compute, &n, a->aux));
+    return HPT_OK;
+}
 #define NORM(create, run) {{"hpt", "channels in whole vectors, or rows", NULL, create, run, NULL}, HPT__IMPL_END}
 static const hpt__impl norm_list[] = NORM(create_norm, norm);
 static const hpt__impl norm_eval_list[] = NORM(whole, norm_eval);
 static const hpt__impl norm_grad_list[] = NORM(create_norm, norm_grad);
+static const hpt__impl norm_moments_list[] = NORM(create_norm, norm_moments);
+static const hpt__impl norm_joined_list[] = NORM(whole, norm_joined);
+static const hpt__impl norm_grad_sums_list[] = NORM(create_norm, norm_grad_sums);
+static const hpt__impl norm_grad_joined_list[] = NORM(create_norm, norm_grad_joined);
 
 /* ---- one launch each ---- */
 

@@ -46,6 +46,32 @@ static hpt_status norm_grad(hpt__op *op, const hpt__op_args *a) {
     return HPT_OK;
 }
 
+/* in halves, between which ranks exchange what aux holds */
+static hpt_status norm_moments(hpt__op *op, const hpt__op_args *a) {
+    job j = job_of(op, a);
+    hpt__team_run(stats_part, &j);
+    j.cpu->norm_moments(&j.norm, a->aux);
+    return HPT_OK;
+}
+static hpt_status norm_joined(hpt__op *op, const hpt__op_args *a) {
+    job j = job_of(op, a);
+    hpt__ref_norm_join_f32(&op->d.g, a->aux, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
+    hpt__team_run(apply_part, &j);
+    return HPT_OK;
+}
+static hpt_status norm_grad_sums(hpt__op *op, const hpt__op_args *a) {
+    job j = job_of(op, a);
+    hpt__team_run(sums_part, &j);
+    j.cpu->norm_grad_moments(&j.norm, a->aux);
+    return HPT_OK;
+}
+static hpt_status norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
+    job j = job_of(op, a);
+    j.cpu->norm_grad_join(&j.norm, a->aux);
+    hpt__team_run(grad_part, &j);
+    return HPT_OK;
+}
+
 static hpt_status plain_norm(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_norm_train_f32(&op->d.g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd, a->run_mean, a->run_var,
                             a->momentum);
@@ -59,7 +85,30 @@ static hpt_status plain_norm_grad(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_norm_backward_f32(&op->d.g, a->x, a->y_in, a->w, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw, a->db);
     return HPT_OK;
 }
+static hpt_status plain_norm_moments(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_norm_moments_f32(&op->d.g, a->x, a->aux);
+    return HPT_OK;
+}
+static hpt_status plain_norm_joined(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_norm_join_f32(&op->d.g, a->aux, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
+    hpt__ref_norm_apply_f32(&op->d.g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd);
+    return HPT_OK;
+}
+static hpt_status plain_norm_grad_sums(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_norm_grad_sums_f32(&op->d.g, a->x, a->y_in, a->mean, a->rstd, a->dy, a->dy2, a->dw, a->db, a->aux);
+    return HPT_OK;
+}
+static hpt_status plain_norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_norm_grad_joined_f32(&op->d.g, a->x, a->w, a->mean, a->rstd, a->dy, a->aux, a->dx);
+    return HPT_OK;
+}
 
+const hpt__impl hpt__onednn_norm_moments[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm_moments, plain_norm_moments);
+const hpt__impl hpt__onednn_norm_joined[] = HPT__BLOCKED_OR_PLAIN(NULL, norm_joined, plain_norm_joined);
+const hpt__impl hpt__onednn_norm_grad_sums[] =
+    HPT__BLOCKED_OR_PLAIN(partial_sums, norm_grad_sums, plain_norm_grad_sums);
+const hpt__impl hpt__onednn_norm_grad_joined[] =
+    HPT__BLOCKED_OR_PLAIN(partial_sums, norm_grad_joined, plain_norm_grad_joined);
 const hpt__impl hpt__onednn_norm[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm, plain_norm);
 const hpt__impl hpt__onednn_norm_eval[] = HPT__BLOCKED_OR_PLAIN(NULL, norm_eval, plain_norm_eval);
 const hpt__impl hpt__onednn_norm_grad[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm_grad, plain_norm_grad);

@@ -89,6 +89,29 @@ SERVES(norm);
 SERVES(norm_eval);
 SERVES(norm_grad);
 
+/* in halves, between which ranks exchange what aux holds */
+static hpt_status norm_moments(hpt__op *op, const hpt__op_args *a) {
+    REF(norm_moments)(&op->d.g, a->x, a->aux);
+    return HPT_OK;
+}
+static hpt_status norm_joined(hpt__op *op, const hpt__op_args *a) {
+    REF(norm_join)(&op->d.g, a->aux, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
+    REF(norm_apply)(&op->d.g, a->x, a->w, a->b, a->r, a->y, a->mean, a->rstd);
+    return HPT_OK;
+}
+static hpt_status norm_grad_sums(hpt__op *op, const hpt__op_args *a) {
+    REF(norm_grad_sums)(&op->d.g, a->x, a->y_in, a->mean, a->rstd, a->dy, a->dy2, a->dw, a->db, a->aux);
+    return HPT_OK;
+}
+static hpt_status norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
+    REF(norm_grad_joined)(&op->d.g, a->x, a->w, a->mean, a->rstd, a->dy, a->aux, a->dx);
+    return HPT_OK;
+}
+SERVES(norm_moments);
+SERVES(norm_joined);
+SERVES(norm_grad_sums);
+SERVES(norm_grad_joined);
+
 /* ---- pooling ---- */
 
 static hpt_status maxpool(hpt__op *op, const hpt__op_args *a) {
