@@ -134,16 +134,8 @@ static int32_t tell(void *user, const hpt_step_info *i) {
     return t->st != HPT_OK;
 }
 
-/* Where the pixels' mean is from, as the first part of an interrupted run knows it: later ones have it from the
- * checkpoint. */
-static void keep_source(json_t *result, const json_t *kept) {
-    if (json_object_get(kept, "pixels_from"))
-        json_object_set(result, "pixels_from", json_object_get(kept, "pixels_from"));
-}
-/* A checkpoint, and beside it (first, so that it is never behind) what the result will say of the steps before.
- * kept: what it said when the run was taken up again, or NULL. */
-static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const char *story, json_t *curve,
-                                   const json_t *kept) {
+/* A checkpoint, and beside it (first, so that it is never behind) what the result will say of the steps before. */
+static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const char *story, json_t *curve) {
     hpt_result *res = NULL;
     json_t *j = json_object();
     uint64_t losses = hpt__json_losses();
@@ -151,7 +143,6 @@ static hpt_status save_pretraining(hpt_session *s, const char *checkpoint, const
     if (!st) {
         json_object_set(j, "curve", curve);
         json_object_set(j, "result", res->json);
-        keep_source(res->json, kept);
         st = hpt__json_losses() == losses ? hpt__json_write(story, j) : hpt__fail_memory(4096);
     }
     hpt_result_destroy(res);
@@ -217,12 +208,12 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         if (!st && (info.step % stride == 0 || info.step == in->steps))
             json_array_append_new(curve, json_pack("[I,o]", (json_int_t)info.step, hpt__json_number(info.loss)));
         if (!st && info.step % every == 0 && info.step < in->steps)
-            st = save_pretraining(s, checkpoint, story, curve, kept);
+            st = save_pretraining(s, checkpoint, story, curve);
         if (!st) st = fn(user, info.step, in->steps);
         if (st == HPT_ERR_CANCELLED) {      /* stopped, perhaps in the middle of a step: nothing is lost */
             char why[512];
             snprintf(why, sizeof why, "%.500s", hpt_last_error());
-            hpt_status saved = save_pretraining(s, checkpoint, story, curve, kept);
+            hpt_status saved = save_pretraining(s, checkpoint, story, curve);
             st = saved ? saved : hpt__fail(st, "%s", why);
         }
     }
@@ -235,7 +226,6 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         json_object_set(out, "curve", curve);
         merge(out, res);
         if (kept && info.step == first) json_object_update(out, kept);      /* no step was left to make */
-        else keep_source(out, kept);
         remove(story);
     }
     json_decref(kept);

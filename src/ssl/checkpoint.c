@@ -458,7 +458,13 @@ static hpt_status resume_from(hpt_session *s, const parts *p, hpt__copy *h) {
         take_monitor(s, f);
     }
     /* all is read and fits: only now does the session change */
-    hpt__file_pixels(f, &s->pixels);        /* those of the run, to the last bit */
+    /* those of the run, to the last bit; with the same options and data they are still of the data, or given */
+    hpt__pixels mine = s->pixels;
+    hpt__file_pixels(f, &s->pixels);
+    for (int i = 0; i < 2; i++)
+        if (!strcmp(mine.from[i], "data") || !strcmp(mine.from[i], "given")) s->pixels.from[i] = mine.from[i];
+    s->pixels.images = mine.images;
+    s->pixels.of = mine.of;
     hpt_status st = hpt__copy_give(h, NULL);
     t->prepared = 0;
     t->step = (uint64_t)step;

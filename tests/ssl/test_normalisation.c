@@ -126,6 +126,14 @@ TEST(every_file_keeps_what_the_model_was_trained_with) {
         CHECK(!memcmp(x, y, sizeof *x * 16 * d));
         hpt_model_destroy(back);
     }
+    hpt_session *again;     /* and a run that is taken up says what it said before */
+    OK(hpt_model_create(ctx, c, &back));
+    OK(hpt_session_create(ctx, c, back, ds, &again));
+    OK(hpt_session_resume(again, path));
+    OK(hpt_session_result(again, &r));
+    rests_on(r, mean, std, "data");
+    hpt_session_destroy(again);
+    hpt_model_destroy(back);
     OK(hpt_model_clone(m, &back));
     CHECK(carries(back, mean, std));
 }
