@@ -683,16 +683,22 @@ HPT_API hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_
 
 typedef struct hpt_step_info {
     uint32_t struct_size;
-    uint32_t queue_fill;    /* keys in the queue that came from images, at most moco_k */
+    /* keys in the queue that came from images, at most moco_k; byol, supervised: 0 */
+    uint32_t queue_fill;
     uint64_t step;          /* optimizer updates done, 1 after the first */
     uint64_t steps;         /* updates of the whole stage */
-    uint64_t epoch;         /* passes over the data begun, from 0 */
-    double loss;            /* mean InfoNCE of the batch, nats, before the update */
-    double chance;          /* ln(moco_k + 1): the loss of a guess */
-    /* contrastive top-1, top-5 in percent: the positive among the moco_k + 1 logits */
+    uint64_t epoch;         /* passes over the data begun, from 0; 0 without a data set */
+    /* of the batch, before the update. moco: mean InfoNCE, nats; byol: mean of 2 - 2 cos, summed
+     * over both orders of the views, 0..8; supervised: mean cross-entropy, nats */
+    double loss;
+    /* the loss of a guess: ln(moco_k + 1); byol: NaN; supervised: ln(classes) */
+    double chance;
+    /* percent. moco: contrastive top-1, top-5, the positive among the moco_k + 1 logits; byol:
+     * NaN; supervised: right answers on the training images (with mixup: for the image whose
+     * share is larger or equal) */
     double acc1, acc5;
-    /* mean over dimensions of the std of the normalised queries, times sqrt(dim): 1 = spread, 0
-     * = collapsed */
+    /* mean over dimensions of the std of the normalised queries (byol: projections), times
+     * sqrt(dim): 1 = spread, 0 = collapsed; supervised: NaN */
     double z_std;
     double lr;              /* learning rate of this update */
     double wait_ms;         /* waiting for images */
@@ -701,29 +707,34 @@ typedef struct hpt_step_info {
     uint32_t skipped;
     /* 1: the monitor ended the run (monitor_patience); further steps give HPT_END */
     int32_t stopped;
-    /* last kNN score of the monitor, percent; NaN before the first, 0 without a monitor */
+    /* last score of the monitor, percent; NaN before the first, 0 without a monitor */
     double monitor;
     double monitor_best;    /* best so far, and the steps of both */
     uint64_t monitor_step, monitor_best_step;
 } hpt_step_info;
 
-/* hpt_session_create - MoCo-v2 pretraining of model on ds. The model's weights are copied in; the
- * model receives the trained weights at hpt_session_sync(), hpt_session_save(), and when the last
- * step is done. The head is the model's (fresh, or carried over at load). Key encoder = copy of the
- * query's parameters; the queue starts as random unit vectors (He et al. 2020, alg. 1); with
- * carry_key, carry_queue and carry_from both come from the checkpoint of the stage before.
- * pixel_mean and pixel_std auto: of ds, as in the paper; the model gets them with the weights, and
- * every file that is written of it keeps them. train=bn trains batch-norm parameters and head only
- * (HPT-BN). All memory of a step is taken here.
+/* hpt_session_create - training of model on ds by option method: MoCo v2 (default), BYOL, or
+ * supervised. The model's weights are copied in; the model receives the trained weights at
+ * hpt_session_sync(), hpt_session_save(), and when the last step is done. The head is the model's
+ * (fresh, or carried over at load). Key encoder = copy of the query's parameters; the queue
+ * starts as random unit vectors (He et al. 2020, alg. 1); with carry_key, carry_queue and
+ * carry_from both come from the checkpoint of the stage before. pixel_mean and pixel_std auto: of
+ * ds, as in the paper; the model gets them with the weights, and every file that is written of it
+ * keeps them. train=bn trains batch-norm parameters and head only (HPT-BN). All memory of a step
+ * is taken here.
+ *
+ * method=byol: online network with a predictor of its own, a target network that follows it
+ * (byol_m); the model should have a head of kind byol (head=byol; preset=byol has all numbers).
  *
  * method=supervised learns from the labels of ds: cross-entropy of a classifier on the features,
  * and all of it is trained. The model's classifier goes on if it has one (classes are matched by
- * name), else there is a fresh one; the model receives it with the weights. Of the step info,
- * loss is the cross-entropy, chance ln(classes), acc1 and acc5 are right answers on the training
- * images, z_std is NaN and queue_fill 0. Options of another method are refused.
+ * name), else there is a fresh one; the model receives it with the weights.
  *
- * ds  [in]  NULL: the host feeds every step through hpt_session_step_images().
- * Options: stage pretrain of the table.
+ * ds  [in]  NULL: the host feeds every step through hpt_session_step_batch(); supervised with a
+ *           model that has no classifier: option classes says how many a fresh one has.
+ * Options: stage pretrain of the table; option preset names sets of them (hpt_preset_describe()).
+ * HPT_ERR_OPTION    a key that the method does not know (hpt_option_info.methods); a preset of
+ *                   another stage or method
  * HPT_ERR_ARGUMENT  supervised: no labels, several labels an image, or a class without an image
  * HPT_ERR_MISMATCH  supervised: a class that the model's classifier lacks
  * HPT_ERR_MEMORY, HPT_ERR_UNSUPPORTED (precision on this backend), HPT_ERR_DATA (statistics of
@@ -741,6 +752,36 @@ HPT_API void hpt_session_destroy(hpt_session *s);
  * in hpt_model_linear(). Scoring copies the weights into the model. Since 0.1. */
 HPT_API hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);
 
+/* hpt_session_data - a further data set of the session, before the first step and before resume.
+ *
+ * role  [in]  "val": labelled images that are scored every monitor_every steps and at the end, as
+ *             by hpt_session_monitor(). supervised: by the classifier that is trained, which knows
+ *             their classes (by name where both have names). moco, byol: by their nearest
+ *             neighbours in the set of role "labelled", which must be given too.
+ *             "labelled" (moco, byol): labelled images that vote in these scores.
+ * HPT_ERR_ARGUMENT  a role that the method does not have (the text lists its roles), no labels,
+ *                   images of val that are trained on (option overlap)
+ * HPT_ERR_MISMATCH  a class that the classifier lacks
+ * HPT_ERR_OPTION    monitor_every is 0
+ * HPT_ERR_STATE     the session has run, or has a set of that role, or a monitor. Since 0.1. */
+HPT_API hpt_status hpt_session_data(hpt_session *s, const char *role, hpt_dataset *ds);
+
+/* A number of a run. */
+typedef struct hpt_metric {
+    uint32_t struct_size;
+    int32_t higher_is_better;   /* 1 yes, -1 lower is better, 0 neither */
+    double value;               /* NaN before the first step (a score: before the first) */
+    char name[32];              /* "loss", "contrast_acc1", "train_top1", "val_top1", ... */
+    char unit[16];              /* "nats", "%"; "" for none */
+} hpt_metric;
+
+/* hpt_session_metric - the method's numbers after the last step, and the scores of a monitor with
+ * the best so far, index 0, 1, ... until HPT_END. Which there are does not change once the first
+ * step is made. moco: loss, chance, contrast_acc1, contrast_acc5, z_std, queue_fill, lr; byol:
+ * loss, z_std, lr; supervised: loss, chance, train_top1, train_top5, lr; with a monitor knn_top1
+ * (or knn_auroc, val_top1) and the same with _best. Since 0.1. */
+HPT_API hpt_status hpt_session_metric(const hpt_session *s, uint32_t index, hpt_metric *out);
+
 /* hpt_session_step - run one optimisation step on the next batch and wait for it.
  *
  * info  [out]  NULL allowed. Set struct_size first.
@@ -755,9 +796,30 @@ HPT_API hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_d
  * Since 0.1. */
 HPT_API hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info);
 
+/* Images for one step, and what is known of them. A field that a newer header appends is 0 in an
+ * older program; one that this library does not know must be 0 (HPT_ERR_VERSION). */
+typedef struct hpt_batch {
+    uint32_t struct_size;
+    uint32_t images;            /* batch_size (with several ranks this rank's share) */
+    uint32_t views;             /* of each image: moco, byol 2; supervised 1 */
+    uint32_t height, width;     /* image_size */
+    uint32_t reserved;          /* 0 */
+    const float *const *view;   /* (views) each (images,3,height,width) float32, normalised */
+    const int32_t *label;       /* (images) supervised: the classifier's classes; others: NULL */
+} hpt_batch;
+
+/* hpt_session_step_batch - hpt_session_step() on the caller's own images, and labels where the
+ * method learns from some. Nothing of batch is needed after the call.
+ *
+ * HPT_ERR_ARGUMENT  other sizes than the session's, labels missing, beyond the classifier, or
+ *                   given to a method that has no use for them: nothing was run
+ * HPT_ERR_VERSION   a batch of a newer header; the others as hpt_session_step(). Since 0.1. */
+HPT_API hpt_status hpt_session_step_batch(hpt_session *s, const hpt_batch *batch,
+                                          hpt_step_info *info);
+
 /* hpt_session_step_images - the same with views given by the host: view_q, view_k
  * (batch_size,3,image_size,image_size) float32, normalised. HPT_ERR_STATE: method=supervised,
- * which needs labels. Since 0.1. */
+ * which needs labels: hpt_session_step_batch(). Since 0.1. */
 HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q,
                                            const float *view_k, hpt_step_info *info);
 

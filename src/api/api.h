@@ -17,6 +17,9 @@ hpt_status hpt__result_new(json_t *json, hpt_result **out);        /* takes over
 void hpt__result_add(hpt_result *r, const char *name, float *x, uint64_t count);
 hpt_status hpt__text_out(const char *text, char *buf, size_t size, size_t *needed);
 /* Copies min(have, the caller's struct_size) bytes of from, keeping the caller's struct_size. */
+/* A struct of the caller's, as this library knows it: 0 where an older header ends, HPT_ERR_VERSION where a newer one
+ * has something set. */
+hpt_status hpt__struct_in(void *to, const void *from, size_t have, const char *name);
 hpt_status hpt__struct_out(void *to, const void *from, size_t have, const char *name);
 hpt_status hpt__config_options(const hpt_config *cfg, const hpt__options **o);     /* cfg NULL: *o NULL, all defaults */
 

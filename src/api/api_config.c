@@ -67,6 +67,20 @@ hpt_status hpt__struct_out(void *to, const void *from, size_t have, const char *
     return HPT_OK;
 }
 
+hpt_status hpt__struct_in(void *to, const void *from, size_t have, const char *name) {
+    uint32_t size;
+    if (!from) return hpt__fail(HPT_ERR_ARGUMENT, "%s is NULL", name);
+    memcpy(&size, from, 4);
+    if (size < 8 || size > 65536)
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s: struct_size is %u; set it to sizeof the struct", name, size);
+    for (size_t i = have; i < size; i++)
+        if (((const char *)from)[i])
+            return hpt__fail(HPT_ERR_VERSION, "%s: byte %zu is set, which this library does not know", name, i);
+    memset(to, 0, have);
+    memcpy(to, from, size < have ? size : have);
+    return HPT_OK;
+}
+
 hpt_status hpt__config_options(const hpt_config *cfg, const hpt__options **o) {
     *o = NULL;
     if (!cfg) return HPT_OK;

@@ -54,6 +54,27 @@ hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *
     HPT_TRY(not_in_run(s));
     return hpt__session_monitor(s, train, val);
 }
+hpt_status hpt_session_data(hpt_session *s, const char *role, hpt_dataset *ds) {
+    HOLD(s, SESSION);
+    HOLD(ds, DATASET);
+    NOT_NULL(role);
+    HPT_TRY(not_in_run(s));
+    return hpt__session_data(s, role, ds);
+}
+hpt_status hpt_session_metric(const hpt_session *s, uint32_t index, hpt_metric *out) {
+    hpt_metric full;
+    HOLD(s, SESSION);
+    NOT_NULL(out);
+    hpt_status st = hpt__session_metric(s, index, &full);
+    return st ? st : hpt__struct_out(out, &full, sizeof full, "out");
+}
+hpt_status hpt_session_step_batch(hpt_session *s, const hpt_batch *batch, hpt_step_info *info) {
+    hpt_batch b;
+    HOLD(s, SESSION);
+    HPT_TRY(hpt__struct_in(&b, batch, sizeof b, "batch"));
+    HPT_TRY(not_in_run(s));
+    return finish(s, hpt__session_step_batch(s, &b), info);
+}
 hpt_status hpt_session_run(hpt_session *s, hpt_step_fn fn, void *user) {
     HOLD(s, SESSION);
     HPT_TRY(not_in_run(s));

@@ -149,8 +149,17 @@ static int state(hpt__trainer *t, hpt__state item[HPT__STATES]) {
     return n;
 }
 
+static const hpt__measure measures[] = {
+    {"loss", "", -1, offsetof(hpt_step_info, loss)},
+    {"z_std", "", 0, offsetof(hpt_step_info, z_std)},
+    {"lr", "", 0, offsetof(hpt_step_info, lr)},
+    {NULL, NULL, 0, 0},
+};
+
 const hpt__method hpt__method_byol = {
     .name = "byol",
+    .roles = "labelled val",
+    .measures = measures,
     .views = 2,
     .size = sizeof(hpt__byol),
     .own = sizeof(hpt__byol_own),

@@ -97,6 +97,8 @@ static void put_monitor(hpt__torch_out *t, const hpt_session *s, const int64_t *
         hpt__tw_str(t, key);
         hpt__tw_str(t, text);
     }
+    hpt__tw_str(t, "monitor_of");
+    hpt__tw_str(t, w->what);
     hpt__tw_str(t, "monitor_weights");
     hpt__tw_dict(t, 0);
     hpt__put_net(t, &s->model->net, "", w->params, w->stats, batches, !s->trainer.method->labels);
@@ -415,6 +417,9 @@ static hpt_status read_best(hpt_session *s, const parts *p) {
     hpt__monitor *w = &s->monitor;
     int labels = s->trainer.method->labels;
     char name[96];
+    const char *was = json_string_value(json_object_get(p->f->meta, "hpt/monitor_of"));
+    if (was && strcmp(was, w->what))
+        return hpt__fail(HPT_ERR_MISMATCH, "the scores of the run were %.40s and would be %s now", was, w->what);
     memcpy(w->params, s->model->params, s->model->net.n_params * 4);
     HPT_TRY(read_net(p, network_at(&p->nets, place), "monitor_weights", &s->model->net, !labels, w->params, w->stats));
     if (!labels) return HPT_OK;
@@ -453,7 +458,7 @@ static hpt_status resume_from(hpt_session *s, const parts *p, hpt__copy *h) {
     for (int i = 0; i < h->n; i++)
         if (h->item[i].kind == HPT__STATE_NETWORK) HPT_TRY(read_network(p, h, i, t->net));
     HPT_TRY(read_optimizer(f, s, h, (uint64_t)step));
-    if (s->monitor.train && meta_number(f, "hpt/monitor_best_at") > 0) {
+    if (s->monitor.val && meta_number(f, "hpt/monitor_best_at") > 0) {
         HPT_TRY(read_best(s, p));
         take_monitor(s, f);
     }
@@ -497,7 +502,7 @@ hpt_status hpt__session_resume(hpt_session *s, const char *path) {
     if (st) return hpt__fail_context(st, "%.400s", path);
     if (t->step < t->spec.schedule.total && !s->monitor.stopped) return HPT_OK;
     HPT_TRY(hpt__session_sync(s));
-    if (s->monitor.train && OPT_I(&s->opt, monitor_restore)) hpt__monitor_restore(&s->monitor, s->model);
+    if (s->monitor.val && OPT_I(&s->opt, monitor_restore)) hpt__monitor_restore(&s->monitor, s->model);
     return HPT_OK;
 }
 

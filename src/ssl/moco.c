@@ -176,8 +176,21 @@ static int state(hpt__trainer *t, hpt__state item[HPT__STATES]) {
     return n;
 }
 
+static const hpt__measure measures[] = {
+    {"loss", "nats", -1, offsetof(hpt_step_info, loss)},
+    {"chance", "nats", 0, offsetof(hpt_step_info, chance)},
+    {"contrast_acc1", "%", 1, offsetof(hpt_step_info, acc1)},
+    {"contrast_acc5", "%", 1, offsetof(hpt_step_info, acc5)},
+    {"z_std", "", 0, offsetof(hpt_step_info, z_std)},
+    {"queue_fill", "keys", 0, 0},
+    {"lr", "", 0, offsetof(hpt_step_info, lr)},
+    {NULL, NULL, 0, 0},
+};
+
 const hpt__method hpt__method_moco = {
     .name = "moco",
+    .roles = "labelled val",
+    .measures = measures,
     .views = 2,
     .size = sizeof(hpt__moco),
     .own = sizeof(hpt__moco_own),

@@ -5,19 +5,17 @@
 #include "core/alloc.h"
 #include "core/result.h"
 #include "core/number.h"
+#include "ssl/features.h"
 #include "ssl/probe.h"
+#include "ssl/taught.h"
 #include <math.h>
 #include <string.h>
 
-hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val,
-                             const hpt__options *o, int ranks) {
+/* Labels are looked at before anything trains: those of nearest neighbours, */
+static hpt_status look_at_votes(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val,
+                                const hpt__options *o) {
     hpt__sets s;
-    if (!OPT_I(o, monitor_every))
-        return hpt__fail(HPT_ERR_OPTION, "option 'monitor_every' is 0: the monitor would never look");
-    if (OPT_I(o, monitor_patience) && ranks > 1)
-        return hpt__fail(HPT_ERR_UNSUPPORTED,
-                         "monitor_patience with several ranks: they might not stop at the same step");
-    HPT_TRY(hpt__sets_open(&s, train, val, NULL, o, NULL));       /* labels are looked at before anything trains */
+    HPT_TRY(hpt__sets_open(&s, train, val, NULL, o, NULL));
     hpt_status st = hpt__can_choose(&s.truth[1], OPT_IS(o, auroc_undefined, "zero"), "monitor: val");
     for (int i = 0; i < 2; i++)
         if (s.ds[i]->count < s.given[i]->count)
@@ -25,13 +23,39 @@ hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *tra
                      hpt__set_names[i], (unsigned long long)(s.given[i]->count - s.ds[i]->count),
                      (unsigned long long)s.given[i]->count);
     hpt__sets_close(&s);
-    if (st) return st;
+    m->what = hpt__dataset_labelled(train) == 2 ? "knn_auroc" : "knn_top1";
+    return st;
+}
+/* and those that a classifier is scored by, of images that it is not trained on. */
+static hpt_status look_at_classes(hpt__monitor *m, const hpt__classifier *fc, const hpt_dataset *ds,
+                                  const hpt_dataset *val, const hpt__options *o) {
+    uint64_t common = 0, first[2];
+    char where[420];
+    HPT_TRY(hpt__taught_one_label(val, "val"));
+    if (ds && !OPT_IS(o, overlap, "allow")) HPT_TRY(hpt__dataset_overlap(ds, val, &common, first, NULL));
+    if (common) {
+        hpt__dataset_where(val, first[1], where, sizeof where);
+        return hpt__fail(HPT_ERR_ARGUMENT, "data and val share %llu images, first %s", (unsigned long long)common,
+                         where);
+    }
+    m->what = "val_top1";
+    return hpt__taught_match(fc, val, "val", &m->to);
+}
+
+hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *train, hpt_dataset *val,
+                             const hpt__classifier *fc, const hpt_dataset *ds, const hpt__options *o, int ranks) {
+    if (!OPT_I(o, monitor_every))
+        return hpt__fail(HPT_ERR_OPTION, "option 'monitor_every' is 0: the monitor would never look");
+    if (OPT_I(o, monitor_patience) && ranks > 1)
+        return hpt__fail(HPT_ERR_UNSUPPORTED,
+                         "monitor_patience with several ranks: they might not stop at the same step");
+    HPT_TRY(train ? look_at_votes(m, model, train, val, o) : look_at_classes(m, fc, ds, val, o));
     m->params = hpt__calloc(model->net.n_params, 4);
     m->stats = hpt__calloc(model->net.n_stats, 4);
     if (!m->params || !m->stats) return hpt__fail_memory(model->net.n_params * 4);
     m->train = train;
     m->val = val;
-    hpt__retain(train);
+    if (train) hpt__retain(train);
     hpt__retain(val);
     m->every = (uint64_t)OPT_I(o, monitor_every);
     m->patience = (uint64_t)OPT_I(o, monitor_patience);
@@ -42,22 +66,47 @@ hpt_status hpt__monitor_open(hpt__monitor *m, hpt_model *model, hpt_dataset *tra
 void hpt__monitor_close(hpt__monitor *m) {
     hpt__release(m->train);
     hpt__release(m->val);
+    hpt__free(m->to);
     hpt__free(m->params);
     hpt__free(m->stats);
     hpt__classifier_fini(&m->fc);
     memset(m, 0, sizeof *m);
 }
 
+/* Percent of val's images that the classifier gets right; those that cannot be read do not count. */
+static hpt_status right_of_val(const hpt__monitor *m, hpt_model *model, const hpt__options *o, double *score) {
+    size_t n = m->val->count, k = (size_t)hpt__classes(&model->fc);
+    uint64_t right = 0, read = 0;
+    float *logits = hpt__alloc(n * k * sizeof *logits);
+    if (!logits) return hpt__fail_memory(n * k * sizeof *logits);
+    hpt_status st = hpt__predict(model, m->val, o, logits, n * k);
+    for (size_t i = 0; !st && i < n; i++) {
+        const float *x = logits + i * k;
+        int32_t y = hpt__dataset_label(m->val, i), best = 0;
+        if (isnan(x[0])) continue;
+        for (size_t c = 1; c < k; c++)
+            if (x[c] > x[best]) best = (int32_t)c;
+        right += best == (m->to ? m->to[y] : y);
+        read++;
+    }
+    if (!st) *score = 100.0 * (double)right / (double)read;
+    hpt__free(logits);
+    return st;
+}
+
 hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__options *o, uint64_t step) {
     json_t *j = json_object();
+    double score = NAN;
     hpt__options mine;          /* the session's, but images are seen as the network sees them in training */
     HPT_TRY(hpt__options_copy(&mine, o));
     hpt_status st = hpt__options_set(&mine, "pixel_mean", "model");
     if (!st) st = hpt__options_set(&mine, "pixel_std", "model");
-    if (!st) st = hpt__model_knn(model, m->train, m->val, &mine, j);
+    if (!st && m->train && !(st = hpt__model_knn(model, m->train, m->val, &mine, j)))
+        score = hpt__json_real(json_object_get(j, "knn_score"));
+    if (!st && !m->train) st = right_of_val(m, model, &mine, &score);
     hpt__options_fini(&mine);
     if (!st) {
-        m->score = hpt__json_real(json_object_get(j, "knn_score"));
+        m->score = score;
         m->at = step;
         m->misses++;
         if (!(m->score <= m->best)) {       /* also the first */

@@ -27,6 +27,8 @@ static void session_free(void *p) {
     hpt__monitor_close(&s->monitor);
     hpt__options_fini(&s->opt);
     hpt__release(s->ds);
+    hpt__release(s->labelled);
+    hpt__release(s->val);
     hpt__release(s->model);
     hpt__release(s->ctx);
     hpt__free(s);
@@ -285,14 +287,14 @@ static hpt_status run_step(hpt_session *s, const float *const *view, int advance
 static int score_due(const hpt_session *s) {
     const hpt__trainer *t = &s->trainer;
     const hpt__monitor *w = &s->monitor;
-    return w->train && t->step && w->at != t->step && (t->step == t->spec.schedule.total || t->step % w->every == 0);
+    return w->val && t->step && w->at != t->step && (t->step == t->spec.schedule.total || t->step % w->every == 0);
 }
 /* After a step: a score where one is due; at the end, the best weights if there were scores. */
 static hpt_status watch(hpt_session *s) {
     hpt__trainer *t = &s->trainer;
     hpt__monitor *w = &s->monitor;
     int end = t->step == t->spec.schedule.total;
-    if (w->train && (end || t->step % w->every == 0)) {
+    if (w->val && (end || t->step % w->every == 0)) {
         HPT_TRY(hpt__session_sync(s));
         HPT_TRY(hpt__monitor_score(w, s->model, &s->opt, t->step));
         s->info.monitor = w->score;
@@ -304,20 +306,8 @@ static hpt_status watch(hpt_session *s) {
     }
     if (!end) return HPT_OK;
     HPT_TRY(hpt__session_sync(s));
-    if (w->train && OPT_I(&s->opt, monitor_restore)) hpt__monitor_restore(w, s->model);
+    if (w->val && OPT_I(&s->opt, monitor_restore)) hpt__monitor_restore(w, s->model);
     return HPT_OK;
-}
-
-hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val) {
-    HPT__TURN(s->ctx);
-    if (s->monitor.train) return hpt__fail(HPT_ERR_STATE, "the session has a monitor already");
-    if (s->trainer.step)
-        return hpt__fail(HPT_ERR_STATE,
-                         "the session has already run; the monitor comes before the first step and before resume");
-    hpt_status st = hpt__monitor_open(&s->monitor, s->model, train, val, &s->opt, s->ctx->comm->size);
-    if (st) hpt__monitor_close(&s->monitor);
-    else s->info.monitor = s->info.monitor_best = NAN;
-    return st;
 }
 
 uint64_t hpt__session_epoch(const hpt_session *s) {
@@ -335,12 +325,17 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
     if (!s->monitor.stopped && score_due(s)) HPT_TRY(watch(s));
     if (t->step >= t->spec.schedule.total || s->monitor.stopped) return HPT_END;
     if (!view_q && !s->ds)
-        return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_images()");
+        return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_batch() or "
+                         "hpt_session_step_images()");
+    if (!s->monitor.val && (s->val || s->labelled))
+        return hpt__fail(HPT_ERR_STATE, "a data set of role '%s' needs one of role '%s': images are scored by the "
+                         "labels of their nearest neighbours", s->val ? "val" : "labelled",
+                         s->val ? "labelled" : "val");
     int skip = OPT_IS(&s->opt, on_nonfinite, "skip"), ask = OPT_IS(&s->opt, on_nonfinite, "callback");
     uint64_t before = t->step;
     if (view_q && t->method->labels && !s->given)
-        return hpt__fail(HPT_ERR_STATE, "images without labels: method=%s learns from the labels of a data set",
-                         t->method->name);
+        return hpt__fail(HPT_ERR_STATE, "images without labels: method=%s learns from labels, which "
+                         "hpt_session_step_batch() takes", t->method->name);
     const float *view[] = {view_q, view_k};
     hpt_status st = run_step(s, view_q ? view : NULL, skip || ask, &out);
     /* nothing has changed; a later call begins this step anew */
@@ -428,14 +423,14 @@ void hpt__session_report(const hpt_session *s, json_t *to) {
     json_object_set_new(to, "chance", hpt__json_number(i->chance));
     for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
         json_object_set_new(to, metrics[k].key, hpt__json_number(i->step_ms > 0 ? metrics[k].v : NAN));
-    if (s->monitor.train) {
+    if (s->monitor.val) {
         json_object_set_new(to, "monitor", hpt__json_number(i->monitor));
         json_object_set_new(to, "monitor_best", hpt__json_number(i->monitor_best));
         json_object_set_new(to, "monitor_best_step", json_integer((json_int_t)i->monitor_best_step));
     }
     if (s->ds) hpt__report_unreadable(to, "data", s->ds);       /* others stood in for them */
-    if (s->monitor.train) {
-        hpt__report_unreadable(to, "monitor_train", s->monitor.train);
+    if (s->monitor.val) {
+        if (s->monitor.train) hpt__report_unreadable(to, "monitor_train", s->monitor.train);
         hpt__report_unreadable(to, "monitor_val", s->monitor.val);
     }
     hpt__facts(to, s->ctx, s->trainer.spec.dtype, &s->pixels);

@@ -12,6 +12,7 @@ struct hpt_session {
     hpt_context *ctx;
     hpt_model *model;
     hpt_dataset *ds;            /* NULL: the host gives the views */
+    hpt_dataset *labelled, *val;        /* further data sets by their role, or NULL */
     hpt__options opt;
     hpt__trainer trainer;
     hpt__taught taught;         /* of a method that learns from labels */
@@ -38,6 +39,9 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user);
 void hpt__session_report(const hpt_session *s, json_t *to);
 hpt_status hpt__session_sync(hpt_session *s);
 hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);
+hpt_status hpt__session_data(hpt_session *s, const char *role, hpt_dataset *ds);
+hpt_status hpt__session_metric(const hpt_session *s, uint32_t index, hpt_metric *out);     /* HPT_END past the last */
+hpt_status hpt__session_step_batch(hpt_session *s, const hpt_batch *b);
 hpt_status hpt__session_save(hpt_session *s, const char *path);                    /* checkpoint.c */
 hpt_status hpt__session_resume(hpt_session *s, const char *path);
 /* Key encoder and queue of an earlier stage (options carry_*) instead of fresh ones. */

@@ -69,8 +69,19 @@ static int state(hpt__trainer *t, hpt__state item[HPT__STATES]) {
     return 1;
 }
 
+static const hpt__measure measures[] = {
+    {"loss", "nats", -1, offsetof(hpt_step_info, loss)},
+    {"chance", "nats", 0, offsetof(hpt_step_info, chance)},
+    {"train_top1", "%", 1, offsetof(hpt_step_info, acc1)},
+    {"train_top5", "%", 1, offsetof(hpt_step_info, acc5)},
+    {"lr", "", 0, offsetof(hpt_step_info, lr)},
+    {NULL, NULL, 0, 0},
+};
+
 const hpt__method hpt__method_supervised = {
     .name = "supervised",
+    .roles = "val",
+    .measures = measures,
     .views = 1,
     .labels = 1,
     .size = sizeof(hpt__supervised),

@@ -21,44 +21,50 @@ uint64_t hpt__taught_fingerprint(const hpt__taught *t, const hpt_dataset *ds) {
     return hash;
 }
 
-/* One label an image, and of each class an image. */
-static hpt_status look_at_labels(const hpt_dataset *ds, const hpt__options *o) {
+hpt_status hpt__taught_one_label(const hpt_dataset *ds, const char *what) {
     char where[400];
     int kind = hpt__dataset_labelled(ds);
-    if (!kind) return hpt__dataset_no_labels(ds, "data");
+    if (!kind) return hpt__dataset_no_labels(ds, what);
     if (kind == 2)
         return hpt__fail(HPT_ERR_ARGUMENT,
-                         "data: an image has several labels, method=supervised learns one (finetuning learns several)");
-    if (ds->src->classes < 2)
-        return hpt__fail(HPT_ERR_ARGUMENT, "data: labelled images of at least two classes are needed");
+                         "%s: an image has several labels, method=supervised learns one (finetuning learns several)",
+                         what);
     for (uint64_t i = 0; i < ds->count; i++) {
         if (hpt__dataset_label(ds, i) >= 0) continue;
         hpt__dataset_where(ds, i, where, sizeof where);
-        return hpt__fail(HPT_ERR_ARGUMENT, "data: %s has no label", where);
+        return hpt__fail(HPT_ERR_ARGUMENT, "%s: %s has no label", what, where);
     }
+    return HPT_OK;
+}
+
+/* One label an image, and of each class an image. */
+static hpt_status look_at_labels(const hpt_dataset *ds, const hpt__options *o) {
+    HPT_TRY(hpt__taught_one_label(ds, "data"));
+    if (ds->src->classes < 2)
+        return hpt__fail(HPT_ERR_ARGUMENT, "data: labelled images of at least two classes are needed");
     return OPT_IS(o, empty_classes, "allow") ? HPT_OK : hpt__dataset_all_classes(ds, "data");
 }
 
-/* The classifier goes on: every class of the data is one of its classes, by name where both have names. */
-static hpt_status match(hpt__taught *t, const hpt_dataset *ds) {
-    hpt__class_names into = {t->fc.name, (uint32_t)hpt__classes(&t->fc)},
-                     from = {ds->src->class_name, ds->src->classes};
+hpt_status hpt__taught_match(const hpt__classifier *fc, const hpt_dataset *ds, const char *what, int32_t **to) {
+    hpt__class_names into = {fc->name, (uint32_t)hpt__classes(fc)}, from = {ds->src->class_name, ds->src->classes};
     hpt__class_rule rule;
     char where[400], text[900];
-    hpt_status st = hpt__classes_match(into, from, &rule, &t->to);
-    if (st == HPT_ERR_FORMAT) return hpt__fail_context(HPT_ERR_ARGUMENT, "data");
+    hpt_status st = hpt__classes_match(into, from, &rule, to);
+    if (st == HPT_ERR_FORMAT) return hpt__fail_context(HPT_ERR_ARGUMENT, "%s", what);
     HPT_TRY(st);
     for (uint64_t i = 0; i < ds->count; i++) {
-        int32_t y = hpt__dataset_label(ds, i), is = t->to ? t->to[y] : y;
-        if (is >= 0 && is < hpt__classes(&t->fc)) continue;
+        int32_t y = hpt__dataset_label(ds, i), is = *to ? (*to)[y] : y;
+        if (is >= 0 && is < hpt__classes(fc)) continue;
         hpt__dataset_where(ds, i, where, sizeof where);
         if (into.name || from.name)
             hpt__classes_missing(into, from, (uint32_t)y, "the classifier's", where, text, sizeof text);
         else
             snprintf(text, sizeof text, "%s: label %d is outside 0..%d, the classes of the classifier", where, (int)y,
                      (int)into.n - 1);
-        return hpt__fail(HPT_ERR_MISMATCH, "data: %s; a model without a classifier (classifier=drop) gets a fresh one",
-                         text);
+        hpt__free(*to);
+        *to = NULL;
+        return hpt__fail(HPT_ERR_MISMATCH, "%s: %s; a model without a classifier (classifier=drop) gets a fresh one",
+                         what, text);
     }
     return HPT_OK;
 }
@@ -102,15 +108,23 @@ static hpt_status open(hpt__taught *t, const hpt__options *o, const hpt_model *m
         return hpt__fail(
             HPT_ERR_ARGUMENT,
             "the model's classifier gives an image several labels, method=supervised learns one: classifier=drop");
-    if (!ds && fresh)
-        return hpt__fail(HPT_ERR_ARGUMENT,
-                         "method=supervised needs a data set with labels, or a model with a classifier");
+    int given = ds ? 0 : (int)OPT_I(o, classes);
+    if (!ds && fresh && given < 2)
+        return hpt__fail(HPT_ERR_ARGUMENT, "method=supervised needs a data set with labels, or a model with a "
+                         "classifier, or (the host gives images and labels) option classes, at least 2");
+    if (given && !fresh && given != hpt__classes(&m->fc))
+        return hpt__fail(HPT_ERR_MISMATCH, "option 'classes' is %d and the model's classifier has %d: leave it out, or "
+                         "classifier=drop", given, hpt__classes(&m->fc));
+    if (!ds && OPT_IS(o, class_weights, "balanced"))
+        return hpt__fail(HPT_ERR_OPTION, "option 'class_weights': balanced counts the images of a data set, and there "
+                         "is none");
     if (ds) HPT_TRY(look_at_labels(ds, o));
     if (fresh)
-        HPT_TRY(hpt__classifier_create(&t->fc, m->net.feature_dim, (int)ds->src->classes, 0, ds->src->class_name));
+        HPT_TRY(hpt__classifier_create(&t->fc, m->net.feature_dim, ds ? (int)ds->src->classes : given, 0,
+                                       ds ? ds->src->class_name : NULL));
     else
         HPT_TRY(hpt__classifier_copy(&t->fc, &m->fc));
-    if (ds && !fresh) HPT_TRY(match(t, ds));
+    if (ds && !fresh) HPT_TRY(hpt__taught_match(&t->fc, ds, "data", &t->to));
     if (ds && OPT_IS(o, class_weights, "balanced")) HPT_TRY(balance(t, ds));
     return join(t, o, m, fresh);
 }

@@ -14,10 +14,16 @@ typedef struct hpt__taught {
     float *params, *stats; /* of net at the beginning */
 } hpt__taught;
 
-/* The model's classifier if it has one, else a fresh one for the classes of ds. ds NULL: labels come from the host.
+/* The model's classifier if it has one, else a fresh one for the classes of ds. ds NULL: labels come from the host,
+ * and option classes says how many classes a fresh one has.
  * HPT_ERR_ARGUMENT: no labels, several an image, a class without an image. HPT_ERR_MISMATCH: a class that the
  * classifier lacks. */
 hpt_status hpt__taught_open(hpt__taught *t, const hpt__options *o, const hpt_model *m, const hpt_dataset *ds);
+/* Every image has one label. what: how the set is called. HPT_ERR_ARGUMENT. */
+hpt_status hpt__taught_one_label(const hpt_dataset *ds, const char *what);
+/* Every class of ds is one of fc's, by name where both have names: to[class of ds], NULL where the numbers are equal.
+ * HPT_ERR_MISMATCH: a class that fc lacks. */
+hpt_status hpt__taught_match(const hpt__classifier *fc, const hpt_dataset *ds, const char *what, int32_t **to);
 void hpt__taught_close(hpt__taught *t);
 int32_t hpt__taught_label(const hpt__taught *t, const hpt_dataset *ds, uint64_t i);
 uint64_t hpt__taught_fingerprint(const hpt__taught *t, const hpt_dataset *ds); /* of the labels */

@@ -13,9 +13,18 @@ typedef struct hpt__trainer hpt__trainer;
 /* What the host tells a step, each group of tensors at its own rate; data: the method's own, input_bytes() of it. */
 typedef struct hpt__input { hpt__vars vars[HPT__GROUPS]; uint32_t data[]; } hpt__input;
 
+/* A number of the last step that a host may ask for by index: a field of hpt_step_info. */
+typedef struct hpt__measure {
+    const char *name, *unit;
+    int better;                 /* 1: higher, -1: lower, 0: neither */
+    size_t at;                  /* of a double in hpt_step_info; 0: queue_fill */
+} hpt__measure;
+
 typedef struct hpt__method {
     const char *name;                                                   /* option method */
     int views;                                                          /* of an image */
+    const char *roles;          /* of further data sets, "labelled val" */
+    const hpt__measure *measures;       /* ends with a name NULL */
     int labels;                                     /* the feed brings trainer.label or trainer.target too */
     int passes;                                     /* backward passes of a network in a step; 0: one */
     /* bytes of trainer.self, zeroed; of the numbers that configure() fills */

@@ -28,6 +28,8 @@ static hpt_model_info model_info = {.struct_size = sizeof model_info};
 static hpt_tensor_info tensor_info = {.struct_size = sizeof tensor_info};
 static hpt_layer_info layer_info = {.struct_size = sizeof layer_info};
 static hpt_step_info step_info = {.struct_size = sizeof step_info};
+static hpt_metric metric = {.struct_size = sizeof metric};
+static hpt_batch batch = {.struct_size = sizeof batch};
 static hpt_dataset *sources[1];
 static const char *const source_names[1] = {"s"};
 
@@ -92,6 +94,9 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_model_finetune, "val test cfg", h[0], h[1], h[2], h[3], h[4], OUT(hpt_model), OUT2(hpt_result)) \
     CALL(hpt_session_create, "cfg ds", h[0], h[1], h[2], h[3], OUT(hpt_session)) \
     CALL(hpt_session_monitor, "", h[0], h[1], h[2]) \
+    CALL(hpt_session_data, "", h[0], "val", h[1]) \
+    CALL(hpt_session_metric, "", h[0], 0, &metric) \
+    CALL(hpt_session_step_batch, "", h[0], &batch, &step_info) \
     CALL(hpt_session_step, "", h[0], &step_info) \
     CALL(hpt_session_step_images, "", h[0], x, x, &step_info) \
     CALL(hpt_session_run, "", h[0], NULL, NULL) \
