@@ -357,15 +357,15 @@ TEST_LIMIT(hpt_run_survives_kills, 300) {
     unsigned draw = 20261125u;
     int killed = 0, rc = 137;
     CHECK(realpath(HPT_TEST_BIN "/hpt", hpt));
-    begin(36, 24);
-    write_text("r.ini", "[recipe]\nbackend = reference\nthreads = 1\nsave_every = 3\n" NET("16") STAGES);
+    begin(18, 8);
+    write_text("r.ini", "[recipe]\nbackend = reference\nthreads = 1\nsave_every = 3\n" NET("8") STAGES);
     double whole = now();
     RUN("%s run r.ini --out out", hpt);
     whole = now() - whole;
     keep_results("whole");
-    for (int round = 0; round < 13 && rc; round++) {
+    for (int round = 0; round < 7 && rc; round++) {
         draw = draw * 1103515245u + 12345u;
-        double after = round < 12 ? 0.02 + whole * (double)(draw >> 8 & 1023) / 2048 : 1000;
+        double after = round < 6 ? 0.02 + whole * (double)(draw >> 8 & 1023) / 4096 : 1000;
         rc = sh("timeout --foreground --preserve-status -s KILL %.3f %s run r.ini --out out", after, hpt);
         if (rc && rc != 137) FAIL("%d: %s", rc, output);
         killed += rc != 0;
