@@ -164,6 +164,7 @@ hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index, hpt_ten
     if (index >= (uint32_t)model->net.n_tensors) return HPT_END;
     const hpt__tensor *t = &model->net.tensors[index];
     hpt_tensor_info full;
+    _Static_assert(sizeof full.name == HPT__NAME, "room for every name");
     memset(&full, 0, sizeof full);
     full.ndim = t->ndim;
     memcpy(full.shape, t->shape, sizeof full.shape);
@@ -256,7 +257,8 @@ static hpt_status layer_out(const hpt__node *n, hpt_layer_info *info) {
     full.channels = (uint32_t)n->c;
     full.height = (uint32_t)n->h;
     full.width = (uint32_t)n->w;
-    snprintf(full.name, sizeof full.name, "%s", n->name);
+    if (snprintf(full.name, sizeof full.name, "%s", n->name) >= (int)sizeof full.name)
+        return hpt__fail(HPT_ERR_UNSUPPORTED, "hpt_layer_info has no room for the name of layer '%s'", n->name);
     return hpt__struct_out(info, &full, sizeof full, "info");
 }
 static hpt_status layers(const hpt_model *model, uint32_t image_size, hpt__graph *g) {

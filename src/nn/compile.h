@@ -9,7 +9,7 @@
 /* Where an array lies: a buffer of the arena, or so many bytes behind what the caller passes at each run. */
 enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_INPUT,
        HPT__IN_DOUT, HPT__BASES };
-/* at: buffer number for the arena, bytes elsewhere; skip: bytes from the buffer's beginning */
+/* at: number of the buffer (arena), input or dout, bytes elsewhere; skip: bytes from the buffer's beginning */
 typedef struct hpt__place { int base; size_t at, skip; } hpt__place;
 
 /* One operation with its arrays, named as in hpt__op_args. */
@@ -26,6 +26,15 @@ typedef struct hpt__step {
 /* alive from step first to step last */
 typedef struct hpt__buffer { size_t bytes, offset; int first, last; } hpt__buffer;
 
+/* An input: its gradient, if that is wanted. An output: where the caller finds it, and whether a gradient comes. */
+typedef struct hpt__plan_end {
+    char name[HPT__NAME];
+    int node, grad;
+    hpt__place at;
+    size_t width;           /* output: values for each image */
+    const void *given;      /* input: of the last forward pass */
+} hpt__plan_end;
+
 struct hpt__plan {
     const hpt__backend *be;
     hpt__device *dev;
@@ -35,9 +44,8 @@ struct hpt__plan {
     int n_steps, cap_steps, n_forward, n_buffers, cap_buffers;
     char *arena;
     size_t arena_bytes, scratch_at;
-    hpt__place output, input_grad;
-    const void *input;      /* of the last forward pass */
-    size_t width;
+    hpt__plan_end input[HPT__PORTS], output[HPT__PORTS];
+    int n_inputs, n_outputs;
 };
 
 /* What the compiler knows of a node while it works. */
@@ -63,7 +71,9 @@ hpt__place hpt__emit_exchange(hpt__compiler *c, hpt__place part, size_t bytes);
 void hpt__send_grad(hpt__compiler *c, int node, hpt__place grad);
 static inline size_t hpt__plan_real(const hpt__plan *p) { return hpt__real_size(p->spec.dtype); }
 
-/* layers.c */
+/* layers.c: a node's output as the caller reads it, plain values or rows; such values in the backend's order */
+hpt__place hpt__leave(hpt__compiler *c, int node);
+hpt__place hpt__enter(hpt__compiler *c, int node, hpt__place plain);
 /* sums two gradients of a node's output */
 void hpt__add_grad(hpt__compiler *c, int node, hpt__place into, hpt__place more);
 

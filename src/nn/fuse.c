@@ -10,6 +10,7 @@ static void fold(hpt__graph *g, int into, int residual, hpt__act act) {
     hpt__node n = g->nodes[from];
     n.residual = residual;
     n.act = act;
+    n.read = g->nodes[into].read;
     g->nodes[from].kind = HPT__NODE_GONE;
     g->nodes[into] = n;
 }

@@ -15,15 +15,17 @@ typedef struct hpt__node {
     int in, residual;               /* node indices, -1 = none; ADD: in + residual */
     int c, h, w;                    /* output map, or rows: (N,c) reals, h = w = 1 */
     int rows;
+    int pixels;                     /* INPUT, not of rows: float, as images are, whatever the plan's real is */
     int window, stride, pad;        /* CONV, MAXPOOL */
     int groups;                     /* CONV */
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
     int no_bias;                    /* CONV, LINEAR */
     /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
-    char name[40];
+    char name[HPT__NAME];
     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
     int tensor;
+    int read;                       /* how often it is an output of the plan, beside the last layer */
 } hpt__node;
 
 struct hpt__graph {
@@ -37,11 +39,15 @@ struct hpt__graph {
 /* Each gives the index of its node. name: of the module, "" for none. */
 int hpt__graph_images(hpt__graph *g, int c, int h, int w);                     /* the input: float (N,c,h,w) */
 int hpt__graph_rows(hpt__graph *g, int c);                                      /* or real (N,c) */
+/* One of several inputs, or one that is another plan's output: real (N,c,h,w), or (N,c) of rows. */
+int hpt__graph_map_input(hpt__graph *g, int c, int h, int w, const char *name);
+int hpt__graph_rows_input(hpt__graph *g, int c, const char *name);
 /* padded by window / 2 */
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);
 typedef struct hpt__conv_as { int k, window, stride, groups, bias; } hpt__conv_as;       /* groups 0: 1 */
 int hpt__graph_conv_as(hpt__graph *g, int in, hpt__conv_as as, const char *name);
-int hpt__graph_norm(hpt__graph *g, int in, const char *name);
+int hpt__graph_norm(hpt__graph *g, int in, const char *name);                  /* eps 1e-5, momentum 0.1 */
+int hpt__graph_norm_as(hpt__graph *g, int in, double eps, double momentum, const char *name);
 int hpt__graph_act(hpt__graph *g, int in, hpt__act act);
 int hpt__graph_add(hpt__graph *g, int in, int other);
 int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char *name);
@@ -54,10 +60,15 @@ int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefi
 void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t b, int64_t window, const char *module,
                        const char *field);
 
+/* A name put together; one that has no room is an error of the graph. */
+void hpt__graph_name(hpt__graph *g, char name[HPT__NAME], const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* The layer called name ("layer4" is its last block); -1, said: no such. Before fusing. */
+int hpt__graph_find(const hpt__graph *g, const char *name);
 /* Cuts the graph, before fusing, behind the layer called name ("layer4" is its last block); pool: and averages its
  * map. HPT_ERR_ARGUMENT: no such. */
 hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool);
-int hpt__graph_consumers(const hpt__graph *g, int node);
+int hpt__graph_consumers(const hpt__graph *g, int node);        /* layers that read it, and outputs that it is */
 void hpt__graph_fuse(hpt__graph *g);        /* fuse.c */
 void hpt__graph_fini(hpt__graph *g);
 #endif

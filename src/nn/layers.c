@@ -39,7 +39,7 @@ static hpt__geometry geometry(const hpt__compiler *c, int i) {
 static hpt__step forward_step(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__node_state *s = &c->s[i];
-    hpt__place x = n->in >= 0 ? c->s[n->in].y : (hpt__place){.base = HPT__IN_INPUT};
+    hpt__place x = n->in >= 0 ? c->s[n->in].y : (hpt__place){0};
     int over = hpt__layers[n->kind].in_place && c->p->spec.mode != HPT__TRAIN && x.base == HPT__IN_ARENA &&
                hpt__graph_consumers(&c->g, n->in) == 1;
     s->y = over ? x : hpt__new_buffer(c, output_bytes(c, n));
@@ -55,6 +55,22 @@ static hpt__geometry output_geometry(const hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     return (hpt__geometry){.n = c->p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w,
                            .bn_groups = 1, .rows = n->rows};
+}
+hpt__place hpt__leave(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    if (n->rows && c->s[i].y.base == HPT__IN_ARENA) return c->s[i].y;
+    size_t values = (size_t)c->p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w;
+    hpt__place plain = hpt__new_buffer(c, values * hpt__plan_real(c->p));
+    hpt__emit(c, n->rows ? HPT__OP_SUM : HPT__OP_OUTPUT, output_geometry(c, i),
+              (hpt__step){.x = c->s[i].y, .y = plain});
+    return plain;
+}
+hpt__place hpt__enter(hpt__compiler *c, int i, hpt__place plain) {
+    const hpt__node *n = node_at(c, i);
+    if (n->rows) return plain;
+    hpt__place map = hpt__new_buffer(c, output_bytes(c, n));
+    hpt__emit(c, HPT__OP_ENTER, output_geometry(c, i), (hpt__step){.x = plain, .y = map});
+    return map;
 }
 void hpt__add_grad(hpt__compiler *c, int i, hpt__place into, hpt__place more) {
     hpt__geometry g = output_geometry(c, i);
@@ -97,21 +113,35 @@ static void rows_shape(hpt__graph *g, hpt__node *n) {
 
 /* ---- input ---- */
 
-/* images become a map; rows are read where the caller has them */
-static void input_forward(hpt__compiler *c, int i) {
-    if (node_at(c, i)->rows) c->s[i].y = (hpt__place){.base = HPT__IN_INPUT};
-    else hpt__emit(c, HPT__OP_INPUT, geometry(c, i), forward_step(c, i));
+/* images and plain maps become maps of the backend; rows are read where the caller has them */
+static hpt__plan_end *end_of(hpt__compiler *c, int i) {
+    hpt__plan_end *e = c->p->input;
+    while (e->node != i) e++;
+    return e;
 }
-/* the gradient of the input, if it is wanted: as the caller gave the input */
+static hpt__place given(hpt__compiler *c, int i) {
+    return (hpt__place){.base = HPT__IN_INPUT, .at = (size_t)(end_of(c, i) - c->p->input)};
+}
+static void input_forward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    if (n->rows) {
+        c->s[i].y = given(c, i);
+        return;
+    }
+    hpt__step op = forward_step(c, i);
+    op.x = given(c, i);
+    hpt__emit(c, n->pixels ? HPT__OP_INPUT : HPT__OP_ENTER, geometry(c, i), op);
+}
+/* the gradient of the input, if it is wanted: plain, or rows in memory of the plan */
 static void input_backward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
     hpt__plan *p = c->p;
-    p->input_grad = c->s[i].grad[0];
-    if (n->rows && p->input_grad.base == HPT__IN_ARENA) return;
-    p->input_grad = hpt__new_buffer(c, (size_t)p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w *
-                                    hpt__plan_real(p));
+    hpt__plan_end *e = end_of(c, i);
+    e->at = c->s[i].grad[0];
+    if (n->rows && e->at.base == HPT__IN_ARENA) return;
+    e->at = hpt__new_buffer(c, (size_t)p->spec.batch * (size_t)n->c * (size_t)n->h * (size_t)n->w * hpt__plan_real(p));
     hpt__emit(c, n->rows ? HPT__OP_SUM : HPT__OP_OUTPUT, geometry(c, i),
-              (hpt__step){.x = c->s[i].grad[0], .y = p->input_grad});
+              (hpt__step){.x = c->s[i].grad[0], .y = e->at});
 }
 
 /* ---- convolution ---- */

@@ -4,22 +4,21 @@
  * torch's Sequential: prefix + 0, 1, 3 with batch norm, 0, 2 without it; one layer alone (a classifier) is called
  * fc. */
 #include "nn/graph.h"
-#include <stdio.h>
 
 int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefix) {
-    char name[40];
+    char name[HPT__NAME];
     if (g->status) return 0;
     if (!a->mlp) return hpt__graph_linear(g, in, a->dim, !a->no_bias[1], prefix);
     const char *dot = *prefix ? "." : "";
     int hidden = a->hidden ? a->hidden : g->nodes[in].c;
-    snprintf(name, sizeof name, "%s%s0", prefix, dot);
+    hpt__graph_name(g, name, "%s%s0", prefix, dot);
     int x = hpt__graph_linear(g, in, hidden, !a->no_bias[0], name);
     if (a->head_norm) {
-        snprintf(name, sizeof name, "%s%s1", prefix, dot);
+        hpt__graph_name(g, name, "%s%s1", prefix, dot);
         x = hpt__graph_norm(g, x, name);
     }
     x = hpt__graph_act(g, x, HPT__ACT_RELU);
-    snprintf(name, sizeof name, "%s%s%d", prefix, dot, a->head_norm ? 3 : 2);
+    hpt__graph_name(g, name, "%s%s%d", prefix, dot, a->head_norm ? 3 : 2);
     return hpt__graph_linear(g, x, a->dim, !a->no_bias[1], name);
 }
 

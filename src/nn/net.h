@@ -36,10 +36,13 @@ extern const hpt__family hpt__family_resnet, hpt__family_mlp;
 typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR,
                                 HPT__LINEAR_WEIGHT, HPT__LINEAR_BIAS, HPT__CONV_BIAS } hpt__tensor_kind;
 
+/* Room for the name of a layer or tensor, as hpt_tensor_info has it; a longer one is an error. */
+enum { HPT__NAME = 96 };
+
 /* One tensor. Parameters lie in one flat array, running statistics in another; offset counts elements there and is a
  * multiple of 16. */
 typedef struct hpt__tensor {
-    char name[64];
+    char name[HPT__NAME];
     hpt__tensor_kind kind;
     int ndim, head;             /* head: part of the projection head */
     int64_t shape[4];           /* unused dimensions 0 */

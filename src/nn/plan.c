@@ -74,7 +74,8 @@ static void mark_needed(hpt__compiler *c) {
         const hpt__node *n = &c->g.nodes[i];
         const hpt__layer *row = &hpt__layers[n->kind];
         if (n->kind == HPT__NODE_GONE) continue;
-        int wanted = n->kind == HPT__NODE_INPUT && c->p->spec.input_grad;
+        int wanted = 0;
+        for (int k = 0; k < c->p->n_inputs; k++) wanted |= c->p->input[k].node == i && c->p->input[k].grad;
         int own = wanted || row->learns || (row->tensors && flags &&
                                             (flags[n->tensor] || (!n->no_bias && flags[n->tensor + 1])));
         c->s[i].needed = own || (n->in >= 0 && c->s[n->in].needed) || (n->residual >= 0 && c->s[n->residual].needed);
@@ -92,46 +93,91 @@ static hpt_status no_memory(const hpt__plan *p) {
                      "batch_size needs less", need, p->spec.batch, left >> 20);
 }
 
-/* The caller reads plain values: rows as they are, a feature map converted. */
-static void way_out(hpt__compiler *c, int last) {
-    const hpt__node *n = &c->g.nodes[last];
+/* ---- inputs and outputs ---- */
+
+static hpt_status new_end(hpt__plan_end *ends, int *n, int node, const char *name, int grad) {
+    if (*n == HPT__PORTS) return hpt__fail(HPT_ERR_INTERNAL, "more than %d inputs or outputs of a plan", HPT__PORTS);
+    ends[*n] = (hpt__plan_end){.node = node, .grad = grad};
+    if (snprintf(ends[*n].name, HPT__NAME, "%s", name) >= HPT__NAME)
+        return hpt__fail(HPT_ERR_UNSUPPORTED, "the name '%.60s...' of an output has more than %d characters", name,
+                         HPT__NAME - 1);
+    (*n)++;
+    return HPT_OK;
+}
+static int find_end(const hpt__plan_end *ends, int n, const char *name) {
+    for (int i = 0; i < n; i++)
+        if (!strcmp(ends[i].name, name)) return i;
+    return -1;
+}
+/* Which nodes are inputs and outputs, before fusing: a layer that is an output is left as it is. */
+static hpt_status find_ends(hpt__compiler *c) {
     hpt__plan *p = c->p;
-    p->output = c->s[last].y;
-    p->width = (size_t)n->c * (size_t)n->h * (size_t)n->w;
-    if (n->rows) return;
-    hpt__place plain = hpt__new_buffer(c, (size_t)p->spec.batch * p->width * hpt__plan_real(p));
-    hpt__geometry g = {.n = p->spec.batch, .c = n->c, .h = n->h, .w = n->w, .k = n->c, .p = n->h, .q = n->w,
-                       .bn_groups = 1};
-    hpt__emit(c, HPT__OP_OUTPUT, g, (hpt__step){.x = p->output, .y = plain});
-    p->output = plain;
+    const hpt__plan_spec *spec = &p->spec;
+    int train = spec->mode == HPT__TRAIN;
+    for (int i = 0; i < c->g.n_nodes; i++)
+        if (c->g.nodes[i].kind == HPT__NODE_INPUT)
+            HPT_TRY(new_end(p->input, &p->n_inputs, i, c->g.nodes[i].name, train && spec->input_grad));
+    for (int i = 0; i < spec->n_inputs; i++) {
+        int at = find_end(p->input, p->n_inputs, spec->inputs[i].name);
+        if (at < 0) return hpt__fail(HPT_ERR_INTERNAL, "no input is called '%.60s'", spec->inputs[i].name);
+        p->input[at].grad = train && spec->inputs[i].grad;
+    }
+    for (int i = 0; i < spec->n_outputs; i++) {
+        int at = hpt__graph_find(&c->g, spec->outputs[i].name);
+        if (at < 0) return HPT_ERR_ARGUMENT;
+        HPT_TRY(new_end(p->output, &p->n_outputs, at, spec->outputs[i].name, train && spec->outputs[i].grad));
+        c->g.nodes[at].read++;
+    }
+    return spec->n_outputs ? HPT_OK : new_end(p->output, &p->n_outputs, c->g.n_nodes - 1, "output", train);
 }
 
-static void compile_forward(hpt__compiler *c, int *last) {
+static void compile_forward(hpt__compiler *c) {
+    hpt__plan *p = c->p;
+    if ((c->status = find_ends(c))) return;
     hpt__graph_fuse(&c->g);
     for (int i = 0; i < c->g.n_nodes && !c->status; i++) {
         hpt__node_kind kind = c->g.nodes[i].kind;
-        if (kind == HPT__NODE_GONE) continue;
-        hpt__layers[kind].forward(c, i);
-        *last = i;
+        if (kind != HPT__NODE_GONE) hpt__layers[kind].forward(c, i);
     }
-    if (!c->status) way_out(c, *last);
-    c->p->n_forward = c->p->n_steps;
+    for (int i = 0; i < p->n_outputs && !c->status; i++) {
+        const hpt__node *n = &c->g.nodes[p->output[i].node];
+        p->output[i].width = (size_t)n->c * (size_t)n->h * (size_t)n->w;
+        p->output[i].at = hpt__leave(c, p->output[i].node);
+    }
+    p->n_forward = p->n_steps;
 }
-static void compile_backward(hpt__compiler *c, int last) {
+/* A tensor that trains without a gradient would keep what its memory held. */
+static void all_reached(hpt__compiler *c) {
+    const uint8_t *flags = c->p->spec.trainable;
+    for (int i = 0; i < c->g.n_nodes && flags && !c->status; i++) {
+        const hpt__node *n = &c->g.nodes[i];
+        if (n->kind == HPT__NODE_GONE || !hpt__layers[n->kind].tensors || !flags[n->tensor] || c->s[i].grads) continue;
+        c->status = hpt__fail(HPT_ERR_INTERNAL, "layer '%s' trains, but no gradient reaches it", n->name);
+    }
+}
+static void compile_backward(hpt__compiler *c) {
+    hpt__plan *p = c->p;
     mark_needed(c);
-    hpt__send_grad(c, last, (hpt__place){.base = HPT__IN_DOUT});
-    for (int i = last; i >= 0 && !c->status; i--) {
+    for (int i = 0; i < p->n_outputs; i++) {
+        int node = p->output[i].node;
+        if (!p->output[i].grad || !c->s[node].needed) continue;
+        hpt__send_grad(c, node, hpt__enter(c, node, (hpt__place){.base = HPT__IN_DOUT, .at = (size_t)i}));
+    }
+    for (int i = c->g.n_nodes - 1; i >= 0 && !c->status; i--) {
         hpt__node_kind kind = c->g.nodes[i].kind;
         if (kind == HPT__NODE_GONE || !c->s[i].needed || !c->s[i].grads) continue;
         if (hpt__layers[kind].backward) hpt__layers[kind].backward(c, i);
     }
+    all_reached(c);
 }
 /* One arena for all buffers, then the scratch of the operation that wants most. */
 static void allocate(hpt__compiler *c) {
     hpt__plan *p = c->p;
     size_t scratch = 0;
-    p->buffers[p->output.at].last = p->n_steps;     /* the caller reads it after forward, and this after backward */
-    if (p->input_grad.base == HPT__IN_ARENA) p->buffers[p->input_grad.at].last = p->n_steps;
+    for (int i = 0; i < p->n_outputs; i++)          /* the caller reads them after forward, and these after backward */
+        if (p->output[i].at.base == HPT__IN_ARENA) p->buffers[p->output[i].at.at].last = p->n_steps;
+    for (int i = 0; i < p->n_inputs; i++)
+        if (p->input[i].at.base == HPT__IN_ARENA) p->buffers[p->input[i].at.at].last = p->n_steps;
     for (int i = 0; i < p->n_steps; i++)
         if (p->steps[i].op && p->be->op.scratch(p->steps[i].op) > scratch)
             scratch = p->be->op.scratch(p->steps[i].op);
@@ -151,7 +197,6 @@ hpt_status hpt__plan_create(const hpt__backend *be, hpt__device *dev, const hpt_
 hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt__net *net, hpt__graph *g,
                              const hpt__plan_spec *spec, hpt__plan **out) {
     hpt__compiler c = {.net = net, .g = *g};
-    int last = 0;
     *out = NULL;
     hpt__plan *p = hpt__calloc(1, sizeof *p);
     memset(g, 0, sizeof *g);
@@ -166,8 +211,8 @@ hpt_status hpt__plan_compile(const hpt__backend *be, hpt__device *dev, const hpt
     be->device.enter(dev);
     if (spec->layer) c.status = hpt__graph_cut(&c.g, spec->layer, spec->pool);
     if (!c.status && !(c.s = hpt__calloc((size_t)c.g.n_nodes, sizeof *c.s))) c.status = hpt__fail_memory(0);
-    if (!c.status) compile_forward(&c, &last);
-    if (!c.status && spec->mode == HPT__TRAIN) compile_backward(&c, last);
+    if (!c.status) compile_forward(&c);
+    if (!c.status && spec->mode == HPT__TRAIN) compile_backward(&c);
     if (!c.status) allocate(&c);
     be->device.leave(dev);
     hpt__free(c.s);
@@ -189,33 +234,44 @@ void hpt__plan_destroy(hpt__plan *p) {
     hpt__free(p);
 }
 
-size_t hpt__plan_width(const hpt__plan *p) { return p->width; }
 size_t hpt__plan_bytes(const hpt__plan *p) { return p->arena_bytes; }
 
-static void *resolve(const hpt__plan *p, hpt__place at, char *const base[HPT__BASES]) {
-    if (at.base == HPT__IN_NONE) return NULL;
-    if (at.base == HPT__IN_ARENA) return p->arena + p->buffers[at.at].offset + at.skip;
-    return base[at.base] ? base[at.base] + at.at : NULL;
+/* What a pass reads and writes beside the arena. */
+typedef struct sources {
+    char *flat[HPT__BASES];     /* arrays of parameters and statistics */
+    const hpt__plan_end *input;
+    void *const *dout;
+} sources;
+static void *resolve(const hpt__plan *p, hpt__place at, const sources *b) {
+    switch (at.base) {
+    case HPT__IN_NONE: return NULL;
+    case HPT__IN_ARENA: return p->arena + p->buffers[at.at].offset + at.skip;
+    case HPT__IN_INPUT: return (void *)(uintptr_t)b->input[at.at].given;
+    case HPT__IN_DOUT: return b->dout[at.at];
+    default: return b->flat[at.base] ? b->flat[at.base] + at.at : NULL;
+    }
 }
 
-static hpt_status run_step(hpt__plan *p, const hpt__step *s, char *const base[HPT__BASES], double momentum) {
+static hpt_status run_step(hpt__plan *p, const hpt__step *s, const sources *b, double momentum) {
     hpt__comm *comm = p->spec.comm;
-    if (s->exchange) return comm->all_gather(comm, resolve(p, s->x, base), resolve(p, s->y, base), s->exchange);
-#define ARRAY(name) .name = resolve(p, s->name, base),
+    if (s->exchange) return comm->all_gather(comm, resolve(p, s->x, b), resolve(p, s->y, b), s->exchange);
+#define ARRAY(name) .name = resolve(p, s->name, b),
     hpt__op_args a = {HPT__OP_ARRAYS(ARRAY)};
 #undef ARRAY
     a.scratch = p->arena + p->scratch_at;
-    a.momentum = momentum < 0 ? s->momentum : momentum;
+    a.momentum = momentum;
+    if (momentum == HPT__BN_OWN) a.momentum = s->momentum;
+    if (momentum == HPT__BN_TWICE) a.momentum = s->momentum * (2 - s->momentum);
     return p->be->op.run(s->op, &a);
 }
-static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__BASES], double momentum,
+static hpt_status run(hpt__plan *p, int first, int last, const sources *b, double momentum,
                       void (*ready)(void *, size_t), void *user) {
     hpt_status st = HPT_OK;
     p->be->device.enter(p->dev);
     for (int i = first; i < last; i++) {
         const hpt__step *s = &p->steps[i];
         if ((st = hpt__watch_poll(p->spec.watch))) break;
-        if ((st = run_step(p, s, base, momentum))) break;
+        if ((st = run_step(p, s, b, momentum))) break;
         if (ready && s->dw.base == HPT__IN_GRAD) ready(user, s->dw.at / hpt__plan_real(p));
     }
     p->be->device.leave(p->dev);
@@ -224,24 +280,44 @@ static hpt_status run(hpt__plan *p, int first, int last, char *const base[HPT__B
 
 /* const is cast away: a base array serves reads and writes, and the operations write only what their contracts say */
 #define BASE(p) ((char *)(uintptr_t)(p))
+hpt_status hpt__plan_forward_all(hpt__plan *p, const void *params, const void *low, void *stats,
+                                 const void *const *inputs, double bn_momentum) {
+    sources b = {.flat = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_STAT] = stats},
+               .input = p->input};
+    for (int i = 0; i < p->n_inputs; i++) p->input[i].given = inputs[i];
+    return run(p, 0, p->n_forward, &b, bn_momentum, NULL, NULL);
+}
 hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, void *stats, const void *input,
                              double bn_momentum) {
-    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_STAT] = stats,
-                              [HPT__IN_INPUT] = BASE(input)};
-    p->input = input;
-    return run(p, 0, p->n_forward, base, bn_momentum, NULL, NULL);
+    if (p->n_inputs != 1) return hpt__fail(HPT_ERR_INTERNAL, "one input for a plan of %d", p->n_inputs);
+    return hpt__plan_forward_all(p, params, low, stats, &input, bn_momentum);
+}
+hpt_status hpt__plan_backward_all(hpt__plan *p, const void *params, const void *low, void *grads, void *const *douts,
+                                  void (*ready)(void *, size_t), void *user) {
+    sources b = {.flat = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads},
+               .input = p->input, .dout = douts};
+    for (int i = 0; i < p->n_outputs; i++)
+        if (p->output[i].grad && !douts[i])
+            return hpt__fail(HPT_ERR_INTERNAL, "the gradient of output '%s' is missing", p->output[i].name);
+    return run(p, p->n_forward, p->n_steps, &b, 0, ready, user);
 }
 hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low, void *grads, void *dout,
                               void (*ready)(void *, size_t), void *user) {
-    char *base[HPT__BASES] = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads,
-                              [HPT__IN_DOUT] = dout,
-                               [HPT__IN_INPUT] = BASE(p->input)};
-    return run(p, p->n_forward, p->n_steps, base, 0, ready, user);
+    if (p->n_outputs != 1) return hpt__fail(HPT_ERR_INTERNAL, "one gradient for a plan of %d outputs", p->n_outputs);
+    return hpt__plan_backward_all(p, params, low, grads, &dout, ready, user);
 }
-void *hpt__plan_input_grad(const hpt__plan *p) {
-    return p->input_grad.base == HPT__IN_ARENA ? p->arena + p->buffers[p->input_grad.at].offset : NULL;
+
+static void *in_arena(const hpt__plan *p, hpt__place at) {
+    return at.base == HPT__IN_ARENA ? p->arena + p->buffers[at.at].offset : NULL;
 }
-const void *hpt__plan_output(const hpt__plan *p) { return p->arena + p->buffers[p->output.at].offset; }
+int hpt__plan_find_input(const hpt__plan *p, const char *name) { return find_end(p->input, p->n_inputs, name); }
+int hpt__plan_find_output(const hpt__plan *p, const char *name) { return find_end(p->output, p->n_outputs, name); }
+const void *hpt__plan_output_at(const hpt__plan *p, int output) { return in_arena(p, p->output[output].at); }
+size_t hpt__plan_width_at(const hpt__plan *p, int output) { return p->output[output].width; }
+void *hpt__plan_input_grad_at(const hpt__plan *p, int input) { return in_arena(p, p->input[input].at); }
+const void *hpt__plan_output(const hpt__plan *p) { return hpt__plan_output_at(p, 0); }
+size_t hpt__plan_width(const hpt__plan *p) { return hpt__plan_width_at(p, 0); }
+void *hpt__plan_input_grad(const hpt__plan *p) { return hpt__plan_input_grad_at(p, 0); }
 
 /* ---- description ---- */
 
@@ -291,6 +367,9 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
 #undef ARRAY
         say(&o, " : %s\n", p->be->op.name(s->op));
     }
-    say_place(&o, p, "output", p->output);
-    say(&o, " width %zu, scratch from %zu\n", p->width, p->scratch_at);
+    for (int i = 0; i < p->n_outputs; i++) {
+        say_place(&o, p, p->output[i].name, p->output[i].at);
+        say(&o, " width %zu%s", p->output[i].width, p->output[i].grad && p->n_outputs > 1 ? " with gradient" : "");
+    }
+    say(&o, ", scratch from %zu\n", p->scratch_at);
 }

@@ -2,7 +2,6 @@
  * The family of ResNets (He et al. 2016, torchvision's v1.5: stride in the 3x3), with a projection head: what arch,
  * width and stem mean, the layers in the order in which they run, and the width of the features. */
 #include "nn/graph.h"
-#include <stdio.h>
 #include <string.h>
 
 static const struct { const char *name; int blocks[4], bottleneck; } members[] = {
@@ -36,10 +35,10 @@ const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck) {
 /* prefix.conv and prefix.norm: a convolution and its batch norm */
 static int conv_norm(hpt__graph *g, int x, int k, int window, int stride, const char *prefix, const char *conv,
                      const char *norm) {
-    char name[48];
-    snprintf(name, sizeof name, "%s%s", prefix, conv);
+    char name[HPT__NAME];
+    hpt__graph_name(g, name, "%s%s", prefix, conv);
     x = hpt__graph_conv(g, x, k, window, stride, name);
-    snprintf(name, sizeof name, "%s%s", prefix, norm);
+    hpt__graph_name(g, name, "%s%s", prefix, norm);
     return hpt__graph_norm(g, x, name);
 }
 static int relu(hpt__graph *g, int x) { return hpt__graph_act(g, x, HPT__ACT_RELU); }
@@ -58,7 +57,7 @@ static int block(hpt__graph *g, const hpt__arch *a, int x, int planes, int strid
     if (stride != 1 || g->nodes[x].c != out)
         shortcut = conv_norm(g, x, out, 1, stride, prefix, "downsample.0", "downsample.1");
     x = relu(g, hpt__graph_add(g, y, shortcut));
-    if (!g->status) snprintf(g->nodes[x].name, sizeof g->nodes[x].name, "%.*s", (int)strlen(prefix) - 1, prefix);
+    if (!g->status) hpt__graph_name(g, g->nodes[x].name, "%.*s", (int)strlen(prefix) - 1, prefix);
     return x;
 }
 
@@ -69,8 +68,8 @@ static void build(hpt__graph *g, const hpt__arch *a, int h, int w, int head) {
     if (!a->small_stem) x = hpt__graph_maxpool(g, x, 3, 2, "maxpool");
     for (int layer = 0; layer < 4; layer++)
         for (int b = 0; b < a->blocks[layer]; b++) {
-            char prefix[32];
-            snprintf(prefix, sizeof prefix, "layer%d.%d.", layer + 1, b);
+            char prefix[HPT__NAME];
+            hpt__graph_name(g, prefix, "layer%d.%d.", layer + 1, b);
             x = block(g, a, x, a->width << layer, layer > 0 && b == 0 ? 2 : 1, prefix);
         }
     x = hpt__graph_average(g, x, "avgpool");

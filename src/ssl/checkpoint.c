@@ -416,7 +416,7 @@ static hpt_status read_best(hpt_session *s, const parts *p) {
     static const char place[] = "hpt/monitor_weights/";
     hpt__monitor *w = &s->monitor;
     int labels = s->trainer.method->labels;
-    char name[96];
+    char name[sizeof place + HPT__NAME];
     const char *was = json_string_value(json_object_get(p->f->meta, "hpt/monitor_of"));
     if (was && strcmp(was, w->what))
         return hpt__fail(HPT_ERR_MISMATCH, "the scores of the run were %.40s and would be %s now", was, w->what);

@@ -238,6 +238,7 @@ static size_t values(const hpt__op *op) {
     } \
     static const hpt__impl op_##_list[] = {{"hpt", when_, NULL, create_, launch_##op_, NULL}, HPT__IMPL_END};
 LAUNCH(input, NULL, NULL, hpt__cuda_input(s, bf16, g->n, g->c, g->h, g->w, a->x, a->y))
+LAUNCH(enter, NULL, NULL, hpt__cuda_input(s, bf16, g->n, g->c, g->h, g->w, a->x, a->y))
 LAUNCH(output, NULL, NULL, hpt__cuda_output(s, bf16, g->n, g->c, g->h, g->w, a->x, a->y))
 LAUNCH(maxpool, "channels in whole vectors", whole, hpt__cuda_maxpool(s, g, bf16, a->x, a->y, a->aux))
 LAUNCH(maxpool_grad, "channels in whole vectors", whole,

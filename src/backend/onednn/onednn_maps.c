@@ -59,6 +59,7 @@ static hpt_status output(hpt__op *op, const hpt__op_args *a) {
     return HPT_OK;
 }
 const hpt__impl hpt__onednn_input[] = {{.name = "cpu", .run = input}, HPT__IMPL_END};
+const hpt__impl hpt__onednn_enter[] = {{.name = "cpu", .run = input}, HPT__IMPL_END};     /* real is float here */
 const hpt__impl hpt__onednn_output[] = {{.name = "cpu", .run = output}, HPT__IMPL_END};
 
 /* ---- activations and sums ---- */
