@@ -62,6 +62,8 @@ check-docs: $(BIN)/hpt   ## documents name files, targets, commands and options 
 # ---- what must stay as it is, and how the record is made anew ----
 record-plans: $(CHECK_BUILD)   ## tests/golden/plans anew: only by a change that means to change plans
 	$(Q)HPT_RECORD_PLANS=tests/golden/plans $(B)/check -j $(JOBS) golden_plans
+record-golden: $(CHECK_BUILD)   ## tests/golden/MAJOR.MINOR: files of this version, once, to be read for ever
+	$(Q)HPT_RECORD_GOLDEN=1 $(B)/check files_load_for_ever
 record-operations: $(CHECK_BUILD)   ## docs/operations.md from src/backend/ops.def and the lists of the backends
 	$(Q)HPT_RECORD_OPERATIONS=docs/operations.md $(B)/check operations_page
 ABIDW := --no-corpus-path --no-comp-dir-path --drop-private-types --headers-dir include --no-show-locs \
@@ -80,4 +82,4 @@ check-abi: lib          ## exported symbols against lib/libhpt.symbols, types ag
 record-abi: lib         ## the ABI of now becomes the recorded one: at a release, or when what was appended stays
 	$(Q)$(MAKE) --no-print-directory check-abi
 	$(Q)abidw $(ABIDW) $(SO) > $(ABI)
-.PHONY: record-plans record-operations check-abi record-abi
+.PHONY: record-plans record-golden record-operations check-abi record-abi

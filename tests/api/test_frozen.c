@@ -19,7 +19,8 @@ static char *frozen;
 static void wants(const char *fmt, const char *a, const char *b) {
     char line[200];
     snprintf(line, sizeof line, fmt, a, b);
-    if (!strstr(frozen, line)) FAIL("hpt.h has what tests/abi/frozen.def has no line for: %s... (docs/abi.md)", line + 1);
+    if (!strstr(frozen, line))
+        FAIL("hpt.h has what tests/abi/frozen.def has no line for: %s... (docs/abi.md)", line + 1);
 }
 /* Blanks in place of what stands between open and close. */
 static void blank_out(char *text, const char *open, const char *close) {
