@@ -5,7 +5,7 @@
 #include "core/alloc.h"
 #include "eval/metrics.h"
 #include "eval/similarity.h"
-#include "ssl/finetune.h"
+#include "ssl/grid.h"
 #include "ssl/probe.h"
 #include "ssl/search.h"
 #include <string.h>
@@ -90,14 +90,9 @@ hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_dataset 
     HOLD_IF(test, DATASET);
     HPT_TRY(begin('F', train, test, cfg, &o, &j, &logits, &n));
     hpt_status st = hpt__finetune(model, train, val, test, o, j, &t, logits);
-    if (!st && tuned && !(st = hpt__model_clone(model, tuned))) {
-        memcpy((*tuned)->params, t.params, model->net.n_params * 4);
-        memcpy((*tuned)->stats, t.stats, model->net.n_stats * 4);
-        hpt__model_learnt(*tuned, &t.pixels);
-        st = hpt__tuned_classifier(&t, train, model->net.feature_dim, &(*tuned)->fc);
-    }
-    hpt__head head = {t.w, t.b, t.classes};
-    t.w = t.b = NULL;
+    if (!st && tuned && !(st = hpt__model_clone(model, tuned))) st = hpt__tuned_give(&t, train, *tuned);
+    hpt__head head = {NULL, NULL, 0};
+    if (!st) st = hpt__tuned_head(&t, &head);
     st = end(st, j, logits, n, &head, (uint64_t)model->net.feature_dim, result);
     if (st && tuned && *tuned) {
         hpt_model_destroy(*tuned);

@@ -32,7 +32,7 @@ static void option_text(const hpt_session *s, int opt, char *text, size_t size) 
 /* The run's networks, rows and numbers in the host's memory, still to be filled. */
 static hpt_status copy_open(hpt__copy *h, hpt__trainer *t) {
     hpt__state item[HPT__STATES];
-    return hpt__copy_open(h, hpt__trainer_place(t), item, t->method->state(t, item));
+    return hpt__copy_open(h, hpt__trainer_site(t), item, t->method->state(t, item));
 }
 
 /* PyTorch counts the parameters of all networks of the wrapper; those that train have a state. */

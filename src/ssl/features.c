@@ -6,88 +6,64 @@
 #include <math.h>
 #include <string.h>
 
-hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size,
-                             hpt__plan_mode mode, int groups, const char *layer, int pool) {
-    hpt_context *c = m->ctx;
-    memset(e, 0, sizeof *e);
-    e->m = m;
-    e->batch = batch;
-    e->size = size;
+/* Weights of a model's network on the device. */
+static hpt_status place(hpt__encoder *e, hpt__weights *w, const hpt__net *net, const float *params,
+                        const float *stats) {
+    HPT_TRY(hpt__weights_open(&e->pool, e->dtype, net, w));
+    return hpt__weights_set(&e->pool, e->dtype, w, params, stats);
+}
+static hpt_status open(hpt__encoder *e, const hpt_model *m, const hpt__options *o, const hpt__encoder_spec *s) {
+    hpt_context *c = e->ctx;
+    hpt_status st = HPT_OK;
     HPT_TRY(hpt__precision(c, o, &e->dtype));
-    size_t size_of = hpt__real_size(e->dtype), image = 12 * (size_t)size * (size_t)size;
-    const hpt__backend *be = c->be;
-    int low = be->device.low_params(c->dev, e->dtype);
-    be->device.enter(c->dev);
-    e->params = be->memory.alloc(c->dev, m->net.n_params * size_of);
-    e->stats = be->memory.alloc(c->dev, m->net.n_stats * size_of);
-    if (low) e->low = be->memory.alloc(c->dev, m->net.n_params * 2);
-    if (!be->host_memory) e->images = be->memory.alloc(c->dev, (size_t)batch * image);
-    be->device.leave(c->dev);
-    hpt_status st = e->params && e->stats && (!low || e->low) && (be->host_memory || e->images) ? HPT_OK
-        : hpt__fail_memory(m->net.n_params * size_of);
-    hpt__plan_spec s = {.dtype = e->dtype, .mode = mode, .batch = batch, .size = size, .groups = groups,
-                        .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .layer = layer, .pool = pool,
-                          .watch = &c->watch};
-    if (!st) st = hpt__plan_create(be, c->dev, &m->net, &s, &e->plan);
-    if (!st) {
-        be->device.enter(c->dev);
-        hpt__weights_upload(be, c->dev, e->dtype, &m->net, m->params, e->params, 0);
-        hpt__weights_upload(be, c->dev, e->dtype, &m->net, m->stats, e->stats, 1);
-        if (low) be->params->lower(c->dev, 1, m->net.n_params, m->net.n_params, e->params, e->low);
-        st = be->queue.sync(c->dev);
-        be->device.leave(c->dev);
-    }
+    if (!c->be->host_memory)
+        e->images = hpt__take(&e->pool, (size_t)s->batch * 12 * (size_t)s->size * (size_t)s->size, &st);
+    if (!st && !s->weights) st = place(e, &e->own, &m->net, m->params, m->stats);
+    if (!st && s->logits) st = place(e, &e->fc, &m->fc.net, m->fc.params, NULL);
+    HPT_TRY(st);
+    e->w = s->weights ? s->weights : &e->own;
+    hpt__plan_spec p = {.dtype = e->dtype, .mode = s->groups ? HPT__FORWARD : HPT__EVAL, .batch = s->batch,
+                        .size = s->size, .groups = s->groups ? s->groups : 1, .direct = OPT_IS(o, conv_algo, "direct"),
+                        .deterministic = 1, .layer = s->layer, .pool = s->pool, .head = s->weights != NULL,
+                        .watch = &c->watch};
+    HPT_TRY(hpt__plan_create(c->be, c->dev, e->w->net, &p, &e->plan));
+    e->last = e->plan;
+    if (!s->logits) return HPT_OK;
+    p = (hpt__plan_spec){.dtype = e->dtype, .mode = HPT__EVAL, .batch = s->batch, .size = s->size, .groups = 1,
+                         .head = 1, .direct = p.direct, .deterministic = 1, .watch = &c->watch};
+    return hpt__plan_create(c->be, c->dev, &m->fc.net, &p, &e->last);
+}
+hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, const hpt__encoder_spec *s) {
+    hpt_context *c = m->ctx;
+    *e = (hpt__encoder){.ctx = c, .pool = {.be = c->be, .dev = c->dev, .of = "a network"}, .batch = s->batch,
+                        .size = s->size};
+    hpt_status st = open(e, m, o, s);
     if (st) hpt__encoder_close(e);
     return st;
 }
-/* Behind the features comes the model's classifier. */
-static hpt_status classify(hpt__encoder *e, const hpt__options *o) {
-    hpt_context *c = e->m->ctx;
-    const hpt__backend *be = c->be;
-    const hpt__classifier *fc = &e->m->fc;
-    size_t n = fc->net.n_params;
-    int low = be->device.low_params(c->dev, e->dtype);
-    be->device.enter(c->dev);
-    e->fc_params = be->memory.alloc(c->dev, n * hpt__real_size(e->dtype));
-    if (low) e->fc_low = be->memory.alloc(c->dev, n * 2);
-    be->device.leave(c->dev);
-    if (!e->fc_params || (low && !e->fc_low)) return hpt__fail_memory(n * hpt__real_size(e->dtype));
-    hpt__plan_spec s = {.dtype = e->dtype, .mode = HPT__EVAL, .batch = e->batch, .size = e->size, .groups = 1,
-                        .head = 1, .direct = OPT_IS(o, conv_algo, "direct"), .deterministic = 1, .watch = &c->watch};
-    HPT_TRY(hpt__plan_create(be, c->dev, &fc->net, &s, &e->fc));
-    be->device.enter(c->dev);
-    hpt__weights_upload(be, c->dev, e->dtype, &fc->net, fc->params, e->fc_params, 0);
-    if (low) be->params->lower(c->dev, 1, n, n, e->fc_params, e->fc_low);
-    hpt_status st = be->queue.sync(c->dev);
-    be->device.leave(c->dev);
-    return st;
-}
 void hpt__encoder_close(hpt__encoder *e) {
-    hpt_context *c = e->m->ctx;
-    void *all[] = {e->params, e->low, e->stats, e->images, e->fc_params, e->fc_low};
+    if (e->last != e->plan) hpt__plan_destroy(e->last);
     hpt__plan_destroy(e->plan);
-    hpt__plan_destroy(e->fc);
-    c->be->device.enter(c->dev);
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i]) c->be->memory.free(c->dev, all[i]);
-    c->be->device.leave(c->dev);
+    hpt__pool_free(&e->pool);
+    memset(e, 0, sizeof *e);
 }
 hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momentum) {
-    hpt_context *c = e->m->ctx;
+    hpt_context *c = e->ctx;
     if (e->images) {
         c->be->device.enter(c->dev);
         c->be->memory.upload(c->dev, e->images, x, (size_t)e->batch * 12 * (size_t)e->size * (size_t)e->size);
         c->be->device.leave(c->dev);
         x = e->images;
     }
-    return hpt__plan_forward(e->plan, e->params, e->low, e->stats, x, bn_momentum);
+    return hpt__plan_forward(e->plan, e->w->params, e->w->low, e->w->stats, x, bn_momentum);
 }
 hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) {
-    hpt_context *c = e->m->ctx;
+    hpt_context *c = e->ctx;
     HPT_TRY(hpt__encoder_forward(e, x, 0));
-    if (e->fc) HPT_TRY(hpt__plan_forward(e->fc, e->fc_params, e->fc_low, NULL, hpt__plan_output(e->plan), 0));
-    const void *y = hpt__plan_output(e->fc ? e->fc : e->plan);
-    size_t count = (size_t)n * hpt__plan_width(e->fc ? e->fc : e->plan);
+    if (e->last != e->plan)
+        HPT_TRY(hpt__plan_forward(e->last, e->fc.params, e->fc.low, NULL, hpt__plan_output(e->plan), 0));
+    const void *y = hpt__plan_output(e->last);
+    size_t count = (size_t)n * hpt__plan_width(e->last);
     hpt_status st = HPT_OK;
     c->be->device.enter(c->dev);
     if (e->dtype == HPT__F64) for (size_t i = 0; i < count; i++) out[i] = (float)((const double *)y)[i];
@@ -142,45 +118,52 @@ static hpt_status tell_holes(const hpt_dataset *ds, uint64_t holes, const char *
     return HPT_OK;
 }
 
+hpt_status hpt__encoder_pass(hpt__encoder *e, hpt_dataset *ds, const hpt__options *o, const hpt__pixels *pixels,
+                             hpt__bad_policy bad, hpt__span *span, float *out, uint64_t *holes, uint64_t *wrong) {
+    hpt__loader *l = NULL;
+    uint64_t batch = (uint64_t)e->batch;
+    size_t width = hpt__plan_width(e->last);
+    hpt_status st = hpt__plain_loader(ds, o, pixels, e->batch, (ds->count + batch - 1) / batch, bad, &l);
+    for (uint64_t done = 0; !st && done < ds->count; done += batch) {
+        hpt__batch x;
+        int n = ds->count - done < batch ? (int)(ds->count - done) : e->batch;
+        if (span && (st = hpt__between(e->ctx, span, done))) break;
+        st = hpt__loader_next(l, &x, NULL);
+        if (!st) st = hpt__encoder_run(e, x.view[0], n, out + done * width);
+        if (st) break;
+        if (holes) *holes += blank_rows(&x, n, width, out + done * width);
+        if (wrong) *wrong += bad_rows(&x, n, width, out + done * width);
+    }
+    hpt__loader_destroy(l);
+    return st;
+}
+
 /* What one pass over a set gives for each image: the values of a layer (NULL: features), or the classifier's logits. */
 typedef struct wanted { const char *layer; int pool, logits; const char *what; } wanted;
 
 static hpt_status pass(hpt_model *m, hpt_dataset *ds, const hpt__options *o, const wanted *w, hpt__bad_policy bad,
                        float *out, uint64_t count) {
     hpt__encoder e;
-    hpt__loader *l = NULL;
     HPT__TURN(m->ctx);
     int64_t b = OPT_I(o, batch_size);
-    int batch = (int)((uint64_t)b < ds->count ? b : (int64_t)ds->count);
     if (w->logits && !hpt__classes(&m->fc))
-        return hpt__fail(HPT_ERR_STATE,
-                         "the model has no classifier: finetuning gives it one, and option classifier=take loads that "
-                         "of a file");
-    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__EVAL, 1, w->layer, w->pool));
-    hpt_status st = w->logits ? classify(&e, o) : HPT_OK;
-    size_t width = w->logits ? (size_t)hpt__classes(&m->fc) : hpt__plan_width(e.plan);
-    if (!st && count != ds->count * width)
-        st = hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed",
-                       (unsigned long long)count, (unsigned long long)ds->count, width);
+        return hpt__fail(HPT_ERR_STATE, "the model has no classifier: finetuning gives it one, and option "
+                         "classifier=take loads that of a file");
+    hpt__encoder_spec s = {.batch = (int)((uint64_t)b < ds->count ? b : (int64_t)ds->count),
+                           .size = (int)OPT_I(o, image_size), .layer = w->layer, .pool = w->pool, .logits = w->logits};
+    HPT_TRY(hpt__encoder_open(&e, m, o, &s));
+    size_t width = hpt__plan_width(e.last);
+    hpt_status st = HPT_OK;
+    if (count != ds->count * width)
+        st = hpt__fail(HPT_ERR_ARGUMENT, "out has %llu values; %llu images x %zu are needed", (unsigned long long)count,
+                       (unsigned long long)ds->count, width);
     uint64_t holes = 0, wrong = 0;
     hpt__span span;
     hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, ds->count, "%s of %llu images", w->what,
                     (unsigned long long)ds->count);
-    if (!st)
-        st = hpt__plain_loader(ds, o, &m->pixels, batch, (ds->count + (uint64_t)batch - 1) / (uint64_t)batch, bad, &l);
-    for (uint64_t done = 0; !st && done < ds->count; done += (uint64_t)batch) {
-        hpt__batch x;
-        int n = ds->count - done < (uint64_t)batch ? (int)(ds->count - done) : batch;
-        if ((st = hpt__between(m->ctx, &span, done))) break;
-        st = hpt__loader_next(l, &x, NULL);
-        if (!st) st = hpt__encoder_run(&e, x.view[0], n, out + done * width);
-        if (st) break;
-        holes += blank_rows(&x, n, width, out + done * width);
-        wrong += bad_rows(&x, n, width, out + done * width);
-    }
+    if (!st) st = hpt__encoder_pass(&e, ds, o, &m->pixels, bad, &span, out, &holes, &wrong);
     if (!st) span.done = ds->count;
     hpt__span_end(&span);
-    hpt__loader_destroy(l);
     hpt__encoder_close(&e);
     if (!st && wrong)
         hpt__log(m->ctx, 1, "%s of %llu of %llu images are not finite: weights of the model are not, or overflow",
@@ -203,7 +186,7 @@ hpt_status hpt__features_pixels(hpt_model *m, const hpt__options *o, const float
     hpt__encoder e;
     hpt__span span;
     HPT__TURN(m->ctx);
-    HPT_TRY(hpt__encoder_open(&e, m, o, (int)n, (int)size, HPT__EVAL, 1, NULL, 0));
+    HPT_TRY(hpt__encoder_open(&e, m, o, &(hpt__encoder_spec){.batch = (int)n, .size = (int)size}));
     hpt__span_begin(&m->ctx->watch, &span, HPT_PHASE_FEATURES, 0, n, "features of %u images", n);
     hpt_status st = hpt__encoder_run(&e, x, (int)n, out);
     span.done = n;
@@ -225,7 +208,8 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     if (group < 1 || group > batch) group = batch;
     batch -= batch % group;                                 /* whole groups only; the rest of the set is left out */
     uint64_t batches = n / (uint64_t)batch;
-    HPT_TRY(hpt__encoder_open(&e, m, o, batch, (int)OPT_I(o, image_size), HPT__FORWARD, batch / group, NULL, 0));
+    HPT_TRY(hpt__encoder_open(&e, m, o, &(hpt__encoder_spec){.batch = batch, .size = (int)OPT_I(o, image_size),
+                                                             .groups = batch / group}));
     hpt__span span;
     hpt__span_begin(&c->watch, &span, HPT_PHASE_REFRESH, 0, batches * (uint64_t)batch, "batch-norm statistics");
     hpt_status st = hpt__plain_loader(ds, o, &m->pixels, batch, batches, HPT__BAD_STOP, &l);
@@ -240,12 +224,7 @@ static hpt_status refresh_bn(hpt_model *m, hpt_dataset *ds, const hpt__options *
     hpt__span_end(&span);
     float *stats = st ? NULL : hpt__alloc(m->net.n_stats * 4);
     if (!st && !stats) st = hpt__fail_memory(m->net.n_stats * 4);
-    if (!st) {
-        c->be->device.enter(c->dev);
-        hpt__weights_download(c->be, c->dev, e.dtype, &m->net, e.stats, stats, 1);
-        st = c->be->queue.sync(c->dev);
-        c->be->device.leave(c->dev);
-    }
+    if (!st) st = hpt__weights_get(&e.pool, e.dtype, e.w, NULL, stats);
     for (int i = 0; !st && i < m->net.n_tensors; i++) {
         const hpt__tensor *t = &m->net.tensors[i];
         for (size_t j = 0; !st && hpt__is_stat(t) && j < t->count; j++)

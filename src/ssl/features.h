@@ -4,23 +4,37 @@
 #ifndef HPT__FEATURES_H
 #define HPT__FEATURES_H
 #include "data/loader.h"
-#include "nn/model.h"
+#include "train/weights.h"
 
-/* A model on its device, in evaluation mode (or statistics mode), for batches of one size. */
+/* A network on its device, in evaluation mode (or statistics mode), for batches of one size. */
+typedef struct hpt__encoder_spec {
+    int batch, size, groups;        /* groups 0: 1, and evaluation; else of batch norm, whose statistics are renewed */
+    const char *layer;              /* as the plan has them */
+    int pool;
+    int logits;                     /* behind the features comes the model's classifier */
+    /* another network than the model's backbone, head included, with weights of the caller's on its device; or NULL */
+    const hpt__weights *weights;
+} hpt__encoder_spec;
 typedef struct hpt__encoder {
-    hpt_model *m;
+    hpt_context *ctx;
     hpt__dtype dtype;
-    hpt__plan *plan, *fc;           /* fc: the classifier's, where its logits are wanted */
-    void *params, *low, *stats, *images, *fc_params, *fc_low;
+    hpt__pool pool;
+    const hpt__weights *w;          /* own, or the caller's */
+    hpt__weights own, fc;
+    hpt__plan *plan, *last;         /* last: the classifier's, or plan itself */
+    void *images;                   /* where the device does not read the host's memory */
     int batch, size;
 } hpt__encoder;
-hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, int batch, int size,
-                             hpt__plan_mode mode, int groups, const char *layer, int pool);
+hpt_status hpt__encoder_open(hpt__encoder *e, hpt_model *m, const hpt__options *o, const hpt__encoder_spec *s);
 void hpt__encoder_close(hpt__encoder *e);
-/* x (batch,3,size,size) in host memory -> the first n rows of features (or of the layer's values), or (forward) only
- * new running statistics */
+/* x (batch,3,size,size) in host memory -> the first n rows of features (or of the layer's values, or logits), or
+ * (forward) only new running statistics */
 hpt_status hpt__encoder_forward(hpt__encoder *e, const float *x, double bn_momentum);
 hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out);
+/* Rows of a whole set, seen plain (hpt__plain_loader). span NULL: nobody is told. holes, wrong: images without pixels,
+ * whose rows are NaN, and rows that are not finite; or NULL. */
+hpt_status hpt__encoder_pass(hpt__encoder *e, hpt_dataset *ds, const hpt__options *o, const hpt__pixels *pixels,
+                             hpt__bad_policy bad, hpt__span *span, float *out, uint64_t *holes, uint64_t *wrong);
 
 /* Plain images in order: short edge to image_size/0.875 or image_size (option eval_crop), central crop; the last
  * batch zero-filled. */

@@ -114,7 +114,7 @@ static hpt_status with_augmentation(hpt_model *m, hpt_dataset *train, const hpt_
     HPT_TRY(hpt__dataset_normalization(train, o, &m->pixels, 0, &px));
     memcpy(s.mean, px.mean, sizeof s.mean);
     memcpy(s.std, px.std, sizeof s.std);
-    HPT_TRY(hpt__encoder_open(&a->e, m, o, p->batch, s.size, HPT__EVAL, 1, NULL, 0));
+    HPT_TRY(hpt__encoder_open(&a->e, m, o, &(hpt__encoder_spec){.batch = p->batch, .size = s.size}));
     a->spec = s;
     hpt_status st = hpt__loader_create(&s, &a->l);
     if (st) {

@@ -39,7 +39,7 @@ static hpt_status same_on_all_ranks(hpt_session *s) {
     static const char *const what[] = {"options", "images", "weights"};
     hpt__comm *c = s->ctx->comm;
     int labels = s->trainer.method->labels;
-    const float *params = labels ? s->taught.params : s->model->params;
+    const float *params = labels ? s->taught.joined.params : s->model->params;
     size_t n = s->trainer.net->n_params;
     uint64_t mine[3] = {hpt__options_hash(&s->opt, 'P', 0), s->fingerprint,
                         XXH3_64bits_withSeed(params, n * 4,
@@ -212,12 +212,12 @@ static hpt_status start(hpt_session *s) {
     }
     if (spec.method->labels) {
         HPT_TRY(hpt__taught_open(&s->taught, o, s->model, s->ds));
-        net = &s->taught.net;
+        net = &s->taught.joined.net;
         spec.class_weight = s->taught.weight;
         if (s->ds) s->fingerprint ^= hpt__taught_fingerprint(&s->taught, s->ds);
     }
-    const float *params = spec.method->labels ? s->taught.params : s->model->params, *stats = spec.method->labels
-        ? s->taught.stats : s->model->stats;
+    const float *params = spec.method->labels ? s->taught.joined.params : s->model->params, *stats = spec.method->labels
+        ? s->taught.joined.stats : s->model->stats;
     uint8_t *trainable = hpt__alloc((size_t)net->n_tensors);
     void *own = hpt__calloc(1, spec.method->own);
     hpt_status st = trainable && own ? HPT_OK : hpt__fail_memory((size_t)net->n_tensors);
@@ -473,7 +473,7 @@ hpt_status hpt__session_tensor(hpt_session *s, const char *name, float *get, con
     HPT__TURN(s->ctx);
     hpt__trainer *t = &s->trainer;
     hpt__state item[HPT__STATES];
-    hpt_status st = hpt__state_tensor(hpt__trainer_place(t), item, t->method->state(t, item), name, get, set, count);
+    hpt_status st = hpt__state_tensor(hpt__trainer_site(t), item, t->method->state(t, item), name, get, set, count);
     if (set && !st) s->synced = t->prepared = 0;
     return st;
 }

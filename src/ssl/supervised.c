@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * One step of torchvision's reference training stands in step(): logits, cross-entropy, gradients. Labels come with the
- * images (trainer.label); the network that trains is the model's backbone with a linear layer behind it (ssl/taught.h).
- */
+ * One step of torchvision's reference training stands in step(): logits, cross-entropy, gradients. Labels come with
+ * the images (trainer.label, or trainer.target where an image has several); the network that trains is the model's
+ * backbone with a linear layer behind it (ssl/joined.h). */
 #include "ssl/supervised.h"
 #include "core/alloc.h"
 #include <math.h>
@@ -16,15 +16,20 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
     HPT_TRY(hpt__trainer_forward(t, &m->model, m->plan, view[0]));
     be->device.enter(t->dev);
     be->memory.copy(t->dev, m->logits, hpt__plan_output(m->plan), n * k * hpt__real_size(t->spec.dtype));
-    be->rows->classify(t->dev, t->spec.dtype, (int)n, (int)k, m->logits, (const int32_t *)in->data, m->weight,
-                 m->own.smoothing, t->outcome);
+    m->loss->run(&(hpt__scored){.be = be, .dev = t->dev, .dtype = t->spec.dtype, .n = t->spec.batch, .heads = 1,
+                                .classes = classes(t), .logits = m->logits, .truth = in->data, .weight = m->weight,
+                                .smoothing = m->own.smoothing, .losses = m->losses, .outcome = t->outcome});
     hpt_status st = hpt__trainer_judge(t);
     be->device.leave(t->dev);
     return st ? st : hpt__trainer_backward(t, &m->model, m->plan, m->logits);
 }
 
-static size_t input_bytes(const hpt__trainer *t) { return 4 * (size_t)t->spec.batch; }
-static void draw(hpt__trainer *t, hpt__input *in) { memcpy(in->data, t->label, 4 * (size_t)t->spec.batch); }
+static size_t input_bytes(const hpt__trainer *t) {
+    return hpt__loss_truth(hpt__loss_for(t->spec.several), classes(t)) * (size_t)t->spec.batch;
+}
+static void draw(hpt__trainer *t, hpt__input *in) {
+    memcpy(in->data, t->label ? (const void *)t->label : t->target, input_bytes(t));
+}
 
 /* ---- a run begins ---- */
 
@@ -41,7 +46,9 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     size_t n = (size_t)s->batch, k = (size_t)classes(t), size = hpt__real_size(s->dtype);
     m->own = *(const hpt__supervised_own *)own;
     HPT_TRY(hpt__trainer_network(t, &m->model, t->net, "trained", t->spec.trainable, NULL));
+    m->loss = hpt__loss_for(s->several);
     m->logits = hpt__take(&t->pool, n * k * size, &st);
+    if (s->several) m->losses = hpt__take(&t->pool, n * k * 4, &st);
     if (s->class_weight) m->weight = hpt__take(&t->pool, k * size, &st);
     if (!st) st = hpt__trainer_plan(t, &m->model, s->batch, s->groups, 1, &m->plan);
     if (!st) st = hpt__trainer_begin(t, &m->model, NULL);

@@ -79,26 +79,13 @@ static hpt_status balance(hpt__taught *t, const hpt_dataset *ds) {
     return HPT_OK;
 }
 
-/* Backbone and classifier as one network. Tensors of the backbone come first in both, in the same order. */
+/* The model's classifier goes on, or a fresh one begins as option init_method says. */
 static hpt_status join(hpt__taught *t, const hpt__options *o, const hpt_model *m, int fresh) {
-    hpt__arch a = m->net.arch;
-    a.mlp = a.hidden = a.head_norm = a.no_bias[0] = a.no_bias[1] = 0;
-    a.dim = hpt__classes(&t->fc);
-    HPT_TRY(hpt__net_create(&a, &t->net));
-    t->params = hpt__calloc(t->net.n_params, 4);
-    t->stats = hpt__calloc(t->net.n_stats + 1, 4);
-    if (!t->params || !t->stats) return hpt__fail_memory(t->net.n_params * 4);
-    HPT_TRY(hpt__net_init(&t->net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1, t->params,
-                          t->stats));
-    for (int i = 0; i < t->net.n_tensors; i++) {
-        const hpt__tensor *x = &t->net.tensors[i];
-        if (!x->head)
-            memcpy((hpt__is_stat(x) ? t->stats : t->params) + x->offset,
-                   hpt__model_tensor((hpt_model *)(uintptr_t)m, i), x->count * 4);
-        else if (!fresh)
-            memcpy(t->params + x->offset, t->fc.params + t->fc.net.tensors[hpt__net_find(&t->fc.net, x->name)].offset,
-                   x->count * 4);
-    }
+    HPT_TRY(hpt__joined_open(&t->joined, m, hpt__classes(&t->fc)));
+    if (fresh)
+        HPT_TRY(hpt__net_init(&t->joined.net, (uint64_t)OPT_I(o, seed), OPT_IS(o, init_method, "openselfsup"), 1,
+                              t->joined.params, t->joined.stats));
+    hpt__joined_set(&t->joined, m, fresh ? NULL : &t->fc);
     return HPT_OK;
 }
 
@@ -135,25 +122,17 @@ hpt_status hpt__taught_open(hpt__taught *t, const hpt__options *o, const hpt_mod
     return st;
 }
 void hpt__taught_close(hpt__taught *t) {
-    hpt__net_fini(&t->net);
+    hpt__joined_close(&t->joined);
     hpt__classifier_fini(&t->fc);
     hpt__free(t->to);
     hpt__free(t->weight);
-    hpt__free(t->params);
-    hpt__free(t->stats);
     memset(t, 0, sizeof *t);
 }
 
 hpt_status hpt__taught_give(const hpt__taught *t, const float *params, const float *stats, hpt_model *m) {
     hpt__classifier fc;
     HPT_TRY(hpt__classifier_copy(&fc, &t->fc));
-    for (int i = 0; i < t->net.n_tensors; i++) {
-        const hpt__tensor *x = &t->net.tensors[i];
-        const float *from = (hpt__is_stat(x) ? stats : params) + x->offset;
-        float *to =
-            x->head ? fc.params + fc.net.tensors[hpt__net_find(&fc.net, x->name)].offset : hpt__model_tensor(m, i);
-        memcpy(to, from, x->count * 4);
-    }
+    hpt__joined_give(&t->joined.net, params, stats, m, &fc);
     hpt__classifier_fini(&m->fc);
     m->fc = fc;
     return HPT_OK;

@@ -4,14 +4,13 @@
 #ifndef HPT__TAUGHT_H
 #define HPT__TAUGHT_H
 #include "data/dataset.h"
-#include "nn/model.h"
+#include "ssl/joined.h"
 
 typedef struct hpt__taught {
-    hpt__net net;          /* backbone, fc.weight, fc.bias; no tensors: the method has no labels */
+    hpt__joined joined;    /* at the beginning; no tensors: the method has no labels */
     hpt__classifier fc;    /* classes and their names; weights as they were at the beginning */
     int32_t *to;           /* class of fc that a class of the data set is; NULL: the same number */
     double *weight;        /* (classes) option class_weights, mean 1 over the images; NULL: all 1 */
-    float *params, *stats; /* of net at the beginning */
 } hpt__taught;
 
 /* The model's classifier if it has one, else a fresh one for the classes of ds. ds NULL: labels come from the host,

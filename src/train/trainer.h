@@ -81,7 +81,7 @@ void hpt__trainer_close(hpt__trainer *t);
 
 size_t hpt__trainer_plan_bytes(const hpt__trainer *t);     /* of activations */
 static inline int hpt__trainer_parts(const hpt__trainer *t) { return t->spec.parts > 1 ? t->spec.parts : 1; }
-static inline hpt__site hpt__trainer_place(const hpt__trainer *t) {
+static inline hpt__site hpt__trainer_site(const hpt__trainer *t) {
     return (hpt__site){t->be, t->dev, t->spec.dtype};
 }
 /* The model's network begins anew: these weights, no moments, step 0, another rate. */

@@ -52,6 +52,8 @@ static void move_network(hpt__copy *c, int i, int up, int moments) {
             hpt__weights_upload(c->at.be, c->at.dev, c->at.dtype, w->net, all[k].plain, all[k].native, all[k].stats);
         else hpt__weights_download(c->at.be, c->at.dev, c->at.dtype, w->net, all[k].native, all[k].plain, all[k].stats);
     }
+    if (up && w->low && !w->ahead)
+        c->at.be->params->lower(c->at.dev, 1, w->net->n_params, w->net->n_params, w->params, w->low);
 }
 hpt_status hpt__copy_take(hpt__copy *c) {
     const hpt__backend *be = c->at.be;

@@ -68,7 +68,7 @@ hpt_status hpt__weights_set(const hpt__pool *p, hpt__dtype t, const hpt__weights
 }
 hpt_status hpt__weights_get(const hpt__pool *p, hpt__dtype t, const hpt__weights *w, float *params, float *stats) {
     p->be->device.enter(p->dev);
-    hpt__weights_download(p->be, p->dev, t, w->net, hpt__weights_kept(w), params, 0);
+    if (params) hpt__weights_download(p->be, p->dev, t, w->net, hpt__weights_kept(w), params, 0);
     if (stats) hpt__weights_download(p->be, p->dev, t, w->net, w->stats, stats, 1);
     hpt_status st = p->be->queue.sync(p->dev);
     p->be->device.leave(p->dev);

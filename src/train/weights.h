@@ -41,8 +41,8 @@ typedef struct hpt__weights {
 
 /* Memory for what a forward pass needs. */
 hpt_status hpt__weights_open(hpt__pool *p, hpt__dtype t, const hpt__net *net, hpt__weights *w);
-/* Plain arrays of the host -> the device and its bfloat16 copy; and back. stats may be NULL. Between leave and
- * enter. */
+/* Plain arrays of the host -> the device and its bfloat16 copy; and back. NULL: not these (params only on the
+ * way back). Between leave and enter. */
 hpt_status hpt__weights_set(const hpt__pool *p, hpt__dtype t, const hpt__weights *w, const float *params,
                             const float *stats);
 hpt_status hpt__weights_get(const hpt__pool *p, hpt__dtype t, const hpt__weights *w, float *params, float *stats);

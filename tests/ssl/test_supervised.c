@@ -53,9 +53,9 @@ static hpt_step_info step(run *r, int i) {
     return info;
 }
 static size_t count_of(const run *r, const char *tensor) {
-    int i = hpt__net_find(&r->s->taught.net, tensor);
+    int i = hpt__net_find(&r->s->taught.joined.net, tensor);
     if (i < 0) FAIL("no tensor %s", tensor);
-    return r->s->taught.net.tensors[i].count;
+    return r->s->taught.joined.net.tensors[i].count;
 }
 /* The last step of a run against PyTorch's: loss, right answers, every gradient, weight and statistic. */
 static void compare(run *r, double loss_tol, double factor, double floor) {
