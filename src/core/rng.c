@@ -67,6 +67,23 @@ double hpt__rng_normal(hpt__rng *r) {
     return length * cos(v);
 }
 
+/* Logarithm of a Gamma(a) variable: for a below 1 that of Gamma(a + 1) times uniform^(1/a), which as a number would be
+ * 0 for small a. */
+static double log_gamma_variable(hpt__rng *r, double a) {
+    double scaled = a < 1 ? log(hpt__rng_uniform(r) + 0x1p-33) / a : 0, d = (a < 1 ? a + 1 : a) - 1.0 / 3;
+    double c = 1 / sqrt(9 * d);
+    for (;;) {
+        double x = hpt__rng_normal(r), v = 1 + c * x, u = hpt__rng_uniform(r) + 0x1p-33;
+        if (v <= 0) continue;
+        v = v * v * v;
+        if (log(u) < 0.5 * x * x + d - d * v + d * log(v)) return scaled + log(d * v);
+    }
+}
+double hpt__rng_beta(hpt__rng *r, double a) {
+    double x = log_gamma_variable(r, a), y = log_gamma_variable(r, a);
+    return 1 / (1 + exp(y - x));
+}
+
 void hpt__rng_permutation(hpt__rng *r, uint32_t *p, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) p[i] = i;
     for (uint32_t i = n; i > 1; i--) {

@@ -9,6 +9,7 @@
 #ifndef HPT__CUDA_KERNELS_H
 #define HPT__CUDA_KERNELS_H
 #include "kernels/augment.h"
+#include "kernels/embed.h"
 #include "kernels/geometry.h"
 #include "kernels/optim.h"
 #include <cuda_runtime_api.h>
@@ -88,6 +89,8 @@ cudaError_t hpt__cuda_l2norm(cudaStream_t s, int n, int d, const float *x, float
 cudaError_t hpt__cuda_l2norm_backward(cudaStream_t s, int n, int d, const float *y, const float *norm, const float *dy,
                                       float *dx);
 cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const float *in, const uint32_t *index, float *out);
+cudaError_t hpt__cuda_mix(cudaStream_t s, int n, size_t d, const float *x, const float *all, const hpt__pair *p,
+                          float *out);
 /* low: bfloat16 copy of the queue with rows of pitch values (zero beyond d), or NULL */
 cudaError_t hpt__cuda_enqueue(cudaStream_t s, int n, int d, const float *keys, float *queue, int64_t q, uint16_t *low,
                               int pitch, const hpt__vars *v, const hpt__outcome *o);
@@ -113,7 +116,7 @@ cudaError_t hpt__cuda_judge(cudaStream_t s, hpt__outcome *o);
 cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, int classes, float *logits, const int32_t *label,
                                  float *loss);
 cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, float *logits, const int32_t *label,
-                               const float *weight, double smoothing, hpt__outcome *o);
+                               const float *weight, double smoothing, const hpt__pair *mix, hpt__outcome *o);
 cudaError_t hpt__cuda_mean_loss(cudaStream_t s, size_t n, const float *loss, hpt__outcome *o);
 cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target,
                           float *loss);

@@ -63,6 +63,19 @@ extern "C" cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const f
     return cudaGetLastError();
 }
 
+__global__ void __launch_bounds__(THREADS) k_mix(size_t d, const float *x, const float *all, hpt__pair p, float *out) {
+    const float *a = x + blockIdx.y * d, *b = all + p.other[blockIdx.y] * d;
+    float *y = out + blockIdx.y * d, own = (float)*p.share, rest = (float)(1 - *p.share);
+    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < d; i += (size_t)gridDim.x * THREADS)
+        y[i] = hpt_add(hpt_mul(own, a[i]), hpt_mul(rest, b[i]));
+}
+extern "C" cudaError_t hpt__cuda_mix(cudaStream_t s, int n, size_t d, const float *x, const float *all,
+                                     const hpt__pair *p, float *out) {
+    size_t b = (d + 4 * THREADS - 1) / (4 * THREADS);
+    HPT_LAUNCH(k_mix, dim3((unsigned)b, (unsigned)n), dim3(THREADS), 0, s, d, x, all, *p, out);
+    return cudaGetLastError();
+}
+
 /* Of more keys than rows only the last q stay, so no row is written twice. */
 __global__ void __launch_bounds__(THREADS) k_enqueue(int n, int d, const float *keys, float *queue, int64_t q,
                                                      uint16_t *low, int pitch, const hpt__vars *v,

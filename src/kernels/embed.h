@@ -4,6 +4,9 @@
  *   l2norm          y[n] = x[n] / max(|x[n]|, 1e-12); norm[n] = that maximum. A zero row stays zero.
  *   l2norm_backward dx[n] = (dy[n] - y[n]*<y[n],dy[n]>) / norm[n]     (norm at its floor: dy/norm)
  *   gather          out row i = in row index[i]; rows of d values. No aliasing.
+ *   mix             out row i = l * x row i + (1-l) * all row other[i], l = *share in 0..1 (mixup, Zhang et al. 2018):
+ *                   two products and a sum, each rounded, l and 1-l to the type first, as torchvision's RandomMixup has
+ *                   it. No aliasing.
  *   enqueue         unless o->bad: rows of keys go to queue rows v->ptr, v->ptr+1, ... wrapping at q. n may exceed q:
  *                   the last q stay.
  *   spread          mean over d of the standard deviation over n (biased) of x[.][d], times sqrt(d): 1 for uniform
@@ -18,7 +21,10 @@
 #define HPT__EMBED_H
 #include "kernels/optim.h"
 #include "kernels/real.h"
+/* Rows that are mixed with others; on a device. label: of the rows that other counts. */
+typedef struct hpt__pair { const double *share; const uint32_t *other; const int32_t *label; } hpt__pair;
 #define HPT__DECL(T, x_) \
+    void hpt__ref_mix_##x_(int n, size_t d, const T *x, const T *all, const hpt__pair *p, T *out); \
     void hpt__ref_l2norm_##x_(int n, int d, const T *x, T *y, T *norm); \
     void hpt__ref_l2norm_backward_##x_(int n, int d, const T *y, const T *norm, const T *dy, T *dx); \
     void hpt__ref_gather_##x_(int n, size_t d, const T *in, const uint32_t *index, T *out); \

@@ -29,6 +29,18 @@ void REF(gather)(int n, size_t d, const real *in, const uint32_t *index, real *o
     for (int i = 0; i < n; i++) memcpy(out + i * d, in + index[i] * d, d * sizeof(real));
 }
 
+void REF(mix)(int n, size_t d, const real *x, const real *all, const hpt__pair *p, real *out) {
+    real own = (real)*p->share, rest = (real)(1 - *p->share);
+    for (int i = 0; i < n; i++) {
+        const real *a = x + (size_t)i * d, *b = all + p->other[i] * d;
+        real *y = out + (size_t)i * d;
+        for (size_t j = 0; j < d; j++) {
+            real first = own * a[j], second = rest * b[j];
+            y[j] = first + second;
+        }
+    }
+}
+
 void REF(enqueue)(int n, int d, const real *keys, real *queue, int64_t q, const hpt__vars *v, const hpt__outcome *o) {
     for (int i = 0; i < n && !o->bad; i++)
         memcpy(queue + (v->ptr + i) % q * d, keys + (size_t)i * d, (size_t)d * sizeof(real));

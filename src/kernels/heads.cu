@@ -50,7 +50,8 @@ extern "C" cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int class
  * 20 microseconds. */
 enum { WIDE = 1024, WARPS = WIDE / HPT_WARP };
 __global__ void __launch_bounds__(WIDE) k_classify(int n, int classes, float *logits, const int32_t *label,
-                                                   const float *weight, float smoothing, hpt__outcome *o) {
+                                                   const float *weight, float smoothing, hpt__pair mix,
+                                                   hpt__outcome *o) {
     HPT_SHARED(double, sums, 3 * WARPS);
     int warp = (int)(threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
     float all = 0, spread = smoothing / (float)classes;
@@ -59,8 +60,17 @@ __global__ void __launch_bounds__(WIDE) k_classify(int n, int classes, float *lo
     double loss = 0, top1 = 0, top5 = 0;
     for (int row = warp; row < n; row += WARPS) {
         float *x = logits + (size_t)row * (size_t)classes, max = -INFINITY, sum = 0, above = 0, mine = 0;
-        int y = label[row];
-        float at = x[y], own = (1 - smoothing) * (weight ? weight[y] : 1), total = own + spread * all;
+        int y = label[row], z = mix.share ? mix.label[mix.other[row]] : y;
+        double share = mix.share ? *mix.share : 1;
+        if (share < 0.5) {      /* y: of the larger share */
+            int swap = y;
+            y = z;
+            z = swap;
+            share = 1 - share;
+        }
+        float at = x[y], at_z = x[z], own = (1 - smoothing) * (weight ? weight[y] : 1) * (float)share;
+        float rest = mix.share ? (1 - smoothing) * (weight ? weight[z] : 1) * (float)(1 - share) : 0;
+        float total = own + rest + spread * all;
         for (int c = lane; c < classes; c += HPT_WARP) max = hpt_pick(max, x[c]);
         for (int i = 16; i > 0; i >>= 1) max = hpt_pick(max, __shfl_xor_sync(HPT_FULL, max, i));
         for (int c = lane; c < classes; c += HPT_WARP) {
@@ -74,9 +84,10 @@ __global__ void __launch_bounds__(WIDE) k_classify(int n, int classes, float *lo
         for (int c = lane; c < classes; c += HPT_WARP) {
             float part = spread * (weight ? weight[c] : 1);
             if (smoothing > 0) mine += part * (log_sum - x[c]);
-            x[c] = (expf(x[c] - max) / sum * total - part - (c == y ? own : 0)) / (float)n;
+            x[c] = (expf(x[c] - max) / sum * total - part - (c == y ? own : 0) - (c == z ? rest : 0)) / (float)n;
         }
         mine = hpt_warp_sum(mine) + own * (log_sum - at);
+        if (mix.share) mine += rest * (log_sum - at_z);
         loss += (double)mine;
         top1 += above < 1;
         top5 += above < 5;
@@ -97,8 +108,11 @@ __global__ void __launch_bounds__(WIDE) k_classify(int n, int classes, float *lo
     }
 }
 extern "C" cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, float *logits, const int32_t *label,
-                                          const float *weight, double smoothing, hpt__outcome *o) {
-    HPT_LAUNCH(k_classify, dim3(1), dim3(WIDE), 0, s, n, classes, logits, label, weight, (float)smoothing, o);
+                                          const float *weight, double smoothing, const hpt__pair *mix,
+                                          hpt__outcome *o) {
+    const hpt__pair none = {NULL, NULL, NULL};
+    HPT_LAUNCH(k_classify, dim3(1), dim3(WIDE), 0, s, n, classes, logits, label, weight, (float)smoothing,
+               mix ? *mix : none, o);
     return cudaGetLastError();
 }
 

@@ -11,18 +11,21 @@
  *               o->loss = mean over n of -sum over c of t[n][c] * log softmax(logits[n])[c];
  *               logits = (softmax * sum of t[n] - t[n]) / N. Labels in 0..classes-1. weight NULL: all 1.
  *               o->top1, o->top5: rows whose label is among the 1 and 5 largest logits (ties count for it).
+ *               mix NULL, or rows that are mixed (embed.h): (c == label[n]) becomes l*(c == label[n]) +
+ *               (1-l)*(c == the other row's label), and top1, top5 ask for the label of the larger share (equal:
+ *               label[n]).
  *               torch.nn.CrossEntropyLoss, but that with weights divides by the sum of weight[label[n]], which differs
  *               from rank to rank, not by N.
  *   mean_loss   o->loss = mean of n losses, summed in double in a fixed order; no tops
  * loss is written (=) and may be NULL. Sums in double in the reference, float on a device. Deterministic. */
 #ifndef HPT__HEADS_H
 #define HPT__HEADS_H
-#include "kernels/optim.h"
+#include "kernels/embed.h"
 #define HPT__DECL(T, x_) \
     void hpt__ref_softmax_ce_##x_(int n, int heads, int classes, T *logits, const int32_t *label, T *loss); \
     void hpt__ref_bce_##x_(int n, int heads, int classes, T *logits, const T *target, T *loss); \
     void hpt__ref_classify_##x_(int n, int classes, T *logits, const int32_t *label, const T *weight, \
-                                double smoothing, hpt__outcome *o);
+                                double smoothing, const hpt__pair *mix, hpt__outcome *o);
 HPT__BOTH(HPT__DECL)
 #undef HPT__DECL
 #endif

@@ -28,14 +28,23 @@ void REF(bce)(int n, int heads, int classes, real *logits, const real *target, r
 }
 
 void REF(classify)(int n, int classes, real *logits, const int32_t *label, const real *weight, double smoothing,
-                   hpt__outcome *o) {
+                   const hpt__pair *mix, hpt__outcome *o) {
     double loss = 0, all = 0;
     for (int c = 0; c < classes; c++) all += weight ? weight[c] : 1;
     o->top1 = o->top5 = 0;
     for (int i = 0; i < n; i++) {
         real *x = logits + (size_t)i * (size_t)classes;
-        int y = label[i], above = 0;
-        double max = x[0], sum = 0, own = (1 - smoothing) * (weight ? weight[y] : 1), spread = smoothing / classes;
+        int y = label[i], z = mix ? mix->label[mix->other[i]] : y, above = 0;
+        double share = mix ? *mix->share : 1;
+        if (share < 0.5) {      /* y: of the larger share */
+            int swap = y;
+            y = z;
+            z = swap;
+            share = 1 - share;
+        }
+        double max = x[0], sum = 0, spread = smoothing / classes;
+        double own = (1 - smoothing) * (weight ? weight[y] : 1) * share;
+        double rest = mix ? (1 - smoothing) * (weight ? weight[z] : 1) * (1 - share) : 0;
         for (int c = 1; c < classes; c++)
             if (x[c] > max) max = x[c];
         for (int c = 0; c < classes; c++) {
@@ -43,8 +52,12 @@ void REF(classify)(int n, int classes, real *logits, const int32_t *label, const
             above += x[c] > x[y];
         }
         double log_sum = max + log(sum), total = own + spread * all, mine = own * (log_sum - x[y]);
+        if (mix) {
+            total += rest;
+            mine += rest * (log_sum - x[z]);
+        }
         for (int c = 0; c < classes; c++) {
-            double t = spread * (weight ? weight[c] : 1) + (c == y ? own : 0);
+            double t = spread * (weight ? weight[c] : 1) + (c == y ? own : 0) + (c == z ? rest : 0);
             if (smoothing > 0) mine += spread * (weight ? weight[c] : 1) * (log_sum - x[c]);
             x[c] = (real)((exp(x[c] - max) / sum * total - t) / n);
         }

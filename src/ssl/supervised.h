@@ -8,7 +8,7 @@
 #include "train/trainer.h"
 
 typedef struct hpt__supervised_own {
-    double smoothing;
+    double smoothing, mixup; /* alpha; 0: none */
 } hpt__supervised_own;
 
 /* trainer.self. n images on this rank, K classes. */
@@ -19,6 +19,9 @@ typedef struct hpt__supervised {
     const hpt__loss *loss;
     void *logits, *weight; /* (n,K), then their gradient; (K) of the classes, or NULL: all 1 */
     float *losses;         /* (n,K) where an image has several labels */
+    /* mixup: of all ranks, where there are several, (all,3,size,size) and (all); what trains (n,3,size,size) */
+    float *all_images, *mixed;
+    int32_t *all_labels;
 } hpt__supervised;
 
 extern const hpt__method hpt__method_supervised;

@@ -7,7 +7,7 @@
 static void softmax(const hpt__scored *s) {
     if (s->outcome)
         s->be->rows->classify(s->dev, s->dtype, s->n, s->classes, s->logits, s->truth, s->weight, s->smoothing,
-                              s->outcome);
+                              s->mix, s->outcome);
     else s->be->rows->softmax_ce(s->dev, s->n, s->heads, s->classes, s->logits, s->truth, NULL);
 }
 static void sigmoid(const hpt__scored *s) {

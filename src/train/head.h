@@ -16,6 +16,7 @@ typedef struct hpt__scored {
     const void *truth;          /* of a row: one int32, or with several labels (classes) float */
     const void *weight;         /* real (classes), or NULL: all 1; with an outcome and one label */
     double smoothing;           /* of labels, likewise */
+    const hpt__pair *mix;       /* rows that are mixed with others, or NULL; likewise */
     float *losses;              /* room for (n,classes), with an outcome and several labels */
     hpt__outcome *outcome;      /* gets the mean loss, of one head; NULL: nobody asks */
 } hpt__scored;

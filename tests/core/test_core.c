@@ -86,6 +86,23 @@ TEST(every_option_has_a_sound_row) {
     }
     CHECK(i == HPT__OPT_COUNT);
 }
+/* Mean and variance of the shares of mixup, for alphas at which the Gamma variables are 0 as numbers, too. */
+TEST(beta_variables) {
+    const double alphas[] = {0.001, 0.2, 1, 3, 100};
+    enum { N = 40000 };
+    for (int k = 0; k < 5; k++) {
+        double mean = 0, variance = 0, want = 1 / (4 * (2 * alphas[k] + 1));
+        for (int i = 0; i < N; i++) {
+            hpt__rng r;
+            hpt__rng_init(&r, 5, HPT__RNG_MIXUP, (uint64_t)i, 0);
+            double x = hpt__rng_beta(&r, alphas[k]);
+            CHECK(x >= 0 && x <= 1);
+            mean += x / N;
+            variance += (x - 0.5) * (x - 0.5) / N;
+        }
+        CHECK(fabs(mean - 0.5) < 5 * sqrt(want / N) && fabs(variance / want - 1) < 0.05);
+    }
+}
 TEST(schedules) {
     hpt__schedule s = {.lr = 0.03, .cosine = 1, .total = 100};
     CHECK(hpt__schedule_lr(&s, 0) == 0.03);

@@ -158,6 +158,12 @@ TEST(cuda_embed_rows) {
         RUN(hpt__cuda_gather(0, n, (size_t)d, to_device(x, c * 4), to_device(index, (size_t)n * 4), gy));
         CHECK(!memcmp(to_host(gy, c * 4), y, c * 4));
 
+        double share = 0.3;             /* two products and a sum, each rounded: the same bits */
+        hpt__pair host = {&share, index, NULL}, pair = {to_device(&share, 8), to_device(index, (size_t)n * 4), NULL};
+        hpt__ref_mix_f32(n, (size_t)d, x, dy, &host, y);
+        RUN(hpt__cuda_mix(0, n, (size_t)d, to_device(x, c * 4), to_device(dy, c * 4), &pair, gy));
+        CHECK(!memcmp(to_host(gy, c * 4), y, c * 4));
+
         hpt__outcome o = {0}, *od = to_device(&o, sizeof o);
         double want = hpt__ref_spread_f32(n, d, x);
         RUN(hpt__cuda_spread(0, n, d, to_device(x, c * 4), od, to_device(NULL, (size_t)d * 8)));
@@ -346,16 +352,21 @@ TEST(cuda_heads) {
 
 TEST(cuda_classify) {
     for (int a = 0; a < SIZES; a++)
-        for (int kind = 0; kind < 4; kind++) {
+        for (int kind = 0; kind < 12; kind++) {
             int n = sizes[a], classes = sizes[(a * 3 + 1) % SIZES];
             size_t c = (size_t)n * (size_t)classes;
             float *x = noise(c, 30, 8, 0), *gx = to_device(x, c * 4), *w = noise((size_t)classes, 31, 0.5f, 1);
             float *gw = kind & 1 ? to_device(w, (size_t)classes * 4) : NULL;
             int32_t *y = malloc((size_t)n * 4);
             hpt__outcome o = {0}, *got, *go = to_device(&o, sizeof o);
-            for (int i = 0; i < n; i++) y[i] = i * 3 % classes;
-            hpt__ref_classify_f32(n, classes, x, y, gw ? w : NULL, kind & 2 ? 0.1 : 0, &o);
-            RUN(hpt__cuda_classify(0, n, classes, gx, to_device(y, (size_t)n * 4), gw, kind & 2 ? 0.1 : 0, go));
+            uint32_t *other = malloc((size_t)n * 4);
+            double share = kind < 8 ? 0.7 : 0.2;        /* of kinds 4 and more: rows are mixed */
+            for (int i = 0; i < n; i++) y[i] = i * 3 % classes, other[i] = (uint32_t)((i + n - 1) % n);
+            hpt__pair host = {&share, other, y};
+            hpt__pair dev = {to_device(&share, 8), to_device(other, (size_t)n * 4), to_device(y, (size_t)n * 4)};
+            hpt__ref_classify_f32(n, classes, x, y, gw ? w : NULL, kind & 2 ? 0.1 : 0, kind < 4 ? NULL : &host, &o);
+            RUN(hpt__cuda_classify(0, n, classes, gx, to_device(y, (size_t)n * 4), gw, kind & 2 ? 0.1 : 0,
+                                   kind < 4 ? NULL : &dev, go));
             got = to_host(go, sizeof o);
             close_to("gradient", to_host(gx, c * 4), x, c, 2e-6);
             CHECK(fabs(got->loss - o.loss) <= 2e-6 * (1 + fabs(o.loss)) && got->top1 == o.top1 && got->top5 == o.top5);

@@ -406,21 +406,26 @@ TEST(loss_of_a_classifier) {
     enum { N = 6, C = 7 };
     double x[N * C], w[C], g[N * C], waste[N * C];
     const int32_t y[N] = {0, 6, 3, 2, 2, 5};
+    const uint32_t other[N] = {5, 0, 1, 2, 3, 4};       /* rows 3 and 4: of one class */
     fill_f64(x, N * C, 1, 3, 0);
     fill_f64(w, C, 2, 0.5f, 1);
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 12; kind++) {
         const double *weight = kind & 1 ? w : NULL;
         double s = kind & 2 ? 0.1 : 0, want = 0;
         hpt__outcome o = {.loss = 9}, f[2];
         int top1 = 0, top5 = 0;
+        /* soft targets of mixed rows: torch.nn.CrossEntropyLoss with probabilities */
+        double share = kind < 4 ? 1 : kind < 8 ? 0.7 : 0.2;
+        hpt__pair pair = {&share, other, y}, *mix = kind < 4 ? NULL : &pair;
         memcpy(g, x, sizeof x);
-        hpt__ref_classify_f64(N, C, g, y, weight, s, &o);
+        hpt__ref_classify_f64(N, C, g, y, weight, s, mix, &o);
         for (int i = 0; i < N; i++) {
             double sum = 0;
-            int above = 0;
-            for (int c = 0; c < C; c++) sum += exp(x[i * C + c]), above += x[i * C + c] > x[i * C + y[i]];
+            int above = 0, z = y[other[i]], large = share < 0.5 ? z : y[i];
+            for (int c = 0; c < C; c++) sum += exp(x[i * C + c]), above += x[i * C + c] > x[i * C + large];
             for (int c = 0; c < C; c++)
-                want += (weight ? w[c] : 1) * ((1 - s) * (c == y[i]) + s / C) * (log(sum) - x[i * C + c]) / N;
+                want += (weight ? w[c] : 1) * ((1 - s) * (share * (c == y[i]) + (1 - share) * (c == z)) + s / C) *
+                        (log(sum) - x[i * C + c]) / N;
             top1 += above == 0;
             top5 += above < 5;
         }
@@ -429,7 +434,7 @@ TEST(loss_of_a_classifier) {
             for (int d = 0; d < 2; d++) {
                 memcpy(waste, x, sizeof x);
                 waste[i] += d ? -1e-6 : 1e-6;
-                hpt__ref_classify_f64(N, C, waste, y, weight, s, &f[d]);
+                hpt__ref_classify_f64(N, C, waste, y, weight, s, mix, &f[d]);
             }
             CHECK(fabs((f[0].loss - f[1].loss) / 2e-6 - g[i]) < 1e-8);
         }

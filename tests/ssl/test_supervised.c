@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Supervised training: steps against PyTorch (fixtures/make_supervised.py), runs that go on after they stopped, several
  * ranks, what is refused. */
+#include "core/rng.h"
 #include "shell.h"
 #include "ssl/session.h"
 #include <unistd.h>
@@ -116,6 +117,49 @@ TEST(supervised_twenty_steps_fp64) { /* the rate falls twice on the way */
     compare(&r, 1e-9, 0, 3e-7);
 }
 
+/* Images and labels mixed as torchvision's RandomMixup, with the shares that the library draws. */
+static run mixup(hpt_context *ctx, const char *precision) {
+    run r = start(ctx, "mixup", precision, "mixup=0.2");
+    json_t *shares = json_object_get(r.f, "shares");
+    for (size_t i = 0; i < json_array_size(shares); i++) {
+        hpt__rng g;
+        hpt__rng_init(&g, 0, HPT__RNG_MIXUP, i, 0);
+        CHECK(hpt__rng_beta(&g, 0.2) == json_number_value(json_array_get(shares, i)));
+    }
+    return r;
+}
+TEST(supervised_mixup_fp64) {
+    run r = mixup(context("reference", 1), "fp64");
+    compare(&r, 1e-9, 0, 3e-7);
+}
+TEST(supervised_mixup_fp32) {
+    run r = mixup(context("reference", 1), "fp32");
+    compare(&r, 3e-6, 3, 3e-5);
+}
+TEST(supervised_mixup_onednn) {
+    run r = mixup(fast_context(), "fp32");
+    compare(&r, 3e-6, 3, 3e-5);
+}
+#ifdef HPT_TEST_EMU
+TEST(supervised_mixup_cuda) {
+    run r = mixup(context("cuda", 1), "fp32");
+    compare(&r, 3e-6, 3, 3e-5);
+}
+#endif
+/* Equal labels on both sides of a mixture are no mixture of labels; alpha 0 is a run without it, to the last bit. */
+TEST(supervised_mixup_of_nothing) {
+    run a = start(context("reference", 1), "rn18_thin", "fp32", ""),
+        b = start(context("reference", 1), "rn18_thin", "fp32", "mixup=0");
+    CHECK(step(&a, 0).loss == step(&b, 0).loss);
+    size_t n = count_of(&a, "conv1.weight");
+    float *x = malloc(n * 4), *y = malloc(n * 4);
+    OK(hpt_session_get_tensor(a.s, "model.conv1.weight", x, n));
+    OK(hpt_session_get_tensor(b.s, "model.conv1.weight", y, n));
+    CHECK(!memcmp(x, y, n * 4));
+    FAILS(HPT_ERR_OPTION, "'mixup' is of method=supervised",
+          hpt_session_create(a.m->ctx, config("mixup=0.2"), a.m, NULL, &b.s));
+}
+
 #define SMALL                                                                                                          \
     "method=supervised arch=resnet10 width=16 stem=small image_size=16 batch_size=6 bn_group=0 precision=fp32 "        \
     "lr=0.05 schedule=steps "                                                                                          \
@@ -149,7 +193,8 @@ TEST_LIMIT(supervised_goes_on_to_the_same_bits, 120) {
     for (size_t b = 0; b < sizeof backends / sizeof *backends; b++) {
         hpt_context *ctx = context(backends[b], 1);
         if (!ctx) continue;
-        const char *o = SMALL "steps=7 monitor_every=2 class_weights=balanced label_smoothing=0.1 seed=5 overlap=allow";
+        const char *o = SMALL "steps=7 monitor_every=2 class_weights=balanced label_smoothing=0.1 mixup=0.4 seed=5 "
+                              "overlap=allow";
         hpt_dataset *ds = toy_set(ctx, "", 20, 16, 3), *val = toy_set(ctx, "", 9, 16, 3);
         hpt_model *one = model(ctx, o), *half = model(ctx, o), *rest = model(ctx, o), *file;
         hpt_session *s = session(ctx, o, one, ds);
@@ -255,7 +300,7 @@ TEST(supervised_resume_sees_other_labels) {
 #define TRAIN                                                                                                          \
     HPT_TEST_BIN "/hpt train --data %s --arch resnet10 --width 16 --stem small --image_size 16 --batch_size 8 "        \
                  "--bn_group 4 --precision fp32 "                                                                      \
-                 "--conv_algo direct --lr 0.02 --steps 9 --threads 1 --workers 1 --backend reference "
+                 "--conv_algo direct --lr 0.02 --mixup 0.3 --steps 9 --threads 1 --workers 1 --backend reference "
 TEST(train_on_the_command_line) {
     char *dir = temp_dir(), *set_ = stripes(dir, 12), plain[300];
     RUN(TRAIN "--out %s/one", set_, dir);

@@ -46,6 +46,9 @@ static void l2norm_grad(hpt__device *dev, hpt__dtype t, int n, int d, const void
 static void gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const void *in, const uint32_t *index, void *out) {
     (void)t; NOTE(hpt__cuda_gather(dev->compute, n, d, in, index, out));
 }
+static void mix(hpt__device *dev, int n, size_t d, const float *x, const float *all, const hpt__pair *p, float *out) {
+    NOTE(hpt__cuda_mix(dev->compute, n, d, x, all, p, out));
+}
 static void enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, void *low,
                     const hpt__vars *v, const hpt__outcome *o) {
     NOTE(hpt__cuda_enqueue(dev->compute, n, d, keys, queue, q, low, low ? queue_pitch(dev, t, d) : 0, v, o));
@@ -87,9 +90,9 @@ static void softmax_ce(hpt__device *dev, int n, int heads, int classes, float *l
     NOTE(hpt__cuda_softmax_ce(dev->compute, n, heads, classes, logits, label, loss));
 }
 static void classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label,
-                     const void *weight, double smoothing, hpt__outcome *o) {
+                     const void *weight, double smoothing, const hpt__pair *mix, hpt__outcome *o) {
     (void)t;
-    NOTE(hpt__cuda_classify(dev->compute, n, classes, logits, label, weight, smoothing, o));
+    NOTE(hpt__cuda_classify(dev->compute, n, classes, logits, label, weight, smoothing, mix, o));
 }
 static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
     NOTE(hpt__cuda_bce(dev->compute, n, heads, classes, logits, target, loss));
@@ -116,6 +119,7 @@ static const hpt__rows_ops rows_ops = {
     .l2norm = l2norm,
     .l2norm_grad = l2norm_grad,
     .gather = gather,
+    .mix = mix,
     .sum_rows = sum_rows,
     .add_bias = add_bias,
     .softmax_ce = softmax_ce,

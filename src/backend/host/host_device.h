@@ -36,6 +36,8 @@ void hpt__host_l2norm_grad(hpt__device *dev, hpt__dtype t, int n, int d, const v
                            *dy, void *dx);
 void hpt__host_gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const void *in, const uint32_t *index, void
                       *out);
+void hpt__host_mix(hpt__device *dev, int n, size_t d, const float *x, const float *all, const hpt__pair *p,
+                   float *out);
 void hpt__host_sum_rows(hpt__device *dev, int n, int d, const float *x, float *out);
 void hpt__host_add_bias(hpt__device *dev, int n, int d, const float *b, float *y);
 void hpt__host_softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label, float
@@ -43,7 +45,7 @@ void hpt__host_softmax_ce(hpt__device *dev, int n, int heads, int classes, float
 void hpt__host_bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss);
 void hpt__host_mean_loss(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o);
 void hpt__host_classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label, const
-                        void *weight, double smoothing, hpt__outcome *o);
+                        void *weight, double smoothing, const hpt__pair *mix, hpt__outcome *o);
 int hpt__host_pitch(hpt__device *dev, hpt__dtype t, int d);
 void hpt__host_enqueue(hpt__device *dev, hpt__dtype t, int n, int d, const void *keys, void *queue, int64_t q, void
                        *low, const hpt__vars *v, const hpt__outcome *o);

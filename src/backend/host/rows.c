@@ -33,6 +33,11 @@ void hpt__host_gather(hpt__device *dev, hpt__dtype t, int n, size_t d, const voi
     (void)dev;
     CALL(t, hpt__ref_gather, n, d, in, index, out);
 }
+void hpt__host_mix(hpt__device *dev, int n, size_t d, const float *x, const float *all, const hpt__pair *p,
+                   float *out) {
+    (void)dev;
+    hpt__ref_mix_f32(n, d, x, all, p, out);
+}
 void hpt__host_sum_rows(hpt__device *dev, int n, int d, const float *x, float *out) {
     (void)dev;
     hpt__ref_sum_rows_f32(n, d, x, out);
@@ -51,9 +56,9 @@ void hpt__host_bce(hpt__device *dev, int n, int heads, int classes, float *logit
     hpt__ref_bce_f32(n, heads, classes, logits, target, loss);
 }
 void hpt__host_classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label,
-                     const void *weight, double smoothing, hpt__outcome *o) {
+                        const void *weight, double smoothing, const hpt__pair *mix, hpt__outcome *o) {
     (void)dev;
-    CALL(t, hpt__ref_classify, n, classes, logits, label, weight, smoothing, o);
+    CALL(t, hpt__ref_classify, n, classes, logits, label, weight, smoothing, mix, o);
 }
 void hpt__host_mean_loss(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o) {
     double sum = 0;
@@ -68,6 +73,7 @@ const hpt__rows_ops hpt__host_rows = {
     .l2norm = hpt__host_l2norm,
     .l2norm_grad = hpt__host_l2norm_grad,
     .gather = hpt__host_gather,
+    .mix = hpt__host_mix,
     .sum_rows = hpt__host_sum_rows,
     .add_bias = hpt__host_add_bias,
     .softmax_ce = hpt__host_softmax_ce,

@@ -39,6 +39,7 @@ const hpt__rows_ops hpt__onednn_rows = {
     .l2norm = hpt__host_l2norm,
     .l2norm_grad = hpt__host_l2norm_grad,
     .gather = hpt__host_gather,
+    .mix = hpt__host_mix,
     .sum_rows = hpt__host_sum_rows,
     .add_bias = hpt__host_add_bias,
     .softmax_ce = hpt__host_softmax_ce,
