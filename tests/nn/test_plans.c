@@ -3,6 +3,7 @@
  * in full and the digest of every case (oneDNN's float plans are the reference's). Implementations, which depend on the
  * processor, are left out: a backend's sizes of maps are its own here, its operations are not made. `make record-plans`
  * writes the record anew, which only a change that means to change plans may do. */
+#define _GNU_SOURCE
 #include "api/api.h"
 #undef CHECK
 #include "backend/backend.h"
@@ -172,3 +173,36 @@ TEST(golden_plans_cuda) {
     hpt_config_destroy(c);
 }
 #endif
+
+/* The block that docs/architecture.md explains is one of the recorded plan: each of its lines is, with some arrays left
+ * out, a line there, in that order. */
+TEST(architecture_shows_the_recorded_plan) {
+    char *page = slurp("docs/architecture.md"), *plan = slurp("tests/golden/plans/rn10-thin-train-fp32.reference.txt");
+    char *lines = NULL, *words = NULL, *from = plan, *next, word[64];
+    int found = 0;
+    for (char *l = strtok_r(page, "\n", &lines); l; l = strtok_r(NULL, "\n", &lines)) {
+        if (strncmp(l, "    ", 4) || !strstr(l, "=arena+")) continue;
+        char shown[300], kind[40] = "";
+        snprintf(shown, sizeof shown, "%s", l);
+        for (; *from; from = next) {                    /* on to the line that it stands for */
+            int all = 1;
+            char *copy = strdup(shown), *end = strchr(from, '\n');
+            next = end + 1;
+            *end = 0;
+            for (char *w = strtok_r(copy, " ", &words); w; w = strtok_r(NULL, " ", &words)) {
+                if (!*kind) snprintf(kind, sizeof kind, "%s ", w);
+                if (!strchr(w, '+')) continue;
+                snprintf(word, sizeof word, " %s", w);
+                char *at = strstr(from, word);
+                all &= at && strchr(": ", at[strlen(word)]) != NULL;
+            }
+            all &= !strncmp(from, kind, strlen(kind));
+            free(copy);
+            if (all) break;
+        }
+        if (!*from) FAIL("the recorded plan has no such operation here:\n%s", l);
+        from = next;
+        found++;
+    }
+    CHECK(found == 15);
+}
