@@ -36,7 +36,7 @@ static const case_shape shapes[] = {
     CONV(2, 10, 5, 5, 30, 3, 2, 1, 5), CONV(2, 10, 6, 6, 10, 3, 1, 1, 10),
     /* rows and maps of few and many values a channel, and groups of the batch */
     NORM(1, 16, 1, 1, 1), NORM(2, 16, 1, 1, 1), NORM(4, 32, 3, 3, 2), NORM(6, 16, 5, 5, 3), NORM(6, 24, 5, 5, 3),
-    NORM(8, 48, 13, 13, 4), NORM(8, 64, 17, 17, 1), NORM(12, 16, 33, 33, 2), NORM(2, 16, 67, 67, 2),
+    NORM(8, 48, 5, 7, 4), NORM(2, 64, 17, 17, 1), NORM(4, 16, 33, 31, 2),
     NORM(4, 264, 3, 3, 1), NORM(3, 520, 2, 2, 3), NORM(4, 16, 5, 9, 2), NORM(4, 13, 3, 5, 2),
     POOL(2, 16, 8, 8, 3, 2, 1), POOL(1, 16, 7, 7, 3, 2, 1), POOL(2, 32, 1, 1, 3, 2, 1), POOL(3, 24, 8, 8, 3, 2, 1),
     POOL(2, 8, 13, 13, 2, 2, 0), POOL(1, 40, 9, 9, 5, 3, 2), POOL(2, 8, 6, 6, 3, 1, 1), POOL(2, 16, 9, 6, 3, 2, 1),
