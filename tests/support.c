@@ -52,6 +52,7 @@ size_t hex(const char *text, uint8_t *out) {
 #ifndef HPT_TEST_MODULES
 #define HPT_TEST_MODULES "lib/hpt"
 #endif
+int of_machine(const char *text) { return !strncmp(text, "the machine is busy", 19); }
 hpt_context *context(const char *backend, int threads) {
     hpt_config *c;
     hpt_context *ctx;

@@ -19,6 +19,7 @@ int integer(json_t *o, const char *key);
 size_t hex(const char *text, uint8_t *out);     /* returns the number of bytes */
 hpt_context *context(const char *backend, int threads);      /* NULL if onednn is not here */
 hpt_context *fast_context(void);                /* onednn, else skips the test */
+int of_machine(const char *text);               /* a line of the log that a busy machine brings, whatever is tested */
 void set(hpt_config *c, const char *pairs);     /* "key=value key=value" */
 hpt_config *config(const char *pairs);
 void fill_model(hpt_model *m, uint64_t seed);   /* weights as fill() of the script */

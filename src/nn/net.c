@@ -24,6 +24,8 @@ hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__
     return hpt__fail(HPT_ERR_OPTION, "option 'arch': no network is called '%.40s'", name);
 }
 
+int hpt__arch_features(const hpt__arch *a) { return families[a->family]->feature_dim(a); }
+
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
     int body = a->family == b->family && !memcmp(a->blocks, b->blocks, sizeof a->blocks) &&
         a->bottleneck == b->bottleneck &&
@@ -58,7 +60,7 @@ hpt_status hpt__net_create(const hpt__arch *a, hpt__net *net) {
     hpt_status st = hpt__net_of_graph(&g, net);
     hpt__graph_fini(&g);
     net->arch = *a;
-    net->feature_dim = families[a->family]->feature_dim(a);
+    net->feature_dim = hpt__arch_features(a);
     return st;
 }
 

@@ -66,6 +66,7 @@ hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__
 void hpt__arch_mlp(hpt__arch *a, int in, int hidden, int dim, int norm);
 /* resnet.c: the member with these blocks a stage, NULL if none. */
 const char *hpt__arch_of_blocks(const int blocks[4], int bottleneck);
+int hpt__arch_features(const hpt__arch *a);                 /* values of an image's features */
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head);
 /* The graph of a network, not yet fused. On failure there is none to free. */
 hpt_status hpt__net_graph(const hpt__arch *a, int h, int w, int head, hpt__graph *g);

@@ -99,7 +99,7 @@ int hpt__file_classifier(const hpt__networks *r, const hpt__candidate *c, hpt__f
     if (c->head && !c->arch.mlp) return 0;          /* MoCo v1 calls its projection head so */
     fc->w = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.weight");
     fc->b = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.bias");
-    int64_t features = (int64_t)c->arch.width * 8 * (c->arch.bottleneck ? 4 : 1);
+    int64_t features = hpt__arch_features(&c->arch);
     if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20)
         return 0;
     fc->classes = (int)fc->w->shape[0];

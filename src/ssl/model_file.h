@@ -6,7 +6,7 @@
 #include "io/tensorfile.h"
 #include "io/torch_write.h"
 #include "nn/model.h"
-#include "ssl/recognise.h"
+#include "nn/recognise.h"
 /* 1: the file says what its weights were trained with (files of others do not), and *p is set. */
 int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p);
 /* Into the dictionary under way: tensors of one network under a prefix, num_batches_tracked after each running_var

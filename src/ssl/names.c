@@ -200,7 +200,7 @@ static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__
         if (is_counter(name) || (i >= 0 && (net->tensors[i].head || of[i] == r->order[k]))) continue;
         if (!inside && !c->prefix_len && (strchr(name, '/') || !strchr(name, '.'))) continue;
         if (inside) count[2]++, note(report, "foreign", hpt__networks_name(r, r->order[k]));
-        if (inside && !looks) looks = hpt__looks_like(canonical);
+        if (inside && !looks) looks = hpt__looks_like(c, canonical);
         count[3]++, note(report, "unexpected", hpt__networks_name(r, r->order[k]));
     }
     if (looks) json_object_set_new(report, "looks_like", json_string(looks));

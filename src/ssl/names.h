@@ -4,7 +4,7 @@
 #ifndef HPT__NAMES_H
 #define HPT__NAMES_H
 #include "nn/model.h"
-#include "ssl/recognise.h"
+#include "nn/recognise.h"
 
 /* The architecture to build for option arch (auto: the file's). c NULL: the file has no network. */
 hpt_status hpt__names_arch(const hpt__candidate *c, const hpt__options *o, hpt__arch *a);

@@ -103,7 +103,7 @@ static char last_note[600];
 static void keep_note(void *user, int32_t level, const char *text) {
     (void)user;
     (void)level;
-    snprintf(last_note, sizeof last_note, "%s", text);
+    if (!of_machine(text)) snprintf(last_note, sizeof last_note, "%s", text);
 }
 
 /* ---- classes ---- */

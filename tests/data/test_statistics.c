@@ -12,6 +12,7 @@ static char notes[4000];
 static void keep(void *user, int32_t level, const char *line) {
     (void)user;
     (void)level;
+    if (of_machine(line)) return;
     if (strlen(notes) + strlen(line) + 2 < sizeof notes) strcat(strcat(notes, line), "\n");
 }
 typedef struct stats { float mean[3], std[3]; uint32_t bad; uint64_t cut; } stats;

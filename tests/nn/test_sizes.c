@@ -9,6 +9,7 @@
 static char said[4096];
 static void keep(void *user, int32_t level, const char *text) {
     (void)user;
+    if (of_machine(text)) return;
     CHECK(strlen(said) + strlen(text) + 2 < sizeof said);
     if (level) strcat(strcat(said, text), "\n");
 }

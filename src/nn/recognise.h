@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Which ResNets a checkpoint holds. They are known by their shape, four stages of numbered blocks and a stem beside
- * them, not by what stands before the names: any wrapper, module or dictionary may. Of several the documented order
- * (docs/checkpoints.md) takes one. */
+ * Which networks a checkpoint holds. They are known by their shape (a ResNet: four stages of numbered blocks and a stem
+ * beside them), not by what stands before the names: any wrapper, module or dictionary may. Of several the documented
+ * order (docs/checkpoints.md) takes one. */
 #ifndef HPT__RECOGNISE_H
 #define HPT__RECOGNISE_H
 #include "io/tensorfile.h"
 #include "nn/net.h"
 
 enum { HPT__CANDIDATES = 32 };
+typedef struct hpt__networks hpt__networks;
 
 typedef struct hpt__candidate {
     const char *prefix; /* not terminated: the start of a tensor's name, "state_dict/module.encoder_q." */
@@ -15,6 +16,7 @@ typedef struct hpt__candidate {
     const char *shown; /* the prefix as the file has it, wrappers and all: for people, and for option backbone_prefix */
     int shown_len;
     uint32_t at, end; /* tensors under the prefix, in hpt__networks.order */
+    hpt__family_id family;
     const char *naming; /* how the network's own names are built, for reports */
     int numbered; /* Sequential: number of the first stage, else 0 */
     char stage[4][16], stem_conv[24],
@@ -26,7 +28,7 @@ typedef struct hpt__candidate {
     int preference, file_order, same; /* smaller is better; same: another name of the tensors of a better candidate */
 } hpt__candidate;
 
-typedef struct hpt__networks {
+struct hpt__networks {
     const hpt__tensorfile *f;
     /* the tensors of f, in its order, without the wrappers in their names; f->t where there are none */
     hpt__ftensor *t;
@@ -34,7 +36,18 @@ typedef struct hpt__networks {
     const hpt__ftensor **order; /* all of t by name */
     hpt__candidate c[HPT__CANDIDATES]; /* best first */
     int n;
-} hpt__networks;
+};
+
+/* How a family's networks are named in files. */
+typedef struct hpt__naming {
+    /* Is t the tensor by which one is known? Then it fills prefix, block, naming and the names of its parts. */
+    int (*begins)(const hpt__networks *r, const hpt__ftensor *t, hpt__candidate *c);
+    void (*derive)(const hpt__networks *r, hpt__candidate *c);     /* stem, and arch or why */
+    int (*inside)(const hpt__candidate *c, const char *name, char *canonical, size_t size);
+    const char *(*looks_like)(const char *canonical);
+    const char *(*no_network)(const char *name);
+} hpt__naming;
+extern const hpt__naming hpt__naming_resnet;
 
 hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r);
 void hpt__networks_fini(hpt__networks *r);
@@ -45,6 +58,9 @@ hpt_status hpt__networks_choose(const hpt__networks *r, const char *wanted, cons
  * rest. */
 const char *hpt__networks_name(const hpt__networks *r, const hpt__ftensor *t);
 size_t hpt__networks_shown(const hpt__networks *r, const hpt__ftensor *t, size_t len);
+/* Tensor a + b under the candidate's prefix, NULL if none. */
+const hpt__ftensor *hpt__networks_part(const hpt__networks *r, const hpt__candidate *c, const char *a, const char *b);
+int hpt__is_word(const char *p, size_t n, const char *words);      /* of a list parted by blanks */
 /* Tensor called prefix + name, NULL if none; prefix of len bytes. */
 const hpt__ftensor *hpt__networks_find(const hpt__networks *r, const char *prefix, int len, const char *name);
 /* 1: a tensor of this name under the candidate's prefix belongs to stem or stages; canonical is then its name as
@@ -55,7 +71,7 @@ const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candi
 /* What a file without any network tells of the one in it, NULL if nothing. */
 const char *hpt__no_network(const hpt__networks *r);
 /* What an unknown tensor inside a backbone tells of the network, NULL if nothing. */
-const char *hpt__looks_like(const char *canonical);
+const char *hpt__looks_like(const hpt__candidate *c, const char *canonical);
 /* Who wrote the file, as far as names and values tell; NULL if they do not. */
 const char *hpt__producer(const hpt__networks *r, const hpt__candidate *c);
 #endif
