@@ -16,7 +16,7 @@
 
 enum { MAX_HEADS = 24, MAX_RATES = 8 };
 
-typedef struct state {
+typedef struct probe_state {
     const hpt__probe *p;
     const hpt__backend *be;
     hpt__device *dev;
@@ -29,10 +29,10 @@ typedef struct state {
     uint32_t *order;
     /* on the device; the same arrays where it is the host */
     struct { float *w, *b, *vw, *vb, *gw, *gb, *logits, *x, *targets; int32_t *y; hpt__vars *vars; } d;
-} state;
+} probe_state;
 
 /* Feature scaling is part of the probe: fitted on train, applied to every set through the same vectors. */
-static void fit_scale(state *s, const char *how) {
+static void fit_scale(probe_state *s, const char *how) {
     for (int j = 0; j < s->dim; j++) s->scale[j] = 1, s->shift[j] = 0;
     if (strcmp(how, "standard")) return;
     for (int j = 0; j < s->dim; j++) {
@@ -46,7 +46,7 @@ static void fit_scale(state *s, const char *how) {
         s->scale[j] = (float)(1 / sqrt(sq / n + 1e-6));
     }
 }
-static void scaled_row(const state *s, const char *how, const float *from, float *to) {
+static void scaled_row(const probe_state *s, const char *how, const float *from, float *to) {
     if (!strcmp(how, "unit")) {
         double sq = 0;
         for (int j = 0; j < s->dim; j++) sq += (double)from[j] * from[j];
@@ -56,15 +56,15 @@ static void scaled_row(const state *s, const char *how, const float *from, float
         for (int j = 0; j < s->dim; j++) to[j] = (from[j] - s->shift[j]) * s->scale[j];
 }
 
-static void push(state *s, void *device, const void *host, size_t bytes) {
+static void push(probe_state *s, void *device, const void *host, size_t bytes) {
     if (device != host) s->be->memory.upload(s->dev, device, host, bytes);
 }
-static void pull(state *s, void *host, const void *device, size_t bytes) {
+static void pull(probe_state *s, void *host, const void *device, size_t bytes) {
     if (device != host) s->be->memory.download(s->dev, host, device, bytes);
 }
 
 /* Logits of the first n rows of s->x. */
-static hpt_status forward(state *s, int n, const float *w, const float *b) {
+static hpt_status forward(probe_state *s, int n, const float *w, const float *b) {
     push(s, s->d.x, s->x, sizeof(float) * (size_t)n * (size_t)s->dim);
     HPT_TRY(s->be->rows->gemm(s->dev, HPT__F32, 0, 1, n, s->rows, s->dim, 1, s->d.x, s->dim, w, s->dim, 0, s->d.logits,
                               s->rows));
@@ -72,14 +72,14 @@ static hpt_status forward(state *s, int n, const float *w, const float *b) {
     return HPT_OK;
 }
 
-static hpt__truth truth(const state *s, const hpt__labelled *set) {
+static hpt__truth truth(const probe_state *s, const hpt__labelled *set) {
     return (hpt__truth){set->y, set->multi, set->n, s->classes};
 }
 
 /* What a set scores: with one label the share of right answers, counted as batches pass; with several, AUROC needs
  * all logits. out: of each head. keep (n,classes): logits of head `kept` alone. */
-static hpt_status score(state *s, const char *how, const hpt__labelled *set, const float *w, const float *b, int zero,
-                        double out[MAX_HEADS], float *keep, int kept) {
+static hpt_status score(probe_state *s, const char *how, const hpt__labelled *set, const float *w, const float *b,
+                        int zero, double out[MAX_HEADS], float *keep, int kept) {
     uint64_t right[MAX_HEADS] = {0};
     size_t rows = (size_t)s->rows, c = (size_t)s->classes;
     float *all = set->y || keep ? NULL : hpt__alloc(sizeof *all * (size_t)set->n * rows);
@@ -114,7 +114,7 @@ static hpt_status score(state *s, const char *how, const hpt__labelled *set, con
 }
 
 /* Row indices of a step: epochs in seeded random order follow each other without a gap. */
-static void draw_batch(state *s, const char *how, uint64_t seed, uint64_t step, uint64_t *epoch_in) {
+static void draw_batch(probe_state *s, const char *how, uint64_t seed, uint64_t step, uint64_t *epoch_in) {
     uint32_t n = (uint32_t)s->p->train.n;
     for (int i = 0; i < s->batch; i++) {
         uint64_t at = step * (uint64_t)s->batch + (uint64_t)i, epoch = at / n;
@@ -137,7 +137,7 @@ double hpt__supervised_factor(const char *schedule, uint64_t t, uint64_t steps) 
 }
 
 /* One update of every head: mean softmax or binary cross-entropy, SGD with momentum, no weight decay. */
-static hpt_status train_step(state *s, uint64_t step, uint64_t steps) {
+static hpt_status train_step(probe_state *s, uint64_t step, uint64_t steps) {
     const hpt__labelled *train = &s->p->train;
     size_t c = (size_t)s->classes;
     HPT_TRY(forward(s, s->batch, s->d.w, s->d.b));
@@ -197,7 +197,7 @@ hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_
 }
 
 /* Device arrays: the host's own where the backend computes there. */
-static hpt_status on_device(state *s) {
+static hpt_status on_device(probe_state *s) {
     size_t rows = (size_t)s->rows, wide = rows * (size_t)s->dim;
     const struct { void **device; void *host; size_t bytes; } all[] = {
         {(void **)&s->d.w, s->w, wide * 4}, {(void **)&s->d.b, s->b, rows * 4}, {(void **)&s->d.vw, s->vw, wide * 4},
@@ -215,14 +215,14 @@ static hpt_status on_device(state *s) {
     if (!(s->d.vars = s->be->memory.alloc(s->dev, MAX_HEADS * sizeof *s->d.vars))) return hpt__fail_memory(0);
     return HPT_OK;
 }
-static void off_device(state *s) {
+static void off_device(probe_state *s) {
     void *all[] = {s->d.w, s->d.b, s->d.vw, s->d.vb, s->d.gw, s->d.gb, s->d.logits, s->d.x, s->d.y, s->d.targets};
     for (size_t i = 0; !s->be->host_memory && i < sizeof all / sizeof *all; i++)
         if (all[i]) s->be->memory.free(s->dev, all[i]);
     if (s->d.vars) s->be->memory.free(s->dev, s->d.vars);
 }
 
-static void state_free(state *s) {
+static void state_free(probe_state *s) {
     void *all[] = {s->w, s->b, s->vw, s->vb, s->gw, s->gb, s->logits, s->x, s->best_w, s->best_b, s->scale, s->shift,
                    s->y, s->order, s->targets, s->rows_of};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) hpt__free(all[i]);
@@ -233,7 +233,7 @@ static void state_free(state *s) {
 /* The best so far. due: the weights after the step that is kept are still to be scored. */
 typedef struct choice { double best; uint64_t step; int head, due; json_t *curve; } choice;
 
-static uint64_t work_key(const state *s, const hpt__options *o) {
+static uint64_t work_key(const probe_state *s, const hpt__options *o) {
     const hpt__probe *p = s->p;
     uint64_t h = 0, about[] = {(uint64_t)s->dim, (uint64_t)s->classes, (uint64_t)s->heads, (uint64_t)s->batch,
                                p->train.n, p->val.n, p->images};
@@ -248,13 +248,13 @@ static uint64_t work_key(const state *s, const hpt__options *o) {
     return XXH3_64bits_withSeed(p->val.x, sizeof(float) * (size_t)p->val.n * (size_t)s->dim, h);
 }
 enum { WORK_PARTS = 6 };
-static void work_parts(state *s, hpt__state_part part[WORK_PARTS]) {
+static void work_parts(probe_state *s, hpt__state_part part[WORK_PARTS]) {
     size_t rows = (size_t)s->rows * 4, wide = rows * (size_t)s->dim;
     const hpt__state_part all[WORK_PARTS] = {{s->w, wide}, {s->b, rows}, {s->vw, wide}, {s->vb, rows},
                                              {s->best_w, wide}, {s->best_b, rows}};
     memcpy(part, all, sizeof all);
 }
-static hpt_status save_work(state *s, const hpt__options *o, uint64_t step, const choice *c) {
+static hpt_status save_work(probe_state *s, const hpt__options *o, uint64_t step, const choice *c) {
     hpt__state_part part[WORK_PARTS];
     void *const device[] = {s->d.w, s->d.b, s->d.vw, s->d.vb};
     work_parts(s, part);
@@ -269,7 +269,7 @@ static hpt_status save_work(state *s, const hpt__options *o, uint64_t step, cons
     return st;
 }
 /* The step to go on at: 0 where nothing is kept. */
-static hpt_status load_work(state *s, const hpt__options *o, uint64_t *step, choice *c) {
+static hpt_status load_work(probe_state *s, const hpt__options *o, uint64_t *step, choice *c) {
     hpt__state_part part[WORK_PARTS];
     void *const device[] = {s->d.w, s->d.b, s->d.vw, s->d.vb};
     char *text;
@@ -292,7 +292,7 @@ static hpt_status load_work(state *s, const hpt__options *o, uint64_t *step, cho
 }
 
 /* The score of every head after t steps, and the weights if one is the best. */
-static hpt_status take_score(state *s, const char *scale_name, int zero, uint64_t t, const char *key, choice *c) {
+static hpt_status take_score(probe_state *s, const char *scale_name, int zero, uint64_t t, const char *key, choice *c) {
     double got[MAX_HEADS];
     HPT_TRY(score(s, scale_name, &s->p->val, s->d.w, s->d.b, zero, got, NULL, 0));
     json_t *row = json_array();
@@ -312,7 +312,7 @@ static hpt_status take_score(state *s, const char *scale_name, int zero, uint64_
 }
 
 /* The chosen head, with the scaling of the features in it. */
-static hpt_status give_head(const state *s, int kept, hpt__head *out) {
+static hpt_status give_head(const probe_state *s, int kept, hpt__head *out) {
     size_t c = (size_t)s->classes, d = (size_t)s->dim;
     hpt__free(out->w);
     hpt__free(out->b);
@@ -330,7 +330,7 @@ static hpt_status give_head(const state *s, int kept, hpt__head *out) {
     return HPT_OK;
 }
 
-static hpt_status run(state *s, const hpt__options *o, json_t *result) {
+static hpt_status run(probe_state *s, const hpt__options *o, json_t *result) {
     const hpt__probe *p = s->p;
     const char *how = OPT_S(o, probe_scale);
     char scale_name[16];
@@ -425,7 +425,7 @@ failed:
 }
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result) {
-    state s = {.p = p, .be = p->ctx->be, .dev = p->ctx->dev, .dim = p->dim, .classes = p->classes,
+    probe_state s = {.p = p, .be = p->ctx->be, .dev = p->ctx->dev, .dim = p->dim, .classes = p->classes,
                .mom = OPT_F(o, probe_momentum)};
     double rate[MAX_RATES];
     int rates = hpt__number_list(OPT_S(o, probe_lr), rate, MAX_RATES);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-typedef struct state {
+typedef struct nccl_state {
     hpt__device *dev;
     ncclComm_t comm;
     cudaStream_t stream;
@@ -21,7 +21,7 @@ typedef struct state {
     size_t box_bytes;
     double timeout, left_since;
     int failed;
-} state;
+} nccl_state;
 
 static double now(void) {
     struct timespec t;
@@ -29,14 +29,14 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 static hpt_status broken(hpt__comm *c, hpt_status st) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     if (!s->failed && s->comm) ncclCommAbort(s->comm);      /* also ends its kernels that wait on the device */
     s->comm = NULL;
     s->failed = 1;
     return st;
 }
 static hpt_status nccl_fail(hpt__comm *c, ncclResult_t r, const char *what) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     int dead = s->watch ? hpt__watch_dead(s->watch) : -1;
     if (dead >= 0)
         return broken(c, s->dev->host->fail(HPT_ERR_PEER, "rank %d of %d is gone (this is rank %d)", dead, c->size,
@@ -46,7 +46,7 @@ static hpt_status nccl_fail(hpt__comm *c, ncclResult_t r, const char *what) {
 }
 enum { GRACE_S = 5 };
 static hpt_status nccl_check(hpt__comm *c, double waited) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     const hpt__host *host = s->dev->host;
     ncclResult_t r = ncclSuccess;
     if (s->failed) return host->fail(HPT_ERR_PEER, "an earlier exchange between the ranks failed");
@@ -71,7 +71,7 @@ static hpt_status nccl_check(hpt__comm *c, double waited) {
 }
 /* A non-blocking call may still be under way when it returns. */
 static hpt_status settle(hpt__comm *c, ncclResult_t r, const char *what) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     double begin = now();
     while (r == ncclInProgress) {
         ncclResult_t e = ncclCommGetAsyncError(s->comm, &r);
@@ -89,36 +89,36 @@ static hpt_status settle(hpt__comm *c, ncclResult_t r, const char *what) {
 
 /* The exchange comes after what compute has queued; compute goes on only after join(). */
 static hpt_status fork_stream(hpt__comm *c) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     if (s->failed) return nccl_check(c, 0);
     CUDA_OK(cudaEventRecord(s->ready, s->dev->compute));
     CUDA_OK(cudaStreamWaitEvent(s->stream, s->ready, 0));
     return HPT_OK;
 }
 static hpt_status join_stream(hpt__comm *c) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     CUDA_OK(cudaEventRecord(s->done, s->stream));
     CUDA_OK(cudaStreamWaitEvent(s->dev->compute, s->done, 0));
     return HPT_OK;
 }
 static hpt_status nccl_gather(hpt__comm *c, const void *part, void *all, size_t bytes) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     HPT_TRY(fork_stream(c));
     HPT_TRY(settle(c, ncclAllGather(part, all, bytes, ncclInt8, s->comm, s->stream), "all-gather"));
     return join_stream(c);
 }
 static hpt_status nccl_mean_start(hpt__comm *c, void *data, size_t count, int is_double) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     HPT_TRY(fork_stream(c));
     return settle(c, ncclAllReduce(data, data, count, is_double ? ncclFloat64 : ncclFloat32, ncclAvg, s->comm,
                                    s->stream), "all-reduce");
 }
 static hpt_status nccl_mean_wait(hpt__comm *c) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     return s->failed ? nccl_check(c, 0) : join_stream(c);
 }
 static hpt_status nccl_host_gather(hpt__comm *c, const void *part, void *all, size_t bytes) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     size_t need = bytes * (size_t)(c->size + 1);
     if (s->failed) return nccl_check(c, 0);
     if (need > s->box_bytes) {
@@ -142,7 +142,7 @@ static hpt_status nccl_host_gather(hpt__comm *c, const void *part, void *all, si
     return HPT_OK;
 }
 static void nccl_close(hpt__comm *c) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     if (!s) return;
     cudaSetDevice(s->dev->index);
     hpt__watch_close(s->watch);
@@ -193,7 +193,7 @@ static hpt_status watch_gather(void *user, const void *part, void *all, size_t b
 }
 
 static hpt_status start(hpt__comm *c, const ncclUniqueId *id) {
-    state *s = c->state;
+    nccl_state *s = c->state;
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     CUDA_OK(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
@@ -214,7 +214,7 @@ hpt_status hpt__nccl_open(hpt__device *dev, const hpt__comm_spec *spec, hpt__com
         return dev->host->fail(HPT_ERR_OPTION,
                                "option 'comm_id': not an id of %zu hexadecimal digits; rank 0 gets one from "
                                "hpt_comm_id()", 2 * sizeof id);
-    state *s = dev->host->alloc(sizeof *s);
+    nccl_state *s = dev->host->alloc(sizeof *s);
     if (!s) return dev->host->fail(HPT_ERR_MEMORY, "out of memory for a communicator");
     memset(s, 0, sizeof *s);
     s->dev = dev;

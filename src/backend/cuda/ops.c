@@ -81,10 +81,10 @@ static hpt_status whole(hpt__op *op) { return whole_vectors(op, op->d.g.c); }
 
 /* scratch: the plan's workspace, then padded weights (forward, data) or the low gradient, then the float gradient with
  * padding */
-typedef struct convolution {
+typedef struct cuda_convolution {
     hpt__conv_plan plan;
     size_t padded_at, wide_at;
-} convolution;
+} cuda_convolution;
 
 static hpt_status create_conv(hpt__op *op) {
     const hpt__geometry *g = &op->d.g;
@@ -93,7 +93,7 @@ static hpt_status create_conv(hpt__op *op) {
     size_t weights = (size_t)g->k * (size_t)g->r * (size_t)g->s * (size_t)(channels / hpt__conv_groups(g));
     hpt__op_desc padded = op->d;
     HPT_TRY(whole_vectors(op, hpt__conv_groups(g) > 1 && pads ? g->c : g->k));
-    convolution *c = hpt__op_own(op, sizeof *c);
+    cuda_convolution *c = hpt__op_own(op, sizeof *c);
     if (!c) return HPT_ERR_MEMORY;
     padded.g.c = channels;
     HPT_TRY(hpt__conv_choose(op->dev, &padded, &c->plan));
@@ -105,13 +105,13 @@ static hpt_status create_conv(hpt__op *op) {
     return HPT_OK;
 }
 static void destroy_conv(hpt__op *op) {
-    convolution *c = op->own;
+    cuda_convolution *c = op->own;
     if (c) hpt__conv_release(&c->plan);
 }
 
 static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
     hpt__device *dev = op->dev;
-    convolution *c = op->own;
+    cuda_convolution *c = op->own;
     const hpt__geometry *g = &op->d.g;
     int bf16 = in_bf16(op), channels = channels_of(op);
     char *scratch = a->scratch, *padded = scratch + c->padded_at;

@@ -64,20 +64,20 @@ const hpt__impl hpt__onednn_output[] = {{.name = "cpu", .run = output}, HPT__IMP
 
 /* ---- activations and sums ---- */
 
-typedef struct job {
+typedef struct maps_job {
     hpt__cpu_act act;
     void (*part)(const hpt__cpu_act *, size_t, size_t);
     size_t n;
-} job;
+} maps_job;
 static void part_of(void *arg, int t, int nt) {
-    job *j = arg;
+    maps_job *j = arg;
     size_t blocks = (j->n + 15) / 16, lo = blocks * (size_t)t / (size_t)nt * 16,
            hi = blocks * (size_t)(t + 1) / (size_t)nt * 16;
     if (lo < j->n) j->part(&j->act, lo, hi < j->n ? hi : j->n);
 }
 static hpt_status run(const hpt__op *op, hpt__cpu_act act, void (*part)(const hpt__cpu_act *, size_t, size_t)) {
     const hpt__geometry *g = &op->d.g;
-    job j = {act, part, (size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w};
+    maps_job j = {act, part, (size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w};
     j.act.act = g->act;
     j.act.bf16 = in_bf16(op);
     hpt__team_run(part_of, &j);

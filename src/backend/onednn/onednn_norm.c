@@ -4,19 +4,34 @@
 #include "backend/onednn/onednn.h"
 #include "kernels/norm.h"
 
-typedef struct job {
+typedef struct norm_job {
     const hpt__cpu_kernels *cpu;
     hpt__cpu_norm norm;
-} job;
-static void stats_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_stats(&((job *)arg)->norm, t, nt); }
-static void apply_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_apply(&((job *)arg)->norm, t, nt); }
-static void eval_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_eval(&((job *)arg)->norm, t, nt); }
-static void sums_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_sums(&((job *)arg)->norm, t, nt); }
-static void grad_part(void *arg, int t, int nt) { ((job *)arg)->cpu->norm_grad_apply(&((job *)arg)->norm, t, nt); }
+} norm_job;
+static void stats_part(void *arg, int t, int nt) {
+    norm_job *j = arg;
+    j->cpu->norm_stats(&j->norm, t, nt);
+}
+static void apply_part(void *arg, int t, int nt) {
+    norm_job *j = arg;
+    j->cpu->norm_apply(&j->norm, t, nt);
+}
+static void eval_part(void *arg, int t, int nt) {
+    norm_job *j = arg;
+    j->cpu->norm_eval(&j->norm, t, nt);
+}
+static void sums_part(void *arg, int t, int nt) {
+    norm_job *j = arg;
+    j->cpu->norm_grad_sums(&j->norm, t, nt);
+}
+static void grad_part(void *arg, int t, int nt) {
+    norm_job *j = arg;
+    j->cpu->norm_grad_apply(&j->norm, t, nt);
+}
 
 /* Rows are, byte for byte, maps of 1x1. */
-static job job_of(const hpt__op *op, const hpt__op_args *a) {
-    return (job){.cpu = op->dev->cpu,
+static norm_job job_of(const hpt__op *op, const hpt__op_args *a) {
+    return (norm_job){.cpu = op->dev->cpu,
                  .norm = {.g = &op->d.g, .bf16 = op->d.dtype == HPT__BF16 && !op->d.g.rows, .x = a->x, .y_in = a->y_in,
                           .r = a->r, .dy2 = a->dy2, .y = a->y, .dy = a->dy, .dx = a->dx, .w = a->w, .b = a->b,
                           .mean = a->mean, .rstd = a->rstd, .run_mean = a->run_mean, .run_var = a->run_var,
@@ -27,19 +42,19 @@ static hpt_status partial_sums(hpt__op *op) {
     return HPT_OK;
 }
 static hpt_status norm(hpt__op *op, const hpt__op_args *a) {
-    job j = job_of(op, a);
+    norm_job j = job_of(op, a);
     hpt__team_run(stats_part, &j);
     j.cpu->norm_finish(&j.norm);
     hpt__team_run(apply_part, &j);
     return HPT_OK;
 }
 static hpt_status norm_eval(hpt__op *op, const hpt__op_args *a) {
-    job j = job_of(op, a);
+    norm_job j = job_of(op, a);
     hpt__team_run(eval_part, &j);
     return HPT_OK;
 }
 static hpt_status norm_grad(hpt__op *op, const hpt__op_args *a) {
-    job j = job_of(op, a);
+    norm_job j = job_of(op, a);
     hpt__team_run(sums_part, &j);
     j.cpu->norm_grad_finish(&j.norm);
     hpt__team_run(grad_part, &j);
@@ -48,25 +63,25 @@ static hpt_status norm_grad(hpt__op *op, const hpt__op_args *a) {
 
 /* in halves, between which ranks exchange what aux holds */
 static hpt_status norm_moments(hpt__op *op, const hpt__op_args *a) {
-    job j = job_of(op, a);
+    norm_job j = job_of(op, a);
     hpt__team_run(stats_part, &j);
     j.cpu->norm_moments(&j.norm, a->aux);
     return HPT_OK;
 }
 static hpt_status norm_joined(hpt__op *op, const hpt__op_args *a) {
-    job j = job_of(op, a);
+    norm_job j = job_of(op, a);
     hpt__ref_norm_join_f32(&op->d.g, a->aux, a->mean, a->rstd, a->run_mean, a->run_var, a->momentum);
     hpt__team_run(apply_part, &j);
     return HPT_OK;
 }
 static hpt_status norm_grad_sums(hpt__op *op, const hpt__op_args *a) {
-    job j = job_of(op, a);
+    norm_job j = job_of(op, a);
     hpt__team_run(sums_part, &j);
     j.cpu->norm_grad_moments(&j.norm, a->aux);
     return HPT_OK;
 }
 static hpt_status norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
-    job j = job_of(op, a);
+    norm_job j = job_of(op, a);
     j.cpu->norm_grad_join(&j.norm, a->aux);
     hpt__team_run(grad_part, &j);
     return HPT_OK;

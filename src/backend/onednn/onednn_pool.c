@@ -4,13 +4,13 @@
 #include "backend/onednn/onednn.h"
 #include "kernels/pool.h"
 
-typedef struct job {
+typedef struct pool_job {
     hpt__cpu_pool pool;
     void (*part)(const hpt__cpu_pool *, int, int);
-} job;
-static void part_of(void *arg, int t, int nt) { ((job *)arg)->part(&((job *)arg)->pool, t, nt); }
+} pool_job;
+static void part_of(void *arg, int t, int nt) { ((pool_job *)arg)->part(&((pool_job *)arg)->pool, t, nt); }
 static hpt_status run(hpt__op *op, const hpt__op_args *a, void (*part)(const hpt__cpu_pool *, int, int)) {
-    job j = {{.g = &op->d.g,
+    pool_job j = {{.g = &op->d.g,
               .bf16 = op->d.dtype == HPT__BF16,
               .x = a->x,
               .y = a->y,
