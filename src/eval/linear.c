@@ -340,7 +340,8 @@ static hpt_status run(probe_state *s, const hpt__options *o, json_t *result) {
     choice c = {0};
     uint64_t saved = 0;
     hpt__span span;
-    int seen = 0, zero = OPT_IS(o, auroc_undefined, "zero");
+    hpt_status st = HPT_OK;
+    int zero = OPT_IS(o, auroc_undefined, "zero");
     hpt__truth val = truth(s, &p->val);
     const char *metric = hpt__metric(&val);
     char key[32];
@@ -357,36 +358,36 @@ static hpt_status run(probe_state *s, const hpt__options *o, json_t *result) {
     c.curve = json_array();
     snprintf(key, sizeof key, "val_%s", metric);
     uint64_t t;
-    HPT_TRY_GOTO(seen, load_work(s, o, &t, &c), failed);
+    HPT_TRY_GOTO(st, load_work(s, o, &t, &c), failed);
     hpt__span_begin(&p->ctx->watch, &span, HPT_PHASE_PROBE, t, steps, "linear probe");
-    for (seen = 0; !seen && (t < steps || c.due);) {
+    for (st = HPT_OK; !st && (t < steps || c.due);) {
         span.score = c.step ? c.best : NAN;
-        if ((seen = hpt__between(p->ctx, &span, t))) break;
+        if ((st = hpt__between(p->ctx, &span, t))) break;
         if (!c.due) {
             if (p->next) {
-                if ((seen = p->next(p->next_ctx, t, s->x, s->rows_of))) break;
+                if ((st = p->next(p->next_ctx, t, s->x, s->rows_of))) break;
                 for (int i = 0; i < s->batch; i++)
                     scaled_row(s, scale_name, s->x + (size_t)i * (size_t)s->dim, s->x + (size_t)i * (size_t)s->dim);
             } else draw_batch(s, scale_name, seed, t, &epoch);
-            if ((seen = train_step(s, t, steps))) break;
+            if ((st = train_step(s, t, steps))) break;
             t++;
             c.due = t % every == 0 || t == steps;
             if (!c.due) continue;
         }
-        if ((seen = take_score(s, scale_name, zero, t, key, &c))) break;
+        if ((st = take_score(s, scale_name, zero, t, key, &c))) break;
         if (*OPT_S(o, work_file) && t - saved >= (uint64_t)OPT_I(o, work_every)) {
-            seen = save_work(s, o, t, &c);
+            st = save_work(s, o, t, &c);
             saved = t;
         }
     }
     span.done = t;
     hpt__span_end(&span);
-    if (seen == HPT_ERR_CANCELLED && *OPT_S(o, work_file)) {        /* the same call goes on from here */
+    if (st == HPT_ERR_CANCELLED && *OPT_S(o, work_file)) {        /* the same call goes on from here */
         hpt_status kept = save_work(s, o, t, &c);
-        seen = kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: linear probe, after %llu updates",
-                                       (unsigned long long)t);
+        st = kept ? kept : hpt__fail(HPT_ERR_CANCELLED, "cancelled: linear probe, after %llu updates",
+                                     (unsigned long long)t);
     }
-    if (seen) goto failed;
+    if (st) goto failed;
     json_t *rates = json_array(), *schedules = json_array();
     for (int h = 0; h < s->heads; h++)
         json_array_append_new(rates, json_real(s->lr[h])),
@@ -412,16 +413,16 @@ static hpt_status run(probe_state *s, const hpt__options *o, json_t *result) {
         float *logits = p->test_logits ? p->test_logits
             : hpt__alloc(sizeof *logits * (size_t)p->test.n * (size_t)s->classes);
         hpt__truth asked = truth(s, &p->test);
-        seen = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head)
+        st = logits ? score(s, scale_name, &p->test, s->d.w, s->d.b, zero, NULL, logits, c.head)
             : hpt__fail_memory((size_t)p->test.n);
-        if (!seen) seen = hpt__score_report(result, "test", logits, (size_t)s->classes, &asked, zero, &sc);
+        if (!st) st = hpt__score_report(result, "test", logits, (size_t)s->classes, &asked, zero, &sc);
         if (logits != p->test_logits) hpt__free(logits);
-        return seen;
+        return st;
     }
     return HPT_OK;
 failed:
     json_decref(c.curve);
-    return seen;
+    return st;
 }
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result) {

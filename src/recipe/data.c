@@ -196,7 +196,7 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
         hpt__instance *p = &r->instances[in->input[from].instance];
         HPT_TRY(open_instance(r, p));
         st = hpt__dataset_new(r->ctx, p->ds->src, p->ds->index, p->ds->count, &in->ds);
-        if (!st && p->set && !(in->set = hpt__strdup(p->set))) st = hpt__fail_memory(64);
+        if (!st && p->known_set && !(in->known_set = hpt__strdup(p->known_set))) st = hpt__fail_memory(64);
     } else {
         char *path = v ? hpt__strdup(v) : NULL;         /* v lives until the next value is asked for */
         st = v && !path ? hpt__fail_memory(strlen(v)) : hpt__instance_config(r, in, &c);
@@ -226,7 +226,7 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
             snprintf(split, sizeof split, "%s", v ? v : "train+val");
             st = hpt_dataset_named(r->ctx, c, set, root, split, &in->ds);
             if (st) st = hpt__relative(st, root);
-            if (!st && !(in->set = hpt__strdup(set))) st = hpt__fail_memory(64);
+            if (!st && !(in->known_set = hpt__strdup(set))) st = hpt__fail_memory(64);
         } else if (!st) st = hpt__fail(HPT_ERR_FORMAT, "needs path, set or from");
         hpt_config_destroy(c);
         hpt__free(path);

@@ -126,7 +126,7 @@ void hpt__instance_fini(hpt__instance *in) {
     hpt__free(in->vars);
     hpt__free(in->input);
     hpt__free(in->file);
-    hpt__free(in->set);
+    hpt__free(in->known_set);
     hpt__free(in->name);
     hpt__free(in->dir);
     hpt_dataset_destroy(in->ds);

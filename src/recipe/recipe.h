@@ -50,7 +50,7 @@ typedef struct hpt__instance {
     char *file;                     /* init or model from a file */
     /* data */
     hpt_dataset *ds;
-    char *set;                      /* name of its descriptor, or NULL */
+    char *known_set;                /* name of its descriptor, or NULL */
     int opened;
     /* stages */
     char *name, *dir;               /* shown; folder of its files */

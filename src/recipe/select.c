@@ -171,7 +171,7 @@ double hpt__paper_number(const hpt_recipe *r, const hpt__instance *in, const cha
     };
     const char *strategy = hpt__instance_value(r, in, "strategy");
     int t = hpt__instance_input(in, "test", 0);
-    const char *set = t < 0 ? NULL : r->instances[in->input[t].instance].set;
+    const char *set = t < 0 ? NULL : r->instances[in->input[t].instance].known_set;
     for (size_t i = 0; strategy && set && i < sizeof all / sizeof *all; i++)
         if (!strcmp(all[i].set, set) && !strcmp(all[i].strategy, strategy)) {
             *where = all[i].where;
