@@ -6,7 +6,7 @@
 #include "backend/backend.h"
 #include "kernels/cuda_kernels.h"
 #include "ssl/moco.h"
-#include "train/feed.h"
+#include "train/lane.h"
 #include <cublasLt.h>
 #include <math.h>
 #include <stdio.h>
@@ -75,14 +75,14 @@ static int bench_step(const char *name, const char *precision, int rounds) {
         for (size_t i = 0; i < count; i++)
             view[v][i] = (float)(seed = seed * 1664525u + 1013904223u) / 2147483648.0f - 1;
     hpt__step_result out;
-    ok(hpt__feed_views(&m, (const float *const *)view, 1));
-    ok(hpt__feed_staged(&m));
+    ok(hpt__stage_views(&m, (const float *const *)view, 1));
+    ok(hpt__stage_wait(&m));
     double first = 0, *ms = calloc((size_t)rounds, sizeof *ms), t0 = 0;
     for (int i = -6; i < rounds; i++) {         /* 4 warm-up steps bring both lanes to their graphs */
         t0 = now_ms();
         ok(hpt__trainer_launch(&m));
-        ok(hpt__feed_views(&m, (const float *const *)view, 1));
-        ok(hpt__feed_staged(&m));
+        ok(hpt__stage_views(&m, (const float *const *)view, 1));
+        ok(hpt__stage_wait(&m));
         ok(hpt__trainer_finish(&m, 0, &out));
         if (i == -6) first = now_ms() - start;
         if (i >= 0) ms[i] = now_ms() - t0;
@@ -183,8 +183,6 @@ static int bench_kernels(int rounds) {
     u.rule = HPT__ADAMW;
     TIME(ms, rounds, hpt__cuda_update(stream, sms, &u, 0, n, dv, NULL));
     row("adamw + ema + bf16 copies", "28 Mi", ms, 44.0 * (double)n, 0);
-    TIME(ms, rounds, hpt__cuda_ema(stream, sms, f[3], f[4], f[0], n, 0.999));
-    row("ema alone", "28 Mi", ms, 12.0 * (double)n, 0);
     hpt__outcome *o = device(sizeof *o);
     TIME(ms, rounds, hpt__cuda_finite(stream, sms, f[0], n, HPT__BAD_GRAD, o));
     row("finite", "28 Mi", ms, 4.0 * (double)n, 0);

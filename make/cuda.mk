@@ -87,7 +87,8 @@ run-check-gpu: $(B)/check-gpu
 $(B)/bench-gpu: $(B)/bench/gpu.o $(GPU_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CXX) -o $@ $^ $(CUDA_LIBS) -ldl -lrt -pthread -lm
-$(B)/bench/%.o: private ALLFLAGS := $(FLAGS) $(CUDA_INC) $(CFLAGS)
+# compiled by `make check` too, where the headers are: it calls what is inside of the library
+$(B)/bench/%.o: private ALLFLAGS := $(FLAGS) -Werror=implicit-function-declaration $(CUDA_INC) $(CFLAGS)
 bench-gpu: need-cuda    ## steps, kernels, memory on the GPU here, beside PyTorch if it can; fills docs/performance.md
 	$(Q)$(MAKE) --no-print-directory run-bench-gpu
 run-bench-gpu: $(B)/bench-gpu
