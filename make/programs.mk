@@ -41,7 +41,7 @@ demo: packages-demo     ## hierarchical pretraining on real images, 9 minutes on
 	@echo "Your own images next, starting from weights of your choice (small images: --stem small --image_size 32):"
 	@echo "  bin/hpt pretrain --data FOLDER --init base.pth --out run --batch_size 64 --steps 200"
 # goes on where it was stopped
-demo-paper: packages-demo-paper   ## figures of the paper in small, 40 minutes on 2 cores; demo/paper/report.html
+demo-paper: packages-demo-paper   ## figures of the paper in small, 45 minutes on 2 cores; demo/paper/report.html
 	$(Q)$(MAKE) --no-print-directory $(BIN)/hpt lib
 	$(Q)$(BIN)/hpt run examples/recipes/small-paper.ini
 
