@@ -100,10 +100,11 @@ static void problem(findings *f, const char *fmt, ...) {
     if (!f->n++) snprintf(f->first, sizeof f->first, "%.599s", text);
     f->lost |= json_array_append_new(f->list, hpt__json_text(text)) != 0;
 }
-/* A failed call is a problem of the set, unless memory has run out. */
+/* A failed call is a problem of the set, unless memory has run out or the host wants an end. */
 static hpt_status found(findings *f, hpt_status st, const char *before) {
-    if (st && st != HPT_ERR_MEMORY) problem(f, "%s%.600s", before, hpt_last_error());
-    return st == HPT_ERR_MEMORY ? st : HPT_OK;
+    if (st == HPT_ERR_MEMORY || st == HPT_ERR_CANCELLED) return st;
+    if (st) problem(f, "%s%.600s", before, hpt_last_error());
+    return HPT_OK;
 }
 /* One split against the table; *ds stays open for the overlaps. */
 static hpt_status check_split(hpt_context *ctx, const hpt__options *o, const hpt__known *k, const char *root, int part,

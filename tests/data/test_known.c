@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "io/jsonscan.h"
 #include "io/mat.h"
-#include "support.h"
+#include "shell.h"
 #include "core/alloc.h"
 #include <sys/stat.h>
 #include <zlib.h>
@@ -379,4 +379,21 @@ TEST(a_descriptor_of_ones_own) {
     text("mine.ini", "[dataset]\nname = x\n");
     FAILS(HPT_ERR_FORMAT, "'train = ...' is missing", hpt_dataset_named(ctx, NULL, path, NULL, "train", &ds));
     end();
+}
+
+/* A check that is stopped is no check: what was not looked at is not a problem of the set. */
+TEST(a_stopped_check_finds_nothing) {
+    char *dir = temp_dir(), path[300];
+    hpt_context *ctx = context("reference", 1);
+    hpt_result *r = NULL;
+    stripes(dir, 3);
+    snprintf(path, sizeof path, "%s/s.ini", dir);
+    FILE *f = fopen(path, "w");
+    CHECK(f && fputs("[dataset]\nname = s\ntrain = set\ntest = set\n", f) >= 0 && !fclose(f));
+    OK(hpt_context_cancel(ctx));
+    FAILS(HPT_ERR_CANCELLED, "cancelled", hpt_dataset_check(ctx, NULL, path, NULL, &r));
+    CHECK(!r);
+    FAILS(HPT_ERR_MISMATCH, "problem", hpt_dataset_check(ctx, NULL, path, NULL, &r));      /* train is test */
+    hpt_result_destroy(r);
+    hpt_context_destroy(ctx);
 }
