@@ -235,7 +235,8 @@ static int train(cli *c, run *r, hpt_model *m, hpt_dataset *ds, int resume) {
     char machine[256] = "", why[1024];
     hpt_step_info info = {.struct_size = sizeof info};
     hpt_context_describe(c->ctx, machine, sizeof machine, NULL);
-    if (begin(c, r, ds, resume, machine)) return 1;
+    int begun = begin(c, r, ds, resume, machine);
+    if (begun) return begun;
     double t0 = seconds();
     hpt_status st = hpt_session_run(r->s, after_step, r);
     if (!r->quiet) progress_end(&r->bar);
