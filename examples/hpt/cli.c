@@ -218,7 +218,9 @@ static void help(const cli *c, int all) {
         int shown = 0;
         for (unsigned i = 0; hpt_config_describe(stage, i, &o) == HPT_OK; i++) {
             int first = 3;
-            for (int g = 2; g >= 0; g--)
+            /* what every stage has (a preset) is the command's, too */
+            int everywhere = strstr(o.stages, "dataset") && strstr(o.stages, "model") && strstr(o.stages, c->stage);
+            for (int g = 2; g >= 0 && !everywhere; g--)
                 if (!strncmp(o.stages, groups[g].stage, strlen(groups[g].stage))) first = g;
             if (first != pass || (pass == 2 && !strstr(o.stages, c->stage))) continue;
             if (!all && !matters(c->stage, o.key)) {
@@ -277,6 +279,30 @@ static hpt_status preset_fits(const cli *c, const char *preset) {
     hpt_config_destroy(of_stage);
     return st;
 }
+/* An argument of this command whose name is near to key, or begins with it; NULL: none. */
+static const char *near_argument(const cli *c, const char *key) {
+    const char *near = NULL;
+    for (const cli_arg *k = c->args; k->name; k++) {
+        char name[64], wanted[128];
+        snprintf(name, sizeof name, "%s", k->name);
+        snprintf(wanted, sizeof wanted, "%s", key);
+        for (char *p = name; *p; p++) *p = *p == '-' ? '_' : *p;
+        for (char *p = wanted; *p; p++) *p = *p == '-' ? '_' : *p;
+        if (cli_distance(name, wanted) < 3 || (strlen(wanted) > 2 && !strncmp(name, wanted, strlen(wanted))))
+            near = k->name;
+    }
+    return near;
+}
+/* The last word of the line is an option that takes a value, or one that there is not. */
+static int without_value(const cli *c, const cli_arg *mine, const char *key) {
+    hpt_option_info o = {.struct_size = sizeof o};
+    int known = mine != NULL;
+    for (unsigned i = 0; !known && hpt_config_describe(NULL, i, &o) == HPT_OK; i++) known = same_key(o.key, key);
+    const char *near = known ? NULL : near_argument(c, key);
+    if (near) return fprintf(stderr, "hpt %s: unknown option '%s', did you mean '--%s'?\n", c->command, key, near), 3;
+    if (known) return fprintf(stderr, "hpt %s: --%s needs a value\n", c->command, key), 3;
+    return 1 + cli_fail(c->command, hpt_config_set(c->cfg, key, "")) + 1;
+}
 int cli_parse(cli *c, int argc, char **argv) {
     if (hpt_config_create(NULL, &c->cfg)) return 1 + cli_fail(c->command, HPT_ERR_MEMORY);
     c->argc = argc;
@@ -306,7 +332,7 @@ int cli_parse(cli *c, int argc, char **argv) {
             continue;
         }
         const char *value = eq ? eq + 1 : i + 1 < argc ? argv[++i] : NULL;
-        if (!value) return fprintf(stderr, "hpt %s: --%s needs a value\n", c->command, key), 3;
+        if (!value) return without_value(c, mine, key);
         if (mine && mine->flag == 2 && mine->value) {      /* given again: one a line */
             size_t size = strlen(mine->value) + strlen(value) + 2;
             char *joined = malloc(size);
@@ -328,13 +354,7 @@ int cli_parse(cli *c, int argc, char **argv) {
         if (!st && !strcmp(key, "preset")) st = preset_fits(c, value);
         if (!st) tell_foreign(c, key);
         if (!st) continue;
-        const char *near = NULL;
-        for (cli_arg *k = c->args; k->name; k++) {
-            char name[64];
-            snprintf(name, sizeof name, "%s", k->name);
-            for (char *p = name; *p; p++) *p = *p == '-' ? '_' : *p;
-            if (cli_distance(name, key) < 3 || (strlen(key) > 2 && !strncmp(name, key, strlen(key)))) near = k->name;
-        }
+        const char *near = near_argument(c, key);
         if (near && strstr(hpt_last_error(), "unknown option"))
             return fprintf(stderr, "hpt %s: unknown option '%s', did you mean '--%s'?\n", c->command, key, near), 3;
         return 1 + cli_fail(c->command, st) + 1;

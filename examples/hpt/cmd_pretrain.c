@@ -153,13 +153,15 @@ static void note_machine(const cli *c, const json_t *args) {
 
 /* ---- training ---- */
 
-static hpt_status open_monitor(cli *c, hpt_session *s) {
+static hpt_status open_monitor(cli *c, run *r) {
     hpt_dataset *vote = NULL, *scored = NULL;
     const char *train = cli_value(c, "monitor-train"), *val = cli_value(c, "monitor-val");
     if (!train) return HPT_OK;
     hpt_status st = cli_dataset(c, "monitor-train", train, &vote);
     if (!st) st = cli_dataset(c, "monitor-val", val, &scored);
-    if (!st) st = hpt_session_monitor(s, vote, scored);
+    hpt_dataset_info d = {.struct_size = sizeof d};
+    if (!st && !(st = hpt_dataset_get_info(vote, &d))) r->dir.areas = d.labelled == 2;
+    if (!st) st = hpt_session_monitor(r->s, vote, scored);
     hpt_dataset_destroy(vote);
     hpt_dataset_destroy(scored);
     return st;
@@ -169,7 +171,7 @@ static hpt_status open_monitor(cli *c, hpt_session *s) {
 static int begin(cli *c, run *r, hpt_dataset *ds, int resume, const char *machine) {
     static const char *const names[] = {"data"};
     hpt_step_info info = {.struct_size = sizeof info};
-    hpt_status st = open_monitor(c, r->s);
+    hpt_status st = open_monitor(c, r);
     if (!st && resume) st = hpt_session_resume(r->s, r->dir.checkpoint);
     if (!st && !resume && !r->quiet) st = hpt_session_save(r->s, r->dir.checkpoint);
     if (st) return cli_fail(c->command, st);

@@ -207,8 +207,9 @@ void rundir_score(rundir *r, const hpt_step_info *i) {
     char line[200];
     if (!i->monitor_step || i->monitor_step <= r->scored) return;
     r->scored = i->monitor_step;
-    snprintf(line, sizeof line, "step %llu: kNN %.2f %%, best %.2f %% at %llu%s\n", (unsigned long long)i->monitor_step,
-             i->monitor, i->monitor_best, (unsigned long long)i->monitor_best_step, i->stopped ? "; stopped" : "");
+    snprintf(line, sizeof line, "step %llu: kNN %s %.2f, best %.2f at %llu%s\n",
+             (unsigned long long)i->monitor_step, r->areas ? "AUROC" : "top-1 %", i->monitor, i->monitor_best,
+             (unsigned long long)i->monitor_best_step, i->stopped ? "; stopped" : "");
     put(r, r->log, line);
 }
 void rundir_step(rundir *r, const hpt_step_info *i) {

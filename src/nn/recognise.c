@@ -288,18 +288,31 @@ const char *hpt__looks_like(const hpt__candidate *c, const char *canonical) {
 }
 
 const char *hpt__no_network(const hpt__networks *r) {
+    /* the first row of which a name holds the word: what is in other networks too stands last */
     static const struct {
         const char *word, *network;
     } whole[] = {{"flat_param", "weights that FSDP has flattened: save its full state dict"},
-                 {"_packed_params", "a quantized network"}};
-    for (uint32_t i = 0; i < r->f->n; i++) {
-        const char *name = r->order[i]->name, *looks = NULL;
-        for (int k = 0; k < HPT__FAMILIES && !looks; k++)
-            if (namings[k]) looks = namings[k]->no_network(name);
-        if (looks) return looks;
-        for (size_t k = 0; k < sizeof whole / sizeof *whole; k++)
-            if (strstr(name, whole[k].word)) return whole[k].network;
-    }
+                 {"_packed_params", "a quantized network"},
+                 {"relative_position_bias_table", "a Swin transformer"},
+                 {"self_attention.in_proj_weight", "a vision transformer (ViT)"},
+                 {"attn.qkv.weight", "a vision transformer (ViT)"},
+                 {"attention.attention.query", "a vision transformer (ViT)"},
+                 {"_depthwise_conv.weight", "an EfficientNet, which this version does not know"},
+                 {"conv_dw.weight", "an EfficientNet or MobileNet, which this version does not know"},
+                 {"dwconv.weight", "a ConvNeXt"},
+                 {"layer_scale", "a ConvNeXt"},
+                 {"denseblock1.", "a DenseNet"},
+                 {"Mixed_5b.", "an Inception network"},
+                 {"branch2.", "a network with branches (ShuffleNet, GoogLeNet)"},
+                 {"features.0.", "a network of numbered features (VGG, AlexNet, MobileNet, EfficientNet)"}};
+    for (uint32_t i = 0; i < r->f->n; i++)
+        for (int k = 0; k < HPT__FAMILIES; k++) {
+            const char *looks = namings[k] ? namings[k]->no_network(r->order[i]->name) : NULL;
+            if (looks) return looks;
+        }
+    for (size_t k = 0; k < sizeof whole / sizeof *whole; k++)
+        for (uint32_t i = 0; i < r->f->n; i++)
+            if (strstr(r->order[i]->name, whole[k].word)) return whole[k].network;
     return NULL;
 }
 

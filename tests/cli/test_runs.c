@@ -139,6 +139,44 @@ TEST_LIMIT(outputs_are_tried_first, 120) {
     REFUSED(1, "standard output: No space left", "%s info %s/run/exported/backbone.pth > /dev/full", bin, dir);
 }
 
+/* A monitor of several labels an image scores areas, and says so. */
+TEST_LIMIT(the_monitors_score_has_its_name, 60) {
+    char *dir = temp_dir(), *set_ = stripes(dir, 4);
+    RUN("cd %s && (for f in */*.ppm; do case $f in *[02468].ppm) echo $f 1,0;; *) echo $f 0,1;; esac; done) > ../m.txt",
+        set_);
+    RUN("%s pretrain --data %s --out %s/run " NET " --steps 2 --monitor_every 1 --overlap allow --monitor-train "
+        "%s/../m.txt --monitor-val %s/../m.txt --list_root %s", bin, set_, dir, set_, set_, set_);
+    RUN("grep kNN %s/run/train.log", dir);
+    CHECK(strstr(output, "kNN AUROC ") && !strstr(output, "%"));
+    RUN("%s pretrain --data %s --out %s/one " NET " --steps 2 --monitor_every 1 --overlap allow --monitor-train "
+        "%s --monitor-val %s", bin, set_, dir, set_, set_);
+    RUN("grep kNN %s/one/train.log", dir);
+    CHECK(strstr(output, "kNN top-1 % "));
+}
+/* A checkpoint of another kind of network is called by its name. */
+TEST(other_networks_are_named) {
+    static const struct { const char *tensors, *looks; } files[] = {
+        {"blocks.0.attn.qkv.weight", "a vision transformer"},
+        {"layers.0.blocks.0.attn.relative_position_bias_table", "a Swin transformer"},
+        {"features.1.0.block.0.0.weight", NULL},
+        {"stages.0.0.dwconv.weight", "a ConvNeXt"},
+        {"features.denseblock1.denselayer1.conv1.weight", "a DenseNet"}};
+    char *dir = temp_dir();
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char header[300], path[300];
+        int n = snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                         files[i].tensors);
+        uint64_t size = (uint64_t)n;
+        snprintf(path, sizeof path, "%s/%zu.safetensors", dir, i);
+        FILE *f = fopen(path, "wb");
+        CHECK(f && fwrite(&size, 8, 1, f) == 1 && fwrite(header, (size_t)n, 1, f) == 1 &&
+              fwrite("\0\0\0", 4, 1, f) == 1);
+        CHECK(!fclose(f));
+        RUN("%s info %s", bin, path);
+        CHECK(files[i].looks ? strstr(output, files[i].looks) != NULL : !strstr(output, "looks like"));
+    }
+}
+
 TEST_LIMIT(what_is_typed_is_used_or_refused, 60) {
     char *dir = temp_dir(), *set_ = stripes(dir, 4);
     REFUSED(2, "'x.pth' is not understood", "%s linear --train %s x.pth", bin, set_);
@@ -154,6 +192,11 @@ TEST_LIMIT(what_is_typed_is_used_or_refused, 60) {
     REFUSED(2, "did you mean 'linear'?", "%s lin", bin);
     REFUSED(2, "did you mean '--monitor-train'?", "%s pretrain --monitor_trian %s", bin, set_);
     REFUSED(2, "did you mean 'steps'?", "%s pretrain --step 5", bin);
+    /* at the end of the line, too, where no value can follow */
+    REFUSED(2, "did you mean '--resume'?", "%s pretrain --out %s/r --resum", bin, dir);
+    REFUSED(2, "did you mean '--overwrite'?", "%s pretrain --out %s/r --overwrit", bin, dir);
+    REFUSED(2, "--lr needs a value", "%s pretrain --out %s/r --lr", bin, dir);
+    REFUSED(2, "did you mean 'steps'?", "%s pretrain --step", bin);
     RUN("%s pretrain --help", bin);
     CHECK(strstr(output, "--help-all") && strstr(output, "--moco_k") && !strstr(output, "--lars_trust"));
     for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n")) CHECK(strlen(line) <= 100);
