@@ -171,8 +171,8 @@ static hpt_status open_monitor(cli *c, run *r) {
 static int begin(cli *c, run *r, hpt_dataset *ds, int resume, const char *machine) {
     static const char *const names[] = {"data"};
     hpt_step_info info = {.struct_size = sizeof info};
-    hpt_status st = open_monitor(c, r);
-    if (!st && resume) st = hpt_session_resume(r->s, r->dir.checkpoint);
+    hpt_status st = HPT_OK;
+    if (resume) st = hpt_session_resume(r->s, r->dir.checkpoint);
     if (!st && !resume && !r->quiet) st = hpt_session_save(r->s, r->dir.checkpoint);
     if (st) return cli_fail(c->command, st);
     hpt_session_get_info(r->s, &info);
@@ -195,9 +195,8 @@ static int begin(cli *c, run *r, hpt_dataset *ds, int resume, const char *machin
 }
 
 static hpt_status export_model(run *r, hpt_model *m) {
-    static const char *const names[] = {"exported/backbone.pth", "exported/model.safetensors"}, *const formats[] = {
-                                                                                                    "torchvision",
-                                                                                                    "safetensors"};
+    static const char *const names[] = {"exported/backbone.pth", "exported/model.safetensors"};
+    static const char *const formats[] = {"torchvision", "safetensors"};
     hpt_status st = HPT_OK;
     for (int i = 0; i < 2 && !st; i++) {
         char *path = rundir_path(&r->dir, names[i]);
@@ -347,7 +346,8 @@ static int run_stage(int argc, char **argv, int labels) {
     r.dir.right = strcmp(method, "supervised") ? "contrast_acc" : "train_top";
     hpt_status st = open_images(&c, !resume && r.quiet ? NULL : out, &ds);
     rc = st ? cli_fail(c.command, st) : cli_model(&c, resume ? r.dir.checkpoint : cli_value(&c, "init"), &m);
-    if (!rc && (st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s))) rc = cli_fail(c.command, st);
+    if (!rc && ((st = hpt_session_create(c.ctx, c.cfg, m, ds, &r.s)) || (st = open_monitor(&c, &r))))
+        rc = cli_fail(c.command, st);
     if (rc && !resume && !r.quiet) rundir_undo(&r.dir);
     if (!rc && !resume && !r.quiet) rc = rundir_clear(&r.dir);
     if (!rc) rc = train(&c, &r, m, ds, resume);

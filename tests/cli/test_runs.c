@@ -153,6 +153,17 @@ TEST_LIMIT(the_monitors_score_has_its_name, 60) {
     RUN("grep kNN %s/one/train.log", dir);
     CHECK(strstr(output, "kNN top-1 % "));
 }
+/* Nothing is left of a run that its monitor's images refuse. */
+TEST_LIMIT(a_refused_monitor_leaves_nothing, 60) {
+    char *dir = temp_dir(), *set_ = stripes(dir, 4);
+    RUN("mkdir %s/other && cp -r %s/* %s/other && mv %s/other/$(ls %s | head -1) %s/other/unknown", dir, set_, dir, dir,
+        set_, dir);
+    REFUSED(1, "unknown", "%s pretrain --data %s --out %s/run " NET " --steps 2 --monitor_every 1 --overlap allow "
+            "--monitor-train %s --monitor-val %s/other", bin, set_, dir, set_, dir);
+    CHECK(!sh("test -e %s/run && echo there", dir) || !strstr(output, "there"));
+    RUN("%s pretrain --data %s --out %s/run " NET " --steps 2 --monitor_every 1 --overlap allow --monitor-train %s "
+        "--monitor-val %s", bin, set_, dir, set_, set_);
+}
 /* A checkpoint of another kind of network is called by its name. */
 TEST(other_networks_are_named) {
     static const struct { const char *tensors, *looks; } files[] = {
