@@ -17,10 +17,8 @@ enum { TRUTH = 2 };
 static size_t truth_words(const hpt__trainer *t) {
     return hpt__loss_truth(hpt__loss_for(t->spec.several), classes(t)) / 4 * (size_t)t->spec.batch;
 }
-static size_t input_bytes(const hpt__trainer *t) {
-    const hpt__supervised *m = t->self;
-    return 4 * (TRUTH + truth_words(t) + (m->own.mixup > 0 ? (size_t)t->spec.batch : 0));
-}
+/* Asked before the method is open: with room for a mixture, whether there is one or not. */
+static size_t input_bytes(const hpt__trainer *t) { return 4 * (TRUTH + truth_words(t) + (size_t)t->spec.batch); }
 static void draw(hpt__trainer *t, hpt__input *in) {
     const hpt__supervised *m = t->self;
     uint32_t n = (uint32_t)t->spec.batch, all = n * (uint32_t)t->comm->size, first = n * (uint32_t)t->comm->rank;

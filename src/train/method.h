@@ -35,7 +35,7 @@ typedef struct hpt__method {
     hpt_status (*open)(hpt__trainer *t, const void *own);
     /* what it holds beside the trainer's; or NULL */
     void (*close)(hpt__trainer *t);
-    size_t (*input_bytes)(const hpt__trainer *t);                       /* of input.data */
+    size_t (*input_bytes)(const hpt__trainer *t);                       /* of input.data; asked before open */
     void (*draw)(hpt__trainer *t, hpt__input *in);                      /* host: what differs from step to step */
     /* followers move at the end of a step, not at its beginning */
     int follow_after;
