@@ -1,408 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Contract: pickle.h. A machine of the opcodes of protocols 0 to 5 that builds values and calls nothing; then what
- * tensors are made of. Every length is compared with what is left of the file before it is believed. */
-#include "io/pickle.h"
+ * Contract: pickle.h. A machine of the opcodes of protocols 0 to 5 that builds values and calls nothing. Every length
+ * is compared with what is left of the file before it is believed. */
+#include "io/pickle_inside.h"
 #include "core/alloc.h"
-#include "core/number.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#define BAD(...) hpt__fail(HPT_ERR_FORMAT, "pickle: " __VA_ARGS__)
-enum { MAX_MARKS = 1024, MAX_CALLS = 4, MAX_NAME = 128 };
+enum { MAX_MARKS = 1024, MAX_CALLS = 4 };
 static const size_t max_bytes = (size_t)1 << 31;        /* offsets leave the top bit free */
-static const uint32_t OBJECT_BIT = 1u << 31, NOTHING = HPT__PK_NOTHING;
-
-/* ---- names that mean something ---- */
-
-enum { G_UNKNOWN, G_DICT, G_RECONSTRUCT, G_NEWOBJ, G_SIZE, G_STORAGE, G_DTYPE, G_INNER, G_FROM_TYPE, G_REBUILD,
-       G_REBUILD3, G_QUANTIZED, G_SPARSE, G_META, G_NESTED, G_WRAPPER, G_DEVICE, G_NDARRAY, G_FROMBUFFER, G_NP_DTYPE,
-       G_NP_SCALAR, G_ENCODE };
-static const struct { const char *name; int what; } globals[] = {
-    {"collections OrderedDict", G_DICT}, {"collections defaultdict", G_DICT}, {"collections Counter", G_DICT},
-    {"__builtin__ dict", G_DICT}, {"builtins dict", G_DICT}, {"addict Dict", G_DICT},
-    {"addict.addict Dict", G_DICT}, {"easydict EasyDict", G_DICT},
-    {"mmengine.config.config ConfigDict", G_DICT}, {"mmcv.utils.config ConfigDict", G_DICT},
-    {"pytorch_lightning.utilities.parsing AttributeDict", G_DICT},
-    {"lightning.pytorch.utilities.parsing AttributeDict", G_DICT},
-    {"lightning_fabric.utilities.data AttributeDict", G_DICT},
-    {"lightning.fabric.utilities.data AttributeDict", G_DICT},
-    {"copy_reg _reconstructor", G_RECONSTRUCT}, {"copyreg _reconstructor", G_RECONSTRUCT},
-    {"copy_reg __newobj__", G_NEWOBJ}, {"copyreg __newobj__", G_NEWOBJ}, {"torch Size", G_SIZE},
-    {"torch._utils _rebuild_tensor", G_REBUILD}, {"torch._utils _rebuild_tensor_v2", G_REBUILD},
-    {"torch._utils _rebuild_tensor_v3", G_REBUILD3},
-    {"torch._utils _rebuild_parameter", G_INNER}, {"torch._utils _rebuild_parameter_with_state", G_INNER},
-    {"torch._utils _rebuild_device_tensor_from_cpu_tensor", G_INNER}, {"torch.nn.parameter Parameter", G_INNER},
-    {"torch.nn.parameter Buffer", G_INNER}, {"torch.autograd.variable Variable", G_INNER},
-    {"torch._tensor _rebuild_from_type_v2", G_FROM_TYPE}, {"torch._tensor _rebuild_from_type", G_FROM_TYPE},
-    {"torch.tensor _rebuild_from_type", G_FROM_TYPE}, {"torch._utils _rebuild_qtensor", G_QUANTIZED},
-    {"torch._utils _rebuild_sparse_tensor", G_SPARSE}, {"torch._utils _rebuild_sparse_csr_tensor", G_SPARSE},
-    {"torch._utils _rebuild_meta_tensor_no_storage", G_META}, {"torch._utils _rebuild_nested_tensor", G_NESTED},
-    {"torch._utils _rebuild_wrapper_subclass", G_WRAPPER}, {"torch._utils _rebuild_device_tensor_from_numpy", G_DEVICE},
-    {"torch._utils _rebuild_xla_tensor", G_DEVICE}, {"numpy.core.multiarray _reconstruct", G_NDARRAY},
-    {"numpy._core.multiarray _reconstruct", G_NDARRAY}, {"numpy.core.numeric _frombuffer", G_FROMBUFFER},
-    {"numpy._core.numeric _frombuffer", G_FROMBUFFER}, {"numpy dtype", G_NP_DTYPE},
-    {"numpy.core.multiarray scalar", G_NP_SCALAR},
-    {"numpy._core.multiarray scalar", G_NP_SCALAR}, {"_codecs encode", G_ENCODE}};
-
-/* Element types by the class of a storage and by dtype. Those that we cannot read have a size, so that the data behind
- * them are found. */
-static const struct {
-    const char *storage, *dtype;
-    hpt__ftype type;
-    uint32_t bytes;
-    const char *unreadable;
-} elements[] = {
-    {"FloatStorage", "float32", HPT__FT_F32, 4, NULL}, {"DoubleStorage", "float64", HPT__FT_F64, 8, NULL},
-    {"HalfStorage", "float16", HPT__FT_F16, 2, NULL}, {"BFloat16Storage", "bfloat16", HPT__FT_BF16, 2, NULL},
-    {"LongStorage", "int64", HPT__FT_I64, 8, NULL}, {"IntStorage", "int32", HPT__FT_I32, 4, NULL},
-    {"ShortStorage", "int16", HPT__FT_I16, 2, NULL},
-    {"CharStorage", "int8", HPT__FT_I8, 1, NULL}, {"ByteStorage", "uint8", HPT__FT_U8, 1, NULL},
-    {"BoolStorage", "bool", HPT__FT_BOOL, 1, NULL},
-    {"UntypedStorage", NULL, HPT__FT_U8, 1, NULL}, {"_UntypedStorage", NULL, HPT__FT_U8, 1, NULL},
-    {NULL, "uint16", HPT__FT_U16, 2, NULL}, {NULL, "uint32", HPT__FT_U32, 4, NULL},
-    {NULL, "uint64", HPT__FT_U64, 8, NULL},
-    {"ComplexFloatStorage", "complex64", HPT__FT_OTHER, 8, "complex64"},
-    {"ComplexDoubleStorage", "complex128", HPT__FT_OTHER, 16, "complex128"},
-    {NULL, "complex32", HPT__FT_OTHER, 4, "complex32"}, {"QInt8Storage", "qint8", HPT__FT_OTHER, 1, "qint8"},
-    {"QUInt8Storage", "quint8", HPT__FT_OTHER, 1, "quint8"}, {"QInt32Storage", "qint32", HPT__FT_OTHER, 4, "qint32"},
-    {"QUInt4x2Storage", "quint4x2", HPT__FT_OTHER, 1, "quint4x2"},
-    {"QUInt2x4Storage", "quint2x4", HPT__FT_OTHER, 1, "quint2x4"},
-    {NULL, "float8_e4m3fn", HPT__FT_OTHER, 1, "float8_e4m3fn"}, {NULL, "float8_e5m2", HPT__FT_OTHER, 1, "float8_e5m2"},
-    {NULL, "float8_e4m3fnuz", HPT__FT_OTHER, 1, "float8_e4m3fnuz"},
-    {NULL, "float8_e5m2fnuz", HPT__FT_OTHER, 1, "float8_e5m2fnuz"},
-    {NULL, "float8_e8m0fnu", HPT__FT_OTHER, 1, "float8_e8m0fnu"},
-    {NULL, "float4_e2m1fn_x2", HPT__FT_OTHER, 1, "float4_e2m1fn_x2"},
-    {NULL, "bits8", HPT__FT_OTHER, 1, "bits8"}, {NULL, "bits16", HPT__FT_OTHER, 2, "bits16"}};
-
-/* What a name means, with the index of its element type in the second byte. */
-static uint32_t meaning(const char *module, size_t m, const char *name, size_t n) {
-    char full[MAX_NAME];
-    if (m + n + 2 > sizeof full) return G_UNKNOWN;
-    memcpy(full, module, m);
-    full[m] = ' ';
-    memcpy(full + m + 1, name, n);
-    full[m + 1 + n] = 0;
-    const char *own = full + m + 1;
-    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
-        if (!strcmp(globals[i].name, full)) return (uint32_t)globals[i].what;
-    int torch = !strncmp(full, "torch ", 6),
-        typed = torch || !strncmp(full, "torch.cuda ", 11) || !strncmp(full, "torch.storage ", 14);
-    for (uint32_t i = 0; typed && i < sizeof elements / sizeof *elements; i++) {
-        if (elements[i].storage && !strcmp(elements[i].storage, own)) return G_STORAGE | i << 8;
-        if (torch && elements[i].dtype && !strcmp(elements[i].dtype, own)) return G_DTYPE | i << 8;
-    }
-    return G_UNKNOWN;
-}
-
-/* ---- values ----
- * Cells of an object: a head (kind, and << 8 what it means), then
- *   TUPLE   count, items                      LIST, DICT  count, first and last chunk; a chunk: next chunk, count,
- * items GLOBAL  opcode, NOTHING or module, name   OBJECT      class, arguments, state, items (a DICT) STORAGE
- * persistent id, storage before     TENSOR      arguments, state       INT, FLOAT, BOOL  low, high half */
-static uint32_t *object(const hpt__pickle *p, hpt__pk_ref ref) { return p->cell + (ref & ~OBJECT_BIT); }
-static int is_object(hpt__pk_ref ref) { return ref & OBJECT_BIT && ref != NOTHING; }
-static hpt__pk_kind kind_of(const hpt__pickle *p, hpt__pk_ref ref) {
-    return is_object(ref)   ? (hpt__pk_kind)(*object(p, ref) & 0xff)
-           : ref == NOTHING ? HPT__PK_NONE
-                            : hpt__pk_get(p, ref).kind;
-}
-static uint32_t what_of(const hpt__pickle *p, hpt__pk_ref ref) {
-    return is_object(ref) && kind_of(p, ref) == HPT__PK_GLOBAL ? *object(p, ref) >> 8 & 0xff : G_UNKNOWN;
-}
-static uint64_t le(const uint8_t *p, int n) {
-    uint64_t v = 0;
-    for (int i = 0; i < n; i++) v |= (uint64_t)p[i] << 8 * i;
-    return v;
-}
-/* Of a line inside the pickle; a longer one is never a value that we look at, so that looking costs little however
- * often it is done. */
-enum { MAX_LINE = 1024 };
-static size_t line_length(const uint8_t *p) {
-    const uint8_t *end = memchr(p, '\n', MAX_LINE);
-    return end ? (size_t)(end - p) : MAX_LINE;
-}
-
-/* A whole number of decimal digits; 0: it is not one, or does not fit. */
-static int decimal(const uint8_t *s, size_t n, int64_t *out) {
-    char text[24];
-    char *end;
-    if (n == 0 || n > 20) return 0;
-    memcpy(text, s, n);
-    text[n] = 0;
-    for (size_t i = 0; i < n; i++)
-        if (!((text[i] >= '0' && text[i] <= '9') || (i == 0 && n > 1 && text[i] == '-'))) return 0;
-    unsigned long long v = strtoull(text + (*text == '-'), &end, 10);
-    if (v > (uint64_t)INT64_MAX) return 0;
-    *out = *text == '-' ? -(int64_t)v : (int64_t)v;
-    return 1;
-}
-
-/* The plain value at an opcode whose operands lie inside the pickle. */
-static hpt__pk_value leaf(const uint8_t *op) {
-    hpt__pk_value v = {.kind = HPT__PK_OPAQUE};
-    const uint8_t *a = op + 1;
-    size_t n;
-    switch (*op) {
-    case 'N': v.kind = HPT__PK_NONE; break;
-    case 0x88: case 0x89:
-        v.kind = HPT__PK_BOOL;
-        v.i = *op == 0x88;
-        break;
-    case 'K': case 'M': case 'J':
-        v.kind = HPT__PK_INT;
-        v.i = *op == 'J' ? (int32_t)le(a, 4) : (int64_t)le(a, *op == 'K' ? 1 : 2);
-        break;
-    case 0x8a: case 0x8b:
-        n = *op == 0x8a ? *a : (size_t)le(a, 4);
-        if (n > 8) break;       /* wider numbers mean nothing here */
-        a += *op == 0x8a ? 1 : 4;
-        v.kind = HPT__PK_INT;
-        v.i = (int64_t)(le(a, (int)n) | (n && n < 8 && a[n - 1] & 0x80 ? ~0ull << 8 * n : 0));
-        break;
-    case 'I': case 'L':
-        n = line_length(a);
-        if (*op == 'I' && n == 2 && a[0] == '0') {
-            v.kind = HPT__PK_BOOL;
-            v.i = a[1] == '1';
-        } else if (decimal(a, n && a[n - 1] == 'L' ? n - 1 : n, &v.i)) v.kind = HPT__PK_INT;
-        break;
-    case 'G': {
-        uint64_t bits = 0;
-        for (int i = 0; i < 8; i++) bits = bits << 8 | a[i];
-        memcpy(&v.f, &bits, 8);
-        v.kind = HPT__PK_FLOAT;
-        break; }
-    case 'F': {
-        char text[64];
-        n = line_length(a);
-        if (n >= sizeof text) break;
-        memcpy(text, a, n);
-        text[n] = 0;
-        if (hpt__number_parse(text, &v.f)) v.kind = HPT__PK_FLOAT;
-        break; }
-    case 'X': case 'T': case 'U': case 0x8c: case 0x8d: {
-        int width = *op == 0x8d ? 8 : *op == 'X' || *op == 'T' ? 4 : 1;
-        v.kind = HPT__PK_STR;
-        v.s = (const char *)a + width;
-        v.len = (size_t)le(a, width);
-        break; }
-    case 'S': case 'V':
-        n = line_length(a);
-        if (n == MAX_LINE) break;
-        if (*op == 'S' && (n < 2 || (*a != '\'' && *a != '"') || a[n - 1] != *a)) break;
-        if (memchr(a, '\\', n)) break;      /* escapes: no name that we look for has one */
-        v.kind = HPT__PK_STR;
-        v.s = (const char *)a + (*op == 'S');
-        v.len = *op == 'S' ? n - 2 : n;
-        break;
-    default: break;
-    }
-    return v;
-}
-hpt__pk_value hpt__pk_get(const hpt__pickle *p, hpt__pk_ref ref) {
-    if (ref == NOTHING) return (hpt__pk_value){.kind = HPT__PK_NONE};
-    if (!is_object(ref)) return leaf(p->data + ref);
-    const uint32_t *c = object(p, ref);
-    hpt__pk_value v = {.kind = (hpt__pk_kind)(*c & 0xff)};
-    uint64_t bits =
-        v.kind == HPT__PK_INT || v.kind == HPT__PK_FLOAT || v.kind == HPT__PK_BOOL ? c[1] | (uint64_t)c[2] << 32 : 0;
-    if (v.kind == HPT__PK_FLOAT) memcpy(&v.f, &bits, 8);
-    else v.i = (int64_t)bits;
-    return v;
-}
-static int is_int(const hpt__pickle *p, hpt__pk_ref ref, int64_t *out) {
-    hpt__pk_value v = hpt__pk_get(p, ref);
-    *out = v.i;
-    return v.kind == HPT__PK_INT;
-}
-static int is_text(const hpt__pk_value *v, const char *text) {
-    return v->kind == HPT__PK_STR && v->len == strlen(text) && !memcmp(v->s, text, v->len);
-}
-
-uint32_t hpt__pk_count(const hpt__pickle *p, hpt__pk_ref ref) {
-    hpt__pk_kind kind = kind_of(p, ref);
-    return kind == HPT__PK_TUPLE || kind == HPT__PK_LIST || kind == HPT__PK_DICT ? object(p, ref)[1] : 0;
-}
-hpt__pk_ref hpt__pk_item(const hpt__pickle *p, hpt__pk_ref tuple, uint32_t i) {
-    return kind_of(p, tuple) == HPT__PK_TUPLE && i < object(p, tuple)[1] ? object(p, tuple)[2 + i] : NOTHING;
-}
-hpt__pk_iter hpt__pk_items(const hpt__pickle *p, hpt__pk_ref ref) {
-    hpt__pk_iter it = {p, 0, 0, NOTHING};
-    hpt__pk_kind kind = kind_of(p, ref);
-    const uint32_t *c = is_object(ref) ? object(p, ref) : NULL;
-    if (kind == HPT__PK_TUPLE) {
-        it.at = (ref & ~OBJECT_BIT) + 2;
-        it.left = c[1];
-    } else if (kind == HPT__PK_LIST || kind == HPT__PK_DICT) it.next = c[2];
-    return it;
-}
-int hpt__pk_next(hpt__pk_iter *it, hpt__pk_ref *ref) {
-    while (!it->left) {
-        if (it->next == NOTHING) return 0;
-        const uint32_t *chunk = it->p->cell + it->next;
-        it->at = it->next + 2;
-        it->left = chunk[1];
-        it->next = chunk[0];
-    }
-    it->left--;
-    *ref = it->p->cell[it->at++];
-    return 1;
-}
-hpt__pk_ref hpt__pk_lookup(const hpt__pickle *p, hpt__pk_ref dict, const char *key) {
-    hpt__pk_ref k, v, found = NOTHING;
-    for (hpt__pk_iter it = hpt__pk_items(p, dict); hpt__pk_next(&it, &k) && hpt__pk_next(&it, &v);) {
-        hpt__pk_value name = hpt__pk_get(p, k);
-        if (is_text(&name, key)) found = v;
-    }
-    return found;
-}
-hpt__pk_ref hpt__pk_state(const hpt__pickle *p, hpt__pk_ref o) {
-    return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[3] : NOTHING;
-}
-hpt__pk_ref hpt__pk_object_items(const hpt__pickle *p, hpt__pk_ref o) {
-    return kind_of(p, o) == HPT__PK_OBJECT ? object(p, o)[4] : NOTHING;
-}
-void hpt__pk_class_name(const hpt__pickle *p, hpt__pk_ref ref, char *buf, size_t size) {
-    for (int i = 0; i < 8 && kind_of(p, ref) == HPT__PK_OBJECT; i++) ref = object(p, ref)[1];
-    snprintf(buf, size, "unknown");
-    if (kind_of(p, ref) != HPT__PK_GLOBAL) return;
-    const uint32_t *c = object(p, ref);
-    if (c[2] == NOTHING) {
-        const uint8_t *module = p->data + c[1] + 1;
-        size_t m = line_length(module);
-        if (m < MAX_LINE)
-            snprintf(buf, size, "%.*s.%.*s", (int)m, (const char *)module, (int)line_length(module + m + 1),
-                     (const char *)module + m + 1);
-    } else {
-        hpt__pk_value m = hpt__pk_get(p, c[1]), n = hpt__pk_get(p, c[2]);
-        snprintf(buf, size, "%.*s.%.*s", m.len < MAX_LINE ? (int)m.len : MAX_LINE, m.s,
-                 n.len < MAX_LINE ? (int)n.len : MAX_LINE, n.s);
-    }
-}
-
-/* ---- tensors ---- */
-
-hpt__pk_storage hpt__pk_storage_of(const hpt__pickle *p, hpt__pk_ref ref) {
-    const uint32_t *c = object(p, ref);
-    hpt__pk_ref id = c[1], cls = hpt__pk_item(p, id, 1), view = hpt__pk_item(p, id, 5);
-    hpt__pk_value key = hpt__pk_get(p, hpt__pk_item(p, id, 2));
-    hpt__pk_storage s = {
-        .type = HPT__FT_OTHER, .unknown = NOTHING, .next = c[2], .key = key.s, .key_len = (uint32_t)key.len};
-    if (what_of(p, cls) == G_STORAGE) {
-        uint32_t e = *object(p, cls) >> 16;
-        s.type = elements[e].type;
-        s.bytes = elements[e].bytes;
-        s.unreadable = elements[e].unreadable;
-    } else s.unknown = cls;
-    is_int(p, hpt__pk_item(p, id, 4), &s.numel);
-    if (kind_of(p, view) == HPT__PK_TUPLE) is_int(p, hpt__pk_item(p, view, 1), &s.view);
-    return s;
-}
-
-/* The sizes in a tuple (or torch.Size); 0: these are none. */
-static int sizes(const hpt__pickle *p, hpt__pk_ref ref, int64_t *out, int *n) {
-    uint32_t count = hpt__pk_count(p, ref);
-    if (kind_of(p, ref) != HPT__PK_TUPLE || count > 8) return 0;
-    for (uint32_t d = 0; d < count; d++)
-        if (!is_int(p, hpt__pk_item(p, ref, d), &out[d])) return 0;
-    *n = (int)count;
-    return 1;
-}
-/* count of a shape; HPT_ERR_FORMAT for one that no tensor has. */
-static hpt_status count_of(const hpt__pickle *p, hpt__pk_tensor *t) {
-    t->count = 1;
-    for (int d = 0; d < t->ndim; d++) {
-        if (t->shape[d] < 0) return BAD("tensor shape at byte %zu", p->end);
-        if (__builtin_mul_overflow(t->count, (uint64_t)t->shape[d], &t->count))
-            return BAD("tensor size overflows at byte %zu", p->end);
-    }
-    return HPT_OK;
-}
-/* (storage, offset, size, stride, requires_grad, hooks [, dtype] [, metadata]) */
-static hpt_status plain_tensor(const hpt__pickle *p, hpt__pk_ref args, uint32_t what, hpt__pk_tensor *t) {
-    hpt__pk_ref storage = hpt__pk_item(p, args, 0), size = hpt__pk_item(p, args, 2), stride = hpt__pk_item(p, args, 3);
-    hpt__pk_ref meta = hpt__pk_item(p, args, what == G_REBUILD3 ? 7 : 6), dtype = hpt__pk_item(p, args, 6);
-    int64_t start, last = 0, numel;
-    int steps;
-    if (hpt__pk_count(p, args) < 4) return BAD("tensor with %u arguments at byte %zu", hpt__pk_count(p, args), p->end);
-    if (hpt__pk_count(p, size) > 8) {
-        t->unreadable = "more than 8 dimensions";
-        return HPT_OK;
-    }
-    if (kind_of(p, storage) != HPT__PK_STORAGE) {
-        t->unreadable = "without a storage";
-        if (!sizes(p, size, t->shape, &t->ndim)) t->ndim = 0;
-        return count_of(p, t);
-    }
-    if (!is_int(p, hpt__pk_item(p, args, 1), &start) || !sizes(p, size, t->shape, &t->ndim) ||
-        !sizes(p, stride, t->stride, &steps) || steps != t->ndim)
-        return BAD("tensor arguments at byte %zu", p->end);
-    hpt__pk_storage s = hpt__pk_storage_of(p, storage);
-    uint32_t bytes = s.bytes;
-    t->type = s.type;
-    t->unreadable = s.unreadable;
-    t->unknown = s.unknown;
-    numel = s.numel;
-    if (what == G_REBUILD3) {       /* the storage counts bytes; the type stands beside it */
-        uint32_t e = what_of(p, dtype) == G_DTYPE ? *object(p, dtype) >> 16 : 0;
-        if (what_of(p, dtype) == G_DTYPE) {
-            t->type = elements[e].type;
-            t->unreadable = elements[e].unreadable;
-            if (bytes) numel = numel * bytes / elements[e].bytes;
-            bytes = elements[e].bytes;
-        } else {
-            t->type = HPT__FT_OTHER;
-            t->unknown = dtype;
-            if (dtype == NOTHING) t->unreadable = "without a type";
-            bytes = 0;
-        }
-    }
-    HPT_TRY(count_of(p, t));
-    if (start < 0 || __builtin_add_overflow(start, s.view, &start)) return BAD("tensor offset at byte %zu", p->end);
-    for (int d = 0; d < t->ndim; d++) {
-        int64_t reach;
-        if (t->stride[d] < 0) t->unreadable = "negative strides";
-        else if (t->shape[d] > 1 && (__builtin_mul_overflow(t->shape[d] - 1, t->stride[d], &reach) ||
-                                     __builtin_add_overflow(last, reach, &last)))
-            return BAD("tensor stride overflows at byte %zu", p->end);
-    }
-    if (t->count && bytes && (__builtin_add_overflow(last, start, &last) || last >= numel))
-        return BAD("tensor reaches outside its storage at byte %zu", p->end);
-    if (kind_of(p, meta) == HPT__PK_DICT && hpt__pk_count(p, meta) && !t->unreadable)
-        t->unreadable = "a negated or conjugated view";
-    t->storage = storage;
-    t->offset = start;
-    return HPT_OK;
-}
-hpt_status hpt__pk_tensor_of(const hpt__pickle *p, hpt__pk_ref ref, hpt__pk_tensor *t) {
-    const uint32_t *c = object(p, ref);
-    uint32_t what = *c >> 8 & 0xff;
-    hpt__pk_ref args = c[1], state = c[2], size = NOTHING;
-    *t = (hpt__pk_tensor){.storage = NOTHING, .unknown = NOTHING, .type = HPT__FT_OTHER};
-    switch (what) {
-    case G_REBUILD: case G_REBUILD3:
-        HPT_TRY(plain_tensor(p, args, what, t));
-        if (state != NOTHING) t->unreadable = "changed by a state of its own";
-        return HPT_OK;
-    case G_QUANTIZED: t->unreadable = "quantized"; size = hpt__pk_item(p, args, 2); break;
-    case G_SPARSE:          /* (layout, (indices, values, size ...)); compressed rows have two arrays of indices */
-        t->unreadable = "sparse";
-        args = hpt__pk_item(p, args, 1);
-        size = hpt__pk_item(p, args, kind_of(p, hpt__pk_item(p, args, 2)) == HPT__PK_TUPLE ? 2 : 3);
-        break;
-    case G_META: t->unreadable = "on the meta device, without data"; size = hpt__pk_item(p, args, 1); break;
-    case G_WRAPPER: t->unreadable = "a wrapper of other tensors"; size = hpt__pk_item(p, args, 2); break;
-    case G_NESTED: t->unreadable = "nested"; break;
-    case G_DEVICE: t->unreadable = "stored as a NumPy array"; break;
-    case G_FROMBUFFER: t->unreadable = "a NumPy array"; size = hpt__pk_item(p, args, 2); break;
-    default: t->unreadable = "a NumPy array"; size = hpt__pk_item(p, state, 1); break;
-    }
-    if (!sizes(p, size, t->shape, &t->ndim)) t->ndim = 0;
-    return count_of(p, t);
-}
-
-/* ---- the machine ---- */
 
 typedef struct machine {
     hpt__pickle *p;
@@ -579,7 +182,8 @@ static hpt_status np_scalar(machine *m, hpt__pk_ref fn, hpt__pk_ref args, hpt__p
                       order = hpt__pk_get(p, hpt__pk_item(p, object(p, dtype)[3], 1));
         size_t n = bytes_of(p, hpt__pk_item(p, args, 1), raw, sizeof raw);
         for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
-            if (!is_text(&code, codes[i].code) || is_text(&order, ">") || hpt__ftype_size(codes[i].type) != n) continue;
+            if (!hpt__pk_is_text(&code, codes[i].code) || hpt__pk_is_text(&order, ">") ||
+                hpt__ftype_size(codes[i].type) != n) continue;
             int whole = codes[i].code[0] != 'f', sign = codes[i].code[0] == 'i' && n < 8 && raw[n - 1] & 0x80;
             uint64_t bits = le(raw, (int)n) | (sign ? ~0ull << 8 * n : 0);
             if (!whole && n < 8) {
@@ -681,16 +285,17 @@ static hpt_status persistent(machine *m) {
     hpt__pk_value tag = hpt__pk_get(p, hpt__pk_item(p, id, 0)), key = hpt__pk_get(p, hpt__pk_item(p, id, 2));
     int64_t numel, from = 0, size = 0;
     m->top--;
-    if (kind_of(p, id) == HPT__PK_TUPLE && is_text(&tag, "module") && hpt__pk_count(p, id) >= 2)
+    if (kind_of(p, id) == HPT__PK_TUPLE && hpt__pk_is_text(&tag, "module") && hpt__pk_count(p, id) >= 2)
         return push(m, hpt__pk_item(p, id, 1));
-    if (kind_of(p, id) != HPT__PK_TUPLE || !is_text(&tag, "storage")) {
+    if (kind_of(p, id) != HPT__PK_TUPLE || !hpt__pk_is_text(&tag, "storage")) {
         HPT_TRY(opaque(m, NOTHING, NOTHING, &out));
         return push(m, out);
     }
-    if (!key_ok(&key) || !is_int(p, hpt__pk_item(p, id, 4), &numel) || numel < 0 || numel > INT64_MAX / 16)
+    if (!key_ok(&key) || !hpt__pk_is_int(p, hpt__pk_item(p, id, 4), &numel) || numel < 0 || numel > INT64_MAX / 16)
         return BAD("persistent id at byte %zu is not a storage", m->at);
     if (kind_of(p, view) == HPT__PK_TUPLE
-            ? !is_int(p, hpt__pk_item(p, view, 1), &from) || !is_int(p, hpt__pk_item(p, view, 2), &size) || from < 0 ||
+            ? !hpt__pk_is_int(p, hpt__pk_item(p, view, 1), &from) || !hpt__pk_is_int(p, hpt__pk_item(p, view, 2),
+            &size) || from < 0 ||
                   size < 0 || from > numel || size > numel - from
             : kind_of(p, view) != HPT__PK_NONE)
         return BAD("storage view at byte %zu", m->at);
@@ -760,7 +365,7 @@ static hpt_status global_from_text(machine *m, uint32_t op, hpt__pk_ref *out) {
     size_t a, b;
     HPT_TRY(line(m, &module, &a));
     HPT_TRY(line(m, &name, &b));
-    return make(m, HPT__PK_GLOBAL | meaning((const char *)module, a, (const char *)name, b) << 8,
+    return make(m, HPT__PK_GLOBAL | hpt__pk_meaning((const char *)module, a, (const char *)name, b) << 8,
                 (uint32_t[]){op, NOTHING}, 2, out);
 }
 static hpt_status stack_global(machine *m) {
@@ -769,7 +374,7 @@ static hpt_status stack_global(machine *m) {
     hpt__pk_value a = hpt__pk_get(m->p, pair[0]), b = hpt__pk_get(m->p, pair[1]);
     if (a.kind != HPT__PK_STR || b.kind != HPT__PK_STR) return BAD("name of a class at byte %zu", m->at);
     m->top -= 2;
-    HPT_TRY(make(m, HPT__PK_GLOBAL | meaning(a.s, a.len, b.s, b.len) << 8, pair, 2, &out));
+    HPT_TRY(make(m, HPT__PK_GLOBAL | hpt__pk_meaning(a.s, a.len, b.s, b.len) << 8, pair, 2, &out));
     return push(m, out);
 }
 
@@ -856,10 +461,10 @@ static hpt_status step(machine *m, uint8_t op) {
     case 'b': return build(m);
     case 'Q': return persistent(m);
     case 'p':
-        if (!decimal(text, len, &(int64_t){0})) return BAD("memo index at byte %zu", m->at);
+        if (!hpt__pk_decimal(text, len, &(int64_t){0})) return BAD("memo index at byte %zu", m->at);
         return memo_put(m, strtoull((const char *)text, NULL, 10));
     case 'g':
-        if (!decimal(text, len, &(int64_t){0})) return BAD("memo index at byte %zu", m->at);
+        if (!hpt__pk_decimal(text, len, &(int64_t){0})) return BAD("memo index at byte %zu", m->at);
         return memo_get(m, strtoull((const char *)text, NULL, 10));
     case 'q': case 'r': return memo_put(m, number);
     case 0x94: return memo_put(m, m->memo_used);
