@@ -64,7 +64,7 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
     HPT_TRY(hpt__trainer_forward(t, &m->model, m->plan, x));
     be->device.enter(t->dev);
     be->memory.copy(t->dev, m->logits, hpt__plan_output(m->plan), n * k * hpt__real_size(t->spec.dtype));
-    m->loss->run(&(hpt__scored){.be = be, .dev = t->dev, .dtype = t->spec.dtype, .n = t->spec.batch, .heads = 1,
+    m->loss->run(&(hpt__scored){.be = be, .dev = t->dev, .dtype = t->spec.dtype, .n = t->spec.batch,
                                 .classes = classes(t), .logits = m->logits, .truth = truth, .weight = m->weight,
                                 .smoothing = m->own.smoothing, .mix = m->own.mixup > 0 ? &pair : NULL,
                                 .losses = m->losses, .outcome = t->outcome});

@@ -82,16 +82,6 @@ int hpt__weights_next_run(const hpt__weights *w, hpt__run *r, int each) {
     while (r->next < net->n_tensors && hpt__is_stat(&net->tensors[r->next])) r->next++;
     if (r->next == net->n_tensors) return 0;
     r->first = &net->tensors[r->next];
-    if (w->side > 1) {          /* a tensor is side equal parts, one after the other */
-        size_t part = r->first->count / (size_t)w->side;
-        r->group = group_of(w, r->next) + r->part;
-        r->at = r->first->offset + (size_t)r->part * part;
-        r->end = r->at + part;
-        if (++r->part < w->side) return 1;
-        r->part = 0;
-        r->next++;
-        return 1;
-    }
     r->group = group_of(w, r->next);
     r->at = r->first->offset;
     for (int n = 0; r->next < net->n_tensors; r->next++) {

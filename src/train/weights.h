@@ -34,7 +34,6 @@ typedef struct hpt__weights {
     void *trust;                        /* (n_tensors) factors of LARS */
     /* host, for each tensor: 0 it stays, g it trains in group g of the optimizer; NULL: nothing trains */
     const uint8_t *trainable;
-    int side;                           /* classifiers side by side, each a group of its own from g on; 0: one */
     struct hpt__weights *follower;      /* who follows these, or NULL */
     int after;                          /* a follower that moves at a step's end (BYOL), not its beginning (MoCo) */
 } hpt__weights;
@@ -57,7 +56,7 @@ static inline size_t hpt__weights_stat_bytes(const hpt__weights *w, hpt__dtype t
 }
 
 /* Tensors one after the other of one group, or that all stay (group 0): values [at, end) of the flat arrays. Begin with
- * {0}; each: one tensor alone. Where classifiers lie side by side, the part of a tensor that is one's. */
-typedef struct hpt__run { int next, part, group; size_t at, end; const hpt__tensor *first; } hpt__run;
+ * {0}; each: one tensor alone. */
+typedef struct hpt__run { int next, group; size_t at, end; const hpt__tensor *first; } hpt__run;
 int hpt__weights_next_run(const hpt__weights *w, hpt__run *r, int each);
 #endif
