@@ -232,6 +232,7 @@ hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r) {
         while (c->end < f->n && !strncmp(r->order[c->end]->name, c->prefix, (size_t)c->prefix_len))
             c->end++;
         namings[family]->derive(r, c);
+        c->arch.family = c->family;
         if (*c->arch.name) find_head(r, c);
         c->preference = preference(c);
     }
@@ -278,6 +279,15 @@ hpt_status hpt__networks_choose(const hpt__networks *r, const char *wanted, cons
                                  r->c[i].shown_len ? r->c[i].shown : ".");
     return hpt__fail(HPT_ERR_MISMATCH, "no backbone lies under backbone_prefix '%.200s'; the file has %s", wanted,
                      r->n ? list : "none");
+}
+
+const hpt__naming *hpt__naming_of(const hpt__arch *a) { return namings[a->family]; }
+void hpt__networks_marks(const hpt__arch *a, char *text, size_t size) {
+    size_t used = 0;
+    *text = 0;
+    for (int i = 0; i < HPT__FAMILIES && used < size; i++)
+        if (namings[i] && (!a || (int)a->family == i))
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", no " : "no ", namings[i]->mark);
 }
 
 int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canonical, size_t size) {

@@ -10,6 +10,12 @@
 enum { HPT__CANDIDATES = 32 };
 typedef struct hpt__networks hpt__networks;
 
+/* A family's own part of a candidate: the network's own names, as its file under nn/ needs them. */
+typedef struct hpt__resnet_names {
+    int numbered; /* Sequential: number of the first stage, else 0 */
+    char stage[4][16], stem_conv[24], stem_norm[24]; /* what torchvision calls layer1.., conv1, bn1 */
+} hpt__resnet_names;
+
 typedef struct hpt__candidate {
     const char *prefix; /* not terminated: the start of a tensor's name, "state_dict/module.encoder_q." */
     int prefix_len;
@@ -18,9 +24,9 @@ typedef struct hpt__candidate {
     uint32_t at, end; /* tensors under the prefix, in hpt__networks.order */
     hpt__family_id family;
     const char *naming; /* how the network's own names are built, for reports */
-    int numbered; /* Sequential: number of the first stage, else 0 */
-    char stage[4][16], stem_conv[24],
-        stem_norm[24]; /* the network's own names of what torchvision calls layer1.., conv1, bn1 */
+    union {
+        hpt__resnet_names resnet;
+    } own;
     const hpt__ftensor *stem, *block; /* weights of stem (NULL: none found) and first block */
     hpt__arch arch; /* name empty: none that libhpt knows, and why */
     char why[200];
@@ -40,12 +46,23 @@ struct hpt__networks {
 
 /* How a family's networks are named in files. */
 typedef struct hpt__naming {
+    const char *mark; /* what a file has not in which none is: "layer1.0.conv1.weight with a stem beside it" */
+    const char *classifier; /* what the linear layer behind the features is called, words parted by blanks */
     /* Is t the tensor by which one is known? Then it fills prefix, block, naming and the names of its parts. */
     int (*begins)(const hpt__networks *r, const hpt__ftensor *t, hpt__candidate *c);
     void (*derive)(const hpt__networks *r, hpt__candidate *c);     /* stem, and arch or why */
     int (*inside)(const hpt__candidate *c, const char *name, char *canonical, size_t size);
     const char *(*looks_like)(const char *canonical);
     const char *(*no_network)(const char *name);
+    /* What a tensor tells that the network wants and the file has in another shape (got) or not at all (NULL), as the
+     * end of a message; "" nothing. */
+    void (*unfit)(const hpt__networks *r, const hpt__candidate *c, const hpt__tensor *want, const hpt__ftensor *got,
+                  char *text, size_t size);
+    /* An architecture in words behind its name ("of width 64, stem imagenet"), as options ("arch=resnet50 width=64
+     * stem=imagenet"), and as the entries of a report. */
+    void (*words)(const hpt__arch *a, char *text, size_t size);
+    void (*options)(const hpt__arch *a, char *text, size_t size);
+    void (*entries)(const hpt__arch *a, json_t *report);
 } hpt__naming;
 extern const hpt__naming hpt__naming_resnet;
 
@@ -72,6 +89,10 @@ const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candi
 const char *hpt__no_network(const hpt__networks *r);
 /* What an unknown tensor inside a backbone tells of the network, NULL if nothing. */
 const char *hpt__looks_like(const hpt__candidate *c, const char *canonical);
+/* The naming of an architecture's family. */
+const hpt__naming *hpt__naming_of(const hpt__arch *a);
+/* What is looked for in a file and was not found, of all families or (a not NULL) of one. */
+void hpt__networks_marks(const hpt__arch *a, char *text, size_t size);
 /* Who wrote the file, as far as names and values tell; NULL if they do not. */
 const char *hpt__producer(const hpt__networks *r, const hpt__candidate *c);
 #endif

@@ -30,13 +30,14 @@ static int begins(const hpt__networks *r, const hpt__ftensor *t, hpt__candidate 
         number = -1;
     if (end - at < 4 && strspn(name + at, "0123456789") == end - at) number = atoi(name + at);
     *c = (hpt__candidate){.prefix = name, .prefix_len = (int)at, .block = t};
+    hpt__resnet_names *own = &c->own.resnet;
     if (number == 1 && at >= 7 && !memcmp(name + at - 7, "layer1.", 7) && !numbered_stage(r, name, (int)at, 2)) {
         c->prefix_len = (int)at - 7; /* layer1 = Sequential(maxpool, layer1), as segmentation networks are often cut */
         if (c->prefix_len && name[at - 8] != '.' && name[at - 8] != '/') return 0;
         c->naming = "torchvision, layer1 behind its pooling";
     } else if (number > 0) {
         if (numbered_stage(r, name, (int)at, number - 1) || !numbered_stage(r, name, (int)at, number + 1)) return 0;
-        c->numbered = number;
+        own->numbered = number;
         c->naming = "torchvision's children, numbered (Sequential)";
     } else if (detectron)
         c->naming = "detectron2";
@@ -45,11 +46,11 @@ static int begins(const hpt__networks *r, const hpt__ftensor *t, hpt__candidate 
     else
         return 0;
     for (int s = 0; s < 4; s++)
-        if (c->numbered)
-            snprintf(c->stage[s], sizeof c->stage[s], "%d", number + s);
+        if (own->numbered)
+            snprintf(own->stage[s], sizeof own->stage[s], "%d", number + s);
         else
-            snprintf(c->stage[s], sizeof c->stage[s], detectron ? "res%d" : "layer%d", s + 1 + detectron);
-    if (number == 1 && !c->numbered) snprintf(c->stage[0], sizeof c->stage[0], "layer1.1");
+            snprintf(own->stage[s], sizeof own->stage[s], detectron ? "res%d" : "layer%d", s + 1 + detectron);
+    if (number == 1 && !own->numbered) snprintf(own->stage[0], sizeof own->stage[0], "layer1.1");
     return 1;
 }
 
@@ -58,7 +59,7 @@ static int begins(const hpt__networks *r, const hpt__ftensor *t, hpt__candidate 
 static const hpt__ftensor *block_conv(const hpt__networks *r, const hpt__candidate *c, int stage, int block, int conv) {
     char rest[48];
     snprintf(rest, sizeof rest, ".%d.conv%d.weight", block, conv);
-    return hpt__networks_part(r, c, c->stage[stage], rest);
+    return hpt__networks_part(r, c, c->own.resnet.stage[stage], rest);
 }
 /* A norm layer: running statistics, or (group norm) at least a vector of weights. */
 static int is_norm(const hpt__networks *r, const hpt__candidate *c, const char *name) {
@@ -69,8 +70,8 @@ static int is_norm(const hpt__networks *r, const hpt__candidate *c, const char *
 static int set_stem(const hpt__networks *r, hpt__candidate *c, const char *conv, const char *norm) {
     const hpt__ftensor *t = hpt__networks_part(r, c, conv, ".weight");
     if (!is_conv(t) || !is_norm(r, c, norm)) return 0;
-    snprintf(c->stem_conv, sizeof c->stem_conv, "%s", conv);
-    snprintf(c->stem_norm, sizeof c->stem_norm, "%s", norm);
+    snprintf(c->own.resnet.stem_conv, sizeof c->own.resnet.stem_conv, "%s", conv);
+    snprintf(c->own.resnet.stem_norm, sizeof c->own.resnet.stem_norm, "%s", norm);
     c->stem = t;
     return 1;
 }
@@ -78,11 +79,12 @@ static int set_stem(const hpt__networks *r, hpt__candidate *c, const char *conv,
  */
 static void find_numbered_stem(const hpt__networks *r, hpt__candidate *c) {
     char conv[16], norm[16];
-    for (int i = 0; i < c->numbered; i++)
+    int stages = c->own.resnet.numbered;
+    for (int i = 0; i < stages; i++)
         for (int nested = 0; nested < 2; nested++) {
             snprintf(conv, sizeof conv, nested ? "%d.0" : "%d", i);
             if (!is_conv(hpt__networks_part(r, c, conv, ".weight"))) continue;
-            for (int j = nested ? 1 : i + 1; j < (nested ? 8 : c->numbered); j++) {
+            for (int j = nested ? 1 : i + 1; j < (nested ? 8 : stages); j++) {
                 if (nested)
                     snprintf(norm, sizeof norm, "%d.%d", i, j);
                 else
@@ -103,8 +105,8 @@ static void find_stem(const hpt__networks *r, hpt__candidate *c) {
                   {"layer0.conv1", "layer0.bn1"},
                   {"0", "1"},
                   {"0.0", "0.1"}};
-    if (c->numbered) find_numbered_stem(r, c);
-    for (size_t i = 0; i < sizeof places / sizeof *places && !c->numbered; i++)
+    if (c->own.resnet.numbered) find_numbered_stem(r, c);
+    for (size_t i = 0; i < sizeof places / sizeof *places && !c->own.resnet.numbered; i++)
         if (set_stem(r, c, places[i].conv, places[i].norm)) return;
 }
 
@@ -191,22 +193,23 @@ static void canonical_block(const char *rest, char *out, size_t size) {
 static int resnet_inside(const hpt__candidate *c, const char *name, char *canonical, size_t size) {
     const char *rest = name;
     size_t first = strcspn(name, ".");
+    const hpt__resnet_names *own = &c->own.resnet;
     for (int s = 0; s < 4; s++)
-        if (takes(&rest, c->stage[s])) {
+        if (takes(&rest, own->stage[s])) {
             int n = snprintf(canonical, size, "layer%d.", s + 1);
             canonical_block(rest, canonical + n, size - (size_t)n);
             return 1;
         }
-    if (c->stem && takes(&rest, c->stem_norm))
+    if (c->stem && takes(&rest, own->stem_norm))
         snprintf(canonical, size, "bn1.%s", rest);
-    else if (c->stem && takes(&rest, c->stem_conv))
+    else if (c->stem && takes(&rest, own->stem_conv))
         snprintf(canonical, size, "conv1.%s", rest);
     else {
         /* a second stem convolution, a pooling with weights, attention between stages, a fifth stage; under numbers all
          * that stands before the stages */
         int stem =
-            c->numbered
-                ? first < 4 && strspn(name, "0123456789") == first && atoi(name) < c->numbered
+            own->numbered
+                ? first < 4 && strspn(name, "0123456789") == first && atoi(name) < own->numbered
                 : hpt__is_word(
                       name, first,
                       "conv1 conv2 conv3 bn1 bn2 bn3 norm1 gn1 stem maxpool layer0 layer1 layer5 res1 res6 conv_stem "
@@ -258,5 +261,26 @@ static const char *no_network(const char *name) {
     return at ? looks_like(at) : NULL;
 }
 
-const hpt__naming hpt__naming_resnet = {.begins = begins, .derive = derive, .inside = resnet_inside,
-                                        .looks_like = looks_like, .no_network = no_network};
+static void unfit(const hpt__networks *r, const hpt__candidate *c, const hpt__tensor *want, const hpt__ftensor *got,
+                  char *text, size_t size) {
+    (void)r, (void)c;
+    int none = !got && !strcmp(want->name, "bn1.running_mean");
+    snprintf(text, size, "%s", none ? "; looks like a network without batch-norm statistics (group norm)" : "");
+}
+
+static const char *stem_name(const hpt__arch *a) { return a->small_stem ? "small" : "imagenet"; }
+static void words(const hpt__arch *a, char *text, size_t size) {
+    snprintf(text, size, "of width %d, stem %s", a->width, stem_name(a));
+}
+static void options(const hpt__arch *a, char *text, size_t size) {
+    snprintf(text, size, "arch=%s width=%d stem=%s", a->name, a->width, stem_name(a));
+}
+static void entries(const hpt__arch *a, json_t *report) {
+    json_object_set_new(report, "width", json_integer(a->width));
+    json_object_set_new(report, "stem", json_string(stem_name(a)));
+}
+
+const hpt__naming hpt__naming_resnet = {
+    .mark = "layer1.0.conv1.weight with a stem beside it", .classifier = "fc", .begins = begins, .derive = derive,
+    .inside = resnet_inside, .looks_like = looks_like, .no_network = no_network, .unfit = unfit, .words = words,
+    .options = options, .entries = entries};

@@ -91,19 +91,31 @@ static const char *file_text(const hpt__tensorfile *f, const char *key) {
     const char *text = json_string_value(json_object_get(f->meta, inside));
     return text ? text : json_string_value(json_object_get(f->meta, key));
 }
+/* word.weight and word.bias beside a network, as a classifier of its features. 0: they are none */
+static int classifier_at(const hpt__networks *r, const hpt__candidate *c, const char *word, int length,
+                         hpt__file_fc *fc) {
+    char name[40];
+    snprintf(name, sizeof name, "%.*s.", length, word);
+    fc->w = hpt__networks_part(r, c, name, "weight");
+    fc->b = hpt__networks_part(r, c, name, "bias");
+    int64_t features = hpt__arch_features(&c->arch);
+    if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20)
+        return 0;
+    fc->classes = (int)fc->w->shape[0];
+    return !fc->b || (fc->b->ndim == 1 && fc->b->shape[0] == fc->classes);
+}
 int hpt__file_classifier(const hpt__networks *r, const hpt__candidate *c, hpt__file_fc *fc) {
     hpt__pixels pixels;
     int ours = hpt__file_pixels(r->f, &pixels);
     *fc = (hpt__file_fc){.labels = ours ? file_text(r->f, "labels") : NULL};
     if (!c || !*c->arch.name || (ours && !fc->labels)) return 0;
     if (c->head && !c->arch.mlp) return 0;          /* MoCo v1 calls its projection head so */
-    fc->w = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.weight");
-    fc->b = hpt__networks_find(r, c->prefix, c->prefix_len, "fc.bias");
-    int64_t features = hpt__arch_features(&c->arch);
-    if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20)
-        return 0;
-    fc->classes = (int)fc->w->shape[0];
-    return !fc->b || (fc->b->ndim == 1 && fc->b->shape[0] == fc->classes);
+    for (const char *w = hpt__naming_of(&c->arch)->classifier; *w;) {
+        int n = (int)strcspn(w, " ");
+        if (classifier_at(r, c, w, n, fc)) return 1;
+        w += n + (w[n] == ' ');
+    }
+    return 0;
 }
 static hpt_status take_names(const hpt__tensorfile *f, hpt__classifier *c) {
     const char *text = file_text(f, "classes");

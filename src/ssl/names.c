@@ -12,7 +12,6 @@
 
 enum { LISTED = 200 }; /* names that a report lists; counts are of all */
 
-static const char *stem_name(const hpt__arch *a) { return a->small_stem ? "small" : "imagenet"; }
 static int is_counter(const char *name) {
     size_t n = strlen(name);
     return n > 20 && !strcmp(name + n - 20, ".num_batches_tracked");
@@ -135,8 +134,7 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
     if (c) json_object_set_new(report, "naming", json_string(c->naming));
     if (c && *c->arch.name) {
         json_object_set_new(report, "arch", json_string(c->arch.name));
-        json_object_set_new(report, "width", json_integer(c->arch.width));
-        json_object_set_new(report, "stem", json_string(stem_name(&c->arch)));
+        hpt__naming_of(&c->arch)->entries(&c->arch, report);
         json_object_set_new(report, "head",
                             c->head ? json_pack("{s:i, s:i}", "moco_dim", c->arch.dim, "mlp", c->arch.mlp)
                                     : json_null());
@@ -169,12 +167,15 @@ static int listed(const json_t *report, const char *list, char *text, size_t siz
     return (int)json_array_size(names);
 }
 
+/* Room for what the first tensor that does not fit tells, as the end of a message. */
+enum { HINT = 240 };
+
 /* Fills {loaded, missing[], wrong_shape[], foreign[], unexpected[]} and their counts: what the file has of a network,
  * and what beside it. */
 static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__net *net, int head,
-                    const hpt__ftensor **of, json_t *report) {
+                    const hpt__ftensor **of, json_t *report, char hint[HINT]) {
     static const char *const lists[] = {"missing", "wrong_shape", "foreign", "unexpected"};
-    int count[4] = {0}, loaded = 0;
+    int count[4] = {0}, loaded = 0, first[2] = {-1, -1};
     char canonical[400], key[40];
     const char *looks = NULL;
     for (int i = 0; i < 4; i++)
@@ -186,11 +187,16 @@ static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__
                     : of[i]->unreadable || hpt__names_fits(of[i], t)
                         ? -1
                         : 1; /* reading says why an unreadable one stops the load */
-        if (which < 0)
+        if (which < 0) {
             loaded++;
-        else
-            count[which]++, note(report, lists[which], t->name);
+            continue;
+        }
+        if (!count[which]++) first[which] = i;
+        note(report, lists[which], t->name);
     }
+    int worst = first[0] >= 0 ? first[0] : first[1];
+    *hint = 0;
+    if (worst >= 0) hpt__naming_of(&c->arch)->unfit(r, c, &net->tensors[worst], of[worst], hint, HINT);
     /* tensors under the backbone's prefix that are not ours; other branches of the file (key encoder, queue) were never
      * asked for */
     for (uint32_t k = c->at; k < c->end; k++) {
@@ -212,18 +218,18 @@ static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__
 }
 
 /* Why an examined file is refused: one line that names what would help. */
-static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hpt__arch *a, const json_t *report) {
-    char names[400], looks[120] = "";
+static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hpt__arch *a, const json_t *report,
+                        const char *hint) {
+    char names[400], looks[120] = "", is[80], asked[80], set[80];
     const char *like = json_string_value(json_object_get(report, "looks_like"));
     if (like) snprintf(looks, sizeof looks, "; looks like %s", like);
-    if (!hpt__arch_same(a, &c->arch, 0))
-        return hpt__fail(
-            HPT_ERR_MISMATCH,
-            "the file is a %s of width %d, stem %s, not a %s of width %d, stem %s; leave arch out or set arch=%s "
-            "width=%d "
-            "stem=%s",
-            c->arch.name, c->arch.width, stem_name(&c->arch), a->name, a->width, stem_name(a), c->arch.name,
-            c->arch.width, stem_name(&c->arch));
+    if (!hpt__arch_same(a, &c->arch, 0)) {
+        hpt__naming_of(&c->arch)->words(&c->arch, is, sizeof is);
+        hpt__naming_of(a)->words(a, asked, sizeof asked);
+        hpt__naming_of(&c->arch)->options(&c->arch, set, sizeof set);
+        return hpt__fail(HPT_ERR_MISMATCH, "the file is a %s %s, not a %s %s; leave arch out or set %s", c->arch.name,
+                         is, a->name, asked, set);
+    }
     if (OPT_IS(o, unused, "refuse") && listed(report, "foreign", names, sizeof names))
         return hpt__fail(
             HPT_ERR_MISMATCH,
@@ -239,15 +245,14 @@ static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hp
                 HPT_ERR_MISMATCH,
                 "no projection head that libhpt knows lies beside the backbone (missing: %s); leave carry_head out",
                 names);
-        if (!strncmp(names, "bn1.running_mean", 16))
-            snprintf(looks, sizeof looks, "; looks like a network without batch-norm statistics (group norm)");
-        return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: missing %s%s", a->name, names, looks);
+        return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: missing %s%s", a->name, names, *hint ? hint : looks);
     }
     if (listed(report, "wrong_shape", names, sizeof names)) {
         if (c->head && !strncmp(names, "fc.", 3))
             return hpt__fail(HPT_ERR_MISMATCH, "its head is of another shape (%s): set moco_dim=%d mlp=%d", names,
                              c->arch.dim, c->arch.mlp);
-        return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: of another shape: %s%s", a->name, names, looks);
+        return hpt__fail(HPT_ERR_MISMATCH, "does not fit %s: of another shape: %s%s", a->name, names,
+                         *hint ? hint : looks);
     }
     return HPT_OK;
 }
@@ -267,11 +272,12 @@ static void look_for_nan(json_t *report, const char *name, const float *x, size_
 hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const hpt__net *net,
                            int head, float *params, float *stats, json_t *report) {
     if (!*c->arch.name) return not_ours(c);
+    char hint[HINT];
     const hpt__ftensor **of = hpt__calloc((size_t)net->n_tensors, sizeof *of);
     if (!of) return hpt__fail_memory(sizeof *of * (size_t)net->n_tensors);
     hpt__names_map(r, c, net, of);
-    examine(r, c, net, head, of, report);
-    hpt_status st = judge(c, o, &net->arch, report);
+    examine(r, c, net, head, of, report, hint);
+    hpt_status st = judge(c, o, &net->arch, report, hint);
     for (int i = 0; i < net->n_tensors && !st; i++) {
         const hpt__tensor *t = &net->tensors[i];
         float *to = (hpt__is_stat(t) ? stats : params) + t->offset;
@@ -285,16 +291,16 @@ hpt_status hpt__names_read(const hpt__networks *r, const hpt__candidate *c, cons
 hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, const char *path,
                            hpt_model *m, json_t *report) {
     const char *looks = c ? NULL : hpt__no_network(r);
+    char marks[300];
+    hpt__networks_marks(OPT_IS(o, arch, "auto") ? NULL : &m->net.arch, marks, sizeof marks);
     json_object_set_new(report, "file", hpt__json_text(path));
     hpt__names_describe(r, c, report);
     hpt_status st =
         c ? hpt__names_read(r, c, o, &m->net, (int)OPT_I(o, carry_head), m->params, m->stats, report)
           : hpt__fail(
                 HPT_ERR_MISMATCH,
-                "no tensor matched %s (%u in the file%s%.120s): there is no layer1.0.conv1.weight with a "
-                 "stem beside it%s%s",
-                m->net.arch.name, r->f->n, r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "",
-                looks ? "; looks like " : "", looks ? looks : "");
+                "no tensor matched %s (%u in the file%s%.120s): there is %s%s%s", m->net.arch.name, r->f->n,
+                r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "", marks, looks ? "; looks like " : "", looks ? looks : "");
     return st ? hpt__fail_context(st, "%.500s", path) : HPT_OK;
 }
 
@@ -309,8 +315,9 @@ hpt_status hpt__names_check(const hpt__networks *r, const hpt__candidate *c, jso
         const hpt__ftensor **of = hpt__calloc((size_t)net.n_tensors, sizeof *of);
         if (of) {
             hpt__names_map(r, c, &net, of);
-            examine(r, c, &net, 0, of, report);
-            st = judge(c, NULL, &net.arch, report);
+            char hint[HINT];
+            examine(r, c, &net, 0, of, report, hint);
+            st = judge(c, NULL, &net.arch, report, hint);
             for (int i = 0; i < net.n_tensors && !st; i++)
                 if (of[i] && of[i]->unreadable && !net.tensors[i].head) st = hpt__ftensor_read(of[i], NULL);
         } else
@@ -367,12 +374,13 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
     *out = 0;
     say(&t, "container   %s, %u tensors\n", r->f->container, r->f->n);
     if (producer) say(&t, "made by     %s, as its names and values say\n", producer);
-    if (!c)
-        say(&t, "backbone    none: no layer1.0.conv1.weight with a stem beside it%s%s\n", looks ? "; looks like " : "",
-            looks ? looks : "");
-    else {
+    char some[300] = "";
+    if (!c) {
+        hpt__networks_marks(NULL, some, sizeof some);
+        say(&t, "backbone    none: %s%s%s\n", some, looks ? "; looks like " : "", looks ? looks : "");
+    } else {
         say(&t, "backbone    %s", *c->arch.name ? c->arch.name : "not one that libhpt knows");
-        if (*c->arch.name) say(&t, " of width %d, stem %s", c->arch.width, stem_name(&c->arch));
+        if (*c->arch.name) hpt__naming_of(&c->arch)->words(&c->arch, some, sizeof some), say(&t, " %s", some);
         say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->shown_len < 400 ? c->shown_len : 400, c->shown,
             c->naming);
         if (c->head)
