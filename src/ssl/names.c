@@ -300,7 +300,8 @@ hpt_status hpt__names_load(const hpt__networks *r, const hpt__candidate *c, cons
           : hpt__fail(
                 HPT_ERR_MISMATCH,
                 "no tensor matched %s (%u in the file%s%.120s): there is %s%s%s", m->net.arch.name, r->f->n,
-                r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "", marks, looks ? "; looks like " : "", looks ? looks : "");
+                r->f->n ? ", the first is " : "", r->f->n ? r->f->t[0].name : "", marks, looks ? "; looks like " : "",
+                looks ? looks : "");
     return st ? hpt__fail_context(st, "%.500s", path) : HPT_OK;
 }
 
