@@ -36,8 +36,6 @@ typedef struct hpt__probe {
 } hpt__probe;
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result);
-/* Factor of the learning rate: "step" (x0.1 at 1/3 and 2/3), "cosine", "constant". */
-double hpt__supervised_factor(const char *schedule, uint64_t step, uint64_t steps);
 /* Class-balanced fifth (at least one of a class with two or more) as validation: flags val[i]. */
 hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_t seed, uint8_t *val);
 #endif
