@@ -11,7 +11,7 @@
 
 typedef struct case_shape {
     const char *of;
-    int n, c, h, w, k, r, stride, pad, conv_groups, bn_groups;
+    int n, c, h, w, k, r, stride, pad /* SAME: as TensorFlow has it */, conv_groups, bn_groups;
 } case_shape;
 #define MAP(n_, c_, h_, w_) {.of = "MAP", .n = n_, .c = c_, .h = h_, .w = w_}
 #define ACT(n_, c_, h_, w_) {.of = "ACT", .n = n_, .c = c_, .h = h_, .w = w_}
@@ -23,6 +23,7 @@ typedef struct case_shape {
     {.of = "POOL", .n = n_, .c = c_, .h = h_, .w = w_, .r = r_, .stride = stride_, .pad = pad_}
 #define NORM(n_, c_, h_, w_, groups_) {.of = "NORM", .n = n_, .c = c_, .h = h_, .w = w_, .bn_groups = groups_}
 #define LINEAR(n_, c_, k_) {.of = "LINEAR", .n = n_, .c = c_, .h = 1, .w = 1, .k = k_}
+enum { SAME = -1 };
 static const case_shape shapes[] = {
     /* vectors and blocks filled and not, one pixel, more pixels than a block of threads, sides that differ */
     MAP(1, 16, 1, 1), MAP(2, 3, 5, 7), MAP(2, 1, 3, 3), MAP(3, 32, 4, 3), MAP(2, 48, 9, 11), MAP(2, 5, 5, 3),
@@ -34,6 +35,9 @@ static const case_shape shapes[] = {
     CONV(2, 32, 6, 10, 48, 5, 1, 2, 1), CONV(2, 32, 9, 7, 64, 3, 2, 1, 2), CONV(2, 32, 7, 7, 32, 3, 1, 1, 32),
     CONV(1, 64, 6, 6, 64, 5, 2, 2, 64), CONV(2, 64, 5, 5, 64, 5, 1, 2, 4), CONV(2, 13, 7, 5, 29, 3, 1, 1, 1),
     CONV(2, 10, 5, 5, 30, 3, 2, 1, 5), CONV(2, 10, 6, 6, 10, 3, 1, 1, 10),
+    /* more zeros after the map than before, in one direction or both */
+    CONV(2, 3, 8, 8, 32, 3, 2, SAME, 1), CONV(2, 3, 7, 10, 16, 3, 2, SAME, 1), CONV(2, 32, 8, 9, 32, 5, 2, SAME, 32),
+    CONV(1, 48, 6, 6, 48, 3, 2, SAME, 48), CONV(2, 16, 7, 7, 32, 2, 1, SAME, 1), CONV(2, 24, 5, 8, 24, 5, 2, SAME, 24),
     /* rows and maps of few and many values a channel, and groups of the batch */
     NORM(1, 16, 1, 1, 1), NORM(2, 16, 1, 1, 1), NORM(4, 32, 3, 3, 2), NORM(6, 16, 5, 5, 3), NORM(6, 24, 5, 5, 3),
     NORM(8, 48, 5, 7, 4), NORM(2, 64, 17, 17, 1), NORM(4, 16, 33, 31, 2),
@@ -53,10 +57,16 @@ enum { SHAPES = sizeof shapes / sizeof *shapes };
 static int vary(const case_shape *s, int v, hpt__geometry *g, int *direct, int *missing) {
     int pixel = s->h == 1 && s->w == 1, k = s->k ? s->k : s->c;
     *g = (hpt__geometry){.n = s->n, .c = s->c, .h = s->h, .w = s->w, .k = k, .p = s->h, .q = s->w,
-                         .r = s->r, .s = s->r, .stride = s->stride, .pad = s->pad, .conv_groups = s->conv_groups,
-                         .bn_groups = s->bn_groups ? s->bn_groups : 1, .eps = 1e-5};
+                         .r = s->r, .s = s->r, .stride = s->stride, .pad_h = s->pad, .pad_w = s->pad,
+                         .conv_groups = s->conv_groups, .bn_groups = s->bn_groups ? s->bn_groups : 1, .eps = 1e-5};
     *direct = *missing = 0;
-    if (s->r) {
+    if (s->r && s->pad == SAME) {
+        g->p = (s->h + s->stride - 1) / s->stride;
+        g->q = (s->w + s->stride - 1) / s->stride;
+        int more_h = (g->p - 1) * s->stride + s->r - s->h, more_w = (g->q - 1) * s->stride + s->r - s->w;
+        g->pad_h = more_h > 0 ? more_h / 2 : 0;
+        g->pad_w = more_w > 0 ? more_w / 2 : 0;
+    } else if (s->r) {
         g->p = (s->h + 2 * s->pad - s->r) / s->stride + 1;
         g->q = (s->w + 2 * s->pad - s->r) / s->stride + 1;
     }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * conv - 2-D convolution without bias, and its two gradients. Cross-correlation as in torch.nn.Conv2d.
  *
- *   y[n][k][p][q]  = sum over c,r,s of x[n][c][p*stride+r-pad][q*stride+s-pad] * w[k][c][r][s]      (zero outside)
- *   dx[n][c][h][w] = sum over k,r,s of dy[n][k][p][q] * w[k][c][r][s]   for h = p*stride+r-pad, w = q*stride+s-pad
- *   dw[k][c][r][s] = sum over n,p,q of dy[n][k][p][q] * x[n][c][p*stride+r-pad][q*stride+s-pad]
+ *   y[n][k][p][q]  = sum over c,r,s of x[n][c][p*stride+r-pad_h][q*stride+s-pad_w] * w[k][c][r][s]  (zero outside)
+ *   dx[n][c][h][w] = sum over k,r,s of dy[n][k][p][q] * w[k][c][r][s]   for h = p*stride+r-pad_h, w = q*stride+s-pad_w
+ *   dw[k][c][r][s] = sum over n,p,q of dy[n][k][p][q] * x[n][c][p*stride+r-pad_h][q*stride+s-pad_w]
  *
  * In groups (geometry.conv_groups = G) output channel k sees the C/G input channels of its own group alone, and c
  * counts within it.

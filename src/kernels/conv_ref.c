@@ -25,10 +25,10 @@ void REF(conv_forward)(const hpt__geometry *g, const real *x, const real *w, rea
                     for (int s = 0; s < g->s; s++) {
                         int p0, p1, q0, q1;
                         double f = wk[r * g->s + s];
-                        valid(g->p, g->h, r, g->stride, g->pad, &p0, &p1);
-                        valid(g->q, g->w, s, g->stride, g->pad, &q0, &q1);
+                        valid(g->p, g->h, r, g->stride, g->pad_h, &p0, &p1);
+                        valid(g->q, g->w, s, g->stride, g->pad_w, &q0, &q1);
                         for (int p = p0; p < p1; p++) {
-                            const real *row = xc + (ptrdiff_t)(p * g->stride + r - g->pad) * g->w + s - g->pad;
+                            const real *row = xc + (ptrdiff_t)(p * g->stride + r - g->pad_h) * g->w + s - g->pad_w;
                             for (int q = q0; q < q1; q++) plane[p * g->q + q] += f * row[(ptrdiff_t)q * g->stride];
                         }
                     }
@@ -50,10 +50,10 @@ void REF(conv_backward_data)(const hpt__geometry *g, const real *dy, const real 
                     for (int s = 0; s < g->s; s++) {
                         int p0, p1, q0, q1;
                         double f = wk[r * g->s + s];
-                        valid(g->p, g->h, r, g->stride, g->pad, &p0, &p1);
-                        valid(g->q, g->w, s, g->stride, g->pad, &q0, &q1);
+                        valid(g->p, g->h, r, g->stride, g->pad_h, &p0, &p1);
+                        valid(g->q, g->w, s, g->stride, g->pad_w, &q0, &q1);
                         for (int p = p0; p < p1; p++) {
-                            double *row = plane + (ptrdiff_t)(p * g->stride + r - g->pad) * g->w + s - g->pad;
+                            double *row = plane + (ptrdiff_t)(p * g->stride + r - g->pad_h) * g->w + s - g->pad_w;
                             for (int q = q0; q < q1; q++) row[(ptrdiff_t)q * g->stride] += f * dk[p * g->q + q];
                         }
                     }
@@ -71,13 +71,13 @@ void REF(conv_backward_weights)(const hpt__geometry *g, const real *x, const rea
                 for (int s = 0; s < g->s; s++) {
                     int p0, p1, q0, q1;
                     double sum = 0;
-                    valid(g->p, g->h, r, g->stride, g->pad, &p0, &p1);
-                    valid(g->q, g->w, s, g->stride, g->pad, &q0, &q1);
+                    valid(g->p, g->h, r, g->stride, g->pad_h, &p0, &p1);
+                    valid(g->q, g->w, s, g->stride, g->pad_w, &q0, &q1);
                     for (int n = 0; n < g->n; n++) {
                         const real *xc = x + ((size_t)n * g->c + k / ks * cs + c) * g->h * g->w;
                         const real *dk = dy + ((size_t)n * g->k + k) * g->p * g->q;
                         for (int p = p0; p < p1; p++) {
-                            const real *row = xc + (ptrdiff_t)(p * g->stride + r - g->pad) * g->w + s - g->pad;
+                            const real *row = xc + (ptrdiff_t)(p * g->stride + r - g->pad_h) * g->w + s - g->pad_w;
                             for (int q = q0; q < q1; q++)
                                 sum += (double)dk[p * g->q + q] * row[(ptrdiff_t)q * g->stride];
                         }

@@ -29,6 +29,10 @@ cudaError_t hpt__cuda_output(cudaStream_t s, int bf16, int n, int c, int h, int 
 /* weights (k, window, c) of one type <-> (k, window, cp) padded with zeros */
 cudaError_t hpt__cuda_pad_weights(cudaStream_t s, int bf16, int rows, int c, int cp, const void *in, void *out);
 cudaError_t hpt__cuda_unpad_weights(cudaStream_t s, int rows, int c, int cp, const float *in, float *out);
+/* map (n,h,w,c) -> (n,rows,columns,c) that holds it from row top, column left on (less than 0: without what lies
+ * before), zeros around it; c: as it lies in memory */
+cudaError_t hpt__cuda_frame(cudaStream_t s, int bf16, int n, int c, int h, int w, int rows, int columns, int top,
+                            int left, const void *x, void *y);
 /* rows of d floats -> rows of pitch bfloat16, zero beyond d */
 cudaError_t hpt__cuda_lower(cudaStream_t s, size_t rows, size_t d, size_t pitch, const float *x, uint16_t *low);
 cudaError_t hpt__cuda_from_bf16(cudaStream_t s, size_t n, const uint16_t *x, float *y);

@@ -7,7 +7,9 @@ typedef enum hpt__act { HPT__ACT_NONE, HPT__ACT_RELU, HPT__ACT_SILU, HPT__ACT_SI
 typedef struct hpt__geometry {
     int n, c, h, w;         /* input: batch, channels, height, width */
     int k, p, q;            /* output: channels, height, width */
-    int r, s, stride, pad;  /* window, both directions alike */
+    int r, s, stride;       /* window; its stride, both directions alike */
+    /* zeros before the first row and column; how many come after the last follows from p and q */
+    int pad_h, pad_w;
     int conv_groups;        /* convolution: channels go in so many groups, each of c/groups -> k/groups; 0 is 1 */
     int bn_groups;          /* batch norm: contiguous sub-batches of n/bn_groups images with their own statistics */
     int bn_ranks;           /* batch norm in halves: so many ranks share each group; 0 is 1 */

@@ -78,6 +78,27 @@ extern "C" cudaError_t hpt__cuda_unpad_weights(cudaStream_t s, int rows, int c, 
     return cudaGetLastError();
 }
 
+/* maps by vectors of 16 bytes, whatever the type */
+__global__ void __launch_bounds__(THREADS) k_frame(size_t items, int vecs, int h, int w, int rows, int columns,
+    int top, int left, const uint4 *x, uint4 *y) {
+    EACH(i, items) {
+        size_t at = i / (size_t)vecs, n = at / (size_t)columns / (size_t)rows;
+        int from_w = (int)(at % (size_t)columns) - left, from_h = (int)(at / (size_t)columns % (size_t)rows) - top;
+        uint4 v = {0, 0, 0, 0};
+        if (from_h >= 0 && from_h < h && from_w >= 0 && from_w < w)
+            v = x[((n * (size_t)h + (size_t)from_h) * (size_t)w + (size_t)from_w) * (size_t)vecs + i % (size_t)vecs];
+        y[i] = v;
+    }
+}
+extern "C" cudaError_t hpt__cuda_frame(cudaStream_t s, int bf16, int n, int c, int h, int w, int rows, int columns,
+                                       int top, int left, const void *x, void *y) {
+    int vecs = c / (bf16 ? 8 : 4);
+    size_t items = (size_t)n * (size_t)rows * (size_t)columns * (size_t)vecs;
+    HPT_LAUNCH(k_frame, grid_for(items), dim3(THREADS), 0, s, items, vecs, h, w, rows, columns, top, left,
+               (const uint4 *)x, (uint4 *)y);
+    return cudaGetLastError();
+}
+
 template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_maxpool(hpt__geometry g, const T *x, T *y,
     uint8_t *where) {
     size_t vecs = (size_t)g.c / V;
@@ -90,7 +111,7 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_maxpoo
         for (int j = 0; j < V; j++) best[j] = 0, at[j] = 0;
         for (int r = 0; r < g.r; r++)
             for (int s = 0; s < g.s; s++) {
-                int h = p * g.stride + r - g.pad, w = q * g.stride + s - g.pad;
+                int h = p * g.stride + r - g.pad_h, w = q * g.stride + s - g.pad_w;
                 if (h < 0 || h >= g.h || w < 0 || w >= g.w) continue;
                 float v[V];
                 hpt_load<T, V>(x + (((size_t)n * (size_t)g.h + (size_t)h) * (size_t)g.w + (size_t)w) * (size_t)g.c + c,
@@ -124,12 +145,12 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_maxpoo
             n = (int)(o / ((size_t)g.w * (size_t)g.h));
         float sum[V];
         for (int j = 0; j < V; j++) sum[j] = 0;
-        int p0 = h + g.pad - g.r + 1, q0 = w + g.pad - g.s + 1;
+        int p0 = h + g.pad_h - g.r + 1, q0 = w + g.pad_w - g.s + 1;
         p0 = p0 <= 0 ? 0 : (p0 + g.stride - 1) / g.stride;
         q0 = q0 <= 0 ? 0 : (q0 + g.stride - 1) / g.stride;
-        for (int p = p0; p < g.p && p * g.stride <= h + g.pad; p++)
-            for (int q = q0; q < g.q && q * g.stride <= w + g.pad; q++) {
-                int code = (h + g.pad - p * g.stride) * g.s + (w + g.pad - q * g.stride);
+        for (int p = p0; p < g.p && p * g.stride <= h + g.pad_h; p++)
+            for (int q = q0; q < g.q && q * g.stride <= w + g.pad_w; q++) {
+                int code = (h + g.pad_h - p * g.stride) * g.s + (w + g.pad_w - q * g.stride);
                 size_t from = (((size_t)n * (size_t)g.p + (size_t)p) * (size_t)g.q + (size_t)q) * (size_t)g.c +
                     (size_t)c;
                 float v[V], u[V];

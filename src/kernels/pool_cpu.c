@@ -18,7 +18,7 @@ INLINE void max_part(const hpt__cpu_pool *a, int i, int bf16) {
             int found = 0;
             for (int r = 0; r < g->r; r++)
                 for (int s = 0; s < g->s; s++) {
-                    int h = p * g->stride + r - g->pad, w = q * g->stride + s - g->pad;
+                    int h = p * g->stride + r - g->pad_h, w = q * g->stride + s - g->pad_w;
                     if (h < 0 || h >= g->h || w < 0 || w >= g->w) continue;
                     vf v = vec_load(a->x, ((size_t)i * g->h + h) * g->w + w, bf16);
                     vi take = (vi){0} - 1, index = (vi){0} + (r * g->s + s);
@@ -52,7 +52,7 @@ INLINE void max_grad_part(const hpt__cpu_pool *a, int i, int bf16) {
             for (int l = 0; l < HPT__VB; l++) index[l] = a->where[o * HPT__VB + l];
             for (int r = 0; r < g->r; r++)
                 for (int s = 0; s < g->s; s++) {
-                    int h = p * g->stride + r - g->pad, w = q * g->stride + s - g->pad;
+                    int h = p * g->stride + r - g->pad_h, w = q * g->stride + s - g->pad_w;
                     if (h < 0 || h >= g->h || w < 0 || w >= g->w) continue;
                     size_t to = ((size_t)i * g->h + h) * g->w + w;
                     vf add = vec_where(index == r * g->s + s, d, zero);

@@ -12,7 +12,7 @@ void REF(maxpool_forward)(const hpt__geometry *g, const real *x, real *y, uint8_
                 int found = 0, at = 0;
                 for (int r = 0; r < g->r; r++)
                     for (int s = 0; s < g->s; s++) {
-                        int h = p * g->stride + r - g->pad, w = q * g->stride + s - g->pad;
+                        int h = p * g->stride + r - g->pad_h, w = q * g->stride + s - g->pad_w;
                         if (h < 0 || h >= g->h || w < 0 || w >= g->w) continue;
                         real v = x[((size_t)nc * g->h + h) * g->w + w];
                         if (!found || v > best || v != v) best = v, at = r * g->s + s, found = 1;
@@ -29,7 +29,7 @@ void REF(maxpool_backward)(const hpt__geometry *g, const real *dy, const real *d
         for (int p = 0; p < g->p; p++)
             for (int q = 0; q < g->q; q++) {
                 size_t o = ((size_t)nc * g->p + p) * g->q + q;
-                int h = p * g->stride + where[o] / g->s - g->pad, w = q * g->stride + where[o] % g->s - g->pad;
+                int h = p * g->stride + where[o] / g->s - g->pad_h, w = q * g->stride + where[o] % g->s - g->pad_w;
                 dx[((size_t)nc * g->h + h) * g->w + w] += dy[o] + (g->extra_grad ? dy2[o] : 0);
             }
 }

@@ -79,8 +79,9 @@ int hpt__graph_rows_input(hpt__graph *g, int c, const char *name) {
 int hpt__graph_rows(hpt__graph *g, int c) { return hpt__graph_rows_input(g, c, ""); }
 int hpt__graph_conv_as(hpt__graph *g, int in, hpt__conv_as as, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_CONV, .in = in, .residual = -1, .c = as.k, .window = as.window,
-                                   .stride = as.stride, .pad = as.window / 2, .groups = as.groups > 1 ? as.groups : 1,
-                                   .no_bias = !as.bias}, name);
+                                   .stride = as.stride, .pad_h = as.window / 2, .pad_w = as.window / 2,
+                                   .groups = as.groups > 1 ? as.groups : 1, .same = as.same, .no_bias = !as.bias},
+                    name);
 }
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name) {
     return hpt__graph_conv_as(g, in, (hpt__conv_as){.k = k, .window = window, .stride = stride}, name);
@@ -98,7 +99,7 @@ int hpt__graph_add(hpt__graph *g, int in, int other) {
 }
 int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_MAXPOOL, .in = in, .residual = -1, .window = window,
-                                   .stride = stride, .pad = window / 2}, name);
+                                   .stride = stride, .pad_h = window / 2, .pad_w = window / 2}, name);
 }
 int hpt__graph_average(hpt__graph *g, int in, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_AVERAGE, .in = in, .residual = -1}, name);

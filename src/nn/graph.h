@@ -16,7 +16,9 @@ typedef struct hpt__node {
     int c, h, w;                    /* output map, or rows: (N,c) reals, h = w = 1 */
     int rows;
     int pixels;                     /* INPUT, not of rows: float, as images are, whatever the plan's real is */
-    int window, stride, pad;        /* CONV, MAXPOOL */
+    int window, stride;             /* CONV, MAXPOOL */
+    int pad_h, pad_w;               /* zeros before the first row and column */
+    int same;                       /* CONV: hpt__conv_as */
     int groups;                     /* CONV */
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
@@ -44,7 +46,11 @@ int hpt__graph_map_input(hpt__graph *g, int c, int h, int w, const char *name);
 int hpt__graph_rows_input(hpt__graph *g, int c, const char *name);
 /* padded by window / 2 */
 int hpt__graph_conv(hpt__graph *g, int in, int k, int window, int stride, const char *name);
-typedef struct hpt__conv_as { int k, window, stride, groups, bias; } hpt__conv_as;       /* groups 0: 1 */
+/* same 0: padded by window / 2. HPT__SAME: as TensorFlow pads, so that the output has size / stride pixels, rounded up;
+ * of an odd number of zeros the end gets one more. Above 0: with the zeros that a map of so many pixels a side would
+ * get, whatever the size of the one that comes. groups 0: 1 */
+enum { HPT__SAME = -1 };
+typedef struct hpt__conv_as { int k, window, stride, groups, bias, same; } hpt__conv_as;
 int hpt__graph_conv_as(hpt__graph *g, int in, hpt__conv_as as, const char *name);
 int hpt__graph_norm(hpt__graph *g, int in, const char *name);                  /* eps 1e-5, momentum 0.1 */
 int hpt__graph_norm_as(hpt__graph *g, int in, double eps, double momentum, const char *name);

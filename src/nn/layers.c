@@ -29,7 +29,8 @@ static int trains(const hpt__compiler *c, int tensor) { return c->p->spec.traina
 static hpt__geometry geometry(const hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i), *x = n->in >= 0 ? node_at(c, n->in) : n;
     return (hpt__geometry){.n = c->p->spec.batch, .c = x->c, .h = x->h, .w = x->w, .k = n->c, .p = n->h, .q = n->w,
-                           .r = n->window, .s = n->window, .stride = n->stride, .pad = n->pad, .conv_groups = n->groups,
+                           .r = n->window, .s = n->window, .stride = n->stride, .pad_h = n->pad_h, .pad_w = n->pad_w,
+                           .conv_groups = n->groups,
                            .bn_groups = c->p->spec.groups, .bn_ranks = c->p->spec.bn_ranks,
                            .act = n->act,
                            .residual = n->residual >= 0, .extra_grad = c->s[i].grads == 2, .eps = n->eps,
@@ -96,13 +97,25 @@ static void add_shape(hpt__graph *g, hpt__node *n) {
     if (x->c != r->c || x->h != r->h || x->w != r->w || x->rows != r->rows)
         g->status = hpt__fail(HPT_ERR_INTERNAL, "sum of %dx%dx%d and %dx%dx%d", x->c, x->h, x->w, r->c, r->h, r->w);
 }
+/* so that every stride-th pixel of a side is the middle of a window, or next to it */
+static int same_zeros(const hpt__node *n, int side) {
+    int zeros = ((side + n->stride - 1) / n->stride - 1) * n->stride + n->window - side;
+    return zeros > 0 ? zeros : 0;
+}
 static void window_shape(hpt__graph *g, hpt__node *n) {
     const hpt__node *x = &g->nodes[n->in];
     if (n->kind == HPT__NODE_MAXPOOL) n->c = x->c;
     else if (x->c % n->groups || n->c % n->groups)
         g->status = hpt__fail(HPT_ERR_INTERNAL, "a convolution %d -> %d in %d groups", x->c, n->c, n->groups);
-    n->h = (x->h + 2 * n->pad - n->window) / n->stride + 1;
-    n->w = (x->w + 2 * n->pad - n->window) / n->stride + 1;
+    int more_h = 2 * n->pad_h, more_w = 2 * n->pad_w;
+    if (n->same) {
+        more_h = same_zeros(n, n->same > 0 ? n->same : x->h);
+        more_w = same_zeros(n, n->same > 0 ? n->same : x->w);
+        n->pad_h = more_h / 2;
+        n->pad_w = more_w / 2;
+    }
+    n->h = (x->h + more_h - n->window) / n->stride + 1;
+    n->w = (x->w + more_w - n->window) / n->stride + 1;
 }
 static void rows_shape(hpt__graph *g, hpt__node *n) {
     if (n->kind == HPT__NODE_LINEAR && !g->nodes[n->in].rows)

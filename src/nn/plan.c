@@ -357,7 +357,8 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
             continue;
         }
         say(&o, "%s %dx%dx%dx%d -> %dx%dx%d", hpt__op_rows[s->d.kind].name, g->n, g->c, g->h, g->w, g->k, g->p, g->q);
-        if (g->r && has_window(s->d.kind)) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad);
+        if (g->r && has_window(s->d.kind)) say(&o, " window %dx%d stride %d pad %d", g->r, g->s, g->stride, g->pad_h);
+        if (g->pad_w != g->pad_h) say(&o, "x%d", g->pad_w);
         if (g->conv_groups > 1 && has_window(s->d.kind)) say(&o, " in %d groups", g->conv_groups);
         say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",
             g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic"

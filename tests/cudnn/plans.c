@@ -104,9 +104,9 @@ int main(int argc, char **argv) {
                     if (k == 1 && x[0] == 3) continue;
                     hpt__op_desc op = {kinds[k], types[d],
                                        {.n = 64, .c = d == 0 ? (x[0] + 7) / 8 * 8 : (x[0] + 3) / 4 * 4, .h = x[1],
-                                        .w = x[1], .k = x[2], .r = x[3], .s = x[3], .stride = x[4], .pad = x[3] / 2,
-                                        .bn_groups = 1}, 0, 1};
-                    op.g.p = op.g.q = (x[1] + 2 * op.g.pad - x[3]) / x[4] + 1;
+                                        .w = x[1], .k = x[2], .r = x[3], .s = x[3], .stride = x[4], .pad_h = x[3] / 2,
+                                        .pad_w = x[3] / 2, .bn_groups = 1}, 0, 1};
+                    op.g.p = op.g.q = (x[1] + 2 * op.g.pad_h - x[3]) / x[4] + 1;
                     hpt__conv_plan p[2];
                     int n = 0;
                     asked++;

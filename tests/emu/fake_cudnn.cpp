@@ -107,11 +107,17 @@ static bool finalize_graph(descriptor *g) {
     q.k = (int)c->w.dim[0]; q.r = (int)c->w.dim[2]; q.s = (int)c->w.dim[3]; q.p = (int)c->y.dim[2];
     q.q = (int)c->y.dim[3];
     q.stride = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
-    q.pad = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
+    q.pad_h = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
+    q.pad_w = (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 1);
+    if (q.pad_h != (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS) ||
+        q.pad_w != (int)get<int64_t>(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 1)) {
+        hpt_fake_complain("cudnn: unequal padding before and after: few engines of a real cuDNN have it");
+        return false;
+    }
     q.bn_groups = 1;
     q.conv_groups = (int)(q.c / c->w.dim[1]);
     if (c->w.dim[1] * q.conv_groups != q.c || q.k % q.conv_groups || c->y.dim[0] != q.n || c->y.dim[1] != q.k ||
-        q.p != (q.h + 2 * q.pad - q.r) / q.stride + 1 || q.q != (q.w + 2 * q.pad - q.s) / q.stride + 1) {
+        q.p != (q.h + 2 * q.pad_h - q.r) / q.stride + 1 || q.q != (q.w + 2 * q.pad_w - q.s) / q.stride + 1) {
         hpt_fake_complain("cudnn: shapes of a convolution do not fit");
         return false;
     }

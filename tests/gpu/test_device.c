@@ -270,9 +270,9 @@ static void *upload(rig *r, const void *x, size_t bytes) {
 static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int k, int r, int stride) {
     const hpt__backend *be = &hpt_backend_cuda;
     rig rr = {.be = be, .dev = dev};
-    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = k, .r = r, .s = r, .stride = stride, .pad = r / 2,
-                       .bn_groups = 1};
-    g.p = g.q = (h + 2 * g.pad - r) / stride + 1;
+    hpt__geometry g = {.n = n, .c = c, .h = h, .w = h, .k = k, .r = r, .s = r, .stride = stride, .pad_h = r / 2,
+                       .pad_w = r / 2, .bn_groups = 1};
+    g.p = g.q = (h + 2 * g.pad_h - r) / stride + 1;
     int cp = t == HPT__BF16 ? (c + 7) / 8 * 8 : (c + 3) / 4 * 4, bf16 = t == HPT__BF16;
     size_t in = (size_t)(n * c * h * h), inp = (size_t)n * (size_t)(h * h) * (size_t)cp,
         out = (size_t)(n * k) * (size_t)(g.p * g.q), nw = (size_t)(k * c * r * r);
@@ -328,12 +328,12 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
                 for (int a1 = 0; a1 < r; a1++)
                     for (int b1 = 0; b1 < r; b1++) for (int o = 0; o < (kind == 0 ? c : k); o++) {
                     if (kind == 0) {
-                        int y1 = py * stride + a1 - g.pad, x1 = px * stride + b1 - g.pad;
+                        int y1 = py * stride + a1 - g.pad_h, x1 = px * stride + b1 - g.pad_w;
                         if (y1 >= 0 && y1 < h && x1 >= 0 && x1 < h)
                             sum += (double)x[((size_t)(i * c + o) * (size_t)h + (size_t)y1) * (size_t)h + (size_t)x1] *
                                 w[((size_t)(ch * c + o) * (size_t)r + (size_t)a1) * (size_t)r + (size_t)b1];
                     } else {
-                        int y1 = py + g.pad - a1, x1 = px + g.pad - b1;
+                        int y1 = py + g.pad_h - a1, x1 = px + g.pad_w - b1;
                         if (y1 >= 0 && x1 >= 0 && y1 % stride == 0 && x1 % stride == 0 && y1 / stride < g.p &&
                             x1 / stride < g.q)
                             sum += (double)dy[((size_t)(i * k + o) * (size_t)g.p + (size_t)(y1 / stride)) *
@@ -347,7 +347,7 @@ static void conv_shape(hpt__device *dev, hpt__dtype t, int n, int c, int h, int 
                     a1 = (int)(hsh / 977 % (unsigned)r), b1 = (int)(hsh / 3331 % (unsigned)r);
                 have = got[((size_t)(o * c + ch) * (size_t)r + (size_t)a1) * (size_t)r + (size_t)b1];
                 for (int i = 0; i < n; i++) for (int y0 = 0; y0 < g.p; y0++) for (int x0 = 0; x0 < g.q; x0++) {
-                    int y1 = y0 * stride + a1 - g.pad, x1 = x0 * stride + b1 - g.pad;
+                    int y1 = y0 * stride + a1 - g.pad_h, x1 = x0 * stride + b1 - g.pad_w;
                     if (y1 >= 0 && y1 < h && x1 >= 0 && x1 < h)
                         sum += (double)x[((size_t)(i * c + ch) * (size_t)h + (size_t)y1) * (size_t)h + (size_t)x1] *
                             dy[((size_t)(i * k + o) * (size_t)g.p + (size_t)y0) * (size_t)g.q + (size_t)x0];

@@ -171,14 +171,14 @@ static void busy(hpt__graph *g, int less) {
     memset(g, 0, sizeof *g);
     int x = hpt__graph_images(g, 3, 11, 6);
     int a = hpt__graph_act(g, hpt__graph_norm(g, hpt__graph_conv(g, x, W(16), 3, 1, "a"), "an"), HPT__ACT_SILU);
-    int b = hpt__graph_conv_as(g, a, (hpt__conv_as){W(16), 3, 1, 1, 1}, "b"),
+    int b = hpt__graph_conv_as(g, a, (hpt__conv_as){W(16), 3, 1, 1, 1, 0}, "b"),
         c = hpt__graph_conv(g, a, W(16), 1, 1, "c");
     /* a: three consumers; sums not folded */
     int s = hpt__graph_add(g, hpt__graph_add(g, b, c), a);
     int n = hpt__graph_norm(g, s, "sn");
     int m = hpt__graph_add(g, n, s);                                                /* s: read by a norm and a sum */
     /* relu that follows a convolution */
-    int d = hpt__graph_act(g, hpt__graph_conv_as(g, m, (hpt__conv_as){W(32), 3, 2, 0, 1}, "d"), HPT__ACT_RELU);
+    int d = hpt__graph_act(g, hpt__graph_conv_as(g, m, (hpt__conv_as){W(32), 3, 2, 0, 1, 0}, "d"), HPT__ACT_RELU);
     int e = hpt__graph_act(g, d, HPT__ACT_SIGMOID);
     int f = hpt__graph_add(g, hpt__graph_conv(g, hpt__graph_add(g, d, d), W(32), 1, 1, "f"), e);
     int p = hpt__graph_maxpool(g, f, 3, 2, "p"), q = hpt__graph_norm(g, p, "qn");

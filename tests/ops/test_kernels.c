@@ -54,11 +54,12 @@ static void conv_cases(bench b, double floor_, int direct) {
     size_t i;
     json_array_foreach(json_object_get(f, "conv"), i, c) {
         hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .k = integer(c, "k"),
-                           .r = integer(c, "r"), .stride = integer(c, "stride"), .pad = integer(c, "pad"),
+                           .r = integer(c, "r"), .stride = integer(c, "stride"), .pad_h = integer(c, "pad"),
+                           .pad_w = integer(c, "pad"),
                            .bn_groups = 1};
         g.w = g.h;
         g.s = g.r;
-        g.p = g.q = (g.h + 2 * g.pad - g.r) / g.stride + 1;
+        g.p = g.q = (g.h + 2 * g.pad_h - g.r) / g.stride + 1;
         size_t nw = (size_t)(g.k * g.c * g.r * g.s);
         double *x = inputs((size_t)(g.n * g.c * g.h * g.h), 1, 1, 0), *dy = inputs((size_t)(g.n * g.k * g.p * g.p), 3,
             1, 0);
@@ -145,7 +146,7 @@ TEST(maxpool) {
     for (int k = 0; k < 2; k++)
         json_array_foreach(json_object_get(f, "pool"), i, c) {
             hpt__geometry g = {.n = integer(c, "n"), .c = integer(c, "c"), .h = integer(c, "h"), .p = integer(c, "p"),
-                               .r = 3, .s = 3, .stride = 2, .pad = 1, .bn_groups = 1};
+                               .r = 3, .s = 3, .stride = 2, .pad_h = 1, .pad_w = 1, .bn_groups = 1};
             g.w = g.h;
             g.q = g.p;
             g.k = g.c;

@@ -62,7 +62,7 @@ static desc_t conv_graph(builder *b, const hpt__conv_target *t, const hpt__op_de
     const hpt__geometry *g = &d->g;
     cudnnDataType_t map = d->dtype == HPT__BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT, compute = CUDNN_DATA_FLOAT;
     cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-    int64_t dims = 2, dilation[2] = {1, 1}, stride[2] = {g->stride, g->stride}, pad[2] = {g->pad, g->pad};
+    int64_t dims = 2, dilation[2] = {1, 1}, stride[2] = {g->stride, g->stride}, pad[2] = {g->pad_h, g->pad_w};
     float one = 1, zero = 0;
     static const struct { cudnnBackendDescriptorType_t type; cudnnBackendAttributeName_t conv, x, w, y, alpha, beta;
     } ops[3] = {
@@ -235,10 +235,10 @@ hpt_status hpt__conv_execute(hpt__device *dev, const hpt__conv_plan *p, const vo
 static void key_of(const hpt__device *dev, const hpt__op_desc *d, char *key, size_t size) {
     const hpt__geometry *g = &d->g;
     snprintf(key, size,
-             "libhpt plan 2; %s; sm %d.%d; driver %d; cudnn %zu; kind %d dtype %d direct %d det %d; n%d c%d h%d w%d "
-             "k%d p%d q%d r%d s%d stride%d pad%d groups%d", dev->name, dev->major, dev->minor, dev->driver,
+             "libhpt plan 3; %s; sm %d.%d; driver %d; cudnn %zu; kind %d dtype %d direct %d det %d; n%d c%d h%d w%d "
+             "k%d p%d q%d r%d s%d stride%d pad%dx%d groups%d", dev->name, dev->major, dev->minor, dev->driver,
              cudnnGetVersion(), (int)d->kind, (int)d->dtype, d->direct, d->deterministic, g->n, g->c, g->h, g->w, g->k,
-             g->p, g->q, g->r, g->s, g->stride, g->pad, hpt__conv_groups(g));
+             g->p, g->q, g->r, g->s, g->stride, g->pad_h, g->pad_w, hpt__conv_groups(g));
 }
 static void path_of(const hpt__device *dev, const char *key, char *path, size_t size) {
     uint64_t h = 14695981039346656037u;

@@ -5,7 +5,9 @@
  * Maps are (N,H,W,C), bfloat16 for HPT__BF16, else float; a channel count that is no multiple of a 16-byte vector (the
  * 3 of the images) is padded with zeros. Weights are float (K,R,S,C), unpadded; cuDNN reads the bfloat16 copies that
  * the update pass keeps (args.w_low). The stem's weights are padded in the scratch before, its gradient cut after.
- * cuDNN has no bfloat16 weight gradient with a float result, so that one is widened by a kernel. */
+ * cuDNN has no bfloat16 weight gradient with a float result, so that one is widened by a kernel. Where a convolution
+ * wants more zeros after a map than before it ("same" padding), which few engines have, the map is framed with zeros in
+ * the scratch. */
 #include "backend/cuda/slots.h"
 #include "backend/op.h"
 #include "kernels/cuda_kernels.h"
@@ -80,12 +82,22 @@ static hpt_status whole(hpt__op *op) { return whole_vectors(op, op->d.g.c); }
 /* ---- convolutions ---- */
 
 /* scratch: the plan's workspace, then padded weights (forward, data) or the low gradient, then the float gradient with
- * padding */
+ * padding, then the framed map (N,rows,columns,C); rows 0: none */
 typedef struct cuda_convolution {
     hpt__conv_plan plan;
-    size_t padded_at, wide_at;
+    size_t padded_at, wide_at, framed_at;
+    int rows, columns;
 } cuda_convolution;
 
+/* Do as many zeros after the map as before it, which is all that cuDNN is asked for, give this output? */
+static int padded_alike(const hpt__geometry *g) {
+    return (g->h + 2 * g->pad_h - g->r) / g->stride + 1 == g->p && (g->w + 2 * g->pad_w - g->s) / g->stride + 1 == g->q;
+}
+/* How long a side of the framed map is: all of the map, and all that the windows see. */
+static int framed(int side, int pad, int out, int stride, int window) {
+    int seen = (out - 1) * stride + window;
+    return side + pad > seen ? side + pad : seen;
+}
 static hpt_status create_conv(hpt__op *op) {
     const hpt__geometry *g = &op->d.g;
     int bf16 = in_bf16(op), channels = channels_of(op), pads = channels != g->c,
@@ -96,17 +108,44 @@ static hpt_status create_conv(hpt__op *op) {
     cuda_convolution *c = hpt__op_own(op, sizeof *c);
     if (!c) return HPT_ERR_MEMORY;
     padded.g.c = channels;
+    if (!padded_alike(g)) {
+        c->rows = padded.g.h = framed(g->h, g->pad_h, g->p, g->stride, g->r);
+        c->columns = padded.g.w = framed(g->w, g->pad_w, g->q, g->stride, g->s);
+        padded.g.pad_h = padded.g.pad_w = 0;
+    }
     HPT_TRY(hpt__conv_choose(op->dev, &padded, &c->plan));
     snprintf(op->name, sizeof op->name, "%s", c->plan.name);
     c->padded_at = up((size_t)c->plan.workspace);
     c->wide_at = c->padded_at;
     if (pads || (gradient && bf16)) c->wide_at += up(weights * (bf16 ? 2 : 4));
-    op->scratch = c->wide_at + (gradient && bf16 && pads ? up(weights * 4) : 0);
+    c->framed_at = c->wide_at + (gradient && bf16 && pads ? up(weights * 4) : 0);
+    size_t pixels = (size_t)g->n * (size_t)c->rows * (size_t)c->columns;
+    op->scratch = c->framed_at + pixels * (size_t)channels * (bf16 ? 2 : 4);
     return HPT_OK;
 }
 static void destroy_conv(hpt__op *op) {
     cuda_convolution *c = op->own;
     if (c) hpt__conv_release(&c->plan);
+}
+
+/* x, or x with its frame: in the scratch. */
+static hpt_status input_side(hpt__op *op, const hpt__op_args *a, const void **x) {
+    const cuda_convolution *c = op->own;
+    const hpt__geometry *g = &op->d.g;
+    *x = c->rows ? (char *)a->scratch + c->framed_at : op->d.kind == HPT__OP_CONV_DATA ? a->dx : a->x;
+    if (!c->rows || op->d.kind == HPT__OP_CONV_DATA) return HPT_OK;
+    CUDA_TRY(op->dev, hpt__cuda_frame(op->dev->compute, in_bf16(op), g->n, channels_of(op), g->h, g->w, c->rows,
+                                      c->columns, g->pad_h, g->pad_w, a->x, (char *)a->scratch + c->framed_at));
+    return HPT_OK;
+}
+/* dx without its frame. */
+static hpt_status unframe(hpt__op *op, const hpt__op_args *a) {
+    const cuda_convolution *c = op->own;
+    const hpt__geometry *g = &op->d.g;
+    if (!c->rows) return HPT_OK;
+    CUDA_TRY(op->dev, hpt__cuda_frame(op->dev->compute, in_bf16(op), g->n, channels_of(op), c->rows, c->columns, g->h,
+                                      g->w, -g->pad_h, -g->pad_w, (char *)a->scratch + c->framed_at, a->dx));
+    return HPT_OK;
 }
 
 static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
@@ -117,16 +156,19 @@ static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
     char *scratch = a->scratch, *padded = scratch + c->padded_at;
     int rows = g->k * g->r * g->s, pads = channels != g->c;
     size_t weights = (size_t)rows * (size_t)(channels / hpt__conv_groups(g));
+    const void *x;
+    HPT_TRY(input_side(op, a, &x));
     if (op->d.kind != HPT__OP_CONV_WEIGHTS) {
         const void *w = bf16 ? a->w_low : a->w;
         if (pads) {
             CUDA_TRY(dev, hpt__cuda_pad_weights(dev->compute, bf16, rows, g->c, channels, w, padded));
             w = padded;
         }
-        return op->d.kind == HPT__OP_CONV ? hpt__conv_execute(dev, &c->plan, a->x, w, a->y, scratch)
-                                          : hpt__conv_execute(dev, &c->plan, a->dx, w, a->dy, scratch);
+        if (op->d.kind == HPT__OP_CONV) return hpt__conv_execute(dev, &c->plan, x, w, a->y, scratch);
+        HPT_TRY(hpt__conv_execute(dev, &c->plan, x, w, a->dy, scratch));
+        return unframe(op, a);
     }
-    HPT_TRY(hpt__conv_execute(dev, &c->plan, a->x, bf16 || pads ? padded : a->dw, a->dy, scratch));
+    HPT_TRY(hpt__conv_execute(dev, &c->plan, x, bf16 || pads ? padded : a->dw, a->dy, scratch));
     float *wide = pads ? (float *)(void *)(bf16 ? scratch + c->wide_at : padded) : a->dw;
     if (bf16) CUDA_TRY(dev, hpt__cuda_from_bf16(dev->compute, weights, (const uint16_t *)(const void *)padded, wide));
     if (pads) CUDA_TRY(dev, hpt__cuda_unpad_weights(dev->compute, rows, g->c, channels, wide, a->dw));

@@ -93,9 +93,9 @@ static dnnl_status_t conv_pd(hpt__op *op, dnnl_alg_kind_t alg, int plain, hpt__o
     dnnl_dims_t sdims = {g->n, g->c, g->h, g->w}, ddims = {g->n, g->k, g->p, g->q}, wdims = {g->k, g->c, g->r, g->s};
     int groups = hpt__conv_groups(g);
     dnnl_dims_t gdims = {groups, g->k / groups, g->c / groups, g->r, g->s};
-    dnnl_dims_t stride = {g->stride, g->stride}, pad = {g->pad, g->pad}, pad_r;
-    pad_r[0] = (g->p - 1) * g->stride + g->r - g->h - g->pad;
-    pad_r[1] = (g->q - 1) * g->stride + g->s - g->w - g->pad;
+    dnnl_dims_t stride = {g->stride, g->stride}, pad = {g->pad_h, g->pad_w}, pad_r;
+    pad_r[0] = (g->p - 1) * g->stride + g->r - g->h - g->pad_h;
+    pad_r[1] = (g->q - 1) * g->stride + g->s - g->w - g->pad_w;
     dnnl_data_type_t wt = op->d.dtype == HPT__BF16 && kind != HPT__OP_CONV_WEIGHTS ? dnnl_bf16 : dnnl_f32;
     dnnl_data_type_t at = op->d.dtype == HPT__BF16 ? dnnl_bf16 : dnnl_f32;
     dnnl_status_t st;
