@@ -3,7 +3,7 @@
  * follows it, makes of the other view. */
 #ifndef HPT__BYOL_H
 #define HPT__BYOL_H
-#include "train/trainer.h"
+#include "ssl/predictor.h"
 
 typedef struct hpt__byol_own {
     double momentum;            /* of the target network at the first step; rises to 1 by a cosine over the run */
@@ -14,10 +14,9 @@ typedef struct hpt__byol_own {
  * projection. */
 typedef struct hpt__byol {
     hpt__byol_own own;
-    hpt__net predictor_net;
-    uint8_t *all;                           /* (n_tensors) the predictor trains whole */
-    hpt__weights online, predictor, target; /* the target follows the online network, projector included */
-    hpt__plan *plan_online, *plan_predictor, *plan_target;
+    hpt__weights online, target;            /* the target follows the online network, projector included */
+    hpt__plan *plan_online, *plan_target;
+    hpt__predictor predictor;
     /* (2n,3,s,s) both views one after the other, where the host gives them apart */
     void *both;
     void *p, *z, *norm;                     /* (2n,d) normalised predictions and targets; (2n) lengths before */

@@ -3,10 +3,9 @@
  * Names there: z_q, z_k: normalised embeddings of the query and key images; keys: z_k of all ranks in the order of
  * the batch. The permutation of shuffle BN is drawn from (seed, step), the same on every rank. */
 #include "ssl/moco.h"
-#include "core/alloc.h"
 #include "core/rng.h"
-#include "kernels/embed.h"
 #include <math.h>
+#include <string.h>
 
 static int width(const hpt__trainer *t) { return t->net->arch.dim; }
 static int images(const hpt__trainer *t) { return t->spec.batch * t->comm->size; }
@@ -48,9 +47,8 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
 
     /* InfoNCE with the queue as it was before this batch; gradient for z_q, then through the normalisation */
     if (!st)
-        st = be->contrast->infonce(dev, dt, n, d, m->own.queue, m->z_q, (char *)m->keys + first * row, m->queue,
-                                   m->queue_low, m->own.tau, t->outcome,
-                         m->dz, m->scratch);
+        st = be->contrast->infonce(dev, dt, n, d, m->queue.n, m->z_q, (char *)m->keys + first * row, m->queue.rows,
+                                   m->queue.low, m->own.tau, t->outcome, m->dz, m->scratch);
     be->rows->l2norm_grad(dev, dt, n, d, m->z_q, m->norm, m->dz, m->dz);
     be->contrast->spread(dev, dt, n, d, m->z_q, t->outcome, m->scratch);
     if (!st) st = hpt__trainer_judge(t);
@@ -61,14 +59,9 @@ static hpt_status step(hpt__trainer *t, const float *const *view, const hpt__inp
 /* The keys enter the queue. */
 static void commit(hpt__trainer *t, const hpt__input *in) {
     hpt__moco *m = t->self;
-    t->be->contrast->enqueue(t->dev, t->spec.dtype, images(t), width(t), m->keys, m->queue, m->own.queue, m->queue_low,
-                             in->vars, t->outcome);
+    hpt__keys_enter(&m->queue, t, images(t), m->keys, in->vars);
 }
-static void counted(hpt__trainer *t) {
-    hpt__moco *m = t->self;
-    m->ptr = (m->ptr + images(t)) % m->own.queue;
-    m->filled = m->filled + images(t) < m->own.queue ? m->filled + images(t) : m->own.queue;
-}
+static void counted(hpt__trainer *t) { hpt__keys_entered(&((hpt__moco *)t->self)->queue, images(t)); }
 static double ema(const hpt__trainer *t, uint64_t step) {
     (void)step;
     return ((const hpt__moco *)t->self)->own.momentum;
@@ -80,7 +73,7 @@ static void draw(hpt__trainer *t, hpt__input *in) {
     const hpt__moco *m = t->self;
     uint32_t n = (uint32_t)images(t), *perm = in->data, *inverse = perm + n;
     hpt__rng r;
-    in->vars->ptr = m->ptr;
+    in->vars->ptr = m->queue.ptr;
     hpt__rng_init(&r, t->spec.seed, HPT__RNG_SHUFFLE, t->step, 0);
     hpt__rng_permutation(&r, perm, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -88,12 +81,7 @@ static void draw(hpt__trainer *t, hpt__input *in) {
         inverse[perm[i]] = i;
     }
 }
-static void prepare(hpt__trainer *t) {
-    hpt__moco *m = t->self;
-    size_t pitch = (size_t)t->be->contrast->pitch(t->dev, t->spec.dtype, width(t));
-    if (m->queue_low)
-        t->be->params->lower(t->dev, (size_t)m->own.queue, (size_t)width(t), pitch, m->queue, m->queue_low);
-}
+static void prepare(hpt__trainer *t) { hpt__keys_prepare(&((hpt__moco *)t->self)->queue, t); }
 
 /* ---- a run begins ---- */
 
@@ -104,46 +92,18 @@ static hpt_status configure(const hpt__options *o, int all, void *own) {
     return HPT_OK;
 }
 
-/* The queue starts as random unit vectors (He et al. 2020). */
-static hpt_status fill_queue(hpt__trainer *t) {
-    hpt__moco *m = t->self;
-    size_t size = hpt__real_size(t->spec.dtype), d = (size_t)width(t), rows = (size_t)m->own.queue;
-    char *keys = hpt__alloc(rows * d * size);
-    hpt_status st = keys ? HPT_OK : hpt__fail_memory(rows * d * size);
-    for (size_t i = 0; i < rows && !st; i++) {
-        hpt__rng r;
-        double *wide = (double *)(void *)(keys + i * d * size), len;
-        float *narrow = (float *)(void *)wide, length;
-        hpt__rng_init(&r, t->spec.seed, HPT__RNG_QUEUE, i, 0);
-        for (size_t j = 0; j < d; j++)
-            if (size == 8) wide[j] = hpt__rng_normal(&r);
-            else narrow[j] = (float)hpt__rng_normal(&r);
-        if (size == 8) hpt__ref_l2norm_f64(1, (int)d, wide, wide, &len);
-        else hpt__ref_l2norm_f32(1, (int)d, narrow, narrow, &length);
-        if (i % 256 == 0) st = hpt__span_tick(0);
-    }
-    t->be->device.enter(t->dev);
-    if (!st) t->be->memory.upload(t->dev, m->queue, keys, rows * d * size);
-    t->be->device.leave(t->dev);
-    hpt__free(keys);
-    return st;
-}
-
 static hpt_status open(hpt__trainer *t, const void *own) {
     hpt__moco *m = t->self;
     const hpt__trainer_spec *s = &t->spec;
-    const hpt__backend *be = t->be;
     hpt_status st = HPT_OK;
     m->own = *(const hpt__moco_own *)own;
     if (s->groups * t->comm->size == s->bn_ranks) m->own.shuffle = 0;     /* inside one group it changes nothing */
     size_t size = hpt__real_size(s->dtype), n = (size_t)s->batch, d = (size_t)width(t), all = (size_t)images(t);
-    size_t image = 12 * (size_t)s->size * (size_t)s->size, pitch = (size_t)be->contrast->pitch(t->dev, s->dtype,
-        (int)d);
-    size_t loss = be->contrast->scratch(t->dev, s->dtype, (int)n, (int)d);
+    size_t image = 12 * (size_t)s->size * (size_t)s->size;
+    size_t loss = t->be->contrast->scratch(t->dev, s->dtype, (int)n, (int)d);
     HPT_TRY(hpt__trainer_network(t, &m->q, t->net, "query", t->spec.trainable, NULL));
     HPT_TRY(hpt__trainer_network(t, &m->k, t->net, "key", NULL, &m->q));
-    m->queue = hpt__take(&t->pool, (size_t)m->own.queue * d * size, &st);
-    if (pitch) m->queue_low = hpt__take(&t->pool, (size_t)m->own.queue * pitch * 2, &st);
+    HPT_TRY(hpt__keys_open(&m->queue, t, m->own.queue));
     void **const rows[] = {&m->z_q, &m->z_k, &m->dz};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) *rows[i] = hpt__take(&t->pool, n * (d + 1) * size, &st);
     m->keys = hpt__take(&t->pool, all * d * size, &st);
@@ -155,25 +115,26 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     if (!st) st = hpt__trainer_plan(t, &m->q, s->batch, s->groups, 1, &m->plan_q);
     if (!st) st = hpt__trainer_plan(t, &m->k, s->batch, s->groups, 1, &m->plan_k);
     if (!st) st = hpt__trainer_begin(t, &m->q, &m->k);
-    return st ? st : fill_queue(t);
+    return st ? st : hpt__keys_fill(&m->queue, t);
 }
 
 static void report(const hpt__trainer *t, hpt_step_info *i) {
     const hpt__moco *m = t->self;
-    i->queue_fill = (uint32_t)m->filled;
-    i->chance = log((double)m->own.queue + 1);
+    i->queue_fill = (uint32_t)m->queue.filled;
+    i->chance = log((double)m->queue.n + 1);
 }
 
 static int state(hpt__trainer *t, hpt__state item[HPT__STATES]) {
     hpt__moco *m = t->self;
-    int n = 0;
-    item[n++] = (hpt__state){.kind = HPT__STATE_ROWS, .name = "queue", .rows = m->queue, .n = m->own.queue,
-                             .d = width(t)};
-    item[n++] = (hpt__state){.kind = HPT__STATE_NUMBER, .name = "queue_ptr", .number = &m->ptr, .limit = m->own.queue};
-    item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "encoder_q.", .prefix = "q.", .weights = &m->q};
-    item[n++] = (hpt__state){.kind = HPT__STATE_NETWORK, .name = "encoder_k.", .prefix = "k.", .weights = &m->k};
-    item[n++] = (hpt__state){.kind = HPT__STATE_NOTE, .name = "filled", .number = &m->filled, .limit = m->own.queue};
-    return n;
+    hpt__keys *q = &m->queue;
+    const hpt__state all[] = {
+        {.kind = HPT__STATE_ROWS, .name = "queue", .rows = q->rows, .n = q->n, .d = width(t)},
+        {.kind = HPT__STATE_NUMBER, .name = "queue_ptr", .number = &q->ptr, .limit = q->n},
+        {.kind = HPT__STATE_NETWORK, .name = "encoder_q.", .prefix = "q.", .weights = &m->q},
+        {.kind = HPT__STATE_NETWORK, .name = "encoder_k.", .prefix = "k.", .weights = &m->k},
+        {.kind = HPT__STATE_NOTE, .name = "filled", .number = &q->filled, .limit = q->n}};
+    memcpy(item, all, sizeof all);
+    return (int)(sizeof all / sizeof *all);
 }
 
 static const hpt__measure measures[] = {

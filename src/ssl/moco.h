@@ -3,7 +3,7 @@
  * it, and a queue of the follower's keys. */
 #ifndef HPT__MOCO_H
 #define HPT__MOCO_H
-#include "train/trainer.h"
+#include "ssl/keys.h"
 
 typedef struct hpt__moco_own {
     int64_t queue;              /* rows */
@@ -16,12 +16,11 @@ typedef struct hpt__moco {
     hpt__moco_own own;
     hpt__weights q, k;              /* query encoder; key encoder, which follows it */
     hpt__plan *plan_q, *plan_k;
-    void *queue, *queue_low;        /* (queue,d) keys; bfloat16 copy in rows of queue_pitch(), or NULL */
+    hpt__keys queue;
     void *z_q, *z_k;                /* (n,d) normalised embeddings */
     void *z_all, *keys;             /* (all,d) keys of all ranks; the same in the order of the batch */
     void *norm, *dz, *scratch;      /* (n) lengths before normalising; (n,d) gradient of z_q */
     void *all_views, *shuffled;     /* (all,3,s,s) key images of all ranks; (n,3,s,s) of this rank in shuffled order */
-    int64_t ptr, filled;            /* next queue row; rows that came from images */
 } hpt__moco;
 
 extern const hpt__method hpt__method_moco;

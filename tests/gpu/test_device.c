@@ -65,7 +65,7 @@ static float *fetch(rig *r, const char *name, size_t *n) {
     if (!strcmp(name, "queue")) {
         *n = (size_t)m->own.queue * (size_t)r->net.arch.dim;
         x = malloc(*n * 4);
-        r->be->memory.download(r->dev, x, m->queue, *n * 4);
+        r->be->memory.download(r->dev, x, m->queue.rows, *n * 4);
     }
     for (int s = 0; s < 4 && !x; s++) {
         size_t len = strlen(sets[s].prefix);
@@ -144,7 +144,7 @@ static void fixture_step(const char *file, hpt__dtype t, double loss_tol, double
         for (int j = 0; j < dim; j++) n += (double)q[i * dim + j] * q[i * dim + j];
         for (int j = 0; j < dim; j++) q[i * dim + j] = (float)(q[i * dim + j] / sqrt(n));
     }
-    r.be->memory.upload(r.dev, r.m->queue, q, (size_t)K * (size_t)dim * 4);
+    r.be->memory.upload(r.dev, r.m->queue.rows, q, (size_t)K * (size_t)dim * 4);
     double loss = one_step(&r, 0), truth = json_num(f, "loss64/0"), worst = 0;
     printf("  %s: loss %.9f, PyTorch fp64 %.9f, fp32 %.9f\n", file, loss, truth, json_num(f, "loss32"));
     if (!(fabs(loss - truth) <= loss_tol * truth + 2 * fabs(json_num(f, "loss32") - truth))) FAIL("loss");
@@ -215,15 +215,15 @@ static void load_state(rig *to, rig *from) {
         {from->m->q.params, to->m->q.params, n}, {from->m->k.params, to->m->k.params, n},
             {from->m->q.moment1, to->m->q.moment1, n},
         {from->m->q.stats, to->m->q.stats, s}, {from->m->k.stats, to->m->k.stats, s},
-        {from->m->queue, to->m->queue, q}};
+        {from->m->queue.rows, to->m->queue.rows, q}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         void *x = malloc(parts[i].bytes);
         from->be->memory.download(from->dev, x, parts[i].a, parts[i].bytes);
         to->be->memory.upload(to->dev, parts[i].b, x, parts[i].bytes);
         free(x);
     }
-    to->m->ptr = from->m->ptr;
-    to->m->filled = from->m->filled;
+    to->m->queue.ptr = from->m->queue.ptr;
+    to->m->queue.filled = from->m->queue.filled;
     to->t.step = from->t.step;
     to->t.prepared = 0;
 }
