@@ -153,6 +153,7 @@ static size_t count_of(const char *what, const hpt__geometry *g) {
            out = (size_t)(g->p * g->q);
     if (!strcmp(what, "in") || !strcmp(what, "image") || !strcmp(what, "plain")) return n * c * in;
     if (!strcmp(what, "out") || !strcmp(what, "where")) return n * k * out;
+    if (!strcmp(what, "each")) return n;
     if (!strcmp(what, "nc")) return n * c;
     if (!strcmp(what, "nk")) return n * k;
     if (!strcmp(what, "group")) return (size_t)g->bn_groups * c;

@@ -21,7 +21,7 @@
 #include "kernels/optim.h"
 #include "kernels/rows.h"
 
-#define HPT__BACKEND_API 11
+#define HPT__BACKEND_API 12
 
 typedef enum hpt__op_kind {
 #define OP(KIND, name, shapes, arrays) HPT__OP_##KIND,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The table of the _cpu.c kernels of one instruction set. Contracts: norm.h, act.h, bias.h, pool.h, optim.h,
+ * The table of the _cpu.c kernels of one instruction set. Contracts: norm.h, act.h, bias.h, pool.h, scale.h, optim.h,
  * infonce.h. Maps are blocked (N, C/block, H*W, block), float or bfloat16. Each call does the part t of nt; calls of
  * one name may run at the same time. */
 #ifndef HPT__CPU_KERNELS_H
@@ -46,6 +46,15 @@ typedef struct hpt__cpu_bias {
     void *y;
     float *db;
 } hpt__cpu_bias;
+
+typedef struct hpt__cpu_scale {
+    const hpt__geometry *g;
+    int bf16;
+    const void *x, *r, *dy;
+    const float *s;         /* (N,C); drop: (N) */
+    void *y, *dx;
+    float *ds;
+} hpt__cpu_scale;
 
 typedef struct hpt__cpu_kernels {
     const char *isa;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The launchers of the .cu files. Contracts: norm.h, act.h, bias.h, pool.h, optim.h, infonce.h, embed.h, heads.h,
- * augment.h; what differs is said here. All pointers are device memory unless a line says otherwise. Launchers take the
- * stream first, never allocate, never synchronise, and return the launch's error. sms: multiprocessors of the card,
- * from which grids are sized.
+ * The launchers of the .cu files. Contracts: norm.h, act.h, bias.h, pool.h, scale.h, optim.h, infonce.h, embed.h,
+ * heads.h, augment.h; what differs is said here. All pointers are device memory unless a line says otherwise. Launchers
+ * take the stream first, never allocate, never synchronise, and return the launch's error. sms: multiprocessors of the
+ * card, from which grids are sized.
  *
  * Feature maps are (N,H,W,C), channels padded to hpt__cuda_channels(): bfloat16 if bf16 is 1, else float. Grids and
  * sums are fixed by shape and card: the same bits every run. */
@@ -76,6 +76,13 @@ cudaError_t hpt__cuda_maxpool_backward(cudaStream_t s, const hpt__geometry *g, i
                                        const void *dy2, const uint8_t *where, void *dx);
 cudaError_t hpt__cuda_average(cudaStream_t s, const hpt__geometry *g, int bf16, const void *x, float *y);
 cudaError_t hpt__cuda_average_backward(cudaStream_t s, const hpt__geometry *g, int bf16, const float *dy, void *dx);
+
+/* scale: drop: n images of each values, padding included */
+cudaError_t hpt__cuda_scale(cudaStream_t st, const hpt__geometry *g, int bf16, const void *x, const float *s, void *y);
+cudaError_t hpt__cuda_scale_backward(cudaStream_t st, const hpt__geometry *g, int bf16, const void *x, const float *s,
+                                     const void *dy, void *dx, float *ds);
+cudaError_t hpt__cuda_drop(cudaStream_t s, int bf16, size_t n, size_t each, const void *x, const float *f,
+                           const void *r, void *y);
 
 /* optim: pointers in u are device memory; low copies bfloat16 or NULL */
 cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__update *u, size_t at, size_t n, const hpt__vars *v,

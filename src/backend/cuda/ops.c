@@ -292,6 +292,10 @@ LAUNCH(act_grad, NULL, NULL,
        hpt__cuda_act_backward(s, bf16, values(op), g->act, a->x, a->y_in, a->dy, g->extra_grad ? a->dy2 : NULL, a->dx))
 LAUNCH(sum, NULL, NULL, hpt__cuda_sum(s, bf16, values(op), a->x, g->residual ? a->r : NULL, a->y))
 LAUNCH(bias, NULL, NULL, hpt__cuda_bias(s, g, bf16, a->x, a->b, a->y))
+LAUNCH(scale, NULL, NULL, hpt__cuda_scale(s, g, bf16, a->x, a->b, a->y))
+LAUNCH(scale_grad, NULL, NULL, hpt__cuda_scale_backward(s, g, bf16, a->x, a->b, a->dy, a->dx, a->db))
+LAUNCH(drop, NULL, NULL,
+       hpt__cuda_drop(s, bf16, (size_t)g->n, values(op) / (size_t)g->n, a->x, a->b, g->residual ? a->r : NULL, a->y))
 LAUNCH(bias_grad, NULL, NULL, hpt__cuda_map_bias_backward(s, g, bf16, a->dy, a->db))
 
 /* ---- slots ---- */

@@ -9,6 +9,7 @@
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/pool.h"
+#include "kernels/scale.h"
 #include <string.h>
 
 #ifdef HPT__REAL_DOUBLE
@@ -173,3 +174,22 @@ static hpt_status sum(hpt__op *op, const hpt__op_args *a) {
 SERVES(act);
 SERVES(act_grad);
 SERVES(sum);
+
+/* ---- times factors ---- */
+
+static hpt_status scale(hpt__op *op, const hpt__op_args *a) {
+    REF(scale)(&op->d.g, a->x, a->b, a->y);
+    return HPT_OK;
+}
+static hpt_status scale_grad(hpt__op *op, const hpt__op_args *a) {
+    REF(scale_backward)(&op->d.g, a->x, a->b, a->dy, a->dx, a->db);
+    return HPT_OK;
+}
+static hpt_status drop(hpt__op *op, const hpt__op_args *a) {
+    size_t n = (size_t)op->d.g.n;
+    REF(drop)(n, values(&op->d.g) / n, a->x, a->b, op->d.g.residual ? a->r : NULL, a->y);
+    return HPT_OK;
+}
+SERVES(scale);
+SERVES(scale_grad);
+SERVES(drop);
