@@ -56,10 +56,12 @@ $(B)/src/data/transform.o: private ALLFLAGS := $(FLAGS) -O3 $(CFLAGS)
 # products are linked again when the flags (so the object folder) changed
 $(L)/.flags: FORCE
 	@mkdir -p $(@D); echo $(HASH) | cmp -s - $@ || echo $(HASH) > $@
-$(SO): $(OBJ) lib/libhpt.map $(L)/.flags
+$(L)/libhpt.map: lib/libhpt.symbols tools/make-map
+	@mkdir -p $(@D); LC_ALL=C tools/make-map < $< > $@.new && mv $@.new $@
+$(SO): $(OBJ) $(L)/libhpt.map $(L)/.flags
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDSHARED) -Wl,-soname,libhpt.so.$(MAJOR) -Wl,--version-script=lib/libhpt.map -o $@.new \
+	$(Q)$(CC) $(LDSHARED) -Wl,-soname,libhpt.so.$(MAJOR) -Wl,--version-script=$(L)/libhpt.map -o $@.new \
 	  $(OBJ) $(LIBS) $(LDFLAGS)
 	$(DONE)
 	@ln -sf $(@F) $(L)/libhpt.so.$(MAJOR); ln -sf libhpt.so.$(MAJOR) $(L)/libhpt.so
