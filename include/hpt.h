@@ -366,6 +366,14 @@ HPT_API void hpt_dataset_destroy(hpt_dataset *ds);
 HPT_API hpt_status hpt_dataset_subset(const hpt_dataset *ds, const uint64_t *indices,
                                       uint64_t count, hpt_dataset **out);
 
+/* Parts of a set are drawn object by object. An object is one image, or with option group_by all
+ * images of one thing (sizes of an icon, views of a patient): they go together, and what the
+ * following calls count are objects then. HPT_ERR_ARGUMENT where labels matter: the images of an
+ * object have two labels (the text names them). */
+
+/* hpt_dataset_objects - how many objects a set has. Since 0.1. */
+HPT_API hpt_status hpt_dataset_objects(const hpt_dataset *ds, uint64_t *count);
+
 /* hpt_dataset_split - two disjoint parts in a seeded random order: the first gets
  * round(fraction*count) images. The parts for a smaller fraction and the same seed are contained
  * in those for a larger one. fraction in (0,1). Since 0.1. */
@@ -384,6 +392,22 @@ HPT_API hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint
  * image. Since 0.1. */
 HPT_API hpt_status hpt_dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed,
                                    hpt_dataset **out, hpt_dataset **rest);
+
+/* hpt_dataset_budget - n labels as one buys them bit by bit, seeded: one of each class first, then
+ * another of each, round by round, as long as a class has more. With one seed, the images for a
+ * smaller n are the first ones of those for a larger n. rest: the others; NULL if not wanted.
+ * HPT_ERR_ARGUMENT: no labels, several labels an image, n below the number of classes or beyond
+ * the data, or a class without an image. Since 0.1. */
+HPT_API hpt_status hpt_dataset_budget(const hpt_dataset *ds, uint64_t n, uint64_t seed,
+                                      hpt_dataset **out, hpt_dataset **rest);
+
+/* hpt_dataset_budgets - a series of `count` (2 to 1000) numbers of labels for
+ * hpt_dataset_budget(): one of each of C classes; then, evenly in the logarithm, from eleven of
+ * each towards all N, which is itself left out: round(11C * (N/11C)^(i/(count-1))), i = 0 to
+ * count-2. For seven budgets of DomainNet clipart's 34,019 training images: 345, 3795, 5470, 7883,
+ * 11362, 16376, 23603 (Reed et al. 2022, table 3). HPT_ERR_ARGUMENT: no labels, several an image,
+ * or no more than eleven of each class. Since 0.1. */
+HPT_API hpt_status hpt_dataset_budgets(const hpt_dataset *ds, uint32_t count, uint64_t *out);
 
 /* hpt_dataset_disjoint - HPT_OK if no image is in both sets: the same file (links count), the
  * same record of a file, the same pixels of sets from memory. common (may be NULL): how many

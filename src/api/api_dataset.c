@@ -44,6 +44,7 @@ hpt_status hpt_dataset_from_memory(hpt_context *ctx, const hpt_config *cfg, cons
         count > 1ull << 32 || count > SIZE_MAX / ((uint64_t)height * width * channels))
         return hpt__fail(HPT_ERR_ARGUMENT, "%llu images of %ux%u with %u channels", (unsigned long long)count, height,
                          width, channels);
+    if (*OPT_S(o, group_by)) return hpt__fail(HPT_ERR_OPTION, "images in memory have no names for group_by");
     for (uint64_t i = 0; labels && i < count; i++)
         if (labels[i] < 0 || labels[i] > 1000000)
             return hpt__fail(HPT_ERR_ARGUMENT, "label %d of image %llu", labels[i], (unsigned long long)i);
@@ -221,8 +222,9 @@ hpt_status hpt_dataset_split(const hpt_dataset *ds, double fraction, uint64_t se
     CHECK(ds, DATASET);
     if (!(fraction > 0 && fraction < 1))
         return hpt__fail(HPT_ERR_ARGUMENT, "fraction %g is not between 0 and 1", fraction);
-    HPT_TRY(hpt__dataset_order(ds, seed, &index));
-    return two_parts(ds, index, (uint64_t)llround(fraction * (double)ds->count), first, second);
+    uint64_t n;
+    HPT_TRY(hpt__dataset_split(ds, fraction, seed, &index, &n));
+    return two_parts(ds, index, n, first, second);
 }
 hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, hpt_dataset **out,
                                  hpt_dataset **rest) {
@@ -235,12 +237,30 @@ hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t see
 }
 
 hpt_status hpt_dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, hpt_dataset **out, hpt_dataset **rest) {
-    uint64_t *index;
+    uint64_t *index, taken;
     OUT(out);
     if (rest) *rest = NULL;
     CHECK(ds, DATASET);
-    HPT_TRY(hpt__dataset_few(ds, n, seed, &index));
-    return two_parts(ds, index, n, out, rest);
+    HPT_TRY(hpt__dataset_few(ds, n, seed, &index, &taken));
+    return two_parts(ds, index, taken, out, rest);
+}
+hpt_status hpt_dataset_budget(const hpt_dataset *ds, uint64_t n, uint64_t seed, hpt_dataset **out, hpt_dataset **rest) {
+    uint64_t *index, taken;
+    OUT(out);
+    if (rest) *rest = NULL;
+    CHECK(ds, DATASET);
+    HPT_TRY(hpt__dataset_budget(ds, n, seed, &index, &taken));
+    return two_parts(ds, index, taken, out, rest);
+}
+hpt_status hpt_dataset_budgets(const hpt_dataset *ds, uint32_t count, uint64_t *out) {
+    CHECK(ds, DATASET);
+    NOT_NULL(out);
+    return hpt__dataset_budgets(ds, count, out);
+}
+hpt_status hpt_dataset_objects(const hpt_dataset *ds, uint64_t *count) {
+    CHECK(ds, DATASET);
+    NOT_NULL(count);
+    return hpt__dataset_objects(ds, count);
 }
 hpt_status hpt_dataset_disjoint(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common) {
     uint64_t n, first[2];

@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
 
 enum { MAX_IMAGES = 100000000 };
 
@@ -104,7 +106,10 @@ void hpt__collection_why(hpt__collection *c, const char *fmt, ...) {
 }
 
 void hpt__collection_fini(hpt__collection *c) {
-    for (uint64_t i = 0; i < c->n; i++) hpt__free(c->f[i].path);
+    for (uint64_t i = 0; i < c->n; i++) {
+        hpt__free(c->f[i].path);
+        hpt__free(c->f[i].object);
+    }
     hpt__collection_drop_classes(c);
     for (size_t i = 0; i < c->notes; i++) hpt__free(c->note[i].text);
     hpt__free(c->note);
@@ -114,11 +119,45 @@ void hpt__collection_fini(hpt__collection *c) {
     memset(c, 0, sizeof *c);
 }
 
+void hpt__collection_base(hpt__collection *c, const char *folder) {
+    struct stat s;
+    if (!stat(folder, &s)) c->base = XXH3_64bits_withSeed(&s.st_ino, sizeof s.st_ino, (uint64_t)s.st_dev);
+}
+hpt_status hpt__collection_objects(const hpt__options *o, const hpt__collection *c, uint64_t **out) {
+    static const char column[] = "column:";
+    const char *rule = OPT_S(o, group_by);
+    size_t n = (size_t)c->n;
+    *out = NULL;
+    if (!*rule || !n) return HPT_OK;
+    if (!strncmp(rule, column, sizeof column - 1)) {
+        if (!c->f[0].object)
+            return hpt__fail(HPT_ERR_OPTION, "group_by %.200s: %.600s is no list with such a heading", rule,
+                             c->list ? c->list : "the set");
+        if (!(*out = hpt__alloc(sizeof **out * n))) return hpt__fail_memory(n * 8);
+        for (size_t i = 0; i < n; i++)
+            (*out)[i] = XXH3_64bits_withSeed(c->f[i].object, strlen(c->f[i].object), c->base);
+        return HPT_OK;
+    }
+    char **path = hpt__alloc(sizeof *path * n);
+    if (!path) return hpt__fail_memory(sizeof *path * n);
+    for (size_t i = 0; i < n; i++) path[i] = c->f[i].path;
+    hpt_status st = hpt__objects_by_name(rule, path, n, c->base, out);
+    hpt__free(path);
+    return st;
+}
+
 hpt_status hpt__collection_source(const hpt__options *o, hpt__collection *c, hpt__source **out) {
     hpt__source *s;
     *out = NULL;
     if (!c->n) return hpt__fail(HPT_ERR_FORMAT, "%.800s: no image inside", c->list ? c->list : "the set");
-    HPT_TRY(hpt__source_create(o, c->n, &s));
+    uint64_t *object;
+    HPT_TRY(hpt__collection_objects(o, c, &object));
+    hpt_status st = hpt__source_create(o, c->n, &s);
+    if (st) {
+        hpt__free(object);
+        return st;
+    }
+    s->object = object;
     s->path = hpt__calloc((size_t)c->n + 1, sizeof *s->path);
     if (c->multi) s->multi = hpt__alloc((size_t)(c->n * c->classes) + 1);
     else if (c->classes) s->label = hpt__alloc(sizeof *s->label * (size_t)c->n);
@@ -129,6 +168,7 @@ hpt_status hpt__collection_source(const hpt__options *o, hpt__collection *c, hpt
     }
     for (uint64_t i = 0; i < c->n; i++) {
         s->path[i] = c->f[i].path;
+        hpt__free(c->f[i].object);
         if (s->label) s->label[i] = c->f[i].label;
         if (s->multi) memcpy(s->multi + i * c->classes, c->multi + (uint64_t)c->f[i].row * c->classes, c->classes);
         if (s->line) s->line[i] = c->f[i].line;

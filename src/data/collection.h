@@ -6,7 +6,7 @@
 #include "data/dataset.h"
 
 typedef struct hpt__entry {
-    char *path;
+    char *path, *object;        /* object: what it shows, where a column of the list says so (option group_by) */
     int32_t label;
     uint32_t line, row;         /* row: of multi */
     uint64_t ino;               /* of a folder: number of the file, 0 elsewhere; and whether the name is a link */
@@ -20,6 +20,7 @@ typedef struct hpt__collection {
     uint8_t *multi;             /* multi-label: classes values each entry, in the order of collecting */
     uint64_t multi_cap;
     char *list;                 /* the list file */
+    uint64_t base;              /* of the folder that it was gathered in: equal names there are equal objects */
     hpt__note *note;            /* what is said where the set is opened */
     size_t notes;
     uint64_t skipped;           /* files that look like images and are not read */
@@ -36,6 +37,9 @@ hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt,
                                 ...) __attribute__((format(printf, 3, 4)));
 hpt_status hpt__collection_take_notes(hpt__collection *c, const hpt__collection *from);
 void hpt__collection_why(hpt__collection *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void hpt__collection_base(hpt__collection *c, const char *folder);
+/* Keys of what the images show (option group_by); NULL: each its own. */
+hpt_status hpt__collection_objects(const hpt__options *o, const hpt__collection *c, uint64_t **out);
 void hpt__collection_sort(hpt__collection *c);                              /* by path */
 void hpt__collection_fini(hpt__collection *c);
 /* The collection becomes a source; what it held is taken over. */

@@ -55,6 +55,7 @@ void hpt__source_release(hpt__source *s) {
     hpt__free(s->stats_file);
     hpt__free(s->label);
     hpt__free(s->multi);
+    hpt__free(s->object);
     hpt__free(s->list);
     hpt__free(s->line);
     hpt__free((void *)s->state);

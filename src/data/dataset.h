@@ -6,6 +6,7 @@
 #include "core/context.h"
 #include "core/options.h"
 #include "core/pixels.h"
+#include "core/rng.h"
 #include "data/views.h"
 #include <pthread.h>
 
@@ -23,6 +24,7 @@ typedef struct hpt__source {
     char *title;                        /* names pixel images: "title#i" */
     int32_t *label;                     /* n, or NULL */
     uint8_t *multi;                     /* multi-label: (n,classes) of 0 and 1, or NULL; label is NULL then */
+    uint64_t *object;                   /* of each image, what it shows (option group_by); NULL: each its own */
     char *list;                         /* list file that named the images, or NULL */
     uint32_t *line;                     /* and the line of each */
     uint32_t classes;
@@ -118,11 +120,29 @@ hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what);
  * model what it is trained on) those of the set; ds NULL: no set, then it is the model's. */
 hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh,
                                       hpt__pixels *out);
-/* Seeded disjoint parts (first: round(fraction*count)); k of each class and the rest: index lists for
- * hpt__dataset_new, freed by the caller. */
+
+/* ---- dataset_draw.c: seeded parts. Lists of images for hpt__dataset_new, freed by the caller: all images, those that
+ * are taken first. What is counted are objects (option group_by; without it each image is one), which stay whole.
+ * ---- */
+
+typedef struct hpt__draw {
+    uint64_t *image, *start, n;         /* images of object u of n: image[start[u]] to image[start[u + 1] - 1] */
+} hpt__draw;
+/* Keys of the objects that files show; base goes into them. NULL: rule is empty. */
+hpt_status hpt__objects_by_name(const char *rule, char *const *path, uint64_t n, uint64_t base, uint64_t **out);
+/* Every object once, in an order drawn from r, by places of images. object: a key for each image, or NULL. */
+hpt_status hpt__draw_objects(const uint64_t *object, uint64_t images, hpt__rng *r, hpt__draw *d);
+void hpt__draw_free(hpt__draw *d);
+/* of the images of ds, freed by the caller; NULL: each is an object */
+hpt_status hpt__dataset_object_keys(const hpt_dataset *ds, uint64_t **key);
+hpt_status hpt__dataset_objects(const hpt_dataset *ds, uint64_t *n);
+/* images in a seeded order, whatever they show */
 hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index);
+hpt_status hpt__dataset_split(const hpt_dataset *ds, double fraction, uint64_t seed, uint64_t **index, uint64_t *taken);
 hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken);
-/* n images: one of each class first (multi-label: a positive one), the others uniformly (Reed et al. 2022, 1000
- * labels). */
-hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index);
+/* n: one of each class first (multi-label: a positive one), the others uniformly (Reed et al. 2022, 1000 labels). */
+hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index, uint64_t *taken);
+/* n: one of each class, then another of each, round by round; a smaller one is the beginning of a larger one. */
+hpt_status hpt__dataset_budget(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index, uint64_t *taken);
+hpt_status hpt__dataset_budgets(const hpt_dataset *ds, uint32_t count, uint64_t *out);     /* hpt_dataset_budgets() */
 #endif

@@ -91,6 +91,8 @@ static hpt_status from_arrays(const hpt__options *o, const char *path, hpt__arra
                               const char *why, hpt__source **out) {
     hpt__source *s;
     char note[64];
+    if (*OPT_S(o, group_by))
+        return hpt__fail(HPT_ERR_OPTION, "%.600s: images of an array have no names for group_by", path);
     HPT_TRY(check_images(path, images, note, sizeof note));
     HPT_TRY(hpt__source_create(o, images->shape[0], &s));
     s->h = (int)images->shape[1];

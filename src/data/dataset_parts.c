@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Parts of a data set, and what two sets have in common: subsets, seeded splits, a few images of each class; the
- * identity of a set, and the images that two sets share, by file and by pixels. */
+ * The identity of a set, the images that two sets share (by file, by pixels, by what they show), and whether every
+ * class has one. Parts are drawn in dataset_draw.c. */
 #define _GNU_SOURCE
 #include "data/dataset.h"
 #include "core/alloc.h"
@@ -119,11 +119,37 @@ static hpt_status keys_of(const hpt_dataset *ds, content_key **out) {
     return HPT_OK;
 }
 
+static int number_order(const void *x, const void *y) {
+    uint64_t p = *(const uint64_t *)x, q = *(const uint64_t *)y;
+    return p < q ? -1 : p > q;
+}
+/* Flags images of a whose object b shows too; first: one of them, and the image of b. Returns how many. */
+static hpt_status objects_overlap(const hpt_dataset *a, const hpt_dataset *b, uint8_t *in_b, uint64_t first[2]) {
+    const uint64_t *of_a = a->src->object, *of_b = b->src->object;
+    uint64_t none = 1;
+    if (!of_a || !of_b) return HPT_OK;
+    uint64_t *sorted = hpt__alloc(sizeof *sorted * (size_t)(b->count + 1));
+    if (!sorted) return hpt__fail_memory(sizeof *sorted * (size_t)b->count);
+    for (uint64_t i = 0; i < b->count; i++) sorted[i] = of_b[b->index[i]];
+    qsort(sorted, (size_t)b->count, sizeof *sorted, number_order);
+    for (uint64_t i = 0; i < a->count; i++) none &= !in_b[i];
+    for (uint64_t i = 0; i < a->count; i++) {
+        const uint64_t *key = &of_a[a->index[i]];
+        if (in_b[i] || !bsearch(key, sorted, (size_t)b->count, sizeof *sorted, number_order)) continue;
+        in_b[i] = 1;
+        for (uint64_t k = 0; none && k < b->count; k++)
+            if (of_b[b->index[k]] == *key) first[0] = i, first[1] = k, none = 0;
+    }
+    hpt__free(sorted);
+    return HPT_OK;
+}
 hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint64_t *common, uint64_t first[2],
                                 uint8_t *in_b) {
     content_key *x = NULL, *y = NULL;
+    uint8_t *flag = in_b ? in_b : hpt__alloc((size_t)a->count + 1);
     *common = 0;
-    if (in_b) memset(in_b, 0, (size_t)a->count);
+    if (!flag) return hpt__fail_memory((size_t)a->count);
+    memset(flag, 0, (size_t)a->count);
     hpt_status st = keys_of(a, &x);
     if (!st) st = keys_of(b, &y);
     for (uint64_t i = 0, j = 0; !st && i < a->count && j < b->count;) {
@@ -132,10 +158,14 @@ hpt_status hpt__dataset_overlap(const hpt_dataset *a, const hpt_dataset *b, uint
             first[0] = x[i].at;
             first[1] = y[j].at;
         }
-        if (!less && in_b) in_b[x[i].at] = 1;
+        if (!less) flag[x[i].at] = 1;
         i += less <= 0;
         j += less > 0;
     }
+    if (!st) st = objects_overlap(a, b, flag, first);
+    if (a->src->object && b->src->object)
+        for (uint64_t i = *common = 0; i < a->count && !st; i++) *common += flag[i];
+    if (!in_b) hpt__free(flag);
     hpt__free(x);
     hpt__free(y);
     return st;
@@ -167,96 +197,5 @@ hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what) {
                            "%s%s%.300s: class %s has no image to train on (option empty_classes=allow lets that pass)",
                            what, s->list ? ": " : "", s->list ? s->list : "", class_name(s, c, text));
     hpt__free(seen);
-    return st;
-}
-
-/* ---- parts ---- */
-
-hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index) {
-    if (ds->count > 0xffffffffu) return hpt__fail(HPT_ERR_UNSUPPORTED, "more than 2^32 images");
-    uint32_t n = (uint32_t)ds->count, *p = hpt__alloc(sizeof *p * (n + 1ull));
-    *index = hpt__alloc(sizeof **index * (n + 1ull));
-    if (!p || !*index) {
-        hpt__free(p);
-        hpt__free(*index);
-        return hpt__fail_memory(sizeof *p * n);
-    }
-    hpt__rng r;
-    hpt__rng_init(&r, seed, HPT__RNG_SPLIT, 0, 0);
-    hpt__rng_permutation(&r, p, n);
-    for (uint32_t i = 0; i < n; i++) (*index)[i] = ds->index[p[i]];
-    hpt__free(p);
-    return HPT_OK;
-}
-
-hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken) {
-    uint64_t *order;
-    uint32_t classes = ds->src->classes;
-    if (!hpt__dataset_labelled(ds)) return hpt__dataset_no_labels(ds, "");
-    if (ds->src->multi)
-        return hpt__fail(HPT_ERR_ARGUMENT,
-                         "images with several labels have no k of each class; take a number of images");
-    if (!k) return hpt__fail(HPT_ERR_ARGUMENT, "k is 0");
-    HPT_TRY(hpt__dataset_order(ds, seed, &order));
-    uint32_t *got = hpt__calloc(classes + 1ull, sizeof *got);
-    *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));
-    hpt_status st = got && *index ? HPT_OK : hpt__fail_memory((size_t)ds->count * 8);
-    uint64_t a = 0, b = ds->count;
-    for (uint64_t i = 0; i < ds->count && !st; i++) {
-        int32_t label = ds->src->label[order[i]];
-        if (label >= 0 && got[label] < k) {
-            got[label]++;
-            (*index)[a++] = order[i];
-        } else (*index)[--b] = order[i];
-    }
-    for (uint32_t c = 0; c < classes && !st; c++)
-        if (got[c] < k)
-            st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has only %u images, %u were asked for",
-                           ds->src->class_name ? ds->src->class_name[c] : "(unnamed)", got[c], k);
-    hpt__free(order);
-    hpt__free(got);
-    if (st) hpt__free(*index);
-    *taken = a;
-    return st;
-}
-
-hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index) {
-    const hpt__source *s = ds->src;
-    uint64_t *order, taken = 0;
-    char text[16];
-    if (!hpt__dataset_labelled(ds)) return hpt__dataset_no_labels(ds, "");
-    if (n < s->classes || n > ds->count)
-        return hpt__fail(HPT_ERR_ARGUMENT, "%llu images: at least one of each of %u classes, at most all %llu",
-                         (unsigned long long)n, s->classes, (unsigned long long)ds->count);
-    HPT_TRY(hpt__dataset_order(ds, seed, &order));
-    uint8_t *have = hpt__calloc(s->classes + 1ull, 1), *used = hpt__calloc((size_t)ds->count + 1, 1);
-    *index = hpt__alloc(sizeof **index * (size_t)(ds->count + 1));
-    hpt_status st = have && used && *index ? HPT_OK : hpt__fail_memory((size_t)ds->count * 8);
-    for (uint64_t i = 0; i < ds->count && !st && taken < n; i++) {
-        const uint8_t *m = s->multi ? s->multi + order[i] * s->classes : NULL;
-        int fresh = 0;
-        for (uint32_t c = 0; c < s->classes; c++)
-            if (!have[c] && (m ? m[c] : (uint32_t)s->label[order[i]] == c)) fresh = have[c] = 1;
-        if (fresh) {
-            used[i] = 1;
-            (*index)[taken++] = order[i];
-        }
-    }
-    for (uint32_t c = 0; c < s->classes && !st; c++)
-        if (!have[c]) st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has no image", class_name(s, c, text));
-    for (uint64_t i = 0; i < ds->count && !st && taken < n; i++)
-        if (!used[i]) {
-            used[i] = 1;
-            (*index)[taken++] = order[i];
-        }
-    for (uint64_t i = 0; i < ds->count && !st; i++)     /* the others follow */
-        if (!used[i]) (*index)[taken++] = order[i];
-    hpt__free(order);
-    hpt__free(have);
-    hpt__free(used);
-    if (st) {
-        hpt__free(*index);
-        *index = NULL;
-    }
     return st;
 }

@@ -4,7 +4,6 @@
 #include "data/known.h"
 #include "core/alloc.h"
 #include "core/number.h"
-#include "core/rng.h"
 #include "data/classes.h"
 #include "io/file.h"
 #include "io/ini.h"
@@ -113,28 +112,32 @@ hpt_status hpt__known_find(const char *name, hpt__known *out) {
 
 /* ---- splits ---- */
 
-/* Keeps the entries whose rank in a seeded order lies in [from, to) of the whole. */
-static hpt_status keep_share(hpt__collection *c, uint64_t seed, double from, double to) {
-    uint32_t n = (uint32_t)c->n, *order = hpt__alloc(sizeof *order * (n + 1ull));
-    if (!order) return hpt__fail_memory(sizeof *order * n);
+/* Keeps the entries whose place in a seeded order of objects lies in [from, to) of the whole. */
+static hpt_status keep_share(const hpt__options *o, hpt__collection *c, uint64_t seed, double from, double to) {
+    uint64_t *object, kept = 0;
+    hpt__draw d;
     hpt__rng r;
     hpt__rng_init(&r, seed, HPT__RNG_SPLIT, 1, 0);
-    hpt__rng_permutation(&r, order, n);
-    uint64_t lo = (uint64_t)(from * n + 0.5), hi = (uint64_t)(to * n + 0.5), kept = 0;
-    uint8_t *flag = hpt__calloc(n + 1ull, 1);
-    if (!flag) {
-        hpt__free(order);
-        return hpt__fail_memory(n);
+    HPT_TRY(hpt__collection_objects(o, c, &object));
+    hpt_status st = hpt__draw_objects(object, c->n, &r, &d);
+    hpt__free(object);
+    if (st) return st;
+    uint64_t lo = (uint64_t)(from * (double)d.n + 0.5), hi = (uint64_t)(to * (double)d.n + 0.5);
+    uint8_t *flag = hpt__calloc((size_t)c->n + 1, 1);
+    if (!flag) st = hpt__fail_memory((size_t)c->n);
+    for (uint64_t i = d.start[lo]; i < d.start[hi] && !st; i++) flag[d.image[i]] = 1;
+    for (uint64_t i = 0; i < c->n && !st; i++) {        /* in the order of collecting */
+        if (flag[i]) {
+            c->f[kept++] = c->f[i];
+            continue;
+        }
+        hpt__free(c->f[i].path);
+        hpt__free(c->f[i].object);
     }
-    for (uint64_t i = lo; i < hi && i < n; i++) flag[order[i]] = 1;
-    for (uint64_t i = 0; i < n; i++) {      /* in the order of collecting */
-        if (flag[i]) c->f[kept++] = c->f[i];
-        else hpt__free(c->f[i].path);
-    }
-    c->n = kept;
-    hpt__free(order);
+    if (!st) c->n = kept;
     hpt__free(flag);
-    return HPT_OK;
+    hpt__draw_free(&d);
+    return st;
 }
 
 /* A descriptor file's own part: a folder or a list. */
@@ -197,6 +200,7 @@ static hpt_status append(hpt__collection *a, hpt__collection *b) {
         /* numbers alone: val may have more of them */
         if (!values && label >= (int32_t)a->classes) a->classes = (uint32_t)label + 1;
         st = hpt__collect(a, e->path, label, values ? row : NULL, e->line);
+        if (!st) a->f[a->n - 1].object = e->object, e->object = NULL;
         e->path = NULL;
     }
     hpt__free(row);
@@ -218,16 +222,16 @@ static hpt_status collect_split(const hpt__known *k, const hpt__options *o, cons
     if (k->reader == HPT__READ_FOLDERS) {       /* 60:20:20 of one folder */
         static const double cut[4] = {0, 0.6, 0.8, 1};
         HPT_TRY(read_part(k, o, root, 0, c));
-        return keep_share(c, seed, cut[part], cut[part + 1]);
+        return keep_share(o, c, seed, cut[part], cut[part + 1]);
     }
     if (k->reader == HPT__READ_COCO) {          /* official val halved */
         HPT_TRY(read_part(k, o, root, part ? 1 : 0, c));
-        return part ? keep_share(c, seed, part == 1 ? 0 : 0.5, part == 1 ? 0.5 : 1) : HPT_OK;
+        return part ? keep_share(o, c, seed, part == 1 ? 0 : 0.5, part == 1 ? 0.5 : 1) : HPT_OK;
     }
     if (part == 2) return read_part(k, o, root, 2, c);
     double val = k->reader == HPT__READ_BDD ? 1.0 / 7 : 0.2;
     HPT_TRY(read_part(k, o, root, 0, c));
-    return part ? keep_share(c, seed, 0, val) : keep_share(c, seed, val, 1);
+    return part ? keep_share(o, c, seed, 0, val) : keep_share(o, c, seed, val, 1);
 }
 
 /* A download is never looked for in the current folder: that walks whatever stands there. */

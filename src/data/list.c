@@ -22,6 +22,7 @@ static const char *const how_table = "; below a heading one column is called lab
 typedef struct list {
     hpt__collection *c;
     const char *path, *map, *root, *label_name;     /* label_name: option label_column; empty: none */
+    const char *object_name;    /* the column of option group_by=column:NAME, or NULL */
     uint32_t line;
     int64_t limit;
     int check;
@@ -31,7 +32,7 @@ typedef struct list {
     uint64_t cap_word;
     char separator;             /* of a heading's columns; 0: no heading, or one that is not needed any more */
     /* label_column -1: the columns that take[] marks are values of several labels, or there is none */
-    int path_column, label_column;
+    int path_column, label_column, object_column;
     uint32_t columns;
     uint8_t *take;
     int slashes;                /* backslashes of some path were taken for slashes */
@@ -364,7 +365,7 @@ static hpt_status heading(list *l, const char *line, int *is) {
     hpt_status st = copy ? HPT_OK : hpt__fail_memory(strlen(line));
     char path_name[48] = "", label_name[48] = "";
     *is = 0;
-    l->path_column = l->label_column = -1;
+    l->path_column = l->label_column = l->object_column = -1;
     l->columns = 0;
     for (; rest && !st && plain && (v = hpt__csv_field(&rest, separator)); l->columns++) {
         int p = rank(v, path_names), y = rank(v, label_names);
@@ -393,15 +394,24 @@ static hpt_status heading(list *l, const char *line, int *is) {
     }
     hpt__free(copy);
     if (st || !*is) return st;
-    if (l->label_column < 0 && l->columns == 2) l->label_column = !l->path_column;
+    if (l->object_name) {
+        int named, k = asked_column(l->object_name, line, separator, &named);
+        if (k < 0 || k == l->path_column || (k == l->label_column && *l->label_name))
+            return hpt__fail(HPT_ERR_OPTION, "%.400s: option group_by is column:%.60s, and line %u %s: %.300s", l->path,
+                             l->object_name, l->line, k < 0 ? "has no such column"
+                             : "has the images or the labels there", line);
+        l->object_column = k;
+        if (k == l->label_column) l->label_column = -1;
+    }
+    if (l->label_column < 0 && l->object_column < 0 && l->columns == 2) l->label_column = !l->path_column;
     /* "path label": lines are what they are without it */
-    if (separator == ' ' && l->path_column == 0 && l->columns <= 2) separator = 0;
+    if (separator == ' ' && l->path_column == 0 && l->columns <= 2 && !l->object_name) separator = 0;
     l->separator = separator;
     if (l->label_column < 0 && l->columns > 1) {        /* one column of 0 and 1 a class */
         if (!(l->take = hpt__calloc(l->columns, 1)) || !(copy = hpt__strdup(line))) return hpt__fail_memory(l->columns);
         rest = copy;
         for (uint32_t k = 0; rest && !st && (v = hpt__csv_field(&rest, separator)); k++) {
-            if ((int)k == l->path_column || rank(v, no_label_names) >= 0) continue;
+            if ((int)k == l->path_column || (int)k == l->object_column || rank(v, no_label_names) >= 0) continue;
             l->take[k] = 1;
             values++;
             st = hpt__collect_class(l->c, v);
@@ -424,8 +434,9 @@ static hpt_status heading(list *l, const char *line, int *is) {
 }
 /* A line below a heading with more than a path and a label with a blank between. */
 static hpt_status table_line(list *l, char *line) {
-    char *name = NULL, *label = NULL, *rest = line, *v;
+    char *name = NULL, *label = NULL, *object = NULL, *rest = line, *v;
     uint32_t k = 0, values = 0;
+    hpt__collection *c = l->c;
     for (; rest; k++) {
         if (!(v = hpt__csv_field(&rest, l->separator)))
             return bad_line(l, "a quote that is not closed, or something behind it", "");
@@ -433,6 +444,7 @@ static hpt_status table_line(list *l, char *line) {
         if (k >= l->columns) break;
         if ((int)k == l->path_column) name = v;
         else if ((int)k == l->label_column) label = v;
+        else if ((int)k == l->object_column) object = v;
         else if (l->take && l->take[k]) HPT_TRY(one_value(l, values++, v, strlen(v)));
     }
     if (k != l->columns)
@@ -440,12 +452,17 @@ static hpt_status table_line(list *l, char *line) {
                          "%.600s, line %u: %s columns than the %u of the heading; a field that holds the separator is "
                          "put in \"quotes\"", l->path, l->line, k < l->columns ? "fewer" : "more", l->columns);
     if (!name || !*name) return bad_line(l, "no path", "");
-    if (l->kind == SEVERAL) return take(l, name, -1, NULL);
+    if (object && !*object) return bad_line(l, "no object in column ", l->object_name);
     int64_t value = -1;
-    if (!label || !*label) return labelled(l, name, NULL, 0);
-    if (l->kind == NONE) return labelled(l, name, label, 0);
-    HPT_TRY(single(l, label, 0, &value));
-    return take(l, name, value, label);
+    if (l->kind == SEVERAL) HPT_TRY(take(l, name, -1, NULL));
+    else if (!label || !*label) HPT_TRY(labelled(l, name, NULL, 0));
+    else if (l->kind == NONE) HPT_TRY(labelled(l, name, label, 0));
+    else {
+        HPT_TRY(single(l, label, 0, &value));
+        HPT_TRY(take(l, name, value, label));
+    }
+    if (object && !(c->f[c->n - 1].object = hpt__strdup(object))) return hpt__fail_memory(strlen(object));
+    return HPT_OK;
 }
 
 /* The quote that closes the one before p, and how many lines end between; NULL: none within a MiB. */
@@ -552,7 +569,9 @@ hpt_status hpt__collect_list(hpt__collection *c, const hpt__options *o, const ch
     c->list = hpt__strdup(path);
     hpt_status st = root && c->list ? HPT_OK : hpt__fail_memory(64);
     list l = {.c = c, .path = path, .map = OPT_S(o, label_map), .root = root, .limit = OPT_I(o, classes),
-              .check = (int)OPT_I(o, list_check), .label_name = OPT_S(o, label_column)};
+              .check = (int)OPT_I(o, list_check), .label_name = OPT_S(o, label_column),
+              .object_name = strncmp(OPT_S(o, group_by), "column:", 7) ? NULL : OPT_S(o, group_by) + 7};
+    hpt__collection_base(c, root ? root : ".");
     char *p = (char *)f.p, *end = p + f.n;
     *end = 0;
     if (!st && f.n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2)))

@@ -6,6 +6,7 @@
 #include "core/result.h"
 #include "core/number.h"
 #include "core/rng.h"
+#include "data/dataset.h"
 #include "train/schedule.h"
 #include "train/visit.h"
 #include <math.h>
@@ -178,28 +179,28 @@ static hpt_status train_step(probe_state *s) {
     return HPT_OK;
 }
 
-hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_t seed, uint8_t *val) {
-    uint32_t *order = hpt__alloc(sizeof *order * (size_t)(n + 1)), *size = hpt__calloc((size_t)classes + 1,
-        sizeof *size);
-    hpt_status st = order && size ? HPT_OK : hpt__fail_memory((size_t)n * 4);
+hpt_status hpt__probe_holdout(const int32_t *y, const uint64_t *object, uint64_t n, int classes, uint64_t seed,
+                              uint8_t *val) {
+    hpt__draw d;
+    hpt__rng r;
     uint64_t held = 0;
-    if (!st) {
-        hpt__rng r;
-        hpt__rng_init(&r, seed, HPT__RNG_PROBE, 1ull << 40, 1);
-        hpt__rng_permutation(&r, order, (uint32_t)n);
-        for (uint64_t i = 0; i < n && y; i++) size[y[i]]++;
-        for (int c = 0; c < classes; c++) size[c] = size[c] < 2 ? 0 : (size[c] + 4) / 5;
-        memset(val, 0, (size_t)n);
-        for (uint64_t i = 0; i < n; i++)
-            if (y ? size[y[order[i]]] : held < (n + 4) / 5) {
-                if (y) size[y[order[i]]]--;
-                val[order[i]] = 1;
-                held++;
-            }
-        if (!held)
-            st = hpt__fail(HPT_ERR_ARGUMENT, "one image a class leaves none for validation; give a validation set");
+    hpt__rng_init(&r, seed, HPT__RNG_PROBE, 1ull << 40, 1);
+    HPT_TRY(hpt__draw_objects(object, n, &r, &d));
+    uint32_t *size = hpt__calloc((size_t)classes + 1, sizeof *size);
+    hpt_status st = size ? HPT_OK : hpt__fail_memory((size_t)classes * 4);
+    memset(val, 0, (size_t)n);
+    for (uint64_t u = 0; u < d.n && y && !st; u++) size[y[d.image[d.start[u]]]]++;
+    for (int c = 0; c < classes && !st; c++) size[c] = size[c] < 2 ? 0 : (size[c] + 4) / 5;
+    for (uint64_t u = 0; u < d.n && !st; u++) {
+        uint32_t *left = y ? &size[y[d.image[d.start[u]]]] : NULL;
+        if (left ? !*left : held >= (d.n + 4) / 5) continue;
+        if (left) --*left;
+        for (uint64_t i = d.start[u]; i < d.start[u + 1]; i++) val[d.image[i]] = 1;
+        held++;
     }
-    hpt__free(order);
+    if (!st && !held)
+        st = hpt__fail(HPT_ERR_ARGUMENT, "one image a class leaves none for validation; give a validation set");
+    hpt__draw_free(&d);
     hpt__free(size);
     return st;
 }

@@ -9,7 +9,13 @@
 #include "eval/metrics.h"
 
 /* x (n,dim); y, or multi (n,classes) */
-typedef struct hpt__labelled { const float *x; const int32_t *y; uint64_t n; const uint8_t *multi; } hpt__labelled;
+typedef struct hpt__labelled {
+    const float *x;
+    const int32_t *y;
+    uint64_t n;
+    const uint8_t *multi;
+    const uint64_t *object;     /* what each image shows, or NULL; where a part is held out it stays whole */
+} hpt__labelled;
 
 /* Where a training batch comes from; NULL: rows of train in a seeded random order. Fills x (batch,dim) and the
  * images' numbers in train. */
@@ -36,6 +42,7 @@ typedef struct hpt__probe {
 } hpt__probe;
 
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result);
-/* Class-balanced fifth (at least one of a class with two or more) as validation: flags val[i]. */
-hpt_status hpt__probe_holdout(const int32_t *y, uint64_t n, int classes, uint64_t seed, uint8_t *val);
+/* Class-balanced fifth (at least one of a class with two or more) as validation: flags val[i]. object: or NULL; then
+ * objects are what is counted. */
+hpt_status hpt__probe_holdout(const int32_t *y, const uint64_t *object, uint64_t n, int classes, uint64_t seed, uint8_t *val);
 #endif

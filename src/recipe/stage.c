@@ -361,8 +361,10 @@ static hpt_status evaluate(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
     /* as a probe does: a fifth of train, every class left in the rest */
     if (!st && kind == HPT__S_KNN && !val && !test) {
         hpt_dataset *all = train;
+        uint64_t n;
         train = NULL;
-        st = hpt_dataset_few(all, all->count - all->count / 5, (uint64_t)OPT_I(&c->o, seed), &train, &val);
+        st = hpt_dataset_objects(all, &n);
+        if (!st) st = hpt_dataset_few(all, n - n / 5, (uint64_t)OPT_I(&c->o, seed), &train, &val);
         hpt_dataset_destroy(all);
     }
     if (!st && kind != HPT__S_KNN) {        /* an interrupted one goes on */

@@ -362,19 +362,21 @@ void hpt__tuned_free(hpt__tuned *t) { hpt__joined_close(&t->best); }
 static hpt_status hold_out(hpt_dataset *all, uint64_t seed, hpt_dataset **train, hpt_dataset **val) {
     size_t n = (size_t)all->count;
     uint8_t *flag = hpt__alloc(n + 1);
-    uint64_t *index = hpt__alloc(sizeof *index * (n + 1)), a = 0, b = all->count;
+    uint64_t *index = hpt__alloc(sizeof *index * (n + 1)), *object = NULL, a = 0, b = all->count;
     int32_t *y = all->src->label ? hpt__alloc(sizeof *y * (n + 1)) : NULL;
     hpt_status st = flag && index && (y || !all->src->label) ? HPT_OK : hpt__fail_memory(n * 8);
     for (size_t i = 0; i < n && !st && y; i++) {
         y[i] = hpt__dataset_label(all, i);
         if (y[i] < 0) st = hpt__fail(HPT_ERR_ARGUMENT, "train: an image has no label");
     }
-    if (!st) st = hpt__probe_holdout(y, all->count, (int)all->src->classes, seed, flag);
+    if (!st) st = hpt__dataset_object_keys(all, &object);
+    if (!st) st = hpt__probe_holdout(y, object, all->count, (int)all->src->classes, seed, flag);
     for (size_t i = 0; i < n && !st; i++) index[flag[i] ? --b : a++] = all->index[i];
     if (!st) st = hpt__dataset_new(all->ctx, all->src, index, a, train);
     if (!st) st = hpt__dataset_new(all->ctx, all->src, index + a, n - a, val);
     hpt__free(flag);
     hpt__free(index);
+    hpt__free(object);
     hpt__free(y);
     return st;
 }

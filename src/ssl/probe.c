@@ -36,7 +36,7 @@ static hpt_status hold_out(const hpt__probe *all, const hpt__options *o, hpt__pr
     *x = hpt__alloc(sizeof **x * (size_t)n * (size_t)all->dim);
     if (all->train.y) *y = hpt__alloc(sizeof **y * (size_t)(n + 1));
     else *multi = hpt__alloc((size_t)n * (size_t)all->classes);
-    hpt_status st = val && *x && (*y || *multi) ? hpt__probe_holdout(all->train.y, n, all->classes,
+    hpt_status st = val && *x && (*y || *multi) ? hpt__probe_holdout(all->train.y, all->train.object, n, all->classes,
         (uint64_t)OPT_I(o, seed), val) : hpt__fail_memory((size_t)n);
     for (uint64_t i = 0; i < n && !st; i++) {
         uint64_t to = val[i] ? --b : a++;
@@ -49,9 +49,9 @@ static hpt_status hold_out(const hpt__probe *all, const hpt__options *o, hpt__pr
     hpt__free(val);
     if (st) return st;
     *p = *all;
-    p->train = (hpt__labelled){*x, *y, a, *multi};
+    p->train = (hpt__labelled){*x, *y, a, *multi, NULL};
     p->val = (hpt__labelled){*x + a * (uint64_t)all->dim, *y ? *y + a : NULL, n - a,
-                             *multi ? *multi + a * (uint64_t)all->classes : NULL};
+                             *multi ? *multi + a * (uint64_t)all->classes : NULL, NULL};
     return HPT_OK;
 }
 
@@ -134,6 +134,7 @@ static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
     hpt__sets s;
     float *x[3] = {NULL, NULL, NULL};
     hpt__labelled data[3] = {{0}, {0}, {0}};
+    uint64_t *object = NULL;
     if (OPT_I(base, probe_augment) && !val)
         return hpt__fail(HPT_ERR_ARGUMENT, "probe_augment=1 needs a validation set of its own");
     HPT_TRY(hpt__sets_open(&s, train, val, test, base, &m->pixels));
@@ -146,8 +147,10 @@ static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
         x[i] = needed ? hpt__alloc(sizeof *x[i] * (size_t)s.ds[i]->count * (size_t)m->net.feature_dim) : NULL;
         st = !needed ? HPT_OK : x[i] ? hpt__features(m, s.ds[i], &s.opt, x[i])
             : hpt__fail_memory((size_t)s.ds[i]->count * 4);
-        data[i] = (hpt__labelled){x[i], s.y[i], s.ds[i]->count, s.multi[i]};
+        data[i] = (hpt__labelled){x[i], s.y[i], s.ds[i]->count, s.multi[i], NULL};
     }
+    if (!st && !val) st = hpt__dataset_object_keys(s.ds[0], &object);
+    data[0].object = object;
     if (!st) {
         hpt__probe p = {.ctx = m->ctx, .dim = m->net.feature_dim, .classes = s.classes, .train = data[0],
                         .val = data[1], .test = data[2], .test_logits = test_logits, .head = head};
@@ -163,6 +166,7 @@ static hpt_status linear(hpt_model *m, hpt_dataset *train, hpt_dataset *val, hpt
         }
     }
     for (int i = 0; i < 3; i++) hpt__free(x[i]);
+    hpt__free(object);
     if (!st) st = hpt__facts_of(result, m->ctx, &s.opt, &s.pixels);
     hpt__sets_close(&s);
     return st;

@@ -17,7 +17,7 @@ _Static_assert(sizeof kind_name / sizeof *kind_name == HPT__KINDS, "every kind")
 /* Room for whatever a call wants beside its handles. */
 static float x[4096];
 static double f64;
-static uint64_t u64;
+static uint64_t u64, ids[2];
 static int32_t i32, labels[16];
 static uint8_t bytes[4096];
 static size_t need;
@@ -60,6 +60,9 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_dataset_split, "", h[0], 0.5, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
     CALL(hpt_dataset_per_class, "", h[0], 1, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
     CALL(hpt_dataset_few, "", h[0], 4, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
+    CALL(hpt_dataset_budget, "", h[0], 4, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
+    CALL(hpt_dataset_budgets, "", h[0], 2, ids) \
+    CALL(hpt_dataset_objects, "", h[0], &u64) \
     CALL(hpt_dataset_disjoint, "", h[0], h[1], &u64) \
     CALL(hpt_dataset_identity, "", h[0], &u64) \
     CALL(hpt_dataset_get_info, "", h[0], &ds_info) \
