@@ -982,7 +982,9 @@ HPT_API hpt_status hpt_set_describe(uint32_t index, hpt_set_info *info);
  *              docs/datasets.md) for a set of your own
  * root   [in]  the folder of the download; NULL: the one that the descriptor file names
  *              (HPT_ERR_ARGUMENT for the others)
- * split  [in]  "train", "val", "test", or "train+val" (what pretraining may see)
+ * split  [in]  "train", "val", "test", or "train+val" (what pretraining may see); of DomainNet's
+ *              lists for adaptation (real126, ...) "train" (the domain as a source), "labelled-1",
+ *              "labelled-3", "unlabelled-1", "unlabelled-3", "val", "test" ("test-1", "test-3")
  * Where the download has no validation set, a seeded fifth of its training images (option
  * data_seed) is it. HPT_ERR_IO, HPT_ERR_FORMAT: files that are missing or wrong, with their
  * names. Since 0.1. */

@@ -589,7 +589,8 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
 /* "SET:SPLIT:FOLDER" in its parts: SET a known set or a descriptor file, the others may be missing. 0: path is no
  * such name. */
 static int set_name(const char *path, const char *otherwise, char **set, char **split, const char **root) {
-    static const char *const splits[] = {"train", "val", "test", "train+val"};
+    static const char *const splits[] = {"train", "val", "test", "train+val", "labelled-1", "labelled-3",
+                                         "unlabelled-1", "unlabelled-3", "test-1", "test-3"};
     hpt_set_info known = {.struct_size = sizeof known};
     struct stat s;
     const char *colon = strchr(path, ':'), *ini = strstr(path, ".ini:");
@@ -603,7 +604,7 @@ static int set_name(const char *path, const char *otherwise, char **set, char **
         is = strlen(known.name) == n && !memcmp(known.name, path, n);
     const char *part = colon ? colon + 1 : "";
     size_t len = strcspn(part, ":");
-    for (int i = 0; i < 4 && !memchr(path, '/', n); i++)
+    for (size_t i = 0; i < sizeof splits / sizeof *splits && !memchr(path, '/', n); i++)
         is |= strlen(splits[i]) == len && !memcmp(splits[i], part, len);
     if (!is) return 0;
     *root = part[len] ? part + len + 1 : NULL;

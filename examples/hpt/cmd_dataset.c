@@ -17,11 +17,11 @@ static int list_sets(const char *only) {
                    (unsigned long long)s.images[2]);
         else if (!strcmp(s.name, only)) {
             printf("%s: %s\nclasses  %u, %s\nimages   train %llu, val %llu, test %llu\nsplit    %s\nfiles    %s\nmean  "
-                   "   %g,%g,%g\nstd      %g,%g,%g\nremarks  %s\n", s.name, s.title, s.classes, s.several
+                   "   %g,%g,%g\nstd      %g,%g,%g%s\nremarks  %s\n", s.name, s.title, s.classes, s.several
                    ? "several an image (AUROC)" : "one an image (top-1)", (unsigned long long)s.images[0],
                    (unsigned long long)s.images[1], (unsigned long long)s.images[2], s.split, s.layout,
                    (double)s.mean[0], (double)s.mean[1], (double)s.mean[2], (double)s.std[0], (double)s.std[1],
-                   (double)s.std[2], s.remarks);
+                   (double)s.std[2], s.std[0] > 0 ? "" : " (none published: computed from the images)", s.remarks);
             found = 1;
         }
     }

@@ -154,7 +154,8 @@ hpt_status hpt_dataset_check(hpt_context *ctx, const hpt_config *cfg, const char
     for (int i = 0; i < 3 && !st; i++)
         if (k.reader != HPT__READ_OWN || i == 0 || *k.file[i] || i == 1)
             st = check_split(ctx, o, &k, root, i, &ds[i], splits, &problems);
-    for (int i = 0; i < 3 && !st; i++) {
+    /* lists for adaptation overlap by their protocol */
+    for (int i = 0; i < 3 && !st && k.reader != HPT__READ_ADAPTATION; i++) {
         hpt_dataset *a = ds[i], *b = ds[(i + 1) % 3];
         if (a && b) st = found(&problems, hpt_dataset_disjoint(a, b, NULL), "");
     }

@@ -122,9 +122,10 @@ hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t
     hpt__head head = {NULL, NULL, 0};
     hpt_status st = j && (logits || !kept) ? HPT_OK : hpt__fail_memory((size_t)kept * 4);
     if (!st)
-        st = hpt__features_linear(ctx, o, (int)dim, (int)classes, (hpt__labelled){train, train_labels, n_train, NULL, NULL},
+        st = hpt__features_linear(ctx, o, (int)dim, (int)classes,
+                                  (hpt__labelled){train, train_labels, n_train, NULL, NULL},
                                   (hpt__labelled){val, val_labels, n_val, NULL, NULL},
-                                       (hpt__labelled){test, test_labels, n_test, NULL, NULL}, j, logits, &head);
+                                  (hpt__labelled){test, test_labels, n_test, NULL, NULL}, j, logits, &head);
     return end(st, j, logits, kept, &head, dim, result);
 }
 

@@ -25,7 +25,7 @@ static hpt_status bad_json(const hpt__jscan *s, const char *path) {
 /* ---- DomainNet and lists of one's own ---- */
 
 static hpt_status read_list(const hpt__options *o, const char *root, const char *list, hpt__collection *c) {
-    char path[4200];
+    char path[8400];
     hpt__options opt;
     snprintf(path, sizeof path, "%s/%s", root, list);
     HPT_TRY(hpt__options_copy(&opt, o));
@@ -33,6 +33,78 @@ static hpt_status read_list(const hpt__options *o, const char *root, const char 
     if (!st) st = hpt__collect_list(c, &opt, path);
     hpt__options_fini(&opt);
     return st;
+}
+
+/* DomainNet's lists hold numbers, and other lists of it hold other numbers for the same classes; what a class is
+ * called, the folder of its images says ("real/aircraft_carrier/real_001_000114.jpg 0"). */
+typedef struct named { const char *name; size_t n; uint32_t label; } named;
+static int by_folder(const void *x, const void *y) {
+    const named *a = x, *b = y;
+    int d = strncmp(a->name, b->name, a->n < b->n ? a->n : b->n);
+    return d ? d : a->n < b->n ? -1 : a->n > b->n;
+}
+static named folder_of(const hpt__entry *e) {
+    const char *end = strrchr(e->path, '/'), *from = end;
+    while (from && from > e->path && from[-1] != '/') from--;
+    return (named){from ? from : "", from ? (size_t)(end - from) : 0, (uint32_t)e->label};
+}
+static hpt_status name_classes(hpt__collection *c, uint32_t classes) {
+    char text[256];
+    if (!c->n || c->multi || c->cls || c->classes > classes) return HPT_OK;     /* refused later, in words */
+    named *of = hpt__calloc(classes + 1ull, sizeof *of), *sorted = hpt__alloc(sizeof *sorted * (classes + 1ull));
+    hpt_status st = of && sorted ? HPT_OK : hpt__fail_memory(sizeof *of * classes);
+    uint32_t n = 0;
+    for (uint64_t i = 0; i < c->n && !st; i++) {
+        named here = folder_of(&c->f[i]);
+        if (c->f[i].label < 0) st = hpt__fail(HPT_ERR_FORMAT, "%.700s: an image without a label", c->list);
+        else if (!of[here.label].name) of[here.label] = sorted[n++] = here;
+        else if (by_folder(&of[here.label], &here))
+            st = hpt__fail(HPT_ERR_FORMAT, "%.400s, line %u: label %u is the folder '%.*s' here, and '%.*s' before",
+                           c->list, c->f[i].line, here.label, (int)here.n, here.name, (int)of[here.label].n,
+                           of[here.label].name);
+    }
+    if (!st) qsort(sorted, n, sizeof *sorted, by_folder);
+    for (uint32_t i = 1; i < n && !st; i++)
+        if (!by_folder(&sorted[i - 1], &sorted[i]))
+            st = hpt__fail(HPT_ERR_FORMAT, "%.400s: labels %u and %u are both the folder '%.*s'", c->list,
+                           sorted[i - 1].label, sorted[i].label, (int)sorted[i].n, sorted[i].name);
+    c->classes = st ? c->classes : 0;
+    for (uint32_t k = 0; k < classes && !st; k++) {     /* one without an image here has no name to tell */
+        if (of[k].name) snprintf(text, sizeof text, "%.*s", (int)of[k].n, of[k].name);
+        else snprintf(text, sizeof text, "(class %u)", k);
+        st = hpt__collect_class(c, text);
+    }
+    hpt__free(of);
+    hpt__free(sorted);
+    return st;
+}
+
+/* The lists of semi-supervised adaptation (Saito et al. 2019): beside the folders of the domains, or as that code lays
+ * them out, in txt/multi with the images in multi. */
+hpt_status hpt__read_adaptation(const hpt__known *k, const hpt__options *o, const char *root, const char *split,
+                                hpt__collection *c) {
+    static const struct { const char *split, *list, *shots; int tested; } all[] = {
+        {"train", "labeled_source_images", "", 0}, {"val", "validation_target_images", "_3", 0},
+        {"labelled-1", "labeled_target_images", "_1", 0}, {"labelled-3", "labeled_target_images", "_3", 0},
+        {"unlabelled-1", "unlabeled_target_images", "_1", 1}, {"unlabelled-3", "unlabeled_target_images", "_3", 1},
+        {"test-1", "unlabeled_target_images", "_1", 1}, {"test-3", "unlabeled_target_images", "_3", 1},
+        {"test", "unlabeled_target_images", "_3", 1}};
+    char domain[32], list[4300], images[4200];
+    snprintf(domain, sizeof domain, "%.*s", (int)(strlen(k->info.name) - strlen("126")), k->info.name);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (strcmp(all[i].split, split)) continue;
+        snprintf(images, sizeof images, "%.4000s/txt/multi", root);
+        int theirs = is_there(images);
+        snprintf(images, sizeof images, "%.4000s%s", root, theirs ? "/multi" : "");
+        snprintf(list, sizeof list, "%s%s_%s%s.txt", theirs ? "../txt/multi/" : "", all[i].list, domain, all[i].shots);
+        HPT_TRY(read_list(o, images, list, c));
+        HPT_TRY(name_classes(c, k->info.classes));
+        return all[i].tested ? hpt__collection_note(c, 0, "%s, %s: by this protocol the unlabelled list is the test "
+                                                    "list too, and holds the validation images", k->info.name, split)
+            : HPT_OK;
+    }
+    return hpt__fail(HPT_ERR_ARGUMENT, "split '%.40s' of %s is none of train (the domain as a source), labelled-1, "
+                     "labelled-3, unlabelled-1, unlabelled-3, val, test, test-1, test-3", split, k->info.name);
 }
 
 /* ---- folders ---- */
@@ -431,7 +503,9 @@ hpt_status hpt__read_part(const hpt__known *k, const hpt__options *o, const char
     switch (k->reader) {
     case HPT__READ_DOMAIN:
         snprintf(list, sizeof list, "%s_%s.txt", k->info.name, names[part]);
-        return part == 1 ? HPT_OK : read_list(o, root, list, c);
+        if (part == 1) return HPT_OK;
+        HPT_TRY(read_list(o, root, list, c));
+        return name_classes(c, k->info.classes);
     case HPT__READ_FOLDERS: return part ? HPT_OK : read_folders(root, c);
     case HPT__READ_KIDS: return part == 1 ? HPT_OK : read_kids(root, names[part], c);
     case HPT__READ_CHEXPERT: return part == 1 ? HPT_OK : read_chexpert(root, part ? "valid.csv" : "train.csv", c);

@@ -246,11 +246,12 @@ hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const cha
     hpt_status st = HPT_OK;
     *out = NULL;
     if (!*at) return hpt__fail(HPT_ERR_ARGUMENT, "%s: the folder of its download (root) is needed", k->info.name);
-    if (!strcmp(split, "train") || !strcmp(split, "train+val")) st = collect_split(k, o, at, 0, &c);
+    if (k->reader == HPT__READ_ADAPTATION) st = hpt__read_adaptation(k, o, at, split, &c);
+    else if (!strcmp(split, "train") || !strcmp(split, "train+val")) st = collect_split(k, o, at, 0, &c);
     else if (!strcmp(split, "val")) st = collect_split(k, o, at, 1, &c);
     else if (!strcmp(split, "test")) st = collect_split(k, o, at, 2, &c);
     else return hpt__fail(HPT_ERR_ARGUMENT, "split '%.40s' is none of train, val, test, train+val", split);
-    if (!st && !strcmp(split, "train+val")) {
+    if (!st && k->reader != HPT__READ_ADAPTATION && !strcmp(split, "train+val")) {
         st = collect_split(k, o, at, 1, &more);
         if (!st) st = append(&c, &more);
         if (!st) st = hpt__collection_take_notes(&c, &more);

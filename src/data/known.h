@@ -8,7 +8,7 @@
 
 typedef enum hpt__reader { HPT__READ_LISTS, HPT__READ_DOMAIN, HPT__READ_FOLDERS, HPT__READ_BDD, HPT__READ_KIDS,
                            HPT__READ_CHEXPERT, HPT__READ_COCO, HPT__READ_VOC, HPT__READ_FLOWERS,
-                           HPT__READ_OWN } hpt__reader;
+                           HPT__READ_ADAPTATION, HPT__READ_OWN } hpt__reader;
 typedef struct hpt__known {
     hpt_set_info info;
     hpt__reader reader;
@@ -21,11 +21,14 @@ hpt_status hpt__known_find(const char *name, hpt__known *out);
 hpt_status hpt__known_index(uint32_t i, hpt__known *out);           /* HPT_END past the last */
 /* root, or what the descriptor says; HPT_ERR_ARGUMENT */
 hpt_status hpt__known_root(const hpt__known *k, const char *root, const char **at);
-/* split: "train", "val", "test", "train+val". */
+/* split: "train", "val", "test", "train+val"; of lists for adaptation what hpt__read_adaptation() has. */
 hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split,
                            hpt__source **out);
 
-/* annotations.c. part: 0 what the download trains on, 1 its validation images, 2 its test images; an empty
+/* annotations.c. The lists of domain adaptation have splits of their own. */
+hpt_status hpt__read_adaptation(const hpt__known *k, const hpt__options *o, const char *root, const char *split,
+                                hpt__collection *c);
+/* part: 0 what the download trains on, 1 its validation images, 2 its test images; an empty
  * collection where it has no such part. */
 hpt_status hpt__read_part(const hpt__known *k, const hpt__options *o, const char *root, int part, hpt__collection *c);
 #endif

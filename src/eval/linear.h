@@ -44,5 +44,6 @@ typedef struct hpt__probe {
 hpt_status hpt__linear_probe(const hpt__probe *p, const hpt__options *o, json_t *result);
 /* Class-balanced fifth (at least one of a class with two or more) as validation: flags val[i]. object: or NULL; then
  * objects are what is counted. */
-hpt_status hpt__probe_holdout(const int32_t *y, const uint64_t *object, uint64_t n, int classes, uint64_t seed, uint8_t *val);
+hpt_status hpt__probe_holdout(const int32_t *y, const uint64_t *object, uint64_t n, int classes, uint64_t seed,
+                              uint8_t *val);
 #endif

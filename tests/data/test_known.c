@@ -5,6 +5,7 @@
 #include "io/jsonscan.h"
 #include "io/mat.h"
 #include "shell.h"
+#include "ssl/labelled.h"
 #include "core/alloc.h"
 #include <sys/stat.h>
 #include <zlib.h>
@@ -46,9 +47,12 @@ TEST(set_table) {
     for (uint32_t i = 0; hpt_set_describe(i, &s) == HPT_OK; i++, n++) {
         several += s.several;
         CHECK(s.classes && s.images[0] && s.images[1] && s.images[2] && *s.name && *s.title && *s.split && *s.layout);
-        for (int c = 0; c < 3; c++) CHECK(s.mean[c] > 0 && s.mean[c] < 1 && s.std[c] > 0 && s.std[c] < 1);
+        int none = strstr(s.name, "126") != NULL;       /* nothing was published */
+        for (int c = 0; c < 3; c++)
+            CHECK(none ? s.mean[c] == 0 && s.std[c] == 0
+                  : s.mean[c] > 0 && s.mean[c] < 1 && s.std[c] > 0 && s.std[c] < 1);
     }
-    CHECK(n == 16 && several == 5);
+    CHECK(n == 20 && several == 5);
     hpt_dataset *ds;
     FAILS(HPT_ERR_ARGUMENT, "resisc", hpt_dataset_named(context("reference", 1), NULL, "imagenet", ".", "train", &ds));
     FAILS(HPT_ERR_ARGUMENT, "train+val", hpt_dataset_named(context("reference", 1), NULL, "resisc", ".", "all", &ds));
@@ -86,6 +90,73 @@ TEST(domainnet_lists_and_check) {
     text("sketch_test.txt", "sketch/c1/t.jpg 345\n");
     FAILS(HPT_ERR_FORMAT, "345 classes", hpt_dataset_named(ctx, NULL, "sketch", root, "test", &val));
     end();
+}
+
+/* The 345 classes of one list and the 126 of another are the same by their folders, never by their numbers. */
+TEST(domainnet_lists_for_adaptation) {
+    static const char *const class_of[3] = {"airplane", "alarm_clock", "bee"};
+    hpt_context *ctx = context("reference", 1);
+    char path[120], line[160];
+    for (int theirs = 0; theirs < 2; theirs++) {        /* lists beside the images, or as the original code has them */
+        char lists[4][2000] = {"", "", "", ""}, big[2000] = "";
+        const char *images = theirs ? "multi/" : "", *list = theirs ? "txt/multi/" : "";
+        begin();
+        for (int i = 0; i < 30; i++) {
+            snprintf(path, sizeof path, "%sclipart/%s/clipart_%03d.png", images, class_of[i % 3], i);
+            put(path, "", 0);
+            snprintf(line, sizeof line, "clipart/%s/clipart_%03d.png %d\n", class_of[i % 3], i, i % 3);
+            int at = i < 3 ? 0 : i < 6 ? 1 : 2;         /* labelled; validation, which is also unlabelled */
+            strcat(lists[at], line);
+            if (at == 1) strcat(lists[2], line);
+            strcat(lists[3], line);
+        }
+        for (int i = 0; i < 6; i++) {                   /* another domain with DomainNet's own numbers */
+            snprintf(path, sizeof path, "%sreal/%s/real_%03d.png", images, class_of[i % 3], i);
+            put(path, "", 0);
+            snprintf(line, sizeof line, "real/%s/real_%03d.png %d\n", class_of[i % 3], i, (i % 3) * 17 + 1);
+            strcat(big, line);
+        }
+        static const char *const names[4] = {"labeled_target_images_clipart_3", "validation_target_images_clipart_3",
+                                             "unlabeled_target_images_clipart_3", "labeled_source_images_clipart"};
+        for (int i = 0; i < 4; i++) {
+            snprintf(path, sizeof path, "%s%s.txt", list, names[i]);
+            text(path, lists[i]);
+        }
+        hpt_dataset *labelled = named(ctx, "clipart126", "labelled-3", 3, 126, 1), *val = named(ctx, "clipart126",
+            "val", 3, 126, 1), *rest = named(ctx, "clipart126", "unlabelled-3", 27, 126, 1), *all = named(ctx,
+                "clipart126", "test", 27, 126, 1), *ds;
+        named(ctx, "clipart126", "test-3", 27, 126, 1);
+        named(ctx, "clipart126", "train", 30, 126, 1);
+        OK(hpt_dataset_disjoint(labelled, rest, NULL));
+        FAILS(HPT_ERR_ARGUMENT, "share 3 images", hpt_dataset_disjoint(val, all, NULL));
+        char name[64];
+        int32_t y;
+        OK(hpt_dataset_class_name(val, 2, name, sizeof name, NULL));
+        OK(hpt_dataset_label(val, 2, &y));
+        CHECK(!strcmp(name, "bee") && y == 2);
+        FAILS(HPT_ERR_ARGUMENT, "labelled-3", hpt_dataset_named(ctx, NULL, "clipart126", root, "train+val", &ds));
+        FAILS(HPT_ERR_IO, "labeled_target_images_clipart_1.txt",
+              hpt_dataset_named(ctx, NULL, "clipart126", root, "labelled-1", &ds));
+        if (!theirs) {
+            text("real_train.txt", big);
+            text("real_test.txt", big);
+            hpt_dataset *real = named(ctx, "real", "test", 6, 345, 1);
+            int32_t *to;
+            hpt__class_rule rule;
+            OK(hpt__labels_match(real, val, "val", &rule, &to));
+            CHECK(rule == HPT__CLASS_NAME && to[0] == 1 && to[1] == 18 && to[2] == 35);
+            hpt__free(to);
+        }
+        /* a number with two folders, a folder with two numbers */
+        snprintf(path, sizeof path, "%slabeled_target_images_clipart_3.txt", list);
+        text(path, "clipart/bee/clipart_002.png 2\nclipart/airplane/clipart_000.png 2\n");
+        FAILS(HPT_ERR_FORMAT, "line 2: label 2 is the folder 'airplane' here, and 'bee'",
+              hpt_dataset_named(ctx, NULL, "clipart126", root, "labelled-3", &ds));
+        text(path, "clipart/bee/clipart_002.png 2\nclipart/bee/clipart_005.png 3\n");
+        FAILS(HPT_ERR_FORMAT, "both the folder 'bee'",
+              hpt_dataset_named(ctx, NULL, "clipart126", root, "labelled-3", &ds));
+        end();
+    }
 }
 
 TEST(folders_in_three_parts) {

@@ -39,7 +39,7 @@ TEST(heads_train_as_in_pytorch) {
     /* the first weights are those that the script was given */
     double *w0 = numbers(json_object_get(f, "w0"), &count);
     float *first = malloc(sizeof *first * (size_t)(dim * classes));
-    hpt__labelled all = {x, y, (uint64_t)n, NULL}, ident = {eye, y, (uint64_t)dim, NULL};
+    hpt__labelled all = {x, y, (uint64_t)n, NULL, NULL}, ident = {eye, y, (uint64_t)dim, NULL, NULL};
     hpt__probe p = {.ctx = ctx, .dim = dim, .classes = classes, .train = all, .val = all, .test = ident,
                     .test_logits = first};
     json_t *j = json_object();
@@ -50,7 +50,7 @@ TEST(heads_train_as_in_pytorch) {
     set(c, "probe_lr=0.3 probe_steps=30 probe_eval_every=30");
     for (int bce = 0; bce < 2; bce++) {
         double *want = numbers(json_object_get(f, bce ? "bce" : "ce"), &count), worst = 0;
-        hpt__labelled one = {x, bce ? NULL : y, (uint64_t)n, bce ? multi : NULL};
+        hpt__labelled one = {x, bce ? NULL : y, (uint64_t)n, bce ? multi : NULL, NULL};
         p = (hpt__probe){.ctx = ctx, .dim = dim, .classes = classes, .train = one, .val = one, .test = one,
                          .test_logits = logits};
         OK(hpt__linear_probe(&p, &c->o, j));
