@@ -27,7 +27,8 @@ enum { SAME = -1 };
 static const case_shape shapes[] = {
     /* vectors and blocks filled and not, one pixel, more pixels than a block of threads, sides that differ */
     MAP(1, 16, 1, 1), MAP(2, 3, 5, 7), MAP(2, 1, 3, 3), MAP(3, 32, 4, 3), MAP(2, 48, 9, 11), MAP(2, 5, 5, 3),
-    MAP(1, 17, 2, 6), MAP(5, 64, 13, 13), MAP(2, 264, 3, 2),
+    MAP(1, 17, 2, 6), MAP(5, 64, 13, 13), MAP(2, 264, 3, 2), MAP(2, 7, 4, 4), MAP(1, 12, 1, 1), MAP(2, 24, 5, 3),
+    MAP(2, 33, 3, 4), MAP(1, 40, 41, 39),
     /* those of the PyTorch fixtures first; then stems, windows of five, groups, depthwise, channels in no vectors */
     CONV(2, 16, 9, 9, 32, 3, 1, 1, 1), CONV(3, 16, 8, 8, 16, 3, 2, 1, 1), CONV(1, 3, 11, 11, 16, 7, 2, 3, 1),
     CONV(2, 32, 7, 7, 16, 1, 1, 0, 1), CONV(2, 16, 8, 8, 32, 1, 2, 0, 1), CONV(2, 3, 8, 8, 16, 3, 1, 1, 1),
@@ -38,17 +39,38 @@ static const case_shape shapes[] = {
     /* more zeros after the map than before, in one direction or both */
     CONV(2, 3, 8, 8, 32, 3, 2, SAME, 1), CONV(2, 3, 7, 10, 16, 3, 2, SAME, 1), CONV(2, 32, 8, 9, 32, 5, 2, SAME, 32),
     CONV(1, 48, 6, 6, 48, 3, 2, SAME, 48), CONV(2, 16, 7, 7, 32, 2, 1, SAME, 1), CONV(2, 24, 5, 8, 24, 5, 2, SAME, 24),
+    CONV(2, 17, 9, 10, 17, 5, 2, SAME, 17), CONV(1, 40, 8, 8, 40, 3, 2, SAME, 40),
+    /* counts that blocks do not divide, on either side; 1x1 in both directions of an inverted bottleneck */
+    CONV(2, 24, 9, 7, 40, 3, 1, 1, 1), CONV(2, 24, 6, 6, 144, 1, 1, 0, 1), CONV(1, 144, 6, 6, 24, 1, 1, 0, 1),
+    CONV(2, 7, 5, 5, 12, 3, 2, 1, 1), CONV(2, 5, 4, 4, 7, 1, 1, 0, 1), CONV(3, 33, 5, 6, 17, 3, 1, 1, 1),
+    CONV(2, 3, 9, 9, 24, 3, 2, 1, 1), CONV(2, 40, 6, 5, 3, 3, 1, 1, 1), CONV(2, 17, 1, 1, 5, 1, 1, 0, 1),
+    CONV(2, 40, 5, 7, 40, 5, 1, 2, 1), CONV(1, 88, 7, 7, 120, 1, 1, 0, 1), CONV(2, 12, 8, 8, 12, 7, 2, 3, 1),
+    /* depthwise, maps smaller than the window and of many columns; with several outputs a channel */
+    CONV(2, 5, 7, 7, 5, 3, 1, 1, 5), CONV(2, 7, 9, 8, 7, 3, 2, 1, 7), CONV(3, 12, 6, 7, 12, 5, 1, 2, 12),
+    CONV(2, 17, 9, 9, 17, 5, 2, 2, 17), CONV(2, 24, 8, 33, 24, 3, 1, 1, 24), CONV(2, 24, 31, 8, 24, 3, 2, 1, 24),
+    CONV(2, 33, 7, 7, 33, 5, 1, 2, 33), CONV(2, 40, 14, 14, 40, 5, 2, 2, 40), CONV(2, 96, 2, 2, 96, 5, 1, 2, 96),
+    CONV(2, 16, 1, 1, 16, 3, 1, 1, 16), CONV(2, 48, 2, 1, 48, 5, 2, 2, 48), CONV(1, 32, 57, 40, 32, 3, 1, 1, 32),
+    CONV(2, 24, 9, 9, 24, 7, 1, 3, 24), CONV(2, 32, 11, 9, 32, 7, 2, 3, 32), CONV(2, 16, 8, 8, 16, 2, 2, 0, 16),
+    CONV(2, 20, 9, 9, 20, 3, 3, 1, 20), CONV(2, 16, 6, 6, 16, 1, 1, 0, 16), CONV(2, 16, 6, 6, 32, 3, 1, 1, 16),
+    CONV(2, 4, 6, 6, 4, 3, 1, 1, 4),
+    /* groups of whole blocks, of parts of blocks, across blocks */
+    CONV(2, 48, 5, 6, 32, 3, 1, 1, 2), CONV(2, 32, 6, 6, 32, 3, 1, 1, 8), CONV(2, 24, 6, 6, 48, 3, 2, 1, 3),
+    CONV(2, 12, 5, 5, 24, 5, 1, 2, 4), CONV(2, 40, 4, 4, 40, 1, 1, 0, 5), CONV(2, 33, 5, 5, 66, 3, 1, 1, 11),
     /* rows and maps of few and many values a channel, and groups of the batch */
     NORM(1, 16, 1, 1, 1), NORM(2, 16, 1, 1, 1), NORM(4, 32, 3, 3, 2), NORM(6, 16, 5, 5, 3), NORM(6, 24, 5, 5, 3),
     NORM(8, 48, 5, 7, 4), NORM(2, 64, 17, 17, 1), NORM(4, 16, 33, 31, 2),
     NORM(4, 264, 3, 3, 1), NORM(3, 520, 2, 2, 3), NORM(4, 16, 5, 9, 2), NORM(4, 13, 3, 5, 2),
+    NORM(4, 5, 3, 3, 2), NORM(2, 7, 5, 4, 1), NORM(3, 12, 2, 2, 1), NORM(6, 17, 3, 3, 3), NORM(4, 33, 4, 3, 2),
+    NORM(2, 40, 9, 7, 1), NORM(4, 88, 1, 1, 1), NORM(4, 3, 4, 4, 2),
     POOL(2, 16, 8, 8, 3, 2, 1), POOL(1, 16, 7, 7, 3, 2, 1), POOL(2, 32, 1, 1, 3, 2, 1), POOL(3, 24, 8, 8, 3, 2, 1),
     POOL(2, 8, 13, 13, 2, 2, 0), POOL(1, 40, 9, 9, 5, 3, 2), POOL(2, 8, 6, 6, 3, 1, 1), POOL(2, 16, 9, 6, 3, 2, 1),
-    POOL(2, 11, 6, 6, 3, 2, 1),
+    POOL(2, 11, 6, 6, 3, 2, 1), POOL(2, 5, 6, 5, 3, 2, 1), POOL(2, 33, 7, 7, 2, 2, 0), POOL(2, 3, 6, 6, 3, 1, 1),
     LINEAR(1, 1, 1), LINEAR(2, 3, 5), LINEAR(7, 33, 17), LINEAR(31, 64, 127), LINEAR(5, 128, 64),
     LINEAR(65, 257, 33),
     ACT(2, 3, 5, 7), ACT(1, 16, 1, 1), ACT(3, 32, 4, 3), ACT(2, 48, 9, 11), ACT(1, 13, 1, 1), ACT(7, 33, 1, 1),
-    SUM(2, 3, 5, 7), SUM(1, 16, 1, 1), SUM(3, 32, 4, 3), SUM(2, 48, 9, 11), SUM(7, 33, 1, 1),
+    ACT(2, 7, 5, 3), ACT(2, 24, 3, 3), ACT(3, 17, 2, 5),
+    SUM(2, 3, 5, 7), SUM(1, 16, 1, 1), SUM(3, 32, 4, 3), SUM(2, 48, 9, 11), SUM(7, 33, 1, 1), SUM(2, 7, 5, 3),
+    SUM(2, 24, 3, 3),
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -207,6 +229,13 @@ static double *download_real(const side *s, hpt__dtype t, const void *p, size_t 
     free(f);
     return x;
 }
+/* What nobody may count on: the scratch, what an operation is to write over. NaN in every type. */
+static void spoil(const side *s, void *p, size_t bytes) {
+    char *bad = malloc(bytes + 1);
+    memset(bad, 0xff, bytes);
+    s->be->memory.upload(s->dev, p, bad, bytes);
+    free(bad);
+}
 static hpt_status run(const side *s, hpt__op_kind kind, const hpt__geometry *g, int direct, hpt__op_args a) {
     hpt__op_desc d = {kind, s->t, *g, direct, 1};
     hpt__op *op;
@@ -215,12 +244,39 @@ static hpt_status run(const side *s, hpt__op_kind kind, const hpt__geometry *g, 
     if (g->c % 16 == 0 && g->k % 16 == 0 && hpt__conv_groups(g) == 1 && strstr(s->be->op.name(op), "ref:"))
         FAIL("%s: a slow kernel of the library below: %s", hpt__op_rows[kind].name, s->be->op.name(op));
     a.scratch = room(s, s->be->op.scratch(op) + 64);
+    spoil(s, a.scratch, s->be->op.scratch(op));
     a.momentum = 0.1;
     OK(s->be->op.run(op, &a));
     OK(s->be->queue.sync(s->dev));
     s->be->memory.free(s->dev, a.scratch);
     s->be->op.destroy(op);
     return HPT_OK;
+}
+
+/* is it written without being read first? '+' in ops.def says which are */
+static int only_written(const bench *b, const array *a) {
+    char both[32];
+    snprintf(both, sizeof both, "%s:%s+", a->row.name, a->row.what);
+    return a->row.written && !strstr(hpt__op_rows[b->kind].arrays, both);
+}
+/* Values that a backend on the host keeps beside those of a map (to fill its vectors) are 0: as many of the bytes'
+ * values differ from 0 as of the map's. */
+static void nothing_beside(const side *s, const hpt__geometry *m, const void *map, const double *x, size_t count) {
+    size_t bytes = s->be->order.act_bytes(s->dev, s->t, m->n, m->c, m->h, m->w), of_map = 0, all = 0,
+           size = s->t == HPT__BF16 ? 2 : s->t == HPT__F64 ? 8 : 4;
+    if (!s->be->host_memory) return;
+    unsigned char *raw = malloc(bytes + 1);
+    s->be->memory.download(s->dev, raw, map, bytes);
+    for (size_t i = 0; i < count; i++) of_map += !(x[i] == 0);
+    for (size_t i = 0; i < bytes / size; i++) {
+        float f = 0;
+        double d = 0;
+        uint16_t h = 0;
+        memcpy(size == 2 ? (void *)&h : size == 8 ? (void *)&d : (void *)&f, raw + i * size, size);
+        all += size == 2 ? (h & 0x7fff) != 0 : size == 8 ? !(d == 0) : !(f == 0);
+    }
+    free(raw);
+    if (of_map != all) FAIL("%s: %zu values beside a map of %d channels are not 0", s->be->name, all - of_map, m->c);
 }
 
 static void *to_side(const side *s, const array *a, const hpt__geometry *g) {
@@ -252,6 +308,7 @@ static double *from_side(const side *s, const array *a, const hpt__geometry *g, 
         OK(run(s, HPT__OP_OUTPUT, &m, 0, (hpt__op_args){.x = p, .y = plain}));
         double *x = download_real(s, s->t, plain, a->count);
         s->be->memory.free(s->dev, plain);
+        nothing_beside(s, &m, p, x, a->count);
         return x;
     }
     if (strcmp(a->row.what, "weight")) return download_real(s, is_double(a) ? HPT__F64 : s->t, p, a->count);
@@ -362,6 +419,11 @@ static hpt_status run_side(bench *b, int s, int in_place, double *results[ARRAYS
     void *low = NULL;
     int over[ARRAYS] = {0};
     for (int i = 0; i < b->n; i++) b->a[i].at[s] = to_side(at, &b->a[i], &b->g);
+    for (int i = 0; i < b->n; i++) {
+        hpt__geometry m = map_of(&b->a[i], b->g);
+        if (is_map(&b->a[i], &b->g) && only_written(b, &b->a[i]))
+            spoil(at, b->a[i].at[s], at->be->order.act_bytes(at->dev, at->t, m.n, m.c, m.h, m.w));
+    }
     hpt_status st = prepare_where(b, s);
     for (int i = 0; i < b->n && in_place; i++) {
         array *under = b->a[i].row.over[0] ? find(b, b->a[i].row.over) : NULL;

@@ -6,18 +6,19 @@
 
 INLINE void add_bias(const hpt__cpu_bias *a, int i, int bf16) {
     size_t hw = (size_t)a->g->h * (size_t)a->g->w, at = (size_t)i * hw;
-    vf b = vec_loadu(a->b + i % (a->g->c / HPT__VB) * HPT__VB);
+    int block = i % vec_blocks(a->g->c);
+    vf b = vec_load_part(a->b + block * HPT__VB, vec_lanes(a->g->c, block));
     for (size_t p = 0; p < hw; p++) vec_store(a->y, at + p, vec_load(a->x, at + p, bf16) + b, bf16);
 }
 void CPU(bias)(const hpt__cpu_bias *a, int t, int nt) {
-    int n = a->g->n * (a->g->c / HPT__VB);
+    int n = a->g->n * vec_blocks(a->g->c);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
         if (a->bf16) add_bias(a, i, 1);
         else add_bias(a, i, 0);
 }
 
 INLINE void sum_block(const hpt__cpu_bias *a, int cb, int bf16) {
-    int blocks = a->g->c / HPT__VB;
+    int blocks = vec_blocks(a->g->c);
     size_t hw = (size_t)a->g->h * (size_t)a->g->w;
     double sum[HPT__VB] = {0};
     for (int n = 0; n < a->g->n; n++) {
@@ -28,10 +29,10 @@ INLINE void sum_block(const hpt__cpu_bias *a, int cb, int bf16) {
             for (int l = 0; l < HPT__VB; l++) sum[l] += part[l];
         }
     }
-    for (int l = 0; l < HPT__VB; l++) a->db[cb * HPT__VB + l] = (float)sum[l];
+    for (int l = 0; l < vec_lanes(a->g->c, cb); l++) a->db[cb * HPT__VB + l] = (float)sum[l];
 }
 void CPU(bias_grad)(const hpt__cpu_bias *a, int t, int nt) {
-    int n = a->g->c / HPT__VB;
+    int n = vec_blocks(a->g->c);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
         if (a->bf16) sum_block(a, i, 1);
         else sum_block(a, i, 0);

@@ -11,23 +11,25 @@
 enum { MIN_ITEMS = 16, FLUSH = 64 };    /* FLUSH: pixels (x4) summed in float before they go to double */
 
 static int chunks(const hpt__geometry *g) {
-    int s = 1, per = g->n / g->bn_groups, cb = g->c / HPT__VB;
+    int s = 1, per = g->n / g->bn_groups, cb = vec_blocks(g->c);
     while (g->bn_groups * cb * s < MIN_ITEMS && s * 2 <= per) s *= 2;
     return s;
 }
-static int items(const hpt__geometry *g) { return g->bn_groups * (g->c / HPT__VB) * chunks(g); }
+static int items(const hpt__geometry *g) { return g->bn_groups * vec_blocks(g->c) * chunks(g); }
 size_t CPU(norm_scratch)(const hpt__geometry *g) {
-    return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->bn_groups * (g->c / HPT__VB));
+    return sizeof(double) * 2 * HPT__VB * (size_t)(items(g) + 2 * g->bn_groups * vec_blocks(g->c));
 }
 
 typedef struct item { int group, cb, first, last; } item;
 static item item_at(const hpt__geometry *g, int i) {
-    int s = chunks(g), cbs = g->c / HPT__VB, per = g->n / g->bn_groups;
+    int s = chunks(g), cbs = vec_blocks(g->c), per = g->n / g->bn_groups;
     int chunk = i % s, cb = i / s % cbs, group = i / s / cbs;
     return (item){group, cb, group * per + per * chunk / s, group * per + per * (chunk + 1) / s};
 }
 /* first vector of image n, channel block cb */
-INLINE size_t at(const hpt__geometry *g, int n, int cb) { return ((size_t)n * (g->c / HPT__VB) + cb) * g->h * g->w; }
+INLINE size_t at(const hpt__geometry *g, int n, int cb) {
+    return ((size_t)n * (size_t)vec_blocks(g->c) + (size_t)cb) * (size_t)g->h * (size_t)g->w;
+}
 
 INLINE void flush(double *to, vf v) {
     for (int l = 0; l < HPT__VB; l++) to[l] += v[l];
@@ -72,7 +74,7 @@ void CPU(norm_stats)(const hpt__cpu_norm *a, int t, int nt) {
 /* mean, and sum of squares about it, of channel l of a block in a group, from the items' sums */
 static void moments_of(const hpt__cpu_norm *a, int gr, int cb, int l, double *mean, double *sq) {
     const hpt__geometry *g = a->g;
-    int s = chunks(g), cbs = g->c / HPT__VB;
+    int s = chunks(g), cbs = vec_blocks(g->c);
     double m = (double)(g->n / g->bn_groups) * g->h * g->w, sum = 0;
     *sq = 0;
     for (int k = 0; k < s; k++) {
@@ -141,9 +143,9 @@ void CPU(norm_apply)(const hpt__cpu_norm *a, int t, int nt) {
     /* the same items: x may still be in cache */
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {
         item it = item_at(g, i);
-        int c = it.cb * HPT__VB, gc = it.group * g->c + c;
-        vf mean = vec_loadu(a->mean + gc), scale = vec_loadu(a->rstd + gc) * vec_loadu(a->w + c),
-            b = vec_loadu(a->b + c);
+        int c = it.cb * HPT__VB, gc = it.group * g->c + c, lanes = vec_lanes(g->c, it.cb);
+        vf mean = vec_load_part(a->mean + gc, lanes), b = vec_load_part(a->b + c, lanes),
+            scale = vec_load_part(a->rstd + gc, lanes) * vec_load_part(a->w + c, lanes);
         for (int k = it.first; k < it.last; k++) apply_any(a, at(g, k, it.cb), mean, scale, b);
     }
 }
@@ -153,10 +155,11 @@ void CPU(norm_eval)(const hpt__cpu_norm *a, int t, int nt) {
     int n = items(g);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {
         item it = item_at(g, i);
-        int c = it.cb * HPT__VB;
-        float rs[HPT__VB];
-        for (int l = 0; l < HPT__VB; l++) rs[l] = (float)(1 / sqrt(a->run_var[c + l] + a->g->eps));
-        vf mean = vec_loadu(a->run_mean + c), scale = vec_loadu(rs) * vec_loadu(a->w + c), b = vec_loadu(a->b + c);
+        int c = it.cb * HPT__VB, lanes = vec_lanes(g->c, it.cb);
+        float rs[HPT__VB] = {0};
+        for (int l = 0; l < lanes; l++) rs[l] = (float)(1 / sqrt(a->run_var[c + l] + a->g->eps));
+        vf mean = vec_load_part(a->run_mean + c, lanes), b = vec_load_part(a->b + c, lanes),
+            scale = vec_loadu(rs) * vec_load_part(a->w + c, lanes);
         for (int k = it.first; k < it.last; k++) apply_any(a, at(g, k, it.cb), mean, scale, b);
     }
 }
@@ -167,7 +170,7 @@ INLINE void grad_item(const hpt__cpu_norm *a, int i, int relu, int extra, int bf
     int gc = it.group * g->c + it.cb * HPT__VB, hw = g->h * g->w;
     double *sum = a->partial + (size_t)i * 2 * HPT__VB, *sx = sum + HPT__VB;
     for (int l = 0; l < 2 * HPT__VB; l++) sum[l] = 0;
-    vf mean = vec_loadu(a->mean + gc), zero = {0};
+    vf mean = vec_load_part(a->mean + gc, vec_lanes(g->c, it.cb)), zero = {0};
     for (int n = it.first; n < it.last; n++) {
         size_t base = at(g, n, it.cb);
         for (int p0 = 0; p0 < hw; p0 += FLUSH * 2) {
@@ -216,7 +219,7 @@ void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt) {
 
 /* sum(d) and sum(d*(x-mean)) of channel l of a block in a group, from the items' sums */
 static void sums_of(const hpt__cpu_norm *a, int gr, int cb, int l, double *sum, double *sx) {
-    int s = chunks(a->g), cbs = a->g->c / HPT__VB;
+    int s = chunks(a->g), cbs = vec_blocks(a->g->c);
     *sum = *sx = 0;
     for (int k = 0; k < s; k++) {
         const double *p = a->partial + (size_t)((gr * cbs + cb) * s + k) * 2 * HPT__VB;
@@ -229,7 +232,7 @@ static void sums_of(const hpt__cpu_norm *a, int gr, int cb, int l, double *sum, 
 static double *coefficients(const hpt__cpu_norm *a, int gr, int c) {
     const hpt__geometry *g = a->g;
     double *all = a->partial + (size_t)items(g) * 2 * HPT__VB;
-    return all + (size_t)(gr * (g->c / HPT__VB) + c / HPT__VB) * 2 * HPT__VB + c % HPT__VB;
+    return all + (size_t)(gr * vec_blocks(g->c) + c / HPT__VB) * 2 * HPT__VB + c % HPT__VB;
 }
 
 void CPU(norm_grad_finish)(const hpt__cpu_norm *a) {
@@ -288,15 +291,16 @@ INLINE void grad_map(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf 
 
 void CPU(norm_grad_apply)(const hpt__cpu_norm *a, int t, int nt) {
     const hpt__geometry *g = a->g;
-    int n = items(g), cbs = g->c / HPT__VB;
+    int n = items(g), cbs = vec_blocks(g->c);
     const double *coef = a->partial + (size_t)n * 2 * HPT__VB;
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++) {
         item it = item_at(g, i);
-        int c = it.cb * HPT__VB, gc = it.group * g->c + c;
+        int c = it.cb * HPT__VB, gc = it.group * g->c + c, lanes = vec_lanes(g->c, it.cb);
         const double *p = coef + (size_t)(it.group * cbs + it.cb) * 2 * HPT__VB;
-        float f1[HPT__VB], f2[HPT__VB];
-        for (int l = 0; l < HPT__VB; l++) f1[l] = (float)p[l], f2[l] = (float)p[HPT__VB + l];
-        vf mean = vec_loadu(a->mean + gc), scale = vec_loadu(a->rstd + gc) * vec_loadu(a->w + c);
+        float f1[HPT__VB] = {0}, f2[HPT__VB] = {0};
+        for (int l = 0; l < lanes; l++) f1[l] = (float)p[l], f2[l] = (float)p[HPT__VB + l];
+        vf mean = vec_load_part(a->mean + gc, lanes),
+           scale = vec_load_part(a->rstd + gc, lanes) * vec_load_part(a->w + c, lanes);
         vf k1 = vec_loadu(f1), k2 = vec_loadu(f2);
         for (int k = it.first; k < it.last; k++)
             if (a->bf16) grad_map(a, at(g, k, it.cb), mean, scale, k1, k2, 1);

@@ -5,12 +5,19 @@
 #include "kernels/vec.h"
 #include <string.h>
 
-#define PARTS(a) (a->g->n * (a->g->c / HPT__VB))
+#define PARTS(a) (a->g->n * vec_blocks(a->g->c))
 #define FOR_PART(a, i) \
     for (int i = (int)((int64_t)PARTS(a) * t / nt); i < (int)((int64_t)PARTS(a) * (t + 1) / nt); i++)
 
+/* where of pixel o of part i, of which so many lanes have channels: in the order of a map, but without the others */
+INLINE uint8_t *where_at(const hpt__cpu_pool *a, int i, size_t o, int lanes) {
+    const hpt__geometry *g = a->g;
+    size_t blocks = (size_t)vec_blocks(g->c), n = (size_t)i / blocks, cb = (size_t)i % blocks;
+    return a->where + (n * (size_t)g->c + cb * HPT__VB) * (size_t)g->p * (size_t)g->q + o * (size_t)lanes;
+}
 INLINE void max_part(const hpt__cpu_pool *a, int i, int bf16) {
     const hpt__geometry *g = a->g;
+    int lanes = vec_lanes(g->c, i % vec_blocks(g->c));
     for (int p = 0; p < g->p; p++)
         for (int q = 0; q < g->q; q++) {
             vf best = {0};
@@ -29,8 +36,8 @@ INLINE void max_part(const hpt__cpu_pool *a, int i, int bf16) {
                 }
             size_t o = ((size_t)i * g->p + p) * g->q + q;
             vec_store(a->y, o, best, bf16);
-            if (a->where)
-                for (int l = 0; l < HPT__VB; l++) a->where[o * HPT__VB + l] = (uint8_t)where[l];
+            uint8_t *to = a->where ? where_at(a, i, (size_t)(p * g->q + q), lanes) : NULL;
+            for (int l = 0; to && l < lanes; l++) to[l] = (uint8_t)where[l];
         }
 }
 void CPU(maxpool)(const hpt__cpu_pool *a, int t, int nt) {
@@ -41,15 +48,17 @@ void CPU(maxpool)(const hpt__cpu_pool *a, int t, int nt) {
 
 INLINE void max_grad_part(const hpt__cpu_pool *a, int i, int bf16) {
     const hpt__geometry *g = a->g;
+    int lanes = vec_lanes(g->c, i % vec_blocks(g->c));
     vf zero = {0};
     for (int p = 0; p < g->h * g->w; p++) vec_store(a->dx, (size_t)i * g->h * g->w + p, zero, bf16);
     for (int p = 0; p < g->p; p++)
         for (int q = 0; q < g->q; q++) {
             size_t o = ((size_t)i * g->p + p) * g->q + q;
             vf d = vec_load(a->dy, o, bf16);
-            vi index;
+            vi index = {0};
+            const uint8_t *where = where_at(a, i, (size_t)(p * g->q + q), lanes);
             if (g->extra_grad) d += vec_load(a->dy2, o, bf16);
-            for (int l = 0; l < HPT__VB; l++) index[l] = a->where[o * HPT__VB + l];
+            for (int l = 0; l < lanes; l++) index[l] = where[l];
             for (int r = 0; r < g->r; r++)
                 for (int s = 0; s < g->s; s++) {
                     int h = p * g->stride + r - g->pad_h, w = q * g->stride + s - g->pad_w;
@@ -66,18 +75,37 @@ void CPU(maxpool_grad)(const hpt__cpu_pool *a, int t, int nt) {
         else max_grad_part(a, i, 0);
 }
 
-void CPU(average)(const hpt__cpu_pool *a, int t, int nt) {
-    int hw = a->g->h * a->g->w;
-    FOR_PART(a, i) {
+/* first channel of part i in (N,C), and its lanes */
+INLINE size_t first_of(const hpt__geometry *g, int i, int *lanes) {
+    int blocks = vec_blocks(g->c);
+    *lanes = vec_lanes(g->c, i % blocks);
+    return (size_t)(i / blocks) * (size_t)g->c + (size_t)(i % blocks) * HPT__VB;
+}
+/* Of large maps, stripes first: a sum of many floats loses digits. */
+INLINE void average_part(const hpt__cpu_pool *a, int i, int bf16) {
+    int hw = a->g->h * a->g->w, stripe = hw > 1024 ? 128 : hw, lanes;
+    size_t to = first_of(a->g, i, &lanes);
+    vf all = {0};
+    for (int p0 = 0; p0 < hw; p0 += stripe) {
         vf s = {0};
-        for (int p = 0; p < hw; p++) s += vec_load(a->x, (size_t)i * hw + p, a->bf16);
-        vec_storeu((float *)a->y + (size_t)i * HPT__VB, s * (1.0f / (float)hw));
+        for (int p = p0; p < hw && p < p0 + stripe; p++) s += vec_load(a->x, (size_t)i * (size_t)hw + (size_t)p, bf16);
+        all += s;
     }
+    vec_store_part((float *)a->y + to, all * (1.0f / (float)hw), lanes);
+}
+void CPU(average)(const hpt__cpu_pool *a, int t, int nt) {
+    FOR_PART(a, i)
+        if (a->bf16) average_part(a, i, 1);
+        else average_part(a, i, 0);
+}
+INLINE void average_grad_part(const hpt__cpu_pool *a, int i, int bf16) {
+    int hw = a->g->h * a->g->w, lanes;
+    size_t from = first_of(a->g, i, &lanes);
+    vf d = vec_load_part((const float *)a->dy + from, lanes) * (1.0f / (float)hw);
+    for (int p = 0; p < hw; p++) vec_store(a->dx, (size_t)i * (size_t)hw + (size_t)p, d, bf16);
 }
 void CPU(average_grad)(const hpt__cpu_pool *a, int t, int nt) {
-    int hw = a->g->h * a->g->w;
-    FOR_PART(a, i) {
-        vf d = vec_loadu((const float *)a->dy + (size_t)i * HPT__VB) * (1.0f / (float)hw);
-        for (int p = 0; p < hw; p++) vec_store(a->dx, (size_t)i * hw + p, d, a->bf16);
-    }
+    FOR_PART(a, i)
+        if (a->bf16) average_grad_part(a, i, 1);
+        else average_grad_part(a, i, 0);
 }

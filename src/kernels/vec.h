@@ -44,6 +44,21 @@ INLINE vf vec_loadu(const float *p) {
     return v;
 }
 INLINE void vec_storeu(float *p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
+
+/* Maps: channels in blocks of HPT__VB; the lanes of the last block that have no channel are 0 and stay so. What has a
+ * value for each channel is an array of c: its part for a block, 0 in lanes without a channel. */
+INLINE int vec_blocks(int c) { return (c + HPT__VB - 1) / HPT__VB; }
+INLINE int vec_lanes(int c, int block) { return c - block * HPT__VB < HPT__VB ? c - block * HPT__VB : HPT__VB; }
+INLINE vf vec_load_part(const float *p, int lanes) {
+    vf v = {0};
+    if (lanes == HPT__VB) return vec_loadu(p);
+    for (int l = 0; l < lanes; l++) v[l] = p[l];
+    return v;
+}
+INLINE void vec_store_part(float *p, vf v, int lanes) {
+    if (lanes == HPT__VB) vec_storeu(p, v);
+    else for (int l = 0; l < lanes; l++) p[l] = v[l];
+}
 INLINE vf vec_where(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 INLINE vf vec_max(vf a, vf b) { return vec_where(a > b, a, b); }
 

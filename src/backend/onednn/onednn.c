@@ -85,8 +85,7 @@ hpt_status hpt__onednn_whole(hpt__device *dev) {
 }
 
 static size_t act_bytes(hpt__device *dev, hpt__dtype t, int n, int c, int h, int w) {
-    (void)dev;
-    return (size_t)n * c * h * w * (t == HPT__BF16 ? 2 : 4);
+    return hpt__onednn_values(dev, n, c, h, w) * (t == HPT__BF16 ? 2 : 4);
 }
 
 /* ---- operations ---- */

@@ -64,7 +64,9 @@ void hpt__onednn_unpack(hpt__device *dev, hpt__dtype t, const int64_t s[4], cons
 
 static dnnl_status_t act_md(hpt__device *dev, dnnl_memory_desc_t *md, hpt__dtype t, int n, int c, int h, int w) {
     dnnl_dims_t dims = {n, c, h, w};
-    dnnl_format_tag_t tag = c % dev->cpu->block ? dnnl_nchw : dev->cpu->block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+    dnnl_format_tag_t tag = !hpt__onednn_in_blocks(c)    ? dnnl_nchw
+                            : dev->cpu->block == 16 ? dnnl_nChw16c
+                                                    : dnnl_nChw8c;
     return dnnl_memory_desc_init_by_tag(md, 4, dims, t == HPT__BF16 ? dnnl_bf16 : dnnl_f32, tag);
 }
 static dnnl_status_t weight_md(hpt__device *dev, dnnl_memory_desc_t *md, const hpt__geometry *g) {

@@ -1,26 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Operations on maps value by value, and the ways in and out. Where the order of values does not matter (activations,
- * sums) any number of channels is served; elsewhere channels that blocks do not divide lie plain. */
+ * Operations on maps value by value, the ways in and out, and what serves maps that lie plain. */
 #include "backend/onednn/onednn.h"
 #include "kernels/bias.h"
+#include <stddef.h>
 #include <string.h>
 
-int hpt__onednn_blocked(const hpt__device *dev, const hpt__op_desc *d) { return d->g.c % dev->cpu->block == 0; }
-hpt_status hpt__onednn_plain(hpt__op *op) {
-    if (op->d.dtype != HPT__BF16 || op->d.g.rows) return HPT_OK;
-    return op->host->fail(HPT_ERR_UNSUPPORTED,
-                          "precision=bf16: a map of %d channels, which is no multiple of %d; use fp32", op->d.g.c,
-                          op->dev->cpu->block);
+/* rows are maps of 1x1 without lanes to spare */
+int hpt__onednn_blocked(const hpt__device *dev, const hpt__op_desc *d) {
+    return d->g.rows ? d->g.c % dev->cpu->block == 0 : hpt__onednn_in_blocks(d->g.c);
 }
 static int in_bf16(const hpt__op *op) { return op->d.dtype == HPT__BF16 && !op->d.g.rows; }
-
-/* ---- ways in and out: place of value (c, at) of an image in a map ---- */
-
-static size_t place(const hpt__device *dev, const hpt__geometry *g, size_t n, size_t c, size_t at) {
-    size_t all = (size_t)g->c, hw = (size_t)g->h * (size_t)g->w,
-           b = all % (size_t)dev->cpu->block ? 1 : (size_t)dev->cpu->block;
-    return ((n * (all / b) + c / b) * hw + at) * b + c % b;
-}
 static uint16_t to_bf16(float x) {
     uint32_t u;
     memcpy(&u, &x, 4);
@@ -32,28 +21,77 @@ static float from_bf16(uint16_t x) {
     memcpy(&f, &u, 4);
     return f;
 }
+
+/* ---- plain maps in bfloat16 ---- */
+
+/* what an array is, if it is a map: its values; else 0 */
+static size_t map_values(const hpt__geometry *g, const char *what) {
+    if (!strcmp(what, "in")) return (size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w;
+    if (!strcmp(what, "out")) return (size_t)g->n * (size_t)g->k * (size_t)g->p * (size_t)g->q;
+    return 0;
+}
+hpt_status hpt__onednn_plain(hpt__op *op) {
+    hpt__op_array row;
+    for (const char *at = hpt__op_rows[op->d.kind].arrays; in_bf16(op) && (at = hpt__op_next_array(at, &row));)
+        op->scratch += map_values(&op->d.g, row.what) * 4;
+    return HPT_OK;
+}
+/* Runs it on copies of the maps in float, which lie in the scratch; what it wrote goes back. */
+hpt_status hpt__onednn_in_float(hpt__op *op, const hpt__op_args *a,
+                                hpt_status (*run)(hpt__op *, const hpt__op_args *)) {
+    hpt__op_args copy = *a;
+#define ARRAY(name) {#name, (void *)(uintptr_t)a->name, offsetof(hpt__op_args, name)},
+    const struct { const char *name; void *at; size_t offset; } given[] = {HPT__OP_ARRAYS(ARRAY)};
+#undef ARRAY
+    hpt__op_array row;
+    if (!in_bf16(op)) return run(op, a);
+    for (int back = 0; back < 2; back++) {
+        float *room = a->scratch;
+        for (const char *at = hpt__op_rows[op->d.kind].arrays; (at = hpt__op_next_array(at, &row));) {
+            size_t n = map_values(&op->d.g, row.what), i = 0;
+            while (strcmp(given[i].name, row.name)) i++;
+            if (!n || !given[i].at) continue;
+            uint16_t *map = given[i].at;
+            if (!back) memcpy((char *)&copy + given[i].offset, &room, sizeof room);
+            for (size_t k = 0; k < n && !back; k++) room[k] = from_bf16(map[k]);
+            for (size_t k = 0; k < n && back && row.written; k++) map[k] = to_bf16(room[k]);
+            room += n;
+        }
+        hpt_status st = back ? HPT_OK : run(op, &copy);
+        if (st) return st;
+    }
+    return HPT_OK;
+}
+
+/* ---- ways in and out ---- */
+
+/* Of values at x (N,C,H*W): value (n, c, at) of the map, also those of lanes without a channel. */
 static hpt_status input(hpt__op *op, const hpt__op_args *a) {
     const hpt__geometry *g = &op->d.g;
     const float *x = a->x;
-    size_t hw = (size_t)g->h * (size_t)g->w, count = (size_t)g->n * (size_t)g->c * hw;
-    int bf16 = in_bf16(op), blocked = hpt__onednn_blocked(op->dev, &op->d);
-    if (!bf16 && !blocked) memcpy(a->y, x, count * 4);
-    for (size_t i = 0; bf16 && !blocked && i < count; i++) ((uint16_t *)a->y)[i] = to_bf16(x[i]);
-    for (size_t i = 0; blocked && i < count; i++) {
-        size_t to = place(op->dev, g, i / hw / (size_t)g->c, i / hw % (size_t)g->c, i % hw);
-        if (bf16) ((uint16_t *)a->y)[to] = to_bf16(x[i]);
-        else ((float *)a->y)[to] = x[i];
-    }
+    size_t hw = (size_t)g->h * (size_t)g->w, c = (size_t)g->c, to = 0,
+           b = hpt__onednn_in_blocks(g->c) ? (size_t)op->dev->cpu->block : 1;
+    int bf16 = in_bf16(op);
+    for (size_t n = 0; n < (size_t)g->n; n++)
+        for (size_t first = 0; first < c; first += b)
+            for (size_t at = 0; at < hw; at++)
+                for (size_t l = 0; l < b; l++, to++) {
+                    float v = first + l < c ? x[(n * c + first + l) * hw + at] : 0;
+                    if (bf16) ((uint16_t *)a->y)[to] = to_bf16(v);
+                    else ((float *)a->y)[to] = v;
+                }
     return HPT_OK;
 }
 static hpt_status output(hpt__op *op, const hpt__op_args *a) {
     const hpt__geometry *g = &op->d.g;
     float *y = a->y;
     int bf16 = in_bf16(op);
+    size_t hw = (size_t)g->h * (size_t)g->w, b = hpt__onednn_in_blocks(g->c) ? (size_t)op->dev->cpu->block : 1,
+           blocks = ((size_t)g->c + b - 1) / b;
     for (size_t n = 0; n < (size_t)g->n; n++)
         for (size_t c = 0; c < (size_t)g->c; c++)
-            for (size_t at = 0; at < (size_t)g->h * (size_t)g->w; at++) {
-                size_t from = place(op->dev, g, n, c, at);
+            for (size_t at = 0; at < hw; at++) {
+                size_t from = ((n * blocks + c / b) * hw + at) * b + c % b;
                 *y++ = bf16 ? from_bf16(((const uint16_t *)a->x)[from]) : ((const float *)a->x)[from];
             }
     return HPT_OK;
@@ -77,14 +115,27 @@ static void part_of(void *arg, int t, int nt) {
 }
 static hpt_status run(const hpt__op *op, hpt__cpu_act act, void (*part)(const hpt__cpu_act *, size_t, size_t)) {
     const hpt__geometry *g = &op->d.g;
-    maps_job j = {act, part, (size_t)g->n * (size_t)g->c * (size_t)g->h * (size_t)g->w};
+    maps_job j = {act, part, g->rows ? (size_t)g->n * (size_t)g->c
+                                     : hpt__onednn_values(op->dev, g->n, g->c, g->h, g->w)};
     j.act.act = g->act;
     j.act.bf16 = in_bf16(op);
     hpt__team_run(part_of, &j);
     return HPT_OK;
 }
+/* of a map's lanes without a channel: what is not 0 where its input is */
+static void clear_lanes(const hpt__op *op, void *y) {
+    const hpt__geometry *g = &op->d.g;
+    size_t size = in_bf16(op) ? 2 : 4, b = (size_t)op->dev->cpu->block, lanes = (size_t)g->c % b,
+           hw = (size_t)g->h * (size_t)g->w, blocks = (size_t)g->c / b + 1;
+    if (g->rows || !hpt__onednn_in_blocks(g->c) || !lanes) return;
+    for (size_t n = 0; n < (size_t)g->n; n++)
+        for (size_t at = 0; at < hw; at++)
+            memset((char *)y + (((n * blocks + blocks - 1) * hw + at) * b + lanes) * size, 0, (b - lanes) * size);
+}
 static hpt_status act(hpt__op *op, const hpt__op_args *a) {
-    return run(op, (hpt__cpu_act){.a = a->x, .y = a->y}, op->dev->cpu->act);
+    hpt_status st = run(op, (hpt__cpu_act){.a = a->x, .y = a->y}, op->dev->cpu->act);
+    if (!st && op->d.g.act == HPT__ACT_SIGMOID) clear_lanes(op, a->y);
+    return st;
 }
 static hpt_status act_grad(hpt__op *op, const hpt__op_args *a) {
     const hpt__geometry *g = &op->d.g;
@@ -126,5 +177,5 @@ static hpt_status plain_bias_grad(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_bias_backward_f32(&op->d.g, a->dy, a->db);
     return HPT_OK;
 }
-const hpt__impl hpt__onednn_bias[] = HPT__BLOCKED_OR_PLAIN(NULL, bias, plain_bias);
-const hpt__impl hpt__onednn_bias_grad[] = HPT__BLOCKED_OR_PLAIN(NULL, bias_grad, plain_bias_grad);
+HPT__BLOCKED_OR_PLAIN(bias, NULL, bias);
+HPT__BLOCKED_OR_PLAIN(bias_grad, NULL, bias_grad);

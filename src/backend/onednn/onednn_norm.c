@@ -118,12 +118,10 @@ static hpt_status plain_norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
     return HPT_OK;
 }
 
-const hpt__impl hpt__onednn_norm_moments[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm_moments, plain_norm_moments);
-const hpt__impl hpt__onednn_norm_joined[] = HPT__BLOCKED_OR_PLAIN(NULL, norm_joined, plain_norm_joined);
-const hpt__impl hpt__onednn_norm_grad_sums[] =
-    HPT__BLOCKED_OR_PLAIN(partial_sums, norm_grad_sums, plain_norm_grad_sums);
-const hpt__impl hpt__onednn_norm_grad_joined[] =
-    HPT__BLOCKED_OR_PLAIN(partial_sums, norm_grad_joined, plain_norm_grad_joined);
-const hpt__impl hpt__onednn_norm[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm, plain_norm);
-const hpt__impl hpt__onednn_norm_eval[] = HPT__BLOCKED_OR_PLAIN(NULL, norm_eval, plain_norm_eval);
-const hpt__impl hpt__onednn_norm_grad[] = HPT__BLOCKED_OR_PLAIN(partial_sums, norm_grad, plain_norm_grad);
+HPT__BLOCKED_OR_PLAIN(norm_moments, partial_sums, norm_moments);
+HPT__BLOCKED_OR_PLAIN(norm_joined, NULL, norm_joined);
+HPT__BLOCKED_OR_PLAIN(norm_grad_sums, partial_sums, norm_grad_sums);
+HPT__BLOCKED_OR_PLAIN(norm_grad_joined, partial_sums, norm_grad_joined);
+HPT__BLOCKED_OR_PLAIN(norm, partial_sums, norm);
+HPT__BLOCKED_OR_PLAIN(norm_eval, NULL, norm_eval);
+HPT__BLOCKED_OR_PLAIN(norm_grad, partial_sums, norm_grad);

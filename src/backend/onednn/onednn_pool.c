@@ -28,25 +28,25 @@ static hpt_status plain_maxpool(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_maxpool_forward_f32(&op->d.g, a->x, a->y, a->aux);
     return HPT_OK;
 }
-const hpt__impl hpt__onednn_maxpool[] = HPT__BLOCKED_OR_PLAIN(NULL, maxpool, plain_maxpool);
+HPT__BLOCKED_OR_PLAIN(maxpool, NULL, maxpool);
 
 static hpt_status maxpool_grad(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->maxpool_grad); }
 static hpt_status plain_maxpool_grad(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_maxpool_backward_f32(&op->d.g, a->dy, a->dy2, a->aux, a->dx);
     return HPT_OK;
 }
-const hpt__impl hpt__onednn_maxpool_grad[] = HPT__BLOCKED_OR_PLAIN(NULL, maxpool_grad, plain_maxpool_grad);
+HPT__BLOCKED_OR_PLAIN(maxpool_grad, NULL, maxpool_grad);
 
 static hpt_status average(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->average); }
 static hpt_status plain_average(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_average_forward_f32(&op->d.g, a->x, a->y);
     return HPT_OK;
 }
-const hpt__impl hpt__onednn_average[] = HPT__BLOCKED_OR_PLAIN(NULL, average, plain_average);
+HPT__BLOCKED_OR_PLAIN(average, NULL, average);
 
 static hpt_status average_grad(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->average_grad); }
 static hpt_status plain_average_grad(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_average_backward_f32(&op->d.g, a->dy, a->dx);
     return HPT_OK;
 }
-const hpt__impl hpt__onednn_average_grad[] = HPT__BLOCKED_OR_PLAIN(NULL, average_grad, plain_average_grad);
+HPT__BLOCKED_OR_PLAIN(average_grad, NULL, average_grad);
