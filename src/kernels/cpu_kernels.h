@@ -49,6 +49,7 @@ typedef struct hpt__cpu_bias {
 
 typedef struct hpt__cpu_scale {
     const hpt__geometry *g;
+    size_t each;            /* drop: values of an image, lanes without a channel included */
     int bf16;
     const void *x, *r, *dy;
     const float *s;         /* (N,C); drop: (N) */

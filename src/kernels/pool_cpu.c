@@ -12,8 +12,8 @@
 /* where of pixel o of part i, of which so many lanes have channels: in the order of a map, but without the others */
 INLINE uint8_t *where_at(const hpt__cpu_pool *a, int i, size_t o, int lanes) {
     const hpt__geometry *g = a->g;
-    size_t blocks = (size_t)vec_blocks(g->c), n = (size_t)i / blocks, cb = (size_t)i % blocks;
-    return a->where + (n * (size_t)g->c + cb * HPT__VB) * (size_t)g->p * (size_t)g->q + o * (size_t)lanes;
+    int all;
+    return a->where + vec_part(g->c, i, &all) * (size_t)g->p * (size_t)g->q + o * (size_t)lanes;
 }
 INLINE void max_part(const hpt__cpu_pool *a, int i, int bf16) {
     const hpt__geometry *g = a->g;
@@ -75,16 +75,10 @@ void CPU(maxpool_grad)(const hpt__cpu_pool *a, int t, int nt) {
         else max_grad_part(a, i, 0);
 }
 
-/* first channel of part i in (N,C), and its lanes */
-INLINE size_t first_of(const hpt__geometry *g, int i, int *lanes) {
-    int blocks = vec_blocks(g->c);
-    *lanes = vec_lanes(g->c, i % blocks);
-    return (size_t)(i / blocks) * (size_t)g->c + (size_t)(i % blocks) * HPT__VB;
-}
 /* Of large maps, stripes first: a sum of many floats loses digits. */
 INLINE void average_part(const hpt__cpu_pool *a, int i, int bf16) {
     int hw = a->g->h * a->g->w, stripe = hw > 1024 ? 128 : hw, lanes;
-    size_t to = first_of(a->g, i, &lanes);
+    size_t to = vec_part(a->g->c, i, &lanes);
     vf all = {0};
     for (int p0 = 0; p0 < hw; p0 += stripe) {
         vf s = {0};
@@ -100,7 +94,7 @@ void CPU(average)(const hpt__cpu_pool *a, int t, int nt) {
 }
 INLINE void average_grad_part(const hpt__cpu_pool *a, int i, int bf16) {
     int hw = a->g->h * a->g->w, lanes;
-    size_t from = first_of(a->g, i, &lanes);
+    size_t from = vec_part(a->g->c, i, &lanes);
     vf d = vec_load_part((const float *)a->dy + from, lanes) * (1.0f / (float)hw);
     for (int p = 0; p < hw; p++) vec_store(a->dx, (size_t)i * (size_t)hw + (size_t)p, d, bf16);
 }

@@ -9,18 +9,22 @@
 
 INLINE void scale_block(const hpt__cpu_scale *a, int i, int bf16) {
     size_t hw = (size_t)a->g->h * (size_t)a->g->w, at = (size_t)i * hw;
-    vf s = vec_loadu(a->s + (size_t)i * HPT__VB);
+    int lanes;
+    size_t of = vec_part(a->g->c, i, &lanes);
+    vf s = vec_load_part(a->s + of, lanes);
     for (size_t p = at; p < at + hw; p++) vec_store(a->y, p, vec_load(a->x, p, bf16) * s, bf16);
 }
 void CPU(scale)(const hpt__cpu_scale *a, int t, int nt) {
-    FOR_PART(i, a->g->n * (a->g->c / HPT__VB))
+    FOR_PART(i, a->g->n * vec_blocks(a->g->c))
         if (a->bf16) scale_block(a, i, 1);
         else scale_block(a, i, 0);
 }
 
 INLINE void grad_block(const hpt__cpu_scale *a, int i, int bf16) {
     size_t hw = (size_t)a->g->h * (size_t)a->g->w, at = (size_t)i * hw;
-    vf s = vec_loadu(a->s + (size_t)i * HPT__VB);
+    int lanes;
+    size_t of = vec_part(a->g->c, i, &lanes);
+    vf s = vec_load_part(a->s + of, lanes);
     double sum[HPT__VB] = {0};
     for (size_t p0 = 0; p0 < hw; p0 += 64) {
         vf part = {0};
@@ -31,10 +35,10 @@ INLINE void grad_block(const hpt__cpu_scale *a, int i, int bf16) {
         }
         for (int l = 0; l < HPT__VB; l++) sum[l] += part[l];
     }
-    for (int l = 0; l < HPT__VB; l++) a->ds[(size_t)i * HPT__VB + (size_t)l] = (float)sum[l];
+    for (int l = 0; l < lanes; l++) a->ds[of + (size_t)l] = (float)sum[l];
 }
 void CPU(scale_grad)(const hpt__cpu_scale *a, int t, int nt) {
-    FOR_PART(i, a->g->n * (a->g->c / HPT__VB))
+    FOR_PART(i, a->g->n * vec_blocks(a->g->c))
         if (a->bf16) grad_block(a, i, 1);
         else grad_block(a, i, 0);
 }
@@ -65,7 +69,7 @@ INLINE void put(void *p, size_t i, vf v, size_t n, int bf16) {
     memcpy((uint16_t *)p + i, &h, n * 2);
 }
 INLINE void drop_image(const hpt__cpu_scale *a, int n, int bf16) {
-    size_t each = (size_t)a->g->c * (size_t)a->g->h * (size_t)a->g->w, i = (size_t)n * each, end = i + each;
+    size_t i = (size_t)n * a->each, end = i + a->each;
     vf f = vec_set(a->s[n]);
     for (; i + HPT__VB <= end; i += HPT__VB)
         put(a->y, i, get(a->x, i, HPT__VB, bf16) * f + get(a->r, i, HPT__VB, bf16), HPT__VB, bf16);

@@ -49,6 +49,12 @@ INLINE void vec_storeu(float *p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
  * value for each channel is an array of c: its part for a block, 0 in lanes without a channel. */
 INLINE int vec_blocks(int c) { return (c + HPT__VB - 1) / HPT__VB; }
 INLINE int vec_lanes(int c, int block) { return c - block * HPT__VB < HPT__VB ? c - block * HPT__VB : HPT__VB; }
+/* where the part (n, block) number i of a map has its channels in an array (N,C), and how many they are */
+INLINE size_t vec_part(int c, int i, int *lanes) {
+    int blocks = vec_blocks(c), block = i % blocks;
+    *lanes = vec_lanes(c, block);
+    return (size_t)(i / blocks) * (size_t)c + (size_t)block * HPT__VB;
+}
 INLINE vf vec_load_part(const float *p, int lanes) {
     vf v = {0};
     if (lanes == HPT__VB) return vec_loadu(p);

@@ -10,11 +10,13 @@ typedef struct scale_job {
 } scale_job;
 static void part_of(void *arg, int t, int nt) { ((scale_job *)arg)->part(&((scale_job *)arg)->scale, t, nt); }
 static hpt_status run(hpt__op *op, const hpt__op_args *a, void (*part)(const hpt__cpu_scale *, int, int)) {
-    scale_job j = {{.g = &op->d.g,
-                    .bf16 = op->d.dtype == HPT__BF16 && !op->d.g.rows,
+    const hpt__geometry *g = &op->d.g;
+    scale_job j = {{.g = g,
+                    .each = g->rows ? (size_t)g->c : hpt__onednn_values(op->dev, 1, g->c, g->h, g->w),
+                    .bf16 = op->d.dtype == HPT__BF16 && !g->rows,
                     .x = a->x,
                     .s = a->b,
-                    .r = op->d.g.residual ? a->r : NULL,
+                    .r = g->residual ? a->r : NULL,
                     .y = a->y,
                     .dy = a->dy,
                     .dx = a->dx,
@@ -29,14 +31,14 @@ static hpt_status plain_scale(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_scale_f32(&op->d.g, a->x, a->b, a->y);
     return HPT_OK;
 }
-const hpt__impl hpt__onednn_scale[] = HPT__BLOCKED_OR_PLAIN(NULL, scale, plain_scale);
+HPT__BLOCKED_OR_PLAIN(scale, NULL, scale);
 
 static hpt_status scale_grad(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->scale_grad); }
 static hpt_status plain_scale_grad(hpt__op *op, const hpt__op_args *a) {
     hpt__ref_scale_backward_f32(&op->d.g, a->x, a->b, a->dy, a->dx, a->db);
     return HPT_OK;
 }
-const hpt__impl hpt__onednn_scale_grad[] = HPT__BLOCKED_OR_PLAIN(NULL, scale_grad, plain_scale_grad);
+HPT__BLOCKED_OR_PLAIN(scale_grad, NULL, scale_grad);
 
 /* an image's values lie together, in whatever order */
 static hpt_status drop(hpt__op *op, const hpt__op_args *a) { return run(op, a, op->dev->cpu->drop); }
