@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Operations on maps value by value, the ways in and out, and what serves maps that lie plain. */
+ * Operations on maps value by value, the ways in and out, and what serves maps that lie plain. Lanes of a block that
+ * have no channel are 0 in each map that comes, and in each that is written. */
 #include "backend/onednn/onednn.h"
 #include "kernels/bias.h"
 #include <stddef.h>
