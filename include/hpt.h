@@ -366,6 +366,11 @@ HPT_API void hpt_dataset_destroy(hpt_dataset *ds);
 HPT_API hpt_status hpt_dataset_subset(const hpt_dataset *ds, const uint64_t *indices,
                                       uint64_t count, hpt_dataset **out);
 
+/* hpt_dataset_join - the images of two sets of files as one set without labels, for pretraining on
+ * both: those of a, then those of b that a does not hold. HPT_ERR_UNSUPPORTED: an array.
+ * HPT_ERR_ARGUMENT: opened with options that read files differently (alpha, ...). Since 0.1. */
+HPT_API hpt_status hpt_dataset_join(const hpt_dataset *a, const hpt_dataset *b, hpt_dataset **out);
+
 /* Parts of a set are drawn object by object. An object is one image, or with option group_by all
  * images of one thing (sizes of an icon, views of a patient): they go together, and what the
  * following calls count are objects then. HPT_ERR_ARGUMENT where labels matter: the images of an

@@ -204,6 +204,13 @@ hpt_status hpt_dataset_subset(const hpt_dataset *ds, const uint64_t *indices, ui
     hpt__free(inner);
     return st;
 }
+hpt_status hpt_dataset_join(const hpt_dataset *a, const hpt_dataset *b, hpt_dataset **out) {
+    OUT(out);
+    CHECK(a, DATASET);
+    CHECK(b, DATASET);
+    HPT__SPAN(&a->ctx->watch, HPT_PHASE_CHECK, "joining two sets");
+    return hpt__dataset_join(a, b, out);
+}
 static hpt_status two_parts(const hpt_dataset *ds, uint64_t *index, uint64_t n, hpt_dataset **first,
                             hpt_dataset **second) {
     hpt_status st = part(ds, index, n, first);

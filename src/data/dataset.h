@@ -120,6 +120,8 @@ hpt_status hpt__dataset_all_classes(const hpt_dataset *ds, const char *what);
  * model what it is trained on) those of the set; ds NULL: no set, then it is the model's. */
 hpt_status hpt__dataset_normalization(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int fresh,
                                       hpt__pixels *out);
+/* dataset_join.c: the files of a, then those of b that a does not hold; without labels */
+hpt_status hpt__dataset_join(const hpt_dataset *a, const hpt_dataset *b, hpt_dataset **out);
 
 /* ---- dataset_draw.c: seeded parts. Lists of images for hpt__dataset_new, freed by the caller: all images, those that
  * are taken first. What is counted are objects (option group_by; without it each image is one), which stay whole.

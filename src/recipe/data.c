@@ -130,42 +130,67 @@ static hpt_status uniques(hpt_dataset **ds) {
     return st;
 }
 
-/* images, fraction, per_class or few; part=rest takes the others. */
+/* "3795" labels, or "2/7": the second of a series of seven (hpt_dataset_budgets). */
+static hpt_status budget_of(const hpt_recipe *r, const hpt__instance *in, const hpt_dataset *ds, const char *text,
+                            double *n) {
+    char item[HPT__ITEM];
+    uint64_t all[HPT__MAX_COLUMNS];
+    double which, of;
+    if (!strchr(text, '/'))
+        return hpt__whole_number(text, 1, 4294967295.0, n) ? HPT_OK
+            : bad(r, in, "budget", "neither a whole number from 1 on nor K/B, the K-th of a series of B");
+    hpt__list_item(text, 0, '/', item, sizeof item);
+    int whole = hpt__whole_number(item, 1, HPT__MAX_COLUMNS, &which);
+    hpt__list_item(text, 1, '/', item, sizeof item);
+    if (!whole || !hpt__whole_number(item, 2, HPT__MAX_COLUMNS, &of) || which > of)
+        return bad(r, in, "budget", "K/B is the K-th of a series of B budgets, 1/2 to 24/24");
+    hpt_status st = hpt_dataset_budgets(ds, (uint32_t)of, all);
+    if (st) return at_line(r, in, "budget", st);
+    *n = (double)all[(int)which - 1];
+    hpt__log(ds->ctx, 0, "[data %s]: budget %s is %.0f labels", r->sections[in->section].name, text, *n);
+    return HPT_OK;
+}
+
+/* images, fraction, per_class, few or budget; part=rest takes the others. */
 static hpt_status take_part(const hpt_recipe *r, const hpt__instance *in, hpt_dataset **ds) {
-    static const char *const ways[] = {"per_class", "few", "fraction", "images"};
-    const char *way = NULL, *text = NULL, *part = hpt__instance_value(r, in, "part");
+    static const char *const ways[] = {"per_class", "few", "fraction", "images", "budget"};
+    enum { WAYS = sizeof ways / sizeof *ways };
+    const char *way = NULL, *part = hpt__instance_value(r, in, "part");
+    char text[HPT__ITEM];
     double v, seed = 0;
-    hpt_dataset_info info = {.struct_size = sizeof info};
-    for (int i = 0; i < 4; i++) {
+    uint64_t objects;
+    for (int i = 0; i < WAYS; i++) {
         const char *t = hpt__instance_value(r, in, ways[i]);
-        if (t && way) return bad(r, in, ways[i], "only one of per_class, few, fraction and images can be there");
-        if (t) way = ways[i], text = t;
+        if (t && way)
+            return bad(r, in, ways[i], "only one of per_class, few, fraction, images and budget can be there");
+        if (t) way = ways[i], snprintf(text, sizeof text, "%s", t);
     }
     if (part && strcmp(part, "taken") && strcmp(part, "rest"))
         return bad(r, in, "part", "part is neither taken nor rest");
-    if (!way) return part ? bad(r, in, "part", "part belongs to per_class, few, fraction or images") : HPT_OK;
+    if (!way) return part ? bad(r, in, "part", "part belongs to per_class, few, fraction, images or budget") : HPT_OK;
+    int want_rest = part && !strcmp(part, "rest");
     const char *s = hpt__instance_value(r, in, "split_seed");
     if (s && !strcmp(s, "run")) seed = (double)in->seed;
     else if (s && !hpt__whole_number(s, 0, 1e15, &seed))
         return bad(r, in, "split_seed", "split_seed is neither a number nor run");
-    int share = !strcmp(way, "fraction");
-    if (share ? !hpt__number_parse(text, &v) || v <= 0 : !hpt__whole_number(text, 1, 4294967295.0, &v))
+    int share = !strcmp(way, "fraction"), budget = !strcmp(way, "budget");
+    if (budget) HPT_TRY(budget_of(r, in, *ds, text, &v));
+    else if (share ? !hpt__number_parse(text, &v) || v <= 0 : !hpt__whole_number(text, 1, 4294967295.0, &v))
         return bad(r, in, way, share ? "not a positive number" : "not a whole number from 1 on");
-    HPT_TRY(hpt_dataset_get_info(*ds, &info));
+    HPT_TRY(hpt_dataset_objects(*ds, &objects));
     hpt_dataset *taken = NULL, *rest = NULL;
-    int want_rest = part && !strcmp(part, "rest");
     hpt_status st;
     if (!strcmp(way, "fraction") && v >= 1)
         return want_rest ? bad(r, in, way, "nothing is left of fraction = 1") : HPT_OK;
-    if (!strcmp(way, "images") && v >= (double)info.count)
+    if (!strcmp(way, "images") && v >= (double)objects)
         return want_rest ? bad(r, in, way, "nothing is left") : HPT_OK;
     if (!strcmp(way, "per_class"))
         st = hpt_dataset_per_class(*ds, (uint32_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
     else if (!strcmp(way, "few"))
         st = hpt_dataset_few(*ds, (uint64_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
+    else if (budget) st = hpt_dataset_budget(*ds, (uint64_t)v, (uint64_t)seed, &taken, want_rest ? &rest : NULL);
     else
-        st = hpt_dataset_split(*ds, !strcmp(way, "fraction") ? v : v / (double)info.count, (uint64_t)seed, &taken,
-                               &rest);
+        st = hpt_dataset_split(*ds, share ? v : v / (double)objects, (uint64_t)seed, &taken, &rest);
     if (st) return at_line(r, in, way, st);
     hpt_dataset_destroy(*ds);
     *ds = want_rest ? rest : taken;
@@ -189,7 +214,7 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
     in->opened = 1;
     const char *v = hpt__instance_value(r, in, "path"), *key = "path";
     int from = hpt__instance_input(in, "from", 0), beside = hpt__instance_input(in, "set_of", 0),
-        without = hpt__instance_input(in, "without", 0);
+        without = hpt__instance_input(in, "without", 0), with = hpt__instance_input(in, "with", 0);
     if (from >= 0) {
         key = "from";
         if (v || hpt__instance_value(r, in, "set")) return bad(r, in, "from", "from goes with neither path nor set");
@@ -247,6 +272,17 @@ static hpt_status open_instance(hpt_recipe *r, hpt__instance *in) {
     if (v && !strcmp(v, "1")) st = uniques(&in->ds);
     if (st) return at_line(r, in, "unique", st);
     HPT_TRY(take_part(r, in, &in->ds));
+    if (with >= 0) {
+        hpt__instance *p = &r->instances[in->input[with].instance];
+        hpt_dataset *both;
+        HPT_TRY(open_instance(r, p));
+        st = hpt_dataset_join(in->ds, p->ds, &both);
+        if (st) return at_line(r, in, "with", st);
+        hpt_dataset_destroy(in->ds);
+        in->ds = both;
+        hpt__free(in->known_set);
+        in->known_set = NULL;
+    }
     uint64_t id;
     HPT_TRY(hpt_dataset_identity(in->ds, &id));
     in->key = id;

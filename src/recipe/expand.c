@@ -367,7 +367,7 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     expansion b = {r, at, {0}, 0};
     char word[64];
     static const char *const known[] = {"init", "data", "monitor_train", "monitor_val", "sources", "train", "val",
-                                        "test", "model", "of", "from", "without", "set_of"};
+                                        "test", "model", "of", "from", "without", "set_of", "with"};
     if (s->expanded == 2) return HPT_OK;
     if (s->expanded == 1) return hpt__line_fail(from, "the stages go round in a circle: '%s' needs itself", s->name);
     if (r->depth >= MAX_DEPTH)

@@ -23,8 +23,8 @@ const hpt__kind hpt__kinds[HPT__S_KINDS] = {
     [HPT__S_OPTIONS] = {"options", NULL, "", "", "", ""},
     [HPT__S_TEMPLATE] = {"template", NULL, "", "", "", ""},
     [HPT__S_DATA] = {"data", "dataset",
-                     " like path set root split from per_class few fraction images part split_seed keep_names "
-                     "drop_names without set_of unique title ", " from without set_of ", "", ""},
+                     " like path set root split from per_class few fraction images budget budgets part split_seed "
+                     "keep_names drop_names without set_of unique title with ", " from without set_of with ", "", ""},
     [HPT__S_PRETRAIN] = {"pretrain", "pretrain", STAGE "init data monitor_train monitor_val save_every ",
                          " init data monitor_train monitor_val ", "", " data "},
     [HPT__S_REFRESH] = {"refresh-bn", "refresh-bn", STAGE "init data ", " init data ", "", " init data "},
@@ -347,10 +347,26 @@ static hpt_status check_line(const hpt__section *s, const hpt__line *l) {
     return hpt__line_fail(l, "[%s] has no key '%.60s'; it has%s", k->word, l->key, k->own);
 }
 
+/* "budgets = 3" is "sweep.budget = 1/3, 2/3, 3/3": how many labels these are is known when the set is open. */
+static hpt_status spread_budgets(hpt__section *s) {
+    const hpt__line *l = hpt__section_line(s, "budgets");
+    char list[40 * HPT__MAX_COLUMNS] = "";
+    double n;
+    if (!l || s->kind != HPT__S_DATA) return HPT_OK;
+    if (hpt__section_line(s, "budget") || hpt__section_line(s, "sweep.budget"))
+        return hpt__line_fail(l, "only one of budget, sweep.budget and budgets can be there");
+    if (!hpt__whole_number(l->value, 2, HPT__MAX_COLUMNS, &n))
+        return hpt__line_fail(l, "budgets is '%.60s', not a whole number from 2 to %d", l->value, HPT__MAX_COLUMNS);
+    for (int i = 1; i <= (int)n; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%d/%d", i > 1 ? ", " : "", i, (int)n);
+    return hpt__section_set(s, "sweep.budget", list, l->line, l->file);
+}
+
 hpt_status hpt__recipe_check(hpt_recipe *r) {
     char word[64];
     for (int i = 0; i < r->n_sections; i++)
         if (r->sections[i].kind > HPT__S_TEMPLATE) HPT_TRY(apply_like(r, &r->sections[i], 0));
+    for (int i = 0; i < r->n_sections; i++) HPT_TRY(spread_budgets(&r->sections[i]));
     for (int i = 0; i < r->n_sections; i++) {
         const hpt__section *s = &r->sections[i];
         hpt__line at = {.line = s->line, .file = s->file};

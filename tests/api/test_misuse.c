@@ -62,6 +62,7 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_dataset_few, "", h[0], 4, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
     CALL(hpt_dataset_budget, "", h[0], 4, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
     CALL(hpt_dataset_budgets, "", h[0], 2, ids) \
+    CALL(hpt_dataset_join, "", h[0], h[1], OUT(hpt_dataset)) \
     CALL(hpt_dataset_objects, "", h[0], &u64) \
     CALL(hpt_dataset_disjoint, "", h[0], h[1], &u64) \
     CALL(hpt_dataset_identity, "", h[0], &u64) \

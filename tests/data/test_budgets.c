@@ -212,6 +212,30 @@ TEST(a_fifth_for_validation_keeps_objects_whole) {
     end();
 }
 
+TEST(two_sets_as_one) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_config *c = config("group_by=name");
+    hpt_dataset *all, *a, *rest, *b, *both, *dot = dots(ctx, 5, 2);
+    hpt_dataset_info info = {.struct_size = sizeof info};
+    uint64_t n, shared;
+    icons();
+    OK(hpt_dataset_open(ctx, c, at("icons"), &all));
+    OK(hpt_dataset_split(all, 0.5, 1, &a, &rest));
+    OK(hpt_dataset_split(all, 0.7, 2, &b, &rest));
+    OK(hpt_dataset_join(a, b, &both));
+    OK(hpt_dataset_get_info(both, &info));
+    OK(hpt_dataset_objects(both, &n));
+    CHECK(!info.labelled && !info.classes && hpt_dataset_disjoint(a, b, &shared) == HPT_ERR_ARGUMENT);
+    CHECK(info.count == count_of(a) + count_of(b) - shared && n == whole(both, NULL));
+    for (uint64_t i = 0; i < count_of(a); i++) CHECK(!strcmp(name_of(both, i), name_of(a, i)));
+    for (uint64_t i = 0; i < info.count; i++)
+        for (uint64_t k = 0; k < i; k++) CHECK(strcmp(name_of(both, i), name_of(both, k)));
+    FAILS(HPT_ERR_UNSUPPORTED, "arrays cannot", hpt_dataset_join(a, dot, &both));
+    OK(hpt_dataset_open(ctx, config("alpha=white"), at("icons"), &rest));
+    FAILS(HPT_ERR_ARGUMENT, "alpha", hpt_dataset_join(a, rest, &both));
+    end();
+}
+
 TEST(what_a_probe_holds_out_are_whole_objects) {
     enum { N = 60 };
     int32_t y[N];
