@@ -29,7 +29,9 @@ class StepInfo(C.Structure):         # hpt_step_info of hpt.h; a test compares
         ('monitor', C.c_double),
         ('monitor_best', C.c_double),
         ('monitor_step', C.c_uint64),
-        ('monitor_best_step', C.c_uint64)]
+        ('monitor_best_step', C.c_uint64),
+        ('entropy', C.c_double),
+        ('entropy_loss', C.c_double)]
 
 def ok(status):
     if status < 0:

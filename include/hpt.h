@@ -740,6 +740,11 @@ typedef struct hpt_step_info {
     double monitor;
     double monitor_best;    /* best so far, and the steps of both */
     uint64_t monitor_step, monitor_best_step;
+    /* mme: mean entropy of the unlabelled images' predictions, nats, 0..ln(classes); others: NaN */
+    double entropy;
+    /* mme: what the second update descends: -mme_lambda * entropy (MME; all before the last layer
+     * climbs it), +mme_lambda * entropy (ENT); others, and S+T: NaN */
+    double entropy_loss;
 } hpt_step_info;
 
 /* hpt_session_create - training of model on ds by option method: MoCo v2 (default), BYOL, or

@@ -22,6 +22,7 @@ typedef struct case_shape {
 #define POOL(n_, c_, h_, w_, r_, stride_, pad_) \
     {.of = "POOL", .n = n_, .c = c_, .h = h_, .w = w_, .r = r_, .stride = stride_, .pad = pad_}
 #define NORM(n_, c_, h_, w_, groups_) {.of = "NORM", .n = n_, .c = c_, .h = h_, .w = w_, .bn_groups = groups_}
+#define UNIT(n_, c_) {.of = "UNIT", .n = n_, .c = c_, .h = 1, .w = 1}
 #define LINEAR(n_, c_, k_) {.of = "LINEAR", .n = n_, .c = c_, .h = 1, .w = 1, .k = k_}
 enum { SAME = -1 };
 static const case_shape shapes[] = {
@@ -66,6 +67,7 @@ static const case_shape shapes[] = {
     POOL(2, 11, 6, 6, 3, 2, 1), POOL(2, 5, 6, 5, 3, 2, 1), POOL(2, 33, 7, 7, 2, 2, 0), POOL(2, 3, 6, 6, 3, 1, 1),
     LINEAR(1, 1, 1), LINEAR(2, 3, 5), LINEAR(7, 33, 17), LINEAR(31, 64, 127), LINEAR(5, 128, 64),
     LINEAR(65, 257, 33),
+    UNIT(1, 1), UNIT(2, 3), UNIT(7, 33), UNIT(31, 512), UNIT(48, 257),
     ACT(2, 3, 5, 7), ACT(1, 16, 1, 1), ACT(3, 32, 4, 3), ACT(2, 48, 9, 11), ACT(1, 13, 1, 1), ACT(7, 33, 1, 1),
     ACT(2, 7, 5, 3), ACT(2, 24, 3, 3), ACT(3, 17, 2, 5),
     SUM(2, 3, 5, 7), SUM(1, 16, 1, 1), SUM(3, 32, 4, 3), SUM(2, 48, 9, 11), SUM(7, 33, 1, 1), SUM(2, 7, 5, 3),
@@ -102,6 +104,11 @@ static int vary(const case_shape *s, int v, hpt__geometry *g, int *direct, int *
         g->rows = v >> 3 & 1;
         g->bn_ranks = 3;                /* of those that exchange between their halves */
         return v < (pixel ? 16 : 8);
+    }
+    if (!strcmp(s->of, "UNIT")) {
+        g->rows = 1;
+        g->scale = v ? -20 : 3.5;       /* a gradient turned around */
+        return v < 2;
     }
     if (!strcmp(s->of, "POOL")) {
         g->extra_grad = v;

@@ -366,9 +366,9 @@ hpt_status hpt_dataset_image(hpt_dataset *ds, const hpt_config *cfg, uint64_t i,
     hpt__image hold = {0}, im;
     HPT_TRY(one_image(ds, i, size, rgb));
     HPT_TRY(hpt__config_options(cfg, &o));
-    int resize = OPT_IS(o, eval_crop, "full") ? (int)size : (int)lrint(size / 0.875);
+    int resize = OPT_IS(o, eval_crop, "full") ? (int)size : hpt__frame((int)size);
     hpt_status st = hpt__dataset_image(ds, i, &work, &hold, &im);
-    if (!st) st = hpt__plain_apply(&work, &im, resize, (int)size, rgb);
+    if (!st) st = hpt__plain_apply(&work, &im, resize, OPT_IS(o, eval_crop, "square"), (int)size, rgb);
     hpt__work_fini(&work);
     hpt__image_free(&hold);
     return st;

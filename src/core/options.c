@@ -118,6 +118,18 @@ const char *hpt__options_other_method(int opt, const char *method) {
     return *methods && choice_index(methods, method) < 0 ? methods : NULL;
 }
 
+/* A word that is none of an option's, but one of a method's own option of that name (classifier, mme_classifier). */
+static hpt_status no_such_word(const row *r, const char *text) {
+    for (int i = 0; i < HPT__OPT_COUNT; i++) {
+        const char *tail = strchr(table[i].key, '_');
+        if (*table[i].methods && tail && !strcmp(tail + 1, r->key) && table[i].type == HPT_OPTION_CHOICE &&
+            choice_index(table[i].text, text) >= 0)
+            return hpt__fail(HPT_ERR_OPTION, "option '%s': '%.64s' is none of %s; of method=%s it is option '%s'",
+                             r->key, text, r->text, table[i].methods, table[i].key);
+    }
+    return hpt__fail(HPT_ERR_OPTION, "option '%s': '%.64s' is none of %s", r->key, text, r->text);
+}
+
 /* Text of an option's type and range, as a value; v->s is the text itself, not a copy. */
 static hpt_status read_value(int opt, const char *text, hpt__option_value *v) {
     const row *r = &table[opt];
@@ -128,7 +140,7 @@ static hpt_status read_value(int opt, const char *text, hpt__option_value *v) {
         v->s = (char *)(uintptr_t)text;
     } else if (r->type == HPT_OPTION_CHOICE) {
         int index = choice_index(r->text, text);
-        if (index < 0) return hpt__fail(HPT_ERR_OPTION, "option '%s': '%.64s' is none of %s", key, text, r->text);
+        if (index < 0) return no_such_word(r, text);
         v->i = index;
     } else {
         double x;

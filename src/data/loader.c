@@ -38,40 +38,52 @@ struct hpt__loader {
     /* items handed to workers; batches given to the consumer, counted from first_step */
     uint64_t next_item, taken;
     int holding;
-    struct { uint64_t epoch; uint32_t *p; int used; } perm[PERMS];
+    int n_shares;
+    hpt__loader_share share[HPT__SHARES];       /* ds alone is the first */
+    struct { uint64_t epoch; uint32_t *p; int used; } perm[HPT__SHARES][PERMS];
 };
 
 uint64_t hpt__loader_epoch(uint64_t n, uint64_t batch, uint64_t step) {
     return n >= batch ? step / (n / batch) : step * batch / n;
 }
 
-/* Order of an epoch; called with the lock. The oldest of PERMS is replaced. */
-static const uint32_t *permutation(hpt__loader *l, uint64_t epoch) {
+/* Which set an item of a batch is from; *i becomes its place among those of that set. */
+static int share_of(const hpt__loader *l, uint64_t *i) {
+    int k = 0;
+    while (*i >= (uint64_t)l->share[k].images) *i -= (uint64_t)l->share[k++].images;
+    return k;
+}
+/* Sets draw apart, also where two of them are the same. */
+static uint64_t seed_of(const hpt__loader *l, int k) { return l->s.seed ^ (uint64_t)k * 0x9e3779b97f4a7c15u; }
+
+/* Order of an epoch of set k; called with the lock. The oldest of PERMS is replaced. */
+static const uint32_t *permutation(hpt__loader *l, int k, uint64_t epoch) {
     int at = 0;
     for (int i = 0; i < PERMS; i++) {
-        if (l->perm[i].used && l->perm[i].epoch == epoch) return l->perm[i].p;
-        if (!l->perm[i].used || (l->perm[at].used && l->perm[i].epoch < l->perm[at].epoch)) at = i;
+        if (l->perm[k][i].used && l->perm[k][i].epoch == epoch) return l->perm[k][i].p;
+        if (!l->perm[k][i].used || (l->perm[k][at].used && l->perm[k][i].epoch < l->perm[k][at].epoch)) at = i;
     }
     hpt__rng r;
-    hpt__rng_init(&r, l->s.seed, HPT__RNG_ORDER, epoch, 0);
-    hpt__rng_permutation(&r, l->perm[at].p, (uint32_t)l->s.ds->count);
-    l->perm[at].epoch = epoch;
-    l->perm[at].used = 1;
-    return l->perm[at].p;
+    hpt__rng_init(&r, seed_of(l, k), HPT__RNG_ORDER, epoch, 0);
+    hpt__rng_permutation(&r, l->perm[k][at].p, (uint32_t)l->share[k].ds->count);
+    l->perm[k][at].epoch = epoch;
+    l->perm[k][at].used = 1;
+    return l->perm[k][at].p;
 }
 
-/* Which image is item i of a step? With fewer images than a batch, epochs follow each other inside it; else the rest
- * of an epoch is dropped. */
+/* Which image of its set is item i of a step? With fewer images than a batch, epochs follow each other inside it; else
+ * the rest of an epoch is dropped. */
 static uint64_t image_of(hpt__loader *l, uint64_t step, uint64_t i, uint64_t *epoch) {
-    uint64_t n = l->s.ds->count, b = (uint64_t)l->s.total;
-    i += (uint64_t)l->s.first;
+    int k = share_of(l, &i);
+    uint64_t n = l->share[k].ds->count, b = (uint64_t)l->share[k].total;
+    i += (uint64_t)l->share[k].first;
     if (l->s.plain) {
         *epoch = 0;
         return step * b + i;
     }
     uint64_t per = l->s.stream ? 0 : n / b, pos = per ? step % per * b + i : (step * b + i) % n;
     *epoch = per ? step / per : (step * b + i) / n;
-    return permutation(l, *epoch)[pos];
+    return permutation(l, k, *epoch)[pos];
 }
 
 static void *take(const hpt__loader *l, size_t bytes) {
@@ -84,11 +96,11 @@ static void give(const hpt__loader *l, void *p) {
 
 /* The part of an image that its two crops need, into the batch's pixels. */
 static hpt_status make_raw(hpt__loader *l, loader_slot *s, uint64_t i, uint64_t image, uint64_t epoch,
-                           const hpt__image *im) {
+                           const hpt__image *im, uint64_t seed) {
     hpt__draws d[2];
     for (int v = 0; v < 2; v++) {
         hpt__rng r;
-        hpt__rng_init(&r, l->s.seed, HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
+        hpt__rng_init(&r, seed, HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
         hpt__augment_draw(&r, &l->s.augment[v], im->w, im->h, &d[v]);
     }
     int x0 = d[0].x < d[1].x ? d[0].x : d[1].x, y0 = d[0].y < d[1].y ? d[0].y : d[1].y;
@@ -134,29 +146,32 @@ static hpt_status gather_spill(hpt__loader *l, loader_slot *s) {
 static hpt_status make_item(hpt__loader *l, loader_slot *s, uint64_t i, uint64_t image, uint64_t epoch, hpt__work *work,
                             hpt__image *hold, uint8_t *rgb) {
     size_t pixels = (size_t)l->s.size * (size_t)l->s.size;
+    uint64_t within = i;
+    int k = share_of(l, &within);
+    hpt_dataset *ds = l->share[k].ds;
     hpt__image im;
     s->hole[i] = 0;
-    if (image >= l->s.ds->count) {
+    if (image >= ds->count) {
         memset(s->x[0] + i * pixels * 3, 0, pixels * 12);
         return HPT_OK;
     }
     uint64_t taken = image;
-    hpt_status st = l->s.bad == HPT__BAD_NEXT ? hpt__dataset_image_or_next(l->s.ds, &taken, work, hold, &im)
-        : hpt__dataset_image(l->s.ds, image, work, hold, &im);
-    s->hole[i] = l->s.bad == HPT__BAD_HOLE && hpt__dataset_skips(l->s.ds, st);
+    hpt_status st = l->s.bad == HPT__BAD_NEXT ? hpt__dataset_image_or_next(ds, &taken, work, hold, &im)
+        : hpt__dataset_image(ds, image, work, hold, &im);
+    s->hole[i] = l->s.bad == HPT__BAD_HOLE && hpt__dataset_skips(ds, st);
     if (s->hole[i]) {
         for (int v = 0; v < l->s.views; v++) memset(s->x[v] + i * pixels * 3, 0, pixels * 12);
         return HPT_OK;
     }
     HPT_TRY(st);
     s->index[i] = taken;            /* draws stay those of the image that was due */
-    if (l->s.raw) return make_raw(l, s, i, image, epoch, &im);
+    if (l->s.raw) return make_raw(l, s, i, image, epoch, &im, seed_of(l, k));
     for (int v = 0; v < l->s.views; v++) {
-        if (l->s.plain) HPT_TRY(hpt__plain_apply(work, &im, l->s.resize, l->s.size, rgb));
+        if (l->s.plain) HPT_TRY(hpt__plain_apply(work, &im, l->s.resize, l->s.square, l->s.size, rgb));
         else {
             hpt__rng r;
             hpt__draws d;
-            hpt__rng_init(&r, l->s.seed, HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
+            hpt__rng_init(&r, seed_of(l, k), HPT__RNG_AUGMENT, epoch, (uint32_t)(image * 2 + (uint64_t)v));
             hpt__augment_draw(&r, &l->s.augment[v], im.w, im.h, &d);
             HPT_TRY(hpt__augment_apply(work, &im, &l->s.augment[v], &d, rgb));
         }
@@ -213,7 +228,13 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
     *out = NULL;
     if (!l) return hpt__fail_memory(sizeof *l);
     l->s = *spec;
-    if (!l->s.total) l->s.total = l->s.batch;
+    while (l->n_shares < HPT__SHARES && spec->share[l->n_shares].images) {
+        l->share[l->n_shares] = spec->share[l->n_shares];
+        l->n_shares++;
+    }
+    if (!l->n_shares)
+        l->share[l->n_shares++] = (hpt__loader_share){spec->ds, spec->batch, spec->total ? spec->total : spec->batch,
+                                                      spec->first};
     if (l->s.workers < 1) l->s.workers = spec->ds->ctx->threads;
     if (l->s.workers > 256) l->s.workers = 256;
     hpt__normalize_table(spec->mean, spec->std, l->table);
@@ -240,9 +261,10 @@ hpt_status hpt__loader_create(const hpt__loader_spec *spec, hpt__loader **out) {
             st = hpt__fail_memory(9 * n);
         l->slot[i].step = UINT64_MAX;
     }
-    for (int i = 0; i < PERMS && !spec->plain && !st; i++)
-        if (!(l->perm[i].p = hpt__alloc(sizeof(uint32_t) * (size_t)spec->ds->count)))
-            st = hpt__fail_memory((size_t)spec->ds->count * 4);
+    for (int i = 0; i < PERMS * l->n_shares && !spec->plain && !st; i++) {
+        size_t n = (size_t)l->share[i / PERMS].ds->count;
+        if (!(l->perm[i / PERMS][i % PERMS].p = hpt__alloc(sizeof(uint32_t) * n))) st = hpt__fail_memory(n * 4);
+    }
     if (!st) {
         while (l->threads < l->s.workers && !hpt__thread_start(&l->thread[l->threads], worker, l)) l->threads++;
         if (!l->threads) st = hpt__fail(HPT_ERR_MEMORY, "cannot start a thread for images");
@@ -273,7 +295,7 @@ void hpt__loader_destroy(hpt__loader *l) {
         hpt__free(s->index);
         hpt__free(s->hole);
     }
-    for (int i = 0; i < PERMS; i++) hpt__free(l->perm[i].p);
+    for (int i = 0; i < PERMS * HPT__SHARES; i++) hpt__free(l->perm[i / PERMS][i % PERMS].p);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->ready);
     pthread_cond_destroy(&l->room);

@@ -10,7 +10,7 @@ static double of_view(int view, double first, double second) { return view && se
 
 void hpt__augment_from_options(const hpt__options *o, int view, hpt__augment *a) {
     *a = (hpt__augment){
-        .size = (int)OPT_I(o, image_size), .crop = (int)OPT_I(o, aug_crop), .crop_min = OPT_F(o, aug_crop_min),
+        .size = (int)OPT_I(o, image_size), .crop = (hpt__crop)OPT_I(o, aug_crop), .crop_min = OPT_F(o, aug_crop_min),
         .crop_max = OPT_F(o, aug_crop_max), .jitter = OPT_F(o, aug_jitter), .brightness = OPT_F(o, aug_brightness),
         .contrast = OPT_F(o, aug_contrast), .saturation = OPT_F(o, aug_saturation), .hue = OPT_F(o, aug_hue),
         .gray = OPT_F(o, aug_gray), .blur = of_view(view, OPT_F(o, aug_blur), OPT_F(o, aug_blur_2)),
@@ -32,7 +32,7 @@ hpt_status hpt__augment_check(const hpt__options *o) {
     return HPT_OK;
 }
 void hpt__augment_probe(int size, hpt__augment *a) {
-    *a = (hpt__augment){.size = size, .crop = 1, .crop_min = 0.08, .crop_max = 1, .flip = 0.5};
+    *a = (hpt__augment){.size = size, .crop = HPT__CROP_RESIZED, .crop_min = 0.08, .crop_max = 1, .flip = 0.5};
 }
 
 static void draw_crop(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d) {
@@ -59,11 +59,21 @@ static void draw_crop(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__dra
     d->y = (h - d->h) / 2;
 }
 
+int hpt__frame(int size) { return (int)lrint(size / 0.875); }
+
+static void draw_square(hpt__rng *r, const hpt__augment *a, hpt__draws *d) {
+    uint32_t places = (uint32_t)(hpt__frame(a->size) - a->size + 1);
+    d->w = d->h = a->size;
+    d->y = (int)hpt__rng_below(r, places);
+    d->x = (int)hpt__rng_below(r, places);
+}
+
 /* The sequence of draws is part of every published result: change it and runs differ. A new draw comes after all
  * others, and is made whatever the probabilities, so that none of them moves another draw. */
 void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__draws *d) {
     memset(d, 0, sizeof *d);
-    if (a->crop) draw_crop(r, a, w, h, d);
+    if (a->crop == HPT__CROP_RESIZED) draw_crop(r, a, w, h, d);
+    if (a->crop == HPT__CROP_SQUARE) draw_square(r, a, d);
     d->jitter = hpt__rng_uniform(r) < a->jitter;
     uint32_t order[4];
     hpt__rng_permutation(r, order, 4);
@@ -79,26 +89,34 @@ void hpt__augment_draw(hpt__rng *r, const hpt__augment *a, int w, int h, hpt__dr
     d->solarize = hpt__rng_uniform(r) < a->solarize;
 }
 
-/* Short edge to resize, then the central size x size crop. */
-static hpt_status plain(hpt__work *wk, const hpt__image *im, int resize, int size, hpt__filter filter, uint8_t *out) {
+/* Short edge to resize, or (square) both, then the central size x size crop. */
+static hpt_status plain(hpt__work *wk, const hpt__image *im, int resize, int square, int size, hpt__filter filter,
+                        uint8_t *out) {
     int w = im->w, h = im->h;
-    if ((w < h ? w : h) != resize) {
+    if (square) w = h = resize;
+    else if ((w < h ? w : h) != resize) {
         w = im->w <= im->h ? resize : (int)((int64_t)resize * im->w / im->h);
         h = im->w <= im->h ? (int)((int64_t)resize * im->h / im->w) : resize;
     }
     int x = (int)lrint((w - size) / 2.0), y = (int)lrint((h - size) / 2.0);
     return hpt__resize_part(wk, im->rgb, im->w, 0, 0, im->w, im->h, w, h, filter, x, y, size, size, out);
 }
-hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int size, uint8_t *out) {
-    return plain(wk, im, resize, size, HPT__BILINEAR, out);
+hpt_status hpt__plain_apply(hpt__work *wk, const hpt__image *im, int resize, int square, int size, uint8_t *out) {
+    return plain(wk, im, resize, square, size, HPT__BILINEAR, out);
+}
+static hpt_status crop(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d, uint8_t *out) {
+    int frame = hpt__frame(a->size);
+    if (a->crop == HPT__CROP_PLAIN) return plain(wk, im, a->size, 0, a->size, a->filter, out);
+    if (a->crop == HPT__CROP_RESIZED)
+        return hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, a->filter, out, a->size, a->size);
+    return hpt__resize_part(wk, im->rgb, im->w, 0, 0, im->w, im->h, frame, frame, a->filter, d->x, d->y, d->w, d->h,
+                            out);
 }
 
 hpt_status hpt__augment_apply(hpt__work *wk, const hpt__image *im, const hpt__augment *a, const hpt__draws *d,
                               uint8_t *out) {
     size_t pixels = (size_t)a->size * (size_t)a->size;
-    if (a->crop)
-        HPT_TRY(hpt__resize(wk, im->rgb, im->w, im->h, d->x, d->y, d->w, d->h, a->filter, out, a->size, a->size));
-    else HPT_TRY(plain(wk, im, a->size, a->size, a->filter, out));
+    HPT_TRY(crop(wk, im, a, d, out));
     if (d->jitter)
         for (int i = 0; i < 4; i++) switch (d->order[i]) {
             case 0: if (a->brightness > 0) hpt__brightness(out, pixels, (float)d->brightness); break;

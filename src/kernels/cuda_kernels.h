@@ -99,6 +99,9 @@ cudaError_t hpt__cuda_finite(cudaStream_t s, int sms, const float *x, size_t n, 
 cudaError_t hpt__cuda_l2norm(cudaStream_t s, int n, int d, const float *x, float *y, float *norm);
 cudaError_t hpt__cuda_l2norm_backward(cudaStream_t s, int n, int d, const float *y, const float *norm, const float *dy,
                                       float *dx);
+cudaError_t hpt__cuda_unit(cudaStream_t s, int n, int d, const float *x, double scale, float *y);
+cudaError_t hpt__cuda_unit_backward(cudaStream_t s, int n, int d, const float *x, double scale, const float *dy,
+                                    float *dx);
 cudaError_t hpt__cuda_gather(cudaStream_t s, int n, size_t d, const float *in, const uint32_t *index, float *out);
 cudaError_t hpt__cuda_mix(cudaStream_t s, int n, size_t d, const float *x, const float *all, const hpt__pair *p,
                           float *out);
@@ -120,7 +123,7 @@ size_t hpt__cuda_infonce_scratch(int n, int d, int sms);
 cudaError_t hpt__cuda_infonce(cudaStream_t s, int sms, int n, int d, int64_t queued, const float *q, const float *k,
                               const float *queue, const uint16_t *low, double tau, hpt__outcome *o, float *dq,
                               void *scratch);
-/* bad |= HPT__BAD_LOSS unless the loss is finite */
+/* bad |= HPT__BAD_LOSS unless loss and entropy are finite */
 cudaError_t hpt__cuda_judge(cudaStream_t s, hpt__outcome *o);
 
 /* heads */
@@ -128,6 +131,7 @@ cudaError_t hpt__cuda_softmax_ce(cudaStream_t s, int n, int heads, int classes, 
                                  float *loss);
 cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, float *logits, const int32_t *label,
                                const float *weight, double smoothing, const hpt__pair *mix, hpt__outcome *o);
+cudaError_t hpt__cuda_entropy(cudaStream_t s, int n, int classes, float *logits, double scale, hpt__outcome *o);
 cudaError_t hpt__cuda_mean_loss(cudaStream_t s, size_t n, const float *loss, hpt__outcome *o);
 cudaError_t hpt__cuda_bce(cudaStream_t s, int n, int heads, int classes, float *logits, const float *target,
                           float *loss);

@@ -43,6 +43,45 @@ extern "C" cudaError_t hpt__cuda_l2norm_backward(cudaStream_t s, int n, int d, c
     return cudaGetLastError();
 }
 
+/* max(|x|, 1e-12) of the row that a warp has */
+HPT_DEVICE double row_length(int d, int lane, const float *x) {
+    double s = 0;
+    for (int j = lane; j < d; j += HPT_WARP) s += (double)x[j] * (double)x[j];
+    double len = sqrt(hpt_warp_sum(s));
+    return len < 1e-12 ? 1e-12 : len;
+}
+__global__ void __launch_bounds__(THREADS) k_unit(int n, int d, const float *x, double scale, float *y) {
+    int row = (int)(blockIdx.x * ROWS + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
+    if (row >= n) return;
+    x += (size_t)row * d;
+    y += (size_t)row * d;
+    double len = row_length(d, lane, x);
+    for (int j = lane; j < d; j += HPT_WARP) y[j] = (float)(scale * (double)x[j] / len);
+}
+extern "C" cudaError_t hpt__cuda_unit(cudaStream_t s, int n, int d, const float *x, double scale, float *y) {
+    HPT_LAUNCH(k_unit, row_grid(n), dim3(THREADS), 0, s, n, d, x, scale, y);
+    return cudaGetLastError();
+}
+__global__ void __launch_bounds__(THREADS) k_unit_backward(int n, int d, const float *x, double scale, const float *dy,
+                                                           float *dx) {
+    int row = (int)(blockIdx.x * ROWS + threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
+    if (row >= n) return;
+    x += (size_t)row * d;
+    dy += (size_t)row * d;
+    dx += (size_t)row * d;
+    double s = 0, len = row_length(d, lane, x);
+    if (len > 1e-12)
+        for (int j = lane; j < d; j += HPT_WARP) s += (double)x[j] / len * (double)dy[j];
+    s = hpt_warp_sum(s);
+    for (int j = lane; j < d; j += HPT_WARP)
+        dx[j] = (float)(scale * ((double)dy[j] - (double)x[j] / len * s) / len);
+}
+extern "C" cudaError_t hpt__cuda_unit_backward(cudaStream_t s, int n, int d, const float *x, double scale,
+                                               const float *dy, float *dx) {
+    HPT_LAUNCH(k_unit_backward, row_grid(n), dim3(THREADS), 0, s, n, d, x, scale, dy, dx);
+    return cudaGetLastError();
+}
+
 template <int V> __global__ void __launch_bounds__(THREADS) k_gather(size_t d, const float *in, const uint32_t *index,
     float *out) {
     const float *from = in + index[blockIdx.y] * d;

@@ -3,6 +3,10 @@
  *
  *   l2norm          y[n] = x[n] / max(|x[n]|, 1e-12); norm[n] = that maximum. A zero row stays zero.
  *   l2norm_backward dx[n] = (dy[n] - y[n]*<y[n],dy[n]>) / norm[n]     (norm at its floor: dy/norm)
+ *   unit            y[n] = scale * x[n] / max(|x[n]|, 1e-12): rows of one length. In place allowed.
+ *   unit_backward   dx[n] = scale * (dy[n] - u*<u,dy[n]>) / |x[n]|, u = x[n]/|x[n]|   (length at its floor: scale * dy /
+ *                   1e-12). A scale of the other sign than unit had turns the gradient around (Ganin and Lempitsky
+ *                   2015). In place over dy allowed.
  *   gather          out row i = in row index[i]; rows of d values. No aliasing.
  *   mix             out row i = l * x row i + (1-l) * all row other[i], l = *share in 0..1 (mixup, Zhang et al. 2018):
  *                   two products and a sum, each rounded, l and 1-l to the type first, as torchvision's RandomMixup has
@@ -27,6 +31,8 @@ typedef struct hpt__pair { const double *share; const uint32_t *other; const int
     void hpt__ref_mix_##x_(int n, size_t d, const T *x, const T *all, const hpt__pair *p, T *out); \
     void hpt__ref_l2norm_##x_(int n, int d, const T *x, T *y, T *norm); \
     void hpt__ref_l2norm_backward_##x_(int n, int d, const T *y, const T *norm, const T *dy, T *dx); \
+    void hpt__ref_unit_##x_(int n, int d, const T *x, double scale, T *y); \
+    void hpt__ref_unit_backward_##x_(int n, int d, const T *x, double scale, const T *dy, T *dx); \
     void hpt__ref_gather_##x_(int n, size_t d, const T *in, const uint32_t *index, T *out); \
     void hpt__ref_enqueue_##x_(int n, int d, const T *keys, T *queue, int64_t q, const hpt__vars *v, \
                                const hpt__outcome *o); \

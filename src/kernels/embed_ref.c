@@ -25,6 +25,26 @@ void REF(l2norm_backward)(int n, int d, const real *y, const real *norm, const r
     }
 }
 
+static double length(int d, const real *x) {
+    double s = 0;
+    for (int j = 0; j < d; j++) s += (double)x[j] * x[j];
+    return sqrt(s) > 1e-12 ? sqrt(s) : 1e-12;
+}
+void REF(unit)(int n, int d, const real *x, double scale, real *y) {
+    for (int i = 0; i < n; i++, x += d, y += d) {
+        double len = length(d, x);
+        for (int j = 0; j < d; j++) y[j] = (real)(scale * x[j] / len);
+    }
+}
+void REF(unit_backward)(int n, int d, const real *x, double scale, const real *dy, real *dx) {
+    for (int i = 0; i < n; i++, x += d, dy += d, dx += d) {
+        double s = 0, len = length(d, x);
+        if (len > 1e-12)
+            for (int j = 0; j < d; j++) s += x[j] / len * dy[j];
+        for (int j = 0; j < d; j++) dx[j] = (real)(scale * (dy[j] - x[j] / len * s) / len);
+    }
+}
+
 void REF(gather)(int n, size_t d, const real *in, const uint32_t *index, real *out) {
     for (int i = 0; i < n; i++) memcpy(out + i * d, in + index[i] * d, d * sizeof(real));
 }

@@ -20,6 +20,7 @@ typedef struct hpt__geometry {
     int rows;
     int extra_grad;         /* a second gradient is added to dy on reading */
     double eps;             /* batch norm: added to the variance */
+    double scale;           /* unit: length of the rows; its gradient: the same, or turned around */
 } hpt__geometry;
 static inline int hpt__bn_ranks(const hpt__geometry *g) { return g->bn_ranks > 1 ? g->bn_ranks : 1; }
 static inline int hpt__conv_groups(const hpt__geometry *g) { return g->conv_groups > 1 ? g->conv_groups : 1; }

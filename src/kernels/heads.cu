@@ -116,6 +116,46 @@ extern "C" cudaError_t hpt__cuda_classify(cudaStream_t s, int n, int classes, fl
     return cudaGetLastError();
 }
 
+/* One block, as k_classify. */
+__global__ void __launch_bounds__(WIDE) k_entropy(int n, int classes, float *logits, float scale, hpt__outcome *o) {
+    HPT_SHARED(double, sums, WARPS);
+    int warp = (int)(threadIdx.x / HPT_WARP), lane = (int)(threadIdx.x % HPT_WARP);
+    const float e = 1e-5f;
+    double all = 0;
+    for (int row = warp; row < n; row += WARPS) {
+        float *x = logits + (size_t)row * (size_t)classes, max = -INFINITY, sum = 0, own = 0, mean = 0;
+        for (int c = lane; c < classes; c += HPT_WARP) max = hpt_pick(max, x[c]);
+        for (int i = 16; i > 0; i >>= 1) max = hpt_pick(max, __shfl_xor_sync(HPT_FULL, max, i));
+        for (int c = lane; c < classes; c += HPT_WARP) sum += expf(x[c] - max);
+        sum = hpt_warp_sum(sum);
+        for (int c = lane; c < classes; c += HPT_WARP) {
+            float p = expf(x[c] - max) / sum, l = logf(p + e);
+            own -= p * l;
+            mean += p * (l + p / (p + e));
+        }
+        own = hpt_warp_sum(own);
+        mean = hpt_warp_sum(mean);
+        __syncwarp();
+        for (int c = lane; c < classes; c += HPT_WARP) {
+            float p = expf(x[c] - max) / sum;
+            x[c] = scale / (float)n * p * (logf(p + e) + p / (p + e) - mean);
+        }
+        all += (double)own;
+    }
+    if (lane == 0) sums[warp] = all;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        double v = 0;
+        for (int w = 0; w < WARPS; w++) v += sums[w];
+        o->entropy = v / n;
+    }
+}
+extern "C" cudaError_t hpt__cuda_entropy(cudaStream_t s, int n, int classes, float *logits, double scale,
+                                         hpt__outcome *o) {
+    HPT_LAUNCH(k_entropy, dim3(1), dim3(WIDE), 0, s, n, classes, logits, (float)scale, o);
+    return cudaGetLastError();
+}
+
 __global__ void __launch_bounds__(WIDE) k_mean_loss(size_t n, const float *loss, hpt__outcome *o) {
     HPT_SHARED(double, sums, WIDE);
     double mine = 0;

@@ -67,3 +67,26 @@ void REF(classify)(int n, int classes, real *logits, const int32_t *label, const
     }
     o->loss = loss / n;
 }
+
+void REF(entropy)(int n, int classes, real *logits, double scale, hpt__outcome *o) {
+    const double e = 1e-5;
+    double all = 0;
+    for (int i = 0; i < n; i++) {
+        real *x = logits + (size_t)i * (size_t)classes;
+        double max = x[0], sum = 0, mean = 0, own = 0;
+        for (int c = 1; c < classes; c++)
+            if (x[c] > max) max = x[c];
+        for (int c = 0; c < classes; c++) sum += exp(x[c] - max);
+        for (int c = 0; c < classes; c++) {
+            double p = exp(x[c] - max) / sum;
+            own -= p * log(p + e);
+            mean += p * (log(p + e) + p / (p + e));
+        }
+        for (int c = 0; c < classes; c++) {
+            double p = exp(x[c] - max) / sum;
+            x[c] = (real)(scale / n * p * (log(p + e) + p / (p + e) - mean));
+        }
+        all += own;
+    }
+    o->entropy = all / n;
+}

@@ -339,7 +339,7 @@ __global__ void __launch_bounds__(THREADS) k_total(int n, parts in, hpt__outcome
 }
 
 __global__ void k_judge(hpt__outcome *o) {
-    if (threadIdx.x == 0 && !(o->loss - o->loss == 0)) o->bad |= HPT__BAD_LOSS;
+    if (threadIdx.x == 0 && !(o->loss - o->loss == 0 && o->entropy - o->entropy == 0)) o->bad |= HPT__BAD_LOSS;
 }
 extern "C" cudaError_t hpt__cuda_judge(cudaStream_t s, hpt__outcome *o) {
     HPT_LAUNCH(k_judge, dim3(1), dim3(HPT_WARP), 0, s, o);

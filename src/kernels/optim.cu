@@ -18,6 +18,11 @@ template <int RULE> HPT_DEVICE float step_value(float p, float *m, float *v, flo
         *m = hpt_add(hpt_mul(f->momentum, *m), d);
         return fmaf(-lr, *m, p);
     }
+    if (RULE == HPT__NESTEROV) {
+        float d = fmaf((float)f->wd, p, g);
+        *m = hpt_add(hpt_mul(f->momentum, *m), d);
+        return fmaf(-lr, fmaf(f->momentum, *m, d), p);
+    }
     if (RULE == HPT__LARS_LR) {         /* trust: times the rate */
         *m = hpt_add(hpt_mul(f->momentum, *m), hpt_mul(fmaf((float)f->wd, p, g), trust));
         return hpt_add(p, -*m);
@@ -132,6 +137,7 @@ extern "C" cudaError_t hpt__cuda_update(cudaStream_t s, int sms, const hpt__upda
     if (!n) return cudaSuccess;
     switch (u->rule) {
     case HPT__SGD: HPT_LAUNCH(k_update<HPT__SGD>, grid, block, 0, s, a, f, n, v, o); break;
+    case HPT__NESTEROV: HPT_LAUNCH(k_update<HPT__NESTEROV>, grid, block, 0, s, a, f, n, v, o); break;
     case HPT__ADAMW: HPT_LAUNCH(k_update<HPT__ADAMW>, grid, block, 0, s, a, f, n, v, o); break;
     case HPT__LARS: HPT_LAUNCH(k_update<HPT__LARS>, grid, block, 0, s, a, f, n, v, o); break;
     case HPT__LARS_LR: HPT_LAUNCH(k_update<HPT__LARS_LR>, grid, block, 0, s, a, f, n, v, o); break;
@@ -147,6 +153,7 @@ extern "C" cudaError_t hpt__cuda_foresee(cudaStream_t s, int sms, const hpt__upd
     if (!n) return cudaSuccess;
     switch (u->rule) {
     case HPT__SGD: HPT_LAUNCH(k_foresee<HPT__SGD>, grid, block, 0, s, a, f, n, v, bit, o); break;
+    case HPT__NESTEROV: HPT_LAUNCH(k_foresee<HPT__NESTEROV>, grid, block, 0, s, a, f, n, v, bit, o); break;
     case HPT__ADAMW: HPT_LAUNCH(k_foresee<HPT__ADAMW>, grid, block, 0, s, a, f, n, v, bit, o); break;
     case HPT__LARS: HPT_LAUNCH(k_foresee<HPT__LARS>, grid, block, 0, s, a, f, n, v, bit, o); break;
     case HPT__LARS_LR: HPT_LAUNCH(k_foresee<HPT__LARS_LR>, grid, block, 0, s, a, f, n, v, bit, o); break;

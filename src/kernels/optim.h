@@ -5,6 +5,8 @@
  *     sgd     d = g + wd*p;  m = mom*m + d;  p = p - lr*m          torch.optim.SGD without Nesterov; first step: m = 0.
  *             In float32 each line rounds as PyTorch's CPU kernels do: fma for the first and last, two roundings for
  *             the second.
+ *     nesterov  the same d and m;  p = p - lr*(d + mom*m)               torch.optim.SGD(nesterov=True); its sum is an
+ *             fma, too
  *     adamw   p = p*(1 - lr*wd);  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g^2;
  *             p = p - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)        Loshchilov and Hutter 2019; t = step, from 1
  *     lars    d = trust*(g + wd*p);  m = mom*m + d;  p = p - lr*m      You et al. 2017, as in moco-v3: tensor by tensor
@@ -43,10 +45,11 @@ typedef struct hpt__vars {      /* what changes from step to step */
 enum { HPT__BAD_LOSS = 1, HPT__BAD_GRAD = 2, HPT__BAD_UPDATE = 4, HPT__BAD_STATS = 8 };
 typedef struct hpt__outcome {   /* what a step reports */
     double loss, top1, top5, spread;    /* top: rows, see infonce.h; spread: see embed.h */
+    double entropy;                     /* of predictions, see heads.h; 0 where none are asked for it */
     int32_t bad, reserved;      /* HPT__BAD_*: the step must change nothing */
 } hpt__outcome;
 
-typedef enum hpt__rule { HPT__SGD, HPT__ADAMW, HPT__LARS, HPT__LARS_LR, HPT__FROZEN } hpt__rule;
+typedef enum hpt__rule { HPT__SGD, HPT__NESTEROV, HPT__ADAMW, HPT__LARS, HPT__LARS_LR, HPT__FROZEN } hpt__rule;
 /* Tensors are treated one at a time, with a trust each. */
 static inline int hpt__rule_trusts(hpt__rule r) { return r == HPT__LARS || r == HPT__LARS_LR; }
 typedef struct hpt__update {
@@ -80,7 +83,7 @@ typedef struct hpt__params_ops {
                   double b);
     /* bad |= bit if one is not */
     void (*finite)(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int32_t bit, hpt__outcome *o);
-    void (*judge)(hpt__device *dev, hpt__outcome *o);       /* bad |= HPT__BAD_LOSS if the loss is not finite */
+    void (*judge)(hpt__device *dev, hpt__outcome *o);       /* bad |= HPT__BAD_LOSS if loss or entropy are not finite */
     /* float -> bfloat16, zero beyond d */
     void (*lower)(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low);
 } hpt__params_ops;

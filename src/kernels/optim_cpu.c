@@ -16,6 +16,16 @@ static void sgd(float *restrict p, float *restrict m, const float *restrict g, s
         p[i] = __builtin_fmaf(-lr, b, p[i]);
     }
 }
+static void nesterov(float *restrict p, float *restrict m, const float *restrict g, size_t n, float lr, float mom,
+                     float wd) {
+    for (size_t i = 0; i < n; i++) {
+        float d = __builtin_fmaf(wd, p[i], g[i]);
+        float b = mom * m[i];
+        b = b + d;
+        m[i] = b;
+        p[i] = __builtin_fmaf(-lr, __builtin_fmaf(mom, b, d), p[i]);
+    }
+}
 static void lars_lr(float *restrict p, float *restrict m, const float *restrict g, size_t n, float rate, float mom,
                     float wd) {
     for (size_t i = 0; i < n; i++) {
@@ -67,6 +77,17 @@ static int sgd_foresee(const float *restrict p, const float *restrict m, const f
     }
     return (int)bad;
 }
+static int nesterov_foresee(const float *restrict p, const float *restrict m, const float *restrict g, size_t n,
+                            float lr, float mom, float wd) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        float d = __builtin_fmaf(wd, p[i], g[i]);
+        float b = mom * m[i];
+        b = b + d;
+        bad |= not_finite(__builtin_fmaf(-lr, __builtin_fmaf(mom, b, d), p[i]));
+    }
+    return (int)bad;
+}
 static int lars_lr_foresee(const float *restrict p, const float *restrict m, const float *restrict g, size_t n,
                            float rate, float mom, float wd) {
     uint32_t bad = 0;
@@ -94,6 +115,8 @@ int CPU(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
     const float *q = (const float *)u->q + at, *m = (const float *)u->m + at, *g = (const float *)u->g + at;
     if (u->rule == HPT__FROZEN) return 0;
     if (u->rule == HPT__ADAMW) return adamw_foresee(u, v, q, m, (const float *)u->v + at, g, n);
+    if (u->rule == HPT__NESTEROV)
+        return nesterov_foresee(q, m, g, n, (float)v->lr, (float)u->momentum, (float)u->wd);
     if (u->rule == HPT__LARS_LR) return lars_lr_foresee(q, m, g, n, inner_rate(u, v), (float)u->momentum, (float)u->wd);
     return sgd_foresee(q, m, g, n, (float)v->lr, (float)u->momentum, (float)u->wd, u->rule == HPT__LARS
                        ? *(const float *)u->trust : 1);
@@ -106,6 +129,7 @@ void CPU(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v) 
         float *q = (float *)u->q + at, *m = (float *)u->m + at;
         const float *g = (const float *)u->g + at;
         if (u->rule == HPT__SGD) sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, 1);
+        else if (u->rule == HPT__NESTEROV) nesterov(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd);
         else if (u->rule == HPT__LARS)
             sgd(q, m, g, step, (float)v->lr, (float)u->momentum, (float)u->wd, *(const float *)u->trust);
         else if (u->rule == HPT__LARS_LR) lars_lr(q, m, g, step, inner_rate(u, v), (float)u->momentum, (float)u->wd);

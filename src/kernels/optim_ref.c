@@ -22,6 +22,16 @@ static void sgd(const hpt__update *u, size_t at, size_t n, double lr_, double sc
     }
 }
 
+static void nesterov(const hpt__update *u, size_t at, size_t n, double lr_) {
+    real *p = (real *)u->q + at, *m = (real *)u->m + at, lr = (real)-lr_, mom = (real)u->momentum, wd = (real)u->wd;
+    const real *g = (const real *)u->g + at;
+    for (size_t i = 0; i < n; i++) {
+        real d = FMA(wd, p[i], g[i]), mm = mom * m[i];
+        m[i] = mm + d;
+        p[i] = FMA(lr, FMA(mom, m[i], d), p[i]);
+    }
+}
+
 /* trust*lr of lars_lr */
 static real inner_rate(const hpt__update *u, const hpt__vars *s) {
     return (real)((u->trust ? (double)*(const real *)u->trust : 1) * s->lr);
@@ -53,6 +63,7 @@ static void adamw(const hpt__update *u, size_t at, size_t n, const hpt__vars *s)
 void REF(update)(const hpt__update *u, size_t at, size_t n, const hpt__vars *v, const hpt__outcome *o) {
     if (o && o->bad) return;
     if (u->rule == HPT__SGD) sgd(u, at, n, v->lr, 1);
+    else if (u->rule == HPT__NESTEROV) nesterov(u, at, n, v->lr);
     else if (u->rule == HPT__LARS) sgd(u, at, n, v->lr, *(const real *)u->trust);
     else if (u->rule == HPT__LARS_LR) lars_lr(u, at, n, v);
     else if (u->rule == HPT__ADAMW) adamw(u, at, n, v);
@@ -78,8 +89,9 @@ int REF(foresee)(const hpt__update *u, size_t at, size_t n, const hpt__vars *s) 
                 vi = u->b2 * v[i] + (1 - u->b2) * (double)g[i] * g[i];
             bad |= !isfinite((real)vi) | !isfinite((real)(pi - s->lr / s->adam1 * mi / (sqrt(vi) / s->adam2 + u->eps)));
         } else {
-            real d = FMA(wd, p[i], g[i]) * scale, mm = mom * m[i];
-            real next = u->rule == HPT__LARS_LR ? p[i] - (mm + d) : FMA(lr, mm + d, p[i]);
+            real d = FMA(wd, p[i], g[i]) * scale, mm = mom * m[i], move = mm + d;
+            if (u->rule == HPT__NESTEROV) move = FMA(mom, move, d);
+            real next = u->rule == HPT__LARS_LR ? p[i] - move : FMA(lr, move, p[i]);
             bad |= !isfinite(next);                 /* finite only if the momentum is */
         }
     }

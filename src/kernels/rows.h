@@ -24,6 +24,7 @@ typedef struct hpt__rows_ops {
     void (*bce)(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss);
     void (*classify)(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label,
                      const void *weight, double smoothing, const hpt__pair *mix, hpt__outcome *o);
+    void (*entropy)(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, double scale, hpt__outcome *o);
     void (*mean_loss)(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o);
 } hpt__rows_ops;
 #endif

@@ -108,6 +108,10 @@ int hpt__graph_linear(hpt__graph *g, int in, int k, int bias, const char *name) 
     return add_node(g, (hpt__node){.kind = HPT__NODE_LINEAR, .in = in, .residual = -1, .c = k, .no_bias = !bias}, name);
 }
 
+int hpt__graph_unit(hpt__graph *g, int in, double scale) {
+    return add_node(g, (hpt__node){.kind = HPT__NODE_UNIT, .in = in, .residual = -1, .scale = scale}, "");
+}
+
 int hpt__graph_find(const hpt__graph *g, const char *name) {
     int found = -1;
     size_t len = strlen(name);

@@ -8,7 +8,7 @@
 #include "nn/net.h"
 
 typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_ACT,
-                              HPT__NODE_MAXPOOL, HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_GONE } hpt__node_kind;
+                              HPT__NODE_MAXPOOL, HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_UNIT, HPT__NODE_GONE } hpt__node_kind;
 
 typedef struct hpt__node {
     hpt__node_kind kind;
@@ -23,6 +23,7 @@ typedef struct hpt__node {
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
     int no_bias;                    /* CONV, LINEAR */
+    double scale;                   /* UNIT: length of its rows */
     /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
     char name[HPT__NAME];
     /* first of its tensors: conv weight; norm weight, bias, mean, var; linear weight, bias */
@@ -59,6 +60,8 @@ int hpt__graph_add(hpt__graph *g, int in, int other);
 int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char *name);
 int hpt__graph_average(hpt__graph *g, int in, const char *name);
 int hpt__graph_linear(hpt__graph *g, int in, int k, int bias, const char *name);
+/* rows of length scale, as cosine classifiers have them before their last layer */
+int hpt__graph_unit(hpt__graph *g, int in, double scale);
 /* mlp.c: the projection head on rows */
 int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefix);
 /* For the rows of layers.c: a tensor called module.field of shape (a), (a,b) or (a,b,window,window); 0 leaves a

@@ -366,6 +366,24 @@ static void linear_backward(hpt__compiler *c, int i) {
     if (below) hpt__send_grad(c, n->in, op.dx);
 }
 
+/* ---- rows of one length ---- */
+
+static void unit_forward(hpt__compiler *c, int i) {
+    hpt__geometry g = geometry(c, i);
+    g.scale = node_at(c, i)->scale;
+    hpt__emit(c, HPT__OP_UNIT, g, forward_step(c, i));
+}
+static void unit_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__geometry g = geometry(c, i);
+    hpt__step op = backward_step(c, i);
+    g.scale = c->p->spec.reverse ? -n->scale : n->scale;
+    op.x = c->s[n->in].y;
+    op.dx = op.dy;
+    hpt__emit(c, HPT__OP_UNIT_GRAD, g, op);
+    hpt__send_grad(c, n->in, op.dx);
+}
+
 /* ---- the table ---- */
 
 const hpt__layer hpt__layers[] = {
@@ -381,4 +399,5 @@ const hpt__layer hpt__layers[] = {
     [HPT__NODE_AVERAGE] = {"average", rows_shape, .forward = average_forward, .backward = pool_backward},
     [HPT__NODE_LINEAR] = {"linear", rows_shape, linear_tensors, .learns = 1, .forward = linear_forward,
                           .backward = linear_backward},
+    [HPT__NODE_UNIT] = {"unit rows", same_shape, .in_place = 1, .forward = unit_forward, .backward = unit_backward},
 };

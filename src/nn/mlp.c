@@ -2,12 +2,21 @@
  * A multilayer perceptron on rows, as the projection head of another family's network and standing alone (BYOL's
  * predictor): linear -> batch norm (if asked) -> ReLU -> linear, or one linear layer. Modules are called as in
  * torch's Sequential: prefix + 0, 1, 3 with batch norm, 0, 2 without it; one layer alone (a classifier) is called
- * fc. */
+ * fc, and the two of a cosine classifier fc1 and fc2, as its authors call them. */
 #include "nn/graph.h"
 
+static int cosine(hpt__graph *g, int x, const hpt__arch *a, const char *prefix) {
+    char name[HPT__NAME];
+    hpt__graph_name(g, name, "%s1", prefix);
+    if (a->mlp) x = hpt__graph_linear(g, x, a->hidden, 1, name);
+    x = hpt__graph_unit(g, x, 1 / a->temperature);
+    hpt__graph_name(g, name, "%s%s", prefix, a->mlp ? "2" : "");
+    return hpt__graph_linear(g, x, a->dim, 0, name);
+}
 int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefix) {
     char name[HPT__NAME];
     if (g->status) return 0;
+    if (a->temperature > 0) return cosine(g, in, a, prefix);
     if (!a->mlp) return hpt__graph_linear(g, in, a->dim, !a->no_bias[1], prefix);
     const char *dot = *prefix ? "." : "";
     int hidden = a->hidden ? a->hidden : g->nodes[in].c;
@@ -34,7 +43,7 @@ static int no_options(const hpt__options *o, const char *name, hpt__arch *a) {
 static void build(hpt__graph *g, const hpt__arch *a, int h, int w, int head) {
     (void)h; (void)w; (void)head;
     g->head = 1;
-    hpt__graph_head(g, hpt__graph_rows(g, a->in), a, a->mlp ? "" : "fc");
+    hpt__graph_head(g, hpt__graph_rows(g, a->in), a, a->mlp && !(a->temperature > 0) ? "" : "fc");
 }
 static int feature_dim(const hpt__arch *a) { return a->dim; }
 

@@ -94,7 +94,10 @@ hpt_status hpt__precision(hpt_context *ctx, const hpt__options *o, hpt__dtype *t
 }
 
 hpt_status hpt__bn_groups(const hpt__options *o, int batch, int ranks, int *groups, int *bn_ranks) {
-    int64_t g = OPT_I(o, bn_group), all = (int64_t)batch * ranks;
+    return hpt__bn_groups_of(OPT_I(o, bn_group), batch, ranks, groups, bn_ranks);
+}
+hpt_status hpt__bn_groups_of(int64_t g, int batch, int ranks, int *groups, int *bn_ranks) {
+    int64_t all = (int64_t)batch * ranks;
     if (g == 0 || g > all) g = all;
     *groups = g < batch ? (int)(batch / g) : 1;
     *bn_ranks = g > batch ? (int)(g / batch) : 1;

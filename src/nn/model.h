@@ -39,4 +39,5 @@ hpt_status hpt__choose_trainable(const hpt__net *net, const hpt__options *o, int
 /* Batch-norm groups of a rank's batch, by option bn_group, which counts images of the whole batch: groups of it, or one
  * that bn_ranks ranks share, which then holds whole ranks. */
 hpt_status hpt__bn_groups(const hpt__options *o, int batch, int ranks, int *groups, int *bn_ranks);
+hpt_status hpt__bn_groups_of(int64_t bn_group, int batch, int ranks, int *groups, int *bn_ranks);
 #endif

@@ -31,7 +31,8 @@ int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
         a->bottleneck == b->bottleneck &&
                a->width == b->width && a->small_stem == b->small_stem && a->in == b->in;
     return body && (!head || (a->dim == b->dim && a->mlp == b->mlp && a->hidden == b->hidden &&
-                              a->head_norm == b->head_norm && !memcmp(a->no_bias, b->no_bias, sizeof a->no_bias)));
+                              a->head_norm == b->head_norm && a->temperature == b->temperature &&
+                              !memcmp(a->no_bias, b->no_bias, sizeof a->no_bias)));
 }
 
 hpt_status hpt__net_graph(const hpt__arch *a, int h, int w, int head, hpt__graph *g) {

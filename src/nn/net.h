@@ -21,6 +21,9 @@ typedef struct hpt__arch {
     int hidden;             /* values between two linear layers; 0: as many as come in */
     int head_norm;          /* batch norm of vectors between them */
     int no_bias[2];         /* the first of two, the last or only one: without bias */
+    /* a cosine classifier (Saito et al. 2019): the last layer, without bias, reads rows of length 1/temperature, and
+     * nothing but that lies between two layers; 0: none */
+    double temperature;
 } hpt__arch;
 
 typedef struct hpt__family {

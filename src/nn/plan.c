@@ -363,6 +363,7 @@ void hpt__plan_describe(const hpt__plan *p, char *text, size_t size) {
         say(&o, " groups %d%s%s%s%s%s", g->bn_groups, acts[g->act], g->residual ? " residual" : "",
             g->extra_grad ? " extra_grad" : "", s->d.direct ? " direct" : "", s->d.deterministic ? " deterministic"
             : "");
+        if (g->scale) say(&o, " scale %g", g->scale);
 #define ARRAY(name) say_place(&o, p, #name, s->name);
         HPT__OP_ARRAYS(ARRAY)
 #undef ARRAY

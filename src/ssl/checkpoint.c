@@ -73,7 +73,7 @@ static void put_optimizer(hpt__torch_out *out, hpt_session *s, const hpt__copy *
     if (!adamw) {
         hpt__tw_str(out, "momentum"); hpt__tw_float(out, o->momentum);
         hpt__tw_str(out, "dampening"); hpt__tw_int(out, 0);
-        hpt__tw_str(out, "nesterov"); hpt__tw_bool(out, 0);
+        hpt__tw_str(out, "nesterov"); hpt__tw_bool(out, o->rule == HPT__NESTEROV);
     }
     hpt__tw_str(out, "params");
     hpt__tw_list(out);
@@ -393,7 +393,7 @@ static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int
         return hpt__fail(HPT_ERR_MISMATCH,
                          "the file counts epochs (%lld), which a session without a data set cannot tell in steps",
                          (long long)epoch);
-    uint64_t batch = (uint64_t)s->trainer.spec.batch * (uint64_t)s->trainer.comm->size, images = s->ds ? s->ds->count
+    uint64_t batch = (uint64_t)hpt__trainer_own(&s->trainer) * (uint64_t)s->trainer.comm->size, images = s->ds ? s->ds->count
         : 0;
     *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch)
                                       : ((uint64_t)epoch * images + batch - 1) / batch);

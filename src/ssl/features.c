@@ -73,13 +73,14 @@ hpt_status hpt__encoder_run(hpt__encoder *e, const float *x, int n, float *out) 
     return st;
 }
 
-/* Plain images in order, short edge to image_size/0.875 or image_size. */
+/* Plain images in order: short edge (or both) to image_size/0.875, or short edge to image_size. */
 hpt_status hpt__plain_loader(hpt_dataset *ds, const hpt__options *o, const hpt__pixels *model, int batch,
                              uint64_t batches, hpt__bad_policy bad, hpt__loader **l) {
     hpt__pixels p;
     hpt__loader_spec s = {.ds = ds, .batch = batch, .size = (int)OPT_I(o, image_size),
                           .workers = (int)OPT_I(o, workers), .views = 1, .plain = 1, .bad = bad, .steps = batches};
-    s.resize = OPT_IS(o, eval_crop, "full") ? s.size : (int)lrint(s.size / 0.875);
+    s.resize = OPT_IS(o, eval_crop, "full") ? s.size : hpt__frame(s.size);
+    s.square = OPT_IS(o, eval_crop, "square");
     HPT_TRY(hpt__dataset_normalization(ds, o, model, 0, &p));
     memcpy(s.mean, p.mean, sizeof s.mean);
     memcpy(s.std, p.std, sizeof s.std);

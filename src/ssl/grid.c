@@ -261,9 +261,9 @@ static hpt_status all_points(grid *g, json_t *result, float *test_logits) {
  * classifier. */
 static hpt_status make_start(grid *g, uint8_t **group) {
     const hpt__net *net = &g->start.net;
-    HPT_TRY(hpt__joined_open(&g->start, g->m, g->classes));
+    HPT_TRY(hpt__joined_open(&g->start, g->m, (hpt__classifier_form){0}, g->classes));
     hpt__joined_set(&g->start, g->m, NULL);
-    HPT_TRY(hpt__joined_open(&g->best->best, g->m, g->classes));
+    HPT_TRY(hpt__joined_open(&g->best->best, g->m, (hpt__classifier_form){0}, g->classes));
     int most = net->n_tensors > g->m->net.n_tensors ? net->n_tensors : g->m->net.n_tensors;
     if (!(*group = hpt__calloc((size_t)most, 1))) return hpt__fail_memory((size_t)most);
     HPT_TRY(hpt__choose_trainable(&g->m->net, g->o, 0, *group));

@@ -5,10 +5,13 @@
 #include "core/alloc.h"
 #include <string.h>
 
-hpt_status hpt__joined_open(hpt__joined *j, const hpt_model *m, int classes) {
+hpt_status hpt__joined_open(hpt__joined *j, const hpt_model *m, hpt__classifier_form form, int classes) {
     hpt__arch a = m->net.arch;
     memset(j, 0, sizeof *j);
-    a.mlp = a.hidden = a.head_norm = a.no_bias[0] = a.no_bias[1] = 0;
+    a.head_norm = a.no_bias[0] = a.no_bias[1] = 0;
+    a.mlp = form.hidden > 0;
+    a.hidden = form.hidden;
+    a.temperature = form.temperature;
     a.dim = classes;
     HPT_TRY(hpt__net_create(&a, &j->net));
     j->params = hpt__calloc(j->net.n_params, 4);

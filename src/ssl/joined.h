@@ -7,11 +7,12 @@
 #include "nn/model.h"
 
 typedef struct hpt__joined {
-    hpt__net net;          /* backbone, fc.weight, fc.bias */
+    hpt__net net;          /* backbone, and the classifier's tensors under its names */
     float *params, *stats;
 } hpt__joined;
 
-hpt_status hpt__joined_open(hpt__joined *j, const hpt_model *m, int classes);      /* zeros */
+/* Zeros, for a classifier of that form. */
+hpt_status hpt__joined_open(hpt__joined *j, const hpt_model *m, hpt__classifier_form form, int classes);
 void hpt__joined_close(hpt__joined *j);                                            /* none is fine */
 /* The model's backbone, and the classifier's weights unless it is NULL. */
 void hpt__joined_set(hpt__joined *j, const hpt_model *m, const hpt__classifier *fc);

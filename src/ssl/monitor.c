@@ -109,7 +109,7 @@ hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__opti
         m->score = score;
         m->at = step;
         m->misses++;
-        if (!(m->score <= m->best)) {       /* also the first */
+        if (!(m->score <= m->best) || (m->ties && m->score >= m->best)) {      /* also the first */
             m->best = m->score;
             m->best_at = step;
             m->misses = 0;

@@ -15,6 +15,7 @@ typedef struct hpt__monitor {
     uint64_t at, best_at, misses;       /* steps of these scores; scores in a row without a new best */
     float *params, *stats;              /* weights of the best score */
     hpt__classifier fc;                 /* and the classifier, where the model had one */
+    int ties;                           /* as good as the best is a new best */
     int stopped;
     uint64_t high;                      /* steps in a row with a loss above chance */
     int told_loss, told_collapse;

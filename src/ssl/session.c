@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "nn/facts.h"
 #include "ssl/byol.h"
+#include "ssl/mme.h"
 #include "ssl/moco.h"
 #include "ssl/supervised.h"
 #include <math.h>
@@ -28,14 +29,16 @@ static void session_free(void *p) {
     hpt__options_fini(&s->opt);
     hpt__release(s->ds);
     hpt__release(s->labelled);
+    hpt__release(s->unlabelled);
     hpt__release(s->val);
+    hpt__release(s->test);
     hpt__release(s->model);
     hpt__release(s->ctx);
     hpt__free(s);
 }
 
 /* Ranks that train with other options, data or weights would average nonsense: compared once, at the start. */
-static hpt_status same_on_all_ranks(hpt_session *s) {
+hpt_status hpt__session_compare_ranks(hpt_session *s) {
     static const char *const what[] = {"options", "images", "weights"};
     hpt__comm *c = s->ctx->comm;
     int labels = s->trainer.method->labels;
@@ -96,7 +99,8 @@ static int64_t queue_of(const hpt_session *s) {
     return 0;
 }
 
-static const hpt__method *const methods[] = {&hpt__method_moco, &hpt__method_byol, &hpt__method_supervised};
+static const hpt__method *const methods[] = {&hpt__method_moco, &hpt__method_byol, &hpt__method_supervised,
+                                             &hpt__method_mme};
 
 /* The method that option method names. */
 static const hpt__method *method_of(const hpt__options *o) {
@@ -116,6 +120,36 @@ static hpt_status drops_of(const hpt__options *o, hpt__schedule *s) {
     if (good) return HPT_OK;
     return hpt__fail(HPT_ERR_OPTION, "option 'schedule_at': '%.60s' is not a list of 1 to %d shares between 0 and 1, "
                      "ascending (0.6,0.8)", at, HPT__DROPS);
+}
+
+/* The update rule. Nesterov's form needs a momentum, and is one of SGD. */
+static hpt_status rule_of(const hpt__options *o, hpt__rule *rule) {
+    hpt__rule lars = OPT_IS(o, lars_form, "openselfsup") ? HPT__LARS_LR : HPT__LARS;
+    int sgd = OPT_IS(o, optimizer, "sgd"), nesterov = (int)OPT_I(o, nesterov);
+    *rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? lars
+            : nesterov ? HPT__NESTEROV : HPT__SGD;
+    if (nesterov && (!sgd || !(OPT_F(o, momentum) > 0)))
+        return hpt__fail(HPT_ERR_OPTION, "option 'nesterov' is a form of SGD with momentum: it needs optimizer=sgd and a "
+                         "momentum above 0");
+    return HPT_OK;
+}
+
+/* How many images of each data set this rank's batch holds; false: it has them of the session's own alone. */
+static hpt_status shares_of(const hpt_session *s, hpt__trainer_spec *spec, int ranks) {
+    static const char *const role[HPT__SHARES] = {"data", "labelled", "unlabelled"};
+    int all[HPT__SHARES], b = spec->batch * ranks;
+    if (!spec->method->shares) return HPT_OK;
+    spec->method->shares(&s->opt, b, s->labelled ? s->labelled->count : (uint64_t)b, all);
+    spec->batch = 0;
+    for (int k = 0; k < HPT__SHARES; k++) {
+        if (all[k] % ranks)
+            return hpt__fail(HPT_ERR_OPTION, "a step takes %d images of the set '%s', which cannot be shared evenly by %d "
+                             "ranks: option batch_size=%d would take %d", all[k], role[k], ranks,
+                             all[k] / ranks * ranks, all[k] / ranks * ranks);
+        spec->share[k] = all[k] / ranks;
+        spec->batch += spec->share[k];
+    }
+    return HPT_OK;
 }
 
 /* What a step needs, before there is one. On a device all of it has been given; the kernel of a host gives what is not
@@ -154,10 +188,9 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     *spec = (hpt__trainer_spec){.size = (int)OPT_I(o, image_size), .direct = OPT_IS(o, conv_algo, "direct"),
                                 .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
                                 .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
-    hpt__rule lars = OPT_IS(o, lars_form, "openselfsup") ? HPT__LARS_LR : HPT__LARS;
-    spec->optimizer = (hpt__optimizer){.rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW
-                                       : OPT_IS(o, optimizer, "lars") ? lars : HPT__SGD,
-                                       .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay),
+    hpt__rule rule;
+    HPT_TRY(rule_of(o, &rule));
+    spec->optimizer = (hpt__optimizer){.rule = rule, .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay),
                                        .beta1 = OPT_F(o, adam_beta1), .beta2 = OPT_F(o, adam_beta2),
                                        .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
     spec->method = method_of(o);
@@ -171,21 +204,28 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     spec->schedule = (hpt__schedule){.lr = OPT_F(o, lr), .cosine = OPT_IS(o, schedule, "cosine"),
                                      .total = (uint64_t)OPT_I(o, steps), .warmup = (uint64_t)OPT_I(o, warmup_steps)};
     if (OPT_IS(o, schedule, "steps")) HPT_TRY(drops_of(o, &spec->schedule));
+    if (OPT_IS(o, schedule, "inverse"))
+        spec->schedule.gamma = OPT_F(o, schedule_gamma), spec->schedule.power = OPT_F(o, schedule_power);
     if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
         uint64_t per = s->ds->count / (uint64_t)*images;
         spec->schedule.per_epoch = per ? per : 1;
     }
     HPT_TRY(hpt__precision(s->ctx, o, &spec->dtype));
-    return hpt__bn_groups(o, spec->batch, ranks, &spec->groups, &spec->bn_ranks);
+    HPT_TRY(shares_of(s, spec, ranks));
+    /* with several sets a step has several passes, each with groups of its own */
+    return spec->method->shares ? HPT_OK : hpt__bn_groups(o, spec->batch, ranks, &spec->groups, &spec->bn_ranks);
 }
 
+/* Of the session's own images, and of the few labelled ones beside them. */
 static void take_labels(void *user, hpt__trainer *t, const uint64_t *index) {
     hpt_session *s = user;
-    for (int i = 0; i < t->spec.batch; i++) t->label[i] = hpt__taught_label(&s->taught, s->ds, index[i]);
+    int own = hpt__trainer_own(t), few = t->spec.share[1];
+    for (int i = 0; i < own; i++) t->label[i] = hpt__taught_label(&s->taught, s->ds, index[i]);
+    for (int i = own; i < own + few; i++) t->label[i] = hpt__taught_few_label(&s->taught, s->labelled, index[i]);
 }
 
 /* The loader's batches become the steps'. */
-static void open_feed(hpt_session *s) {
+void hpt__session_open_feed(hpt_session *s) {
     hpt__trainer *t = &s->trainer;
     s->feed = (hpt__feed){.trainer = t, .truth = t->method->labels ? take_labels : NULL, .user = s};
     s->feed.spec = (hpt__loader_spec){
@@ -193,53 +233,75 @@ static void open_feed(hpt_session *s) {
         .first = t->spec.batch * t->comm->rank, .size = t->spec.size, .workers = (int)OPT_I(&s->opt, workers),
         .views = t->method->views, .seed = t->spec.seed ^ (uint64_t)OPT_I(&s->opt, data_seed) << 1,
         .bad = HPT__BAD_NEXT};
+    hpt_dataset *const sets[HPT__SHARES] = {s->ds, s->labelled, s->unlabelled};
+    for (int k = 0, n; k < HPT__SHARES && (n = t->spec.share[k]); k++)
+        s->feed.spec.share[k] = (hpt__loader_share){sets[k], n, n * t->comm->size, n * t->comm->rank};
     for (int v = 0; v < 2; v++) hpt__augment_from_options(&s->opt, v, &s->feed.spec.augment[v]);
-    s->feed.spec.raw = t->be->views && s->feed.spec.augment[0].crop && !OPT_IS(&s->opt, augment_on, "cpu");
+    s->feed.spec.raw = t->be->views && s->feed.spec.augment[0].crop == HPT__CROP_RESIZED && !OPT_IS(&s->opt, augment_on, "cpu");
 }
 
-static hpt_status start(hpt_session *s) {
+/* Data and, for a method with labels, what they are labels of. */
+static hpt_status look_at_data(hpt_session *s) {
     const hpt__options *o = &s->opt;
-    hpt__net *net = &s->model->net;
-    hpt__comm *comm = s->ctx->comm;
-    hpt__trainer *t = &s->trainer;
-    hpt__trainer_spec spec;
-    int64_t images;
-    HPT_TRY(trainer_spec(s, &spec, &images));
     HPT_TRY(hpt__dataset_normalization(s->ds, o, &s->model->pixels, 1, &s->pixels));
     if (s->ds) {
         s->fingerprint = hpt__dataset_fingerprint(s->ds);
         HPT_TRY(hpt__augment_check(o));
     }
-    if (spec.method->labels) {
-        HPT_TRY(hpt__taught_open(&s->taught, o, s->model, s->ds));
-        net = &s->taught.joined.net;
-        spec.class_weight = s->taught.weight;
-        if (s->ds) s->fingerprint ^= hpt__taught_fingerprint(&s->taught, s->ds);
-    }
-    const float *params = spec.method->labels ? s->taught.joined.params : s->model->params, *stats = spec.method->labels
+    if (!method_of(o)->labels) return HPT_OK;
+    HPT_TRY(hpt__taught_open(&s->taught, o, s->model, s->ds));
+    if (s->ds) s->fingerprint ^= hpt__taught_fingerprint(&s->taught, s->ds);
+    return HPT_OK;
+}
+
+hpt_status hpt__session_open_trainer(hpt_session *s) {
+    const hpt__options *o = &s->opt;
+    hpt__comm *comm = s->ctx->comm;
+    hpt__trainer *t = &s->trainer;
+    hpt__trainer_spec spec;
+    int64_t images;
+    HPT_TRY(trainer_spec(s, &spec, &images));
+    int labels = spec.method->labels;
+    hpt__net *net = labels ? &s->taught.joined.net : &s->model->net;
+    const float *params = labels ? s->taught.joined.params : s->model->params, *stats = labels
         ? s->taught.joined.stats : s->model->stats;
     uint8_t *trainable = hpt__alloc((size_t)net->n_tensors);
     void *own = hpt__calloc(1, spec.method->own);
     hpt_status st = trainable && own ? HPT_OK : hpt__fail_memory((size_t)net->n_tensors);
+    spec.class_weight = s->taught.weight;
     spec.trainable = trainable;
     spec.own = own;
     if (!st) st = hpt__choose_trainable(net, o, OPT_IS(o, train, "bn"), trainable);
     if (!st) st = spec.method->configure(o, (int)images, own);
-    if (!st) st = hpt__trainer_open(t, s->ctx->be, s->ctx->dev, comm, net, &spec, params, stats);
+    hpt__trainer fresh;                 /* the one before stays until there is another */
+    if (!st) st = hpt__trainer_open(&fresh, s->ctx->be, s->ctx->dev, comm, net, &spec, params, stats);
     hpt__free(trainable);
     hpt__free(own);
-    if (!st && s->ds && !spec.method->labels) warn_of_sizes(s->ctx, s->ds->count, images, queue_of(s));
-    if (!st) say_memory(s, spec.batch);
-    if (!st && spec.bn_ranks > 1 && !comm->rank)
+    HPT_TRY(st);
+    hpt__trainer_close(t);
+    *t = fresh;
+    say_memory(s, spec.batch);
+    if (t->spec.bn_ranks > 1 && !comm->rank)
         hpt__log(s->ctx, 0, "bn_group: %d images share batch-norm statistics, over %d ranks, which exchange sums",
                  spec.batch * spec.bn_ranks, spec.bn_ranks);
+    hpt__session_open_feed(s);
+    s->info = (hpt_step_info){.struct_size = sizeof s->info, .steps = spec.schedule.total, .entropy = NAN,
+                              .entropy_loss = NAN};
+    t->method->report(t, &s->info);
+    return HPT_OK;
+}
+
+static hpt_status start(hpt_session *s) {
+    const hpt__options *o = &s->opt;
+    hpt__trainer_spec spec;
+    int64_t images;
     int key = (int)OPT_I(o, carry_key), queue = (int)OPT_I(o, carry_queue);
-    if (!st && (key || queue)) st = hpt__session_carry(s, OPT_S(o, carry_from), key, queue);
-    if (!st && comm->size > 1) st = same_on_all_ranks(s);
-    if (!st) open_feed(s);
-    s->info = (hpt_step_info){.struct_size = sizeof s->info, .steps = spec.schedule.total};
-    if (!st) t->method->report(t, &s->info);
-    return st;
+    HPT_TRY(trainer_spec(s, &spec, &images));          /* what options say wrong comes before any work */
+    HPT_TRY(look_at_data(s));
+    HPT_TRY(hpt__session_open_trainer(s));
+    if (s->ds && !s->trainer.method->labels) warn_of_sizes(s->ctx, s->ds->count, OPT_I(o, batch_size), queue_of(s));
+    if (key || queue) HPT_TRY(hpt__session_carry(s, OPT_S(o, carry_from), key, queue));
+    return s->ctx->comm->size > 1 ? hpt__session_compare_ranks(s) : HPT_OK;
 }
 
 hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds,
@@ -312,8 +374,19 @@ static hpt_status watch(hpt_session *s) {
 
 uint64_t hpt__session_epoch(const hpt_session *s) {
     const hpt__trainer *t = &s->trainer;
-    return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)t->spec.batch * (uint64_t)t->comm->size,
+    return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)hpt__trainer_own(t) * (uint64_t)t->comm->size,
                                      t->step ? t->step - 1 : 0) : 0;
+}
+
+/* Those that a step takes images of. */
+static hpt_status has_all_sets(const hpt_session *s) {
+    const hpt__trainer *t = &s->trainer;
+    const char *missing = t->spec.share[1] && !s->labelled ? "labelled" : t->spec.share[2] && !s->unlabelled ? "unlabelled"
+                                                                                                           : NULL;
+    if (!missing) return HPT_OK;
+    return hpt__fail(HPT_ERR_STATE, "method=%s needs a data set of role '%s' (hpt_session_data): images of the target, "
+                     "%s", t->method->name, missing, strcmp(missing, "labelled") ? "whose labels are not asked for"
+                     : "a few of each class");
 }
 
 hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float *view_k) {
@@ -327,7 +400,8 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
     if (!view_q && !s->ds)
         return hpt__fail(HPT_ERR_STATE, "the session has no data set; use hpt_session_step_batch() or "
                          "hpt_session_step_images()");
-    if (!s->monitor.val && (s->val || s->labelled))
+    HPT_TRY(view_q ? HPT_OK : has_all_sets(s));
+    if (!s->monitor.val && !t->method->shares && (s->val || s->labelled))
         return hpt__fail(HPT_ERR_STATE, "a data set of role '%s' needs one of role '%s': images are scored by the "
                          "labels of their nearest neighbours", s->val ? "val" : "labelled",
                          s->val ? "labelled" : "val");
@@ -350,6 +424,8 @@ hpt_status hpt__session_advance(hpt_session *s, const float *view_q, const float
     i->acc1 = out.top1;
     i->acc5 = out.top5;
     i->z_std = out.spread;
+    i->entropy = t->updates > 1 ? out.entropy : NAN;
+    i->entropy_loss = NAN;
     i->lr = out.lr;
     i->wait_ms = s->feed.wait;
     i->step_ms = hpt__now_ms() - t0;
@@ -416,12 +492,15 @@ void hpt__session_report(const hpt_session *s, json_t *to) {
     const struct { const char *key; double v; } metrics[] = {{"loss", i->loss},
                                                              {labels ? "train_top1" : "contrast_acc1", i->acc1},
                                                              {labels ? "train_top5" : "contrast_acc5", i->acc5},
-                                                             {"z_std", i->z_std}, {"lr", i->lr}};
+                                                             {"z_std", i->z_std}, {"lr", i->lr},
+                                                             {"entropy", i->entropy},
+                                                             {"entropy_loss", i->entropy_loss}};
+    size_t n_metrics = sizeof metrics / sizeof *metrics - (s->trainer.method->updates > 1 ? 0 : 2);
     json_object_set_new(to, "steps", json_integer((json_int_t)i->step));
     json_object_set_new(to, "total_steps", json_integer((json_int_t)i->steps));
     json_object_set_new(to, "skipped", json_integer(i->skipped));
     json_object_set_new(to, "chance", hpt__json_number(i->chance));
-    for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
+    for (size_t k = 0; k < n_metrics; k++)
         json_object_set_new(to, metrics[k].key, hpt__json_number(i->step_ms > 0 ? metrics[k].v : NAN));
     if (s->monitor.val) {
         json_object_set_new(to, "monitor", hpt__json_number(i->monitor));

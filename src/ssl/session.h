@@ -12,7 +12,8 @@ struct hpt_session {
     hpt_context *ctx;
     hpt_model *model;
     hpt_dataset *ds;            /* NULL: the host gives the views */
-    hpt_dataset *labelled, *val;        /* further data sets by their role, or NULL */
+    /* further data sets by their role, or NULL; test: only looked at, so that none of its images is trained on */
+    hpt_dataset *labelled, *unlabelled, *val, *test;
     hpt__options opt;
     hpt__trainer trainer;
     hpt__taught taught;         /* of a method that learns from labels */
@@ -31,6 +32,11 @@ struct hpt_session {
 
 hpt_status hpt__session_new(hpt_context *ctx, const hpt__options *o, hpt_model *model, hpt_dataset *ds,
                             hpt_session **out);
+/* The trainer and its feed, for the data sets that are there; again, before the first step, where that changes. */
+hpt_status hpt__session_open_trainer(hpt_session *s);
+void hpt__session_open_feed(hpt_session *s);
+/* Collective: every rank has the same options, images and weights. */
+hpt_status hpt__session_compare_ranks(hpt_session *s);
 hpt_status hpt__session_step(hpt_session *s, const float *q, const float *k);      /* NULL: from the loader */
 /* the same inside a span of the caller */
 hpt_status hpt__session_advance(hpt_session *s, const float *q, const float *k);

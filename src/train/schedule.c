@@ -14,6 +14,7 @@ double hpt__schedule_lr(const hpt__schedule *s, uint64_t t) {
     for (int i = 0; i < s->n_at; i++)
         if (at >= s->at[i] * total - 1e-9) lr *= 0.1;
     if (s->drops && !s->n_at) lr *= pow(0.1, floor(at * (double)(s->drops + 1) / total));
+    if (s->power > 0) lr *= pow(1 + s->gamma * (double)t, -s->power);
     if (s->thirds) lr *= t < s->thirds / 3 ? 1 : t < 2 * s->thirds / 3 ? 0.1 : 0.01;
     if (t < s->warmup) lr *= (double)(t + 1) / (double)s->warmup;
     return lr;

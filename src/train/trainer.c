@@ -22,6 +22,15 @@ static size_t input_bytes(const hpt__trainer *t) {
     return (sizeof(hpt__input) + (t->method->input_bytes ? t->method->input_bytes(t) : 0) + 63) / 64 * 64;
 }
 
+/* Room for what a step of several updates overwrites before it is known to count. */
+static void keep_weights(hpt__trainer *t, hpt__weights *w, hpt_status *st) {
+    size_t n = w->net->n_params, bytes = n * hpt__real_size(t->spec.dtype);
+    w->params_kept = hpt__take(&t->pool, bytes, st);
+    w->moment1_kept = hpt__take(&t->pool, bytes, st);
+    if (w->moment2) w->moment2_kept = hpt__take(&t->pool, bytes, st);
+    if (w->low) w->low_kept = hpt__take(&t->pool, n * 2, st);
+}
+
 hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net *net, const char *role,
                                 const uint8_t *trainable, hpt__weights *leader) {
     hpt__dtype dt = t->spec.dtype;
@@ -42,24 +51,33 @@ hpt_status hpt__trainer_network(hpt__trainer *t, hpt__weights *w, const hpt__net
         if (t->spec.optimizer.rule == HPT__ADAMW) w->moment2 = hpt__take(&t->pool, params, &st);
         if (t->method->passes > 1 || t->spec.parts > 1) w->spare = hpt__take(&t->pool, params, &st);
         w->trust = hpt__take(&t->pool, (size_t)net->n_tensors * hpt__real_size(dt), &st);
+        if (t->updates > 1) keep_weights(t, w, &st);
     }
     w->stats_kept = hpt__take(&t->pool, hpt__weights_stat_bytes(w, dt), &st);
     if (!st) t->network[t->n_networks++] = w;
     return st;
 }
 
-hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head,
-                             hpt__plan **out) {
+static hpt_status make_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head, int reverse,
+                            hpt__plan **out) {
     const hpt__trainer_spec *s = &t->spec;
     hpt__plan_spec p = {.dtype = s->dtype, .mode = w->trainable ? HPT__TRAIN : HPT__FORWARD, .batch = images,
                         .size = s->size, .groups = groups, .bn_ranks = s->bn_ranks, .comm = t->comm, .head = head,
                         .direct = s->direct, .deterministic = s->deterministic, .trainable = w->trainable,
-                        .input_grad = w->net != t->net,
+                        .reverse = reverse, .input_grad = w->net != t->net,
                         .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
     if (t->n_plans == HPT__PLANS) return hpt__fail(HPT_ERR_INTERNAL, "more plans than a trainer has room for");
     HPT_TRY(hpt__plan_create(t->be, t->dev, w->net, &p, out));
     t->plan[t->n_plans++] = *out;
     return HPT_OK;
+}
+
+hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head,
+                             hpt__plan **out) {
+    return make_plan(t, w, images, groups, head, 0, out);
+}
+hpt_status hpt__trainer_plan_reversed(hpt__trainer *t, const hpt__weights *w, int images, int groups, hpt__plan **out) {
+    return make_plan(t, w, images, groups, 1, 1, out);
 }
 
 hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights *follower) {
@@ -115,6 +133,8 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
                         .params = params, .stats = stats, .pool = {be, dev, "the state of a session", NULL, 0, 0, 0}};
     if (!be->record.begin || spec->parts > 1) t->spec.graph = 0;        /* a part's share of the mean is a constant */
     if (!t->spec.bn_ranks) t->spec.bn_ranks = 1;
+    t->updates = t->method->updates > 1 ? t->method->updates : 1;
+    t->scored = spec->batch;
     uint8_t *trainable = hpt__alloc(tensors);
     t->self = hpt__calloc(1, t->method->size);
     size_t truth = (size_t)spec->batch * (spec->several ? (size_t)net->arch.dim : 1);
@@ -212,7 +232,8 @@ hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p,
 
 hpt_status hpt__trainer_judge(hpt__trainer *t) {
     if (t->comm->size > 1) {
-        HPT_TRY(t->comm->mean_start(t->comm, t->outcome, 4, 1));
+        if (t->update) HPT_TRY(t->comm->mean_start(t->comm, &t->outcome->entropy, 1, 1));
+        else HPT_TRY(t->comm->mean_start(t->comm, t->outcome, 4, 1));
         HPT_TRY(t->comm->mean_wait(t->comm));
     }
     t->be->params->judge(t->dev, t->outcome);
@@ -237,6 +258,7 @@ static hpt_status reduce_rest(hpt__trainer *t) {
 /* Gradients are there: unless something is not finite or would not be, the step counts. */
 static hpt_status conclude(hpt__trainer *t, const hpt__input *in) {
     const hpt__backend *be = t->be;
+    const hpt__vars *vars = in->vars + t->update * HPT__GROUPS;
     hpt__dtype dt = t->spec.dtype;
     hpt_status st = HPT_OK;
     be->device.enter(t->dev);
@@ -245,22 +267,39 @@ static hpt_status conclude(hpt__trainer *t, const hpt__input *in) {
         be->params->finite(t->dev, dt, t->network[i]->stats, t->network[i]->net->n_stats, HPT__BAD_STATS, t->outcome);
     for (int i = 0; i < t->n_networks && !st; i++)
         if (t->network[i]->trainable)
-            hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], in->vars, t->outcome,
+            hpt__optimizer_foresee(&t->spec.optimizer, be, t->dev, dt, t->network[i], vars, t->outcome,
                                    t->scratch);
     if (!st && t->method->commit) t->method->commit(t, in);
     for (int i = 0; i < t->n_networks && !st; i++)
         if (t->network[i]->trainable)
-            hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], in->vars, t->outcome);
+            hpt__optimizer_step(&t->spec.optimizer, be, t->dev, dt, t->network[i], vars, t->outcome);
     be->device.leave(t->dev);
     return st;
 }
 
-/* The running statistics of all networks as they were before the step. */
-static void put_back(hpt__trainer *t) {
+/* What a step overwrites before it is known whether it counts: running statistics in the forward passes, and all that
+ * its updates but the last one write. KEEP makes the copies, BACK puts them back, BACK_IF_BAD if the outcome says so,
+ * which only the device knows. Between enter and leave. */
+enum { KEEP, BACK, BACK_IF_BAD };
+static void move_kept(hpt__trainer *t, int how) {
     for (int i = 0; i < t->n_networks; i++) {
         const hpt__weights *w = t->network[i];
-        t->be->memory.copy(t->dev, w->stats, w->stats_kept, hpt__weights_stat_bytes(w, t->spec.dtype));
+        size_t n = w->net->n_params, params = n * hpt__real_size(t->spec.dtype);
+        const struct { void *is, *kept; size_t bytes; } all[] = {
+            {w->stats, w->stats_kept, hpt__weights_stat_bytes(w, t->spec.dtype)}, {w->params, w->params_kept, params},
+            {w->moment1, w->moment1_kept, params}, {w->moment2, w->moment2_kept, params},
+            {w->low, w->low_kept, (n * 2 + 63) / 64 * 64}};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+            if (!all[k].kept) continue;
+            if (how == KEEP) t->be->memory.copy(t->dev, all[k].kept, all[k].is, all[k].bytes);
+            else if (how == BACK) t->be->memory.copy(t->dev, all[k].is, all[k].kept, all[k].bytes);
+            else t->be->memory.copy_if(t->dev, all[k].is, all[k].kept, all[k].bytes, &t->outcome->bad);
+        }
     }
+}
+/* All networks as they were before the step. */
+static void put_back(hpt__trainer *t) {
+    move_kept(t, BACK);
     t->part = 0;
 }
 void hpt__trainer_abandon(hpt__trainer *t) {
@@ -270,8 +309,19 @@ void hpt__trainer_abandon(hpt__trainer *t) {
     t->be->device.leave(t->dev);
 }
 
-/* A part of the step; the last one concludes it. Running statistics move in the forward passes: what they were is
- * kept, and put back if the step does not count. */
+/* The updates of a step, or one of its parts, of which the last one concludes it. */
+static hpt_status make_updates(hpt__trainer *t, const float *const *view, const hpt__input *in, int last) {
+    hpt_status st = HPT_OK;
+    for (t->update = 0; t->update < t->updates && !st; t->update++) {
+        memset(t->passes, 0, sizeof t->passes);
+        st = t->method->step(t, view, in);
+        if (!st && last) st = conclude(t, in);
+    }
+    t->update = 0;
+    return st;
+}
+
+/* A part of the step; the last one concludes it. */
 static hpt_status whole_step(hpt__trainer *t, int lane) {
     const hpt__backend *be = t->be;
     const float *view[HPT__VIEWS];
@@ -282,20 +332,12 @@ static hpt_status whole_step(hpt__trainer *t, int lane) {
     be->device.enter(t->dev);
     if (!t->part) {
         be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
-        for (int i = 0; i < t->n_networks; i++)
-            be->memory.copy(t->dev, t->network[i]->stats_kept, t->network[i]->stats,
-                            hpt__weights_stat_bytes(t->network[i], t->spec.dtype));
+        move_kept(t, KEEP);
     }
     be->device.leave(t->dev);
-    memset(t->passes, 0, sizeof t->passes);
-    hpt_status st = t->method->step(t, view, t->input[lane]);
-    if (!st && last) st = conclude(t, t->input[lane]);
+    hpt_status st = make_updates(t, view, t->input[lane], last);
     be->device.enter(t->dev);
-    for (int i = 0; i < t->n_networks && !st && last; i++) {
-        const hpt__weights *w = t->network[i];
-        be->memory.copy_if(t->dev, w->stats, w->stats_kept, hpt__weights_stat_bytes(w, t->spec.dtype),
-                           &t->outcome->bad);
-    }
+    if (!st && last) move_kept(t, BACK_IF_BAD);
     if (st && be->host_memory) put_back(t);         /* cancelled, or a rank is gone: as before the step */
     if (!st && !be->host_memory) be->queue.fetch(t->dev, t->outcome_host, t->outcome, sizeof *t->outcome);
     be->device.leave(t->dev);
@@ -342,19 +384,29 @@ static void prepare(hpt__trainer *t) {
     t->prepared = 1;
 }
 
+/* Each group of each update: as all the others, at its own rate; AdamW counts updates. */
+static void tell_groups(const hpt__trainer *t, hpt__vars *vars) {
+    const hpt__optimizer *o = &t->spec.optimizer;
+    for (int u = t->updates; u-- > 0;) {
+        hpt__vars all = *vars;
+        double count = (double)t->step * t->updates + u + 1;
+        all.adam1 = 1 - pow(o->beta1, count);
+        all.adam2 = sqrt(1 - pow(o->beta2, count));
+        for (int g = HPT__GROUPS; g > 0; g--) vars[u * HPT__GROUPS + g - 1] = hpt__optimizer_vars(o, &all, g);
+    }
+}
+
 hpt_status hpt__trainer_launch(hpt__trainer *t) {
     const hpt__backend *be = t->be;
     int lane = t->lane;
     hpt__input *in = t->input_host[lane];
-    double count = (double)t->step + 1;
     if (!t->staged) return hpt__fail(HPT_ERR_INTERNAL, "a step without images");
     t->lr = hpt__schedule_lr(&t->spec.schedule, t->step);
-    *in->vars = (hpt__vars){.lr = t->lr, .adam1 = 1 - pow(t->spec.optimizer.beta1, count),
-                           .adam2 = sqrt(1 - pow(t->spec.optimizer.beta2, count))};
+    *in->vars = (hpt__vars){.lr = t->lr};
     /* of the move that this update makes */
     if (t->method->ema) in->vars->ema = t->method->ema(t, t->step + !t->method->follow_after);
     if (t->method->draw) t->method->draw(t, in);
-    for (int g = HPT__GROUPS; g > 0; g--) in->vars[g - 1] = hpt__optimizer_vars(&t->spec.optimizer, in->vars, g);
+    tell_groups(t, in->vars);
     if (!t->part) t->sum = (hpt__step_result){0};
     be->device.enter(t->dev);
     if (!t->prepared) prepare(t);
@@ -397,7 +449,7 @@ static int bad_update(hpt__trainer *t, const hpt__weights *w, const hpt__run *r)
 /* What was bad, as far as it can still be seen: "the gradient of conv1.weight". */
 static void name_bad(hpt__trainer *t, int bad, char *text, size_t size) {
     if (bad & HPT__BAD_LOSS) {
-        snprintf(text, size, "the loss");
+        snprintf(text, size, t->updates > 1 ? "the loss or the entropy" : "the loss");
         return;
     }
     for (int i = 0; bad & HPT__BAD_UPDATE && i < t->n_networks; i++) {
@@ -454,9 +506,10 @@ hpt_status hpt__trainer_finish(hpt__trainer *t, int advance, hpt__step_result *o
     if (!st) {
         int parts = hpt__trainer_parts(t), last = t->part + 1 == parts;
         t->sum.loss += o.loss / parts;
-        t->sum.top1 += 100 * o.top1 / t->spec.batch / parts;
-        t->sum.top5 += 100 * o.top5 / t->spec.batch / parts;
+        t->sum.top1 += 100 * o.top1 / t->scored / parts;
+        t->sum.top5 += 100 * o.top5 / t->scored / parts;
         t->sum.spread += o.spread / parts;
+        t->sum.entropy += o.entropy / parts;
         t->sum.lr = t->lr;
         *out = t->sum;
         t->part = last ? 0 : t->part + 1;

@@ -7,6 +7,9 @@
  * method->step() makes loss and gradients, statistics and the update are looked at before anything is written,
  * method->commit() and the optimizer write unless outcome->bad.
  *
+ * A step may have several updates (t->updates): each has loss and gradients of its own, and they count together or not
+ * at all.
+ *
  * A step may be made of parts (spec.parts): each is staged, launched and finished as a step is, the gradient is the
  * mean of theirs, and the last one makes the update. */
 #ifndef HPT__TRAINER_H
@@ -20,6 +23,7 @@ typedef struct hpt__trainer_spec {
     const void *own;                /* of the method: method->own bytes */
     hpt__dtype dtype;
     int batch, size, groups;        /* of this rank and a part: images, edge, batch-norm groups */
+    int share[HPT__SHARES];         /* of batch: images of each set, the session's own first; all 0: batch of that */
     int bn_ranks;                   /* that share each of these groups; 0: 1 */
     int parts;                      /* of a step; 0: one */
     int several;                    /* an image may have several labels: trainer.target instead of trainer.label */
@@ -33,8 +37,8 @@ typedef struct hpt__trainer_spec {
     const double *class_weight;     /* while method->open() runs: of a classifier's classes; NULL: all 1 */
 } hpt__trainer_spec;
 
-/* What the last step says. top1, top5: percent of this rank's images. */
-typedef struct hpt__step_result { double loss, top1, top5, spread, lr; int applied; } hpt__step_result;
+/* What the last step says. top1, top5: percent of this rank's images, where labels are known. */
+typedef struct hpt__step_result { double loss, top1, top5, spread, entropy, lr; int applied; } hpt__step_result;
 
 enum { HPT__NETWORKS = 4, HPT__PLANS = 6, HPT__RETIRED = 8, HPT__VIEWS = 2 };
 struct hpt__trainer {
@@ -69,7 +73,9 @@ struct hpt__trainer {
     void *scratch;                  /* of the optimizer */
     hpt__recording *graph[HPT__LANES];
     int lane, launched, staged, warm[HPT__LANES], prepared;
-    uint64_t step;                  /* updates done, left-out ones included */
+    uint64_t step;                  /* steps done, left-out ones included */
+    int updates, update;            /* of a step, which open() may set before it takes networks; the one under way */
+    int scored;                     /* images that top1 and top5 count; all, unless open() sets it */
     int part, passes[HPT__NETWORKS];        /* parts of the step under way that are done; passes in this part */
     hpt__step_result sum;           /* of these parts */
     double lr, last_wait;           /* of the step launched last; ms that the host waited for the one before */
@@ -80,6 +86,8 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
 void hpt__trainer_close(hpt__trainer *t);
 
 size_t hpt__trainer_plan_bytes(const hpt__trainer *t);     /* of activations */
+/* Images of a step from the session's own set, on this rank. */
+static inline int hpt__trainer_own(const hpt__trainer *t) { return t->spec.share[0] ? t->spec.share[0] : t->spec.batch; }
 static inline int hpt__trainer_parts(const hpt__trainer *t) { return t->spec.parts > 1 ? t->spec.parts : 1; }
 static inline hpt__site hpt__trainer_site(const hpt__trainer *t) {
     return (hpt__site){t->be, t->dev, t->spec.dtype};
@@ -108,12 +116,14 @@ hpt_status hpt__trainer_begin(hpt__trainer *t, hpt__weights *model, hpt__weights
 /* The forward pass of a network and, if it trains, its backward; images: of a pass, groups: of batch norm. head: the
  * output is the head's. */
 hpt_status hpt__trainer_plan(hpt__trainer *t, const hpt__weights *w, int images, int groups, int head, hpt__plan **out);
+/* The same with the head, and the gradient turned around before its last layer (hpt__plan_spec.reverse). */
+hpt_status hpt__trainer_plan_reversed(hpt__trainer *t, const hpt__weights *w, int images, int groups, hpt__plan **out);
 /* Forward with batch statistics. */
 hpt_status hpt__trainer_forward(hpt__trainer *t, const hpt__weights *w, hpt__plan *p, const void *images);
 /* Gradients of all its tensors; they are averaged over the ranks as they become ready. Up to method->passes times for
  * a network: their gradients add. dout: overwritten. */
 hpt_status hpt__trainer_backward(hpt__trainer *t, hpt__weights *w, hpt__plan *p, void *dout);
-/* The loss in the outcome is there: averaged over the ranks, and the step is bad if it is not finite. Between enter
- * and leave. */
+/* The loss in the outcome (in a second update: the entropy) is there: averaged over the ranks, and the step is bad if
+ * it is not finite. Between enter and leave. */
 hpt_status hpt__trainer_judge(hpt__trainer *t);
 #endif

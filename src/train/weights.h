@@ -32,6 +32,8 @@ typedef struct hpt__weights {
     void *grad, *moment1, *moment2;     /* (n_params); NULL: does not train; moment2: AdamW only */
     void *spare;                        /* (n_params) gradient of one of several passes or parts; NULL: there is one */
     void *trust;                        /* (n_tensors) factors of LARS */
+    /* what a step of several updates began with: params, moments, low; NULL: not kept */
+    void *params_kept, *moment1_kept, *moment2_kept, *low_kept;
     /* host, for each tensor: 0 it stays, g it trains in group g of the optimizer; NULL: nothing trains */
     const uint8_t *trainable;
     struct hpt__weights *follower;      /* who follows these, or NULL */

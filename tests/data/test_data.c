@@ -198,7 +198,7 @@ TEST(augmentation_against_pillow) {
     for (size_t k = 0; k < n; k++)
         if (out[k] != want[k]) FAIL("hue cube: byte %zu is %d, Pillow has %d", k, out[k], want[k]);
     hpt__image whole = {.w = w, .h = h, .rgb = im};
-    OK(hpt__plain_apply(&wk, &whole, 27, 24, out));
+    OK(hpt__plain_apply(&wk, &whole, 27, 0, 24, out));
     n = hex(json_string_value(json_object_get(f, "plain")), want);
     CHECK(!memcmp(out, want, n));
 }

@@ -133,7 +133,7 @@ TEST(extreme_shapes) {
         hpt__work a = {0}, b = {0};
         hpt__image im = {.w = w, .h = h, .rgb = px};
         OK(hpt__resize(&a, px, w, h, 0, 0, w, h, HPT__BILINEAR, whole, rw, rh));
-        OK(hpt__plain_apply(&b, &im, edge, size, part));
+        OK(hpt__plain_apply(&b, &im, edge, 0, size, part));
         int x = (int)lrint((rw - size) / 2.0), y = (int)lrint((rh - size) / 2.0);
         for (int r = 0; r < size; r++)
             if (memcmp(part + r * size * 3, whole + ((y + r) * rw + x) * 3, (size_t)size * 3))
@@ -151,7 +151,7 @@ TEST(extreme_shapes) {
         for (size_t i = 0; i < (size_t)w * (size_t)h; i++) px[3 * i] = 10, px[3 * i + 1] = 200, px[3 * i + 2] = 77;
         hpt__work wk = {0};
         hpt__image im = {.w = w, .h = h, .rgb = px};
-        OK(hpt__plain_apply(&wk, &im, 256, 224, out));
+        OK(hpt__plain_apply(&wk, &im, 256, 0, 224, out));
         for (int i = 0; i < 224 * 224; i++) CHECK(out[3 * i] == 10 && out[3 * i + 1] == 200 && out[3 * i + 2] == 77);
         hpt__augment a;
         hpt__augment_probe(224, &a);

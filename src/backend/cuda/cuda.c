@@ -94,6 +94,10 @@ static void classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *l
     (void)t;
     NOTE(hpt__cuda_classify(dev->compute, n, classes, logits, label, weight, smoothing, mix, o));
 }
+static void entropy(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, double scale, hpt__outcome *o) {
+    (void)t;
+    NOTE(hpt__cuda_entropy(dev->compute, n, classes, logits, scale, o));
+}
 static void bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss) {
     NOTE(hpt__cuda_bce(dev->compute, n, heads, classes, logits, target, loss));
 }
@@ -125,6 +129,7 @@ static const hpt__rows_ops rows_ops = {
     .softmax_ce = softmax_ce,
     .bce = bce,
     .classify = classify,
+    .entropy = entropy,
     .mean_loss = mean_loss,
 };
 static const hpt__contrast_ops contrast_ops = {

@@ -296,6 +296,8 @@ LAUNCH(scale, NULL, NULL, hpt__cuda_scale(s, g, bf16, a->x, a->b, a->y))
 LAUNCH(scale_grad, NULL, NULL, hpt__cuda_scale_backward(s, g, bf16, a->x, a->b, a->dy, a->dx, a->db))
 LAUNCH(drop, NULL, NULL,
        hpt__cuda_drop(s, bf16, (size_t)g->n, values(op) / (size_t)g->n, a->x, a->b, g->residual ? a->r : NULL, a->y))
+LAUNCH(unit, NULL, NULL, hpt__cuda_unit(s, g->n, g->c, a->x, g->scale, a->y))
+LAUNCH(unit_grad, NULL, NULL, hpt__cuda_unit_backward(s, g->n, g->c, a->x, g->scale, a->dy, a->dx))
 LAUNCH(bias_grad, NULL, NULL, hpt__cuda_map_bias_backward(s, g, bf16, a->dy, a->db))
 
 /* ---- slots ---- */

@@ -43,6 +43,8 @@ void hpt__host_add_bias(hpt__device *dev, int n, int d, const float *b, float *y
 void hpt__host_softmax_ce(hpt__device *dev, int n, int heads, int classes, float *logits, const int32_t *label, float
                           *loss);
 void hpt__host_bce(hpt__device *dev, int n, int heads, int classes, float *logits, const float *target, float *loss);
+void hpt__host_entropy(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, double scale,
+                       hpt__outcome *o);
 void hpt__host_mean_loss(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o);
 void hpt__host_classify(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, const int32_t *label, const
                         void *weight, double smoothing, const hpt__pair *mix, hpt__outcome *o);

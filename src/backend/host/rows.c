@@ -60,6 +60,11 @@ void hpt__host_classify(hpt__device *dev, hpt__dtype t, int n, int classes, void
     (void)dev;
     CALL(t, hpt__ref_classify, n, classes, logits, label, weight, smoothing, mix, o);
 }
+void hpt__host_entropy(hpt__device *dev, hpt__dtype t, int n, int classes, void *logits, double scale,
+                       hpt__outcome *o) {
+    (void)dev;
+    CALL(t, hpt__ref_entropy, n, classes, logits, scale, o);
+}
 void hpt__host_mean_loss(hpt__device *dev, size_t n, const float *loss, hpt__outcome *o) {
     double sum = 0;
     (void)dev;
@@ -79,6 +84,7 @@ const hpt__rows_ops hpt__host_rows = {
     .softmax_ce = hpt__host_softmax_ce,
     .bce = hpt__host_bce,
     .classify = hpt__host_classify,
+    .entropy = hpt__host_entropy,
     .mean_loss = hpt__host_mean_loss,
 };
 
@@ -156,7 +162,7 @@ static void finite(hpt__device *dev, hpt__dtype t, const void *x, size_t n, int3
 }
 void hpt__host_judge(hpt__device *dev, hpt__outcome *o) {
     (void)dev;
-    if (!isfinite(o->loss)) o->bad |= HPT__BAD_LOSS;
+    if (!isfinite(o->loss) || !isfinite(o->entropy)) o->bad |= HPT__BAD_LOSS;
 }
 /* no copies: low_params is 0 */
 void hpt__host_lower(hpt__device *dev, size_t rows, size_t d, size_t pitch, const void *x, void *low) {

@@ -34,6 +34,18 @@ static hpt_status linear_grad(hpt__op *op, const hpt__op_args *a) {
 const hpt__impl hpt__onednn_linear[] = {{.name = "gemm", .run = linear}, HPT__IMPL_END};
 const hpt__impl hpt__onednn_linear_grad[] = {{.name = "gemm", .run = linear_grad}, HPT__IMPL_END};
 
+/* of features: nothing beside the products */
+static hpt_status unit(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_unit_f32(op->d.g.n, op->d.g.c, a->x, op->d.g.scale, a->y);
+    return HPT_OK;
+}
+static hpt_status unit_grad(hpt__op *op, const hpt__op_args *a) {
+    hpt__ref_unit_backward_f32(op->d.g.n, op->d.g.c, a->x, op->d.g.scale, a->dy, a->dx);
+    return HPT_OK;
+}
+const hpt__impl hpt__onednn_unit[] = {{.name = "reference", .run = unit}, HPT__IMPL_END};
+const hpt__impl hpt__onednn_unit_grad[] = {{.name = "reference", .run = unit_grad}, HPT__IMPL_END};
+
 const hpt__rows_ops hpt__onednn_rows = {
     .gemm = hpt__onednn_gemm,
     .l2norm = hpt__host_l2norm,
@@ -45,5 +57,6 @@ const hpt__rows_ops hpt__onednn_rows = {
     .softmax_ce = hpt__host_softmax_ce,
     .bce = hpt__host_bce,
     .classify = hpt__host_classify,
+    .entropy = hpt__host_entropy,
     .mean_loss = hpt__host_mean_loss,
 };

@@ -156,6 +156,19 @@ static hpt_status linear_grad(hpt__op *op, const hpt__op_args *a) {
 SERVES(linear);
 SERVES(linear_grad);
 
+/* ---- rows of one length ---- */
+
+static hpt_status unit(hpt__op *op, const hpt__op_args *a) {
+    REF(unit)(op->d.g.n, op->d.g.c, a->x, op->d.g.scale, a->y);
+    return HPT_OK;
+}
+static hpt_status unit_grad(hpt__op *op, const hpt__op_args *a) {
+    REF(unit_backward)(op->d.g.n, op->d.g.c, a->x, op->d.g.scale, a->dy, a->dx);
+    return HPT_OK;
+}
+SERVES(unit);
+SERVES(unit_grad);
+
 /* ---- value by value ---- */
 
 static hpt_status act(hpt__op *op, const hpt__op_args *a) {
