@@ -51,7 +51,7 @@ TEST(presets_are_what_the_table_says) {
         hpt_config_destroy(plain);
         free(values);
     }
-    CHECK(i == 7 && hpt_preset_describe(i, &p) == HPT_END);
+    CHECK(i == 8 && hpt_preset_describe(i, &p) == HPT_END);
     CHECK(find_option(NULL, "preset", &o) && !strcmp(o.range, names));
     p.struct_size = 3;
     FAILS(HPT_ERR_ARGUMENT, "struct_size", hpt_preset_describe(0, &p));

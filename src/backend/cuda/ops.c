@@ -274,7 +274,7 @@ static size_t values(const hpt__op *op) {
         const hpt__geometry *g = &op->d.g; \
         cudaStream_t s = op->dev->compute; \
         int bf16 = in_bf16(op); \
-        (void)g; \
+        (void)g; (void)bf16; \
         CUDA_TRY(op->dev, call); \
         return HPT_OK; \
     } \
