@@ -4,9 +4,9 @@
  *   l2norm          y[n] = x[n] / max(|x[n]|, 1e-12); norm[n] = that maximum. A zero row stays zero.
  *   l2norm_backward dx[n] = (dy[n] - y[n]*<y[n],dy[n]>) / norm[n]     (norm at its floor: dy/norm)
  *   unit            y[n] = scale * x[n] / max(|x[n]|, 1e-12): rows of one length. In place allowed.
- *   unit_backward   dx[n] = scale * (dy[n] - u*<u,dy[n]>) / |x[n]|, u = x[n]/|x[n]|   (length at its floor: scale * dy /
- *                   1e-12). A scale of the other sign than unit had turns the gradient around (Ganin and Lempitsky
- *                   2015). In place over dy allowed.
+ *   unit_backward   dx[n] = scale * (dy[n] - u*<u,dy[n]>) / |x[n]|, u = x[n]/|x[n]|   (length at its floor:
+ *                   scale * dy / 1e-12). A scale of the other sign than unit had turns the gradient around (Ganin and
+ *                   Lempitsky 2015). In place over dy allowed.
  *   gather          out row i = in row index[i]; rows of d values. No aliasing.
  *   mix             out row i = l * x row i + (1-l) * all row other[i], l = *share in 0..1 (mixup, Zhang et al. 2018):
  *                   two products and a sum, each rounded, l and 1-l to the type first, as torchvision's RandomMixup has

@@ -17,9 +17,9 @@
  *               torch.nn.CrossEntropyLoss, but that with weights divides by the sum of weight[label[n]], which differs
  *               from rank to rank, not by N.
  *   entropy     p = softmax(logits[n]); o->entropy = -mean over n of sum over c of p log(p + 1e-5), nats;
- *               logits = the gradient of -scale * o->entropy = scale/N * p*(a - sum of p*a), a = log(p+1e-5) + p/(p+1e-5)
- *               (Saito et al. 2019: scale = lambda > 0, so that who descends it raises the entropy). Reads and writes
- *               nothing else of o.
+ *               logits = the gradient of -scale * o->entropy = scale/N * p*(a - sum of p*a), a = log(p+1e-5) +
+ *               p/(p+1e-5) (Saito et al. 2019: scale = lambda > 0, so that who descends it raises the entropy). Reads
+ *               and writes nothing else of o.
  *   mean_loss   o->loss = mean of n losses, summed in double in a fixed order; no tops
  * loss is written (=) and may be NULL. Sums in double in the reference, float on a device. Deterministic. */
 #ifndef HPT__HEADS_H

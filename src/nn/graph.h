@@ -8,7 +8,8 @@
 #include "nn/net.h"
 
 typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_ACT,
-                              HPT__NODE_MAXPOOL, HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_UNIT, HPT__NODE_GONE } hpt__node_kind;
+                              HPT__NODE_MAXPOOL, HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_UNIT,
+                              HPT__NODE_GONE } hpt__node_kind;
 
 typedef struct hpt__node {
     hpt__node_kind kind;

@@ -47,7 +47,8 @@ typedef struct hpt__plan_spec {
     const hpt__port *inputs;    /* n_inputs of them; not named: input_grad says it */
     int n_outputs, n_inputs;
     int input_grad;             /* TRAIN: the gradients of the inputs are wanted */
-    /* TRAIN: the gradient turns around at rows of one length (hpt__graph_unit()): what lies before them climbs the loss */
+    /* TRAIN: the gradient turns around at rows of one length (hpt__graph_unit()): what lies before them climbs the
+     * loss */
     int reverse;
     const uint8_t *trainable;   /* TRAIN: one flag per tensor of the net; gradients of the others are not computed */
 } hpt__plan_spec;

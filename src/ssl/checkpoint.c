@@ -393,8 +393,8 @@ static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int
         return hpt__fail(HPT_ERR_MISMATCH,
                          "the file counts epochs (%lld), which a session without a data set cannot tell in steps",
                          (long long)epoch);
-    uint64_t batch = (uint64_t)hpt__trainer_own(&s->trainer) * (uint64_t)s->trainer.comm->size, images = s->ds ? s->ds->count
-        : 0;
+    uint64_t batch = (uint64_t)hpt__trainer_own(&s->trainer) * (uint64_t)s->trainer.comm->size;
+    uint64_t images = s->ds ? s->ds->count : 0;
     *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch)
                                       : ((uint64_t)epoch * images + batch - 1) / batch);
     return HPT_OK;

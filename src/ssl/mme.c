@@ -86,9 +86,10 @@ static hpt_status make_plans(hpt__trainer *t) {
     if (!m->own.entropy) return HPT_OK;
     HPT_TRY(hpt__bn_groups_of(m->own.bn_group, u, ranks, &more, &joined));
     if (joined != t->spec.bn_ranks)
-        return hpt__fail(HPT_ERR_OPTION, "option 'bn_group': %lld images are those of %d ranks where labels are learnt and "
-                         "of %d in the unlabelled pass: use 0, all of a pass", (long long)m->own.bn_group,
-                         t->spec.bn_ranks, joined);
+        return hpt__fail(HPT_ERR_OPTION,
+                         "option 'bn_group': %lld images are those of %d ranks where labels are learnt and of %d in "
+                         "the unlabelled pass: use 0, all of a pass", (long long)m->own.bn_group, t->spec.bn_ranks,
+                         joined);
     return m->own.minimax ? hpt__trainer_plan_reversed(t, &m->model, u, more, &m->plan_free)
                           : hpt__trainer_plan(t, &m->model, u, more, 1, &m->plan_free);
 }

@@ -129,8 +129,9 @@ static hpt_status rule_of(const hpt__options *o, hpt__rule *rule) {
     *rule = OPT_IS(o, optimizer, "adamw") ? HPT__ADAMW : OPT_IS(o, optimizer, "lars") ? lars
             : nesterov ? HPT__NESTEROV : HPT__SGD;
     if (nesterov && (!sgd || !(OPT_F(o, momentum) > 0)))
-        return hpt__fail(HPT_ERR_OPTION, "option 'nesterov' is a form of SGD with momentum: it needs optimizer=sgd and a "
-                         "momentum above 0");
+        return hpt__fail(HPT_ERR_OPTION,
+                         "option 'nesterov' is a form of SGD with momentum: it needs optimizer=sgd and a momentum "
+                         "above 0");
     return HPT_OK;
 }
 
@@ -143,9 +144,10 @@ static hpt_status shares_of(const hpt_session *s, hpt__trainer_spec *spec, int r
     spec->batch = 0;
     for (int k = 0; k < HPT__SHARES; k++) {
         if (all[k] % ranks)
-            return hpt__fail(HPT_ERR_OPTION, "a step takes %d images of the set '%s', which cannot be shared evenly by %d "
-                             "ranks: option batch_size=%d would take %d", all[k], role[k], ranks,
-                             all[k] / ranks * ranks, all[k] / ranks * ranks);
+            return hpt__fail(HPT_ERR_OPTION,
+                             "a step takes %d images of the set '%s', which cannot be shared evenly by %d ranks: "
+                             "option batch_size=%d would take %d", all[k], role[k], ranks, all[k] / ranks * ranks,
+                             all[k] / ranks * ranks);
         spec->share[k] = all[k] / ranks;
         spec->batch += spec->share[k];
     }
@@ -190,9 +192,10 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
                                 .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
     hpt__rule rule;
     HPT_TRY(rule_of(o, &rule));
-    spec->optimizer = (hpt__optimizer){.rule = rule, .momentum = OPT_F(o, momentum), .weight_decay = OPT_F(o, weight_decay),
-                                       .beta1 = OPT_F(o, adam_beta1), .beta2 = OPT_F(o, adam_beta2),
-                                       .eps = OPT_F(o, adam_eps), .trust = OPT_F(o, lars_trust)};
+    spec->optimizer = (hpt__optimizer){.rule = rule, .momentum = OPT_F(o, momentum),
+                                       .weight_decay = OPT_F(o, weight_decay), .beta1 = OPT_F(o, adam_beta1),
+                                       .beta2 = OPT_F(o, adam_beta2), .eps = OPT_F(o, adam_eps),
+                                       .trust = OPT_F(o, lars_trust)};
     spec->method = method_of(o);
     if (*images % ranks)
         return hpt__fail(HPT_ERR_OPTION, "option 'batch_size': %lld images cannot be shared evenly by %d ranks",
@@ -237,7 +240,8 @@ void hpt__session_open_feed(hpt_session *s) {
     for (int k = 0, n; k < HPT__SHARES && (n = t->spec.share[k]); k++)
         s->feed.spec.share[k] = (hpt__loader_share){sets[k], n, n * t->comm->size, n * t->comm->rank};
     for (int v = 0; v < 2; v++) hpt__augment_from_options(&s->opt, v, &s->feed.spec.augment[v]);
-    s->feed.spec.raw = t->be->views && s->feed.spec.augment[0].crop == HPT__CROP_RESIZED && !OPT_IS(&s->opt, augment_on, "cpu");
+    s->feed.spec.raw = t->be->views && s->feed.spec.augment[0].crop == HPT__CROP_RESIZED &&
+        !OPT_IS(&s->opt, augment_on, "cpu");
 }
 
 /* Data and, for a method with labels, what they are labels of. */
@@ -381,8 +385,8 @@ uint64_t hpt__session_epoch(const hpt_session *s) {
 /* Those that a step takes images of. */
 static hpt_status has_all_sets(const hpt_session *s) {
     const hpt__trainer *t = &s->trainer;
-    const char *missing = t->spec.share[1] && !s->labelled ? "labelled" : t->spec.share[2] && !s->unlabelled ? "unlabelled"
-                                                                                                           : NULL;
+    const char *missing = t->spec.share[1] && !s->labelled ? "labelled"
+                          : t->spec.share[2] && !s->unlabelled ? "unlabelled" : NULL;
     if (!missing) return HPT_OK;
     return hpt__fail(HPT_ERR_STATE, "method=%s needs a data set of role '%s' (hpt_session_data): images of the target, "
                      "%s", t->method->name, missing, strcmp(missing, "labelled") ? "whose labels are not asked for"

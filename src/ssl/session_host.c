@@ -31,8 +31,8 @@ static int has_role(const char *roles, const char *role) {
     return 0;
 }
 static hpt_dataset **slot_of(hpt_session *s, const char *role) {
-    return !strcmp(role, "val") ? &s->val : !strcmp(role, "test") ? &s->test : !strcmp(role, "unlabelled") ? &s->unlabelled
-        : &s->labelled;
+    return !strcmp(role, "val") ? &s->val : !strcmp(role, "test") ? &s->test
+           : !strcmp(role, "unlabelled") ? &s->unlabelled : &s->labelled;
 }
 
 /* What is trained on holds none of what is scored or tested, or (overlap=allow) that is said. */
@@ -46,8 +46,8 @@ static hpt_status apart(const hpt_session *s, const hpt_dataset *a, const char *
     if (!OPT_IS(&s->opt, overlap, "allow"))
         return hpt__fail(HPT_ERR_ARGUMENT, "%s and %s share %llu images, first %s (overlap=allow trains all the same)",
                          of_a, of_b, (unsigned long long)common, where);
-    hpt__log(s->ctx, 1, "%s and %s share %llu images, first %s: it is trained on images that it is judged by", of_a, of_b,
-             (unsigned long long)common, where);
+    hpt__log(s->ctx, 1, "%s and %s share %llu images, first %s: it is trained on images that it is judged by", of_a,
+             of_b, (unsigned long long)common, where);
     return HPT_OK;
 }
 static hpt_status all_apart(const hpt_session *s, const char *role) {

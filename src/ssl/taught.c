@@ -84,8 +84,9 @@ hpt_status hpt__taught_unlabelled(const hpt__taught *t, const hpt_dataset *ds) {
             other++;
         }
     if (other)
-        hpt__log(ds->ctx, 1, "unlabelled: %u of its %u classes are none of the source's %u, first '%.200s': their images "
-                 "are taken for those of other classes", other, from.n, into.n, from.name[first]);
+        hpt__log(ds->ctx, 1,
+                 "unlabelled: %u of its %u classes are none of the source's %u, first '%.200s': their images are taken "
+                 "for those of other classes", other, from.n, into.n, from.name[first]);
     hpt__free(to);
     return st == HPT_ERR_FORMAT ? HPT_OK : st;
 }
@@ -146,8 +147,9 @@ static hpt_status go_on(const hpt_model *m, const hpt__options *o, int *fresh) {
     *fresh = !hpt__classes(&m->fc);
     if (*fresh || !(want.temperature > 0)) return HPT_OK;
     if (!(is.temperature > 0)) {
-        hpt__log(m->ctx, 0, "the model's linear classifier of %d classes makes room for one of directions, which begins "
-                 "anew", hpt__classes(&m->fc));
+        hpt__log(m->ctx, 0,
+                 "the model's linear classifier of %d classes makes room for one of directions, which begins anew",
+                 hpt__classes(&m->fc));
         *fresh = 1;
     } else if (is.hidden != want.hidden || is.temperature < want.temperature || is.temperature > want.temperature)
         return hpt__fail(HPT_ERR_MISMATCH, "the model's classifier is mme_classifier=%s mme_dim=%d mme_temperature=%g, "
@@ -160,8 +162,9 @@ static hpt_status go_on(const hpt_model *m, const hpt__options *o, int *fresh) {
 static hpt_status open(hpt__taught *t, const hpt__options *o, const hpt_model *m, const hpt_dataset *ds) {
     int fresh;
     if (m->fc.several)
-        return hpt__fail(HPT_ERR_ARGUMENT, "the model's classifier gives an image several labels, method=%s learns one: "
-                         "classifier=drop", OPT_S(o, method));
+        return hpt__fail(HPT_ERR_ARGUMENT,
+                         "the model's classifier gives an image several labels, method=%s learns one: classifier=drop",
+                         OPT_S(o, method));
     HPT_TRY(go_on(m, o, &fresh));
     int given = ds ? 0 : (int)OPT_I(o, classes);
     if (!ds && fresh && given < 2)

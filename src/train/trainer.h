@@ -7,11 +7,9 @@
  * method->step() makes loss and gradients, statistics and the update are looked at before anything is written,
  * method->commit() and the optimizer write unless outcome->bad.
  *
- * A step may have several updates (t->updates): each has loss and gradients of its own, and they count together or not
- * at all.
- *
- * A step may be made of parts (spec.parts): each is staged, launched and finished as a step is, the gradient is the
- * mean of theirs, and the last one makes the update. */
+ * A step may have several updates (t->updates), each with a loss of its own, that count together or not at all; or be
+ * made of parts (spec.parts): each is staged, launched and finished as a step is, the gradient is the mean of theirs,
+ * and the last one makes the update. */
 #ifndef HPT__TRAINER_H
 #define HPT__TRAINER_H
 #include "train/method.h"
@@ -87,7 +85,9 @@ void hpt__trainer_close(hpt__trainer *t);
 
 size_t hpt__trainer_plan_bytes(const hpt__trainer *t);     /* of activations */
 /* Images of a step from the session's own set, on this rank. */
-static inline int hpt__trainer_own(const hpt__trainer *t) { return t->spec.share[0] ? t->spec.share[0] : t->spec.batch; }
+static inline int hpt__trainer_own(const hpt__trainer *t) {
+    return t->spec.share[0] ? t->spec.share[0] : t->spec.batch;
+}
 static inline int hpt__trainer_parts(const hpt__trainer *t) { return t->spec.parts > 1 ? t->spec.parts : 1; }
 static inline hpt__site hpt__trainer_site(const hpt__trainer *t) {
     return (hpt__site){t->be, t->dev, t->spec.dtype};

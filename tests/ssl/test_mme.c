@@ -23,7 +23,8 @@ TEST(mme_entropy_against_autograd) {
         CHECK(fabs(o.entropy - num(f, "entropy")) < 1e-12 && o.loss == 0 && o.bad == 0);
         for (int i = 0; i < n * c; i++) {
             double truth = json_number_value(json_array_get(json_object_get(f, "grad"), (size_t)i));
-            if (!(fabs(z[i] - truth) < 1e-12)) FAIL("gradient %d of %dx%d: %.17g, autograd %.17g", i, n, c, z[i], truth);
+            if (!(fabs(z[i] - truth) < 1e-12))
+                FAIL("gradient %d of %dx%d: %.17g, autograd %.17g", i, n, c, z[i], truth);
         }
     }
 }
@@ -73,8 +74,8 @@ static run start(hpt_context *ctx, const char *name, const char *precision, cons
     int hidden = integer(r.f, "hidden");
     hpt__classifier_form form = {num(r.f, "temperature"), hidden};
     snprintf(text, sizeof text,
-             "preset=mme arch=%s width=%d stem=small image_size=%d batch_size=%d conv_algo=direct steps=%d precision=%s "
-             "mme_entropy=%s mme_classifier=%s mme_dim=%d %s",
+             "preset=mme arch=%s width=%d stem=small image_size=%d batch_size=%d conv_algo=direct steps=%d "
+             "precision=%s mme_entropy=%s mme_classifier=%s mme_dim=%d %s",
              json_string_value(json_object_get(r.f, "arch")), integer(r.f, "width"), r.size, r.b,
              integer(r.f, "steps"), precision, json_string_value(json_object_get(r.f, "entropy")),
              hidden ? "deep" : "plain", hidden ? hidden : 512, more);
