@@ -1078,7 +1078,7 @@ HPT_API hpt_status hpt_recipe_plan(hpt_recipe *r, hpt_result **result);
 HPT_API hpt_status hpt_recipe_run(hpt_recipe *r, hpt_recipe_fn fn, void *user, hpt_result **result);
 
 /* hpt_recipe_report - results.json, results.csv and report.html (self-contained) from the stages
- * that are done. Since 0.1. */
+ * that are done. result [out] NULL allowed. Since 0.1. */
 HPT_API hpt_status hpt_recipe_report(hpt_recipe *r, hpt_result **result);
 
 /* ==== Files and results ======================================================================= */

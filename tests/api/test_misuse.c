@@ -36,82 +36,87 @@ static const char *const source_names[1] = {"s"};
 enum { MOST = 5 };
 /* optional: names of arguments that may be NULL */
 typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h); } entry;
-#define OUT(T) ((T **)(void *)&out)
-#define OUT2(T) ((T **)(void *)&out2)
+/* Each pointer of a call has a number; the one that is hidden is NULL. */
+enum { POINTERS = 8 };
+static int hidden = -1, has[POINTERS];
+#define P(i, p) (has[i] = 1, hidden == (i) ? NULL : (p))
+#define OUT(T) P(0, (T **)(void *)&out)
+#define OUT2(T) P(1, (T **)(void *)&out2)
 #define CALL(name, optional, ...) static hpt_status call_##name(void **h) { return name(__VA_ARGS__); }
 #define CALLS \
     CALL(hpt_config_set, "", h[0], "lr", "0.1") \
     CALL(hpt_config_set_int, "", h[0], "steps", 1) \
     CALL(hpt_config_set_float, "", h[0], "lr", 0.1) \
-    CALL(hpt_config_get, "", h[0], "lr", buf, sizeof buf, &need) \
+    CALL(hpt_config_get, "", h[0], "lr", P(2, buf), sizeof buf, &need) \
     CALL(hpt_config_json, "", h[0], "knn", NULL, 0, &need) \
     CALL(hpt_context_create, "cfg", h[0], OUT(hpt_context)) \
     CALL(hpt_context_set_log, "", h[0], NULL, NULL) \
     CALL(hpt_context_set_progress, "", h[0], NULL, NULL) \
     CALL(hpt_context_cancel, "", h[0]) \
-    CALL(hpt_context_describe, "", h[0], buf, sizeof buf, &need) \
+    CALL(hpt_context_describe, "", h[0], P(2, buf), sizeof buf, &need) \
     CALL(hpt_context_facts, "cfg", h[0], h[1], OUT(hpt_result)) \
-    CALL(hpt_context_ranks, "", h[0], &i32, &i32) \
-    CALL(hpt_context_rv2, "", h[0], x, 1, x, 1, 4, &f64) \
+    CALL(hpt_context_ranks, "", h[0], P(2, &i32), P(3, &i32)) \
+    CALL(hpt_context_rv2, "", h[0], P(2, x), 1, P(3, x), 1, 4, P(4, &f64)) \
     CALL(hpt_comm_id, "cfg", h[0], buf, sizeof buf, &need) \
     CALL(hpt_dataset_open, "cfg", h[0], h[1], "/nowhere", OUT(hpt_dataset)) \
-    CALL(hpt_dataset_from_memory, "cfg", h[0], h[1], bytes, 1, 8, 8, 3, NULL, OUT(hpt_dataset)) \
-    CALL(hpt_dataset_subset, "", h[0], &u64, 1, OUT(hpt_dataset)) \
+    CALL(hpt_dataset_from_memory, "cfg", h[0], h[1], P(2, bytes), 1, 8, 8, 3, NULL, OUT(hpt_dataset)) \
+    CALL(hpt_dataset_subset, "", h[0], P(2, &u64), 1, OUT(hpt_dataset)) \
     CALL(hpt_dataset_split, "", h[0], 0.5, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
     CALL(hpt_dataset_per_class, "", h[0], 1, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
     CALL(hpt_dataset_few, "", h[0], 4, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
     CALL(hpt_dataset_budget, "", h[0], 4, 0, OUT(hpt_dataset), OUT2(hpt_dataset)) \
-    CALL(hpt_dataset_budgets, "", h[0], 2, ids) \
+    CALL(hpt_dataset_budgets, "", h[0], 2, P(2, ids)) \
     CALL(hpt_dataset_join, "", h[0], h[1], OUT(hpt_dataset)) \
-    CALL(hpt_dataset_objects, "", h[0], &u64) \
-    CALL(hpt_dataset_disjoint, "", h[0], h[1], &u64) \
-    CALL(hpt_dataset_identity, "", h[0], &u64) \
-    CALL(hpt_dataset_get_info, "", h[0], &ds_info) \
-    CALL(hpt_dataset_label, "", h[0], 0, &i32) \
-    CALL(hpt_dataset_targets, "", h[0], 0, bytes, 2) \
-    CALL(hpt_dataset_name, "", h[0], 0, buf, sizeof buf, &need) \
-    CALL(hpt_dataset_class_name, "", h[0], 0, buf, sizeof buf, &need) \
+    CALL(hpt_dataset_objects, "", h[0], P(2, &u64)) \
+    CALL(hpt_dataset_disjoint, "", h[0], h[1], P(2, &u64)) \
+    CALL(hpt_dataset_identity, "", h[0], P(2, &u64)) \
+    CALL(hpt_dataset_get_info, "", h[0], P(2, &ds_info)) \
+    CALL(hpt_dataset_label, "", h[0], 0, P(2, &i32)) \
+    CALL(hpt_dataset_targets, "", h[0], 0, P(2, bytes), 2) \
+    CALL(hpt_dataset_name, "", h[0], 0, P(2, buf), sizeof buf, &need) \
+    CALL(hpt_dataset_class_name, "", h[0], 0, P(2, buf), sizeof buf, &need) \
     CALL(hpt_dataset_bad_image, "", h[0], 0, buf, sizeof buf, &need) \
-    CALL(hpt_dataset_readable, "", h[0], 0, &i32) \
-    CALL(hpt_dataset_stats, "", h[0], x, x + 3) \
-    CALL(hpt_dataset_image, "cfg", h[0], h[1], 0, 8, bytes) \
-    CALL(hpt_dataset_view, "cfg", h[0], h[1], 0, 0, 0, 8, bytes) \
+    CALL(hpt_dataset_readable, "", h[0], 0, P(2, &i32)) \
+    CALL(hpt_dataset_stats, "", h[0], P(2, x), P(3, x + 3)) \
+    CALL(hpt_dataset_image, "cfg", h[0], h[1], 0, 8, P(2, bytes)) \
+    CALL(hpt_dataset_view, "cfg", h[0], h[1], 0, 0, 0, 8, P(2, bytes)) \
     CALL(hpt_model_create, "cfg", h[0], h[1], OUT(hpt_model)) \
     CALL(hpt_model_load, "cfg", h[0], h[1], "/nowhere", OUT(hpt_model), OUT2(hpt_result)) \
     CALL(hpt_model_clone, "", h[0], OUT(hpt_model)) \
     CALL(hpt_model_save, "", h[0], "/nowhere/x.pth", NULL) \
-    CALL(hpt_model_get_info, "", h[0], &model_info) \
+    CALL(hpt_model_get_info, "", h[0], P(2, &model_info)) \
     CALL(hpt_model_class_name, "", h[0], 0, buf, sizeof buf, &need) \
-    CALL(hpt_model_tensor_info, "", h[0], 0, &tensor_info) \
-    CALL(hpt_model_get_tensor, "", h[0], "bn1.bias", x, 16) \
-    CALL(hpt_model_set_tensor, "", h[0], "bn1.bias", x, 16) \
-    CALL(hpt_model_features, "cfg", h[0], h[1], h[2], x, 4 * 128) \
-    CALL(hpt_model_predict, "cfg", h[0], h[1], h[2], x, 4) \
-    CALL(hpt_model_features_pixels, "cfg", h[0], h[1], x, 1, 8, x) \
-    CALL(hpt_model_layer_info, "", h[0], 0, 32, &layer_info) \
-    CALL(hpt_model_layer, "", h[0], "conv1", 32, &layer_info) \
-    CALL(hpt_model_activations, "cfg", h[0], h[1], h[2], "conv1", x, 1) \
+    CALL(hpt_model_tensor_info, "", h[0], 0, P(2, &tensor_info)) \
+    CALL(hpt_model_get_tensor, "", h[0], "bn1.bias", P(2, x), 16) \
+    CALL(hpt_model_set_tensor, "", h[0], "bn1.bias", P(2, x), 16) \
+    CALL(hpt_model_features, "cfg", h[0], h[1], h[2], P(2, x), 4 * 128) \
+    CALL(hpt_model_predict, "cfg", h[0], h[1], h[2], P(2, x), 4) \
+    CALL(hpt_model_features_pixels, "cfg", h[0], h[1], P(2, x), 1, 8, P(3, x)) \
+    CALL(hpt_model_layer_info, "", h[0], 0, 32, P(2, &layer_info)) \
+    CALL(hpt_model_layer, "", h[0], "conv1", 32, P(2, &layer_info)) \
+    CALL(hpt_model_activations, "cfg", h[0], h[1], h[2], "conv1", P(2, x), 1) \
     CALL(hpt_model_refresh_bn, "cfg", h[0], h[1], h[2], OUT(hpt_result)) \
     CALL(hpt_model_linear, "val test cfg", h[0], h[1], h[2], h[3], h[4], OUT(hpt_result)) \
-    CALL(hpt_linear_features, "cfg", h[0], h[1], 2, 2, x, labels, 4, NULL, NULL, 0, NULL, NULL, 0, OUT(hpt_result)) \
+    CALL(hpt_linear_features, "cfg", h[0], h[1], 2, 2, P(2, x), P(3, labels), 4, NULL, NULL, 0, NULL, NULL, 0, \
+         OUT(hpt_result)) \
     CALL(hpt_model_knn, "cfg", h[0], h[1], h[2], h[3], OUT(hpt_result)) \
     CALL(hpt_model_finetune, "val test cfg", h[0], h[1], h[2], h[3], h[4], OUT(hpt_model), OUT2(hpt_result)) \
     CALL(hpt_session_create, "cfg ds", h[0], h[1], h[2], h[3], OUT(hpt_session)) \
     CALL(hpt_session_monitor, "", h[0], h[1], h[2]) \
     CALL(hpt_session_data, "", h[0], "val", h[1]) \
-    CALL(hpt_session_metric, "", h[0], 0, &metric) \
-    CALL(hpt_session_step_batch, "", h[0], &batch, &step_info) \
-    CALL(hpt_session_step, "", h[0], &step_info) \
-    CALL(hpt_session_step_images, "", h[0], x, x, &step_info) \
+    CALL(hpt_session_metric, "", h[0], 0, P(2, &metric)) \
+    CALL(hpt_session_step_batch, "", h[0], P(2, &batch), P(3, &step_info)) \
+    CALL(hpt_session_step, "", h[0], P(2, &step_info)) \
+    CALL(hpt_session_step_images, "", h[0], P(2, x), P(3, x), P(4, &step_info)) \
     CALL(hpt_session_run, "", h[0], NULL, NULL) \
     CALL(hpt_session_cancel, "", h[0]) \
     CALL(hpt_session_save, "", h[0], "/nowhere/x.pth") \
     CALL(hpt_session_resume, "", h[0], "/nowhere/x.pth") \
     CALL(hpt_session_sync, "", h[0]) \
     CALL(hpt_session_result, "", h[0], OUT(hpt_result)) \
-    CALL(hpt_session_get_info, "", h[0], &step_info) \
-    CALL(hpt_session_get_tensor, "", h[0], "q.bn1.bias", x, 16) \
-    CALL(hpt_session_set_tensor, "", h[0], "q.bn1.bias", x, 16) \
+    CALL(hpt_session_get_info, "", h[0], P(2, &step_info)) \
+    CALL(hpt_session_get_tensor, "", h[0], "q.bn1.bias", P(2, x), 16) \
+    CALL(hpt_session_set_tensor, "", h[0], "q.bn1.bias", P(2, x), 16) \
     CALL(hpt_source_search, "cfg", h[0], h[1], h[2], sources, source_names, 1, h[3], h[4], NULL, NULL, \
          OUT(hpt_model), OUT2(hpt_result)) \
     CALL(hpt_dataset_named, "cfg", h[0], h[1], "resisc", "/nowhere", "train", OUT(hpt_dataset)) \
@@ -124,7 +129,7 @@ typedef struct entry { const char *name, *optional; hpt_status (*call)(void **h)
     CALL(hpt_recipe_plan, "", h[0], OUT(hpt_result)) \
     CALL(hpt_recipe_run, "", h[0], NULL, NULL, OUT(hpt_result)) \
     CALL(hpt_recipe_report, "", h[0], OUT(hpt_result)) \
-    CALL(hpt_result_number, "", h[0], "x", &f64) \
+    CALL(hpt_result_number, "", h[0], "x", P(2, &f64)) \
     CALL(hpt_result_json, "", h[0], NULL, 0, &need) \
     CALL(hpt_result_array, "", h[0], "x", NULL, 0, &u64)
 CALLS
@@ -269,4 +274,48 @@ TEST(every_handle_is_refused_everywhere) {
                             OUT2(hpt_result)));
     OK(hpt_session_step(live[HPT__KIND_SESSION], NULL));    /* and all of them still live */
     for (int k = 1; k < HPT__KINDS; k++) destroy(k, live[k]);
+}
+
+/* Pointers that may be NULL, by the number that CALLS has for them; hpt.h says so at each. */
+static const char *const may_be_null[] = {
+    "hpt_dataset_per_class 1", "hpt_dataset_few 1", "hpt_dataset_budget 1", "hpt_dataset_disjoint 2", "hpt_model_load 1",
+    "hpt_model_refresh_bn 0", "hpt_model_finetune 0", "hpt_session_step 2", "hpt_session_step_batch 3",
+    "hpt_session_step_images 4", "hpt_recipe_run 0", "hpt_recipe_report 0"};
+
+TEST(every_pointer_is_refused_as_NULL) {
+    char path[64], one[80], *header = calloc(1, 1 << 18);
+    FILE *ini = fopen((snprintf(path, sizeof path, "%s/r.ini", temp_dir()), path), "w"), *h = fopen("include/hpt.h", "r");
+    fputs("[recipe]\nseeds = 0\n", ini);
+    fclose(ini);
+    CHECK(h && fread(header, 1, (1 << 18) - 1, h) > 1000);
+    fclose(h);
+    make(live, path);
+    sources[0] = live[HPT__KIND_DATASET];
+    prototype f;
+    size_t pointers = 0, optional = 0, listed = sizeof may_be_null / sizeof *may_be_null;
+    for (const char *p = header; (p = next_prototype(p, &f));)
+        for (int e = 0; e < ENTRIES; e++) {
+            void *args[MOST];
+            if (strcmp(table[e].name, f.name)) continue;
+            for (int i = 0; i < f.n; i++) args[i] = live[f.kind[i]];
+            memset(has, 0, sizeof has);
+            for (hidden = 0; hidden < POINTERS; hidden++) {
+                if (hidden && !has[hidden]) continue;       /* the first call has said which there are */
+                out = out2 = NULL;
+                hpt_status st = table[e].call(args);
+                if (!has[hidden]) continue;
+                int refused = st == HPT_ERR_ARGUMENT && strstr(hpt_last_error(), "NULL"), may = 0;
+                snprintf(one, sizeof one, "%s %d", f.name, hidden);
+                for (size_t k = 0; k < listed; k++) may |= !strcmp(may_be_null[k], one);
+                if (refused == may) FAIL("%s gave %s, '%s'", one, hpt_status_name(st), st ? hpt_last_error() : "");
+                if (out2) destroy(strstr(f.name, "dataset") ? HPT__KIND_DATASET : HPT__KIND_RESULT, out2);
+                if (out && strstr(f.name, "hpt_dataset_")) destroy(HPT__KIND_DATASET, out);
+                pointers++;
+                optional += (size_t)may;
+            }
+        }
+    hidden = -1;
+    CHECK(pointers > 70 && optional == listed);
+    for (int k = 1; k < HPT__KINDS; k++) destroy(k, live[k]);
+    free(header);
 }
