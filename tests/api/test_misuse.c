@@ -278,13 +278,15 @@ TEST(every_handle_is_refused_everywhere) {
 
 /* Pointers that may be NULL, by the number that CALLS has for them; hpt.h says so at each. */
 static const char *const may_be_null[] = {
-    "hpt_dataset_per_class 1", "hpt_dataset_few 1", "hpt_dataset_budget 1", "hpt_dataset_disjoint 2", "hpt_model_load 1",
+    "hpt_dataset_per_class 1", "hpt_dataset_few 1", "hpt_dataset_budget 1", "hpt_dataset_disjoint 2",
+        "hpt_model_load 1",
     "hpt_model_refresh_bn 0", "hpt_model_finetune 0", "hpt_session_step 2", "hpt_session_step_batch 3",
     "hpt_session_step_images 4", "hpt_recipe_run 0", "hpt_recipe_report 0"};
 
 TEST(every_pointer_is_refused_as_NULL) {
     char path[64], one[80], *header = calloc(1, 1 << 18);
-    FILE *ini = fopen((snprintf(path, sizeof path, "%s/r.ini", temp_dir()), path), "w"), *h = fopen("include/hpt.h", "r");
+    FILE *ini = fopen((snprintf(path, sizeof path, "%s/r.ini", temp_dir()), path), "w"),
+        *h = fopen("include/hpt.h", "r");
     fputs("[recipe]\nseeds = 0\n", ini);
     fclose(ini);
     CHECK(h && fread(header, 1, (1 << 18) - 1, h) > 1000);
