@@ -49,7 +49,7 @@ endif
 # image loops gain from -O3; contraction is allowed in the fast CPU kernels except where the written rounding is the
 # contract
 $(B)/src/data/transform.o: private OPT := -O3
-CONTRACTED := $(foreach i,$(ISAS),$(foreach f,act norm infonce pool,$(B)/src/kernels/$(f)_cpu.$(i).o))
+CONTRACTED := $(foreach i,$(ISAS),$(foreach f,act depthwise norm infonce pool,$(B)/src/kernels/$(f)_cpu.$(i).o))
 $(CONTRACTED): private ALLFLAGS := $(FLAGS) -ffp-contract=fast $(CFLAGS)
 $(B)/src/data/transform.o: private ALLFLAGS := $(FLAGS) -O3 $(CFLAGS)
 

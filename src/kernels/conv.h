@@ -9,7 +9,8 @@
  * counts within it.
  *
  * x (N,C,H,W), w (K,C/G,R,S), y (N,K,P,Q), contiguous. Outputs are written (=), not added to; no aliasing.
- * Accumulation: double. Deterministic: yes. The fast versions are oneDNN's (src/backend/onednn). */
+ * Accumulation: double. Deterministic: yes. The fast versions are oneDNN's (src/backend/onednn)
+ * and, where each channel is a group, depthwise_cpu.c: float partial sums of weights, double over some 256 pixels. */
 #ifndef HPT__CONV_H
 #define HPT__CONV_H
 #include "kernels/geometry.h"

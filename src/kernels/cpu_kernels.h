@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The table of the _cpu.c kernels of one instruction set. Contracts: norm.h, act.h, bias.h, pool.h, scale.h, optim.h,
- * infonce.h. Maps are blocked (N, C/block, H*W, block), float or bfloat16. Each call does the part t of nt; calls of
- * one name may run at the same time. */
+ * The table of the _cpu.c kernels of one instruction set. Contracts: conv.h, norm.h, act.h, bias.h, pool.h, scale.h,
+ * optim.h, infonce.h. Maps are blocked (N, C/block, H*W, block), float or bfloat16; lanes of the last block that have
+ * no channel are 0. Each call does the part t of nt; calls of one name may run at the same time. */
 #ifndef HPT__CPU_KERNELS_H
 #define HPT__CPU_KERNELS_H
 #include "kernels/geometry.h"
@@ -46,6 +46,18 @@ typedef struct hpt__cpu_bias {
     void *y;
     float *db;
 } hpt__cpu_bias;
+
+/* Weights in blocks of channels as the onednn backend keeps them: (C/block, R*S, block), the last block narrower. */
+typedef struct hpt__cpu_depthwise {
+    const hpt__geometry *g;
+    int bf16;
+    const void *x, *dy;     /* maps */
+    const float *w;
+    void *y, *dx;
+    float *dw;
+    void *buffers;          /* depthwise_scratch() bytes, in cache lines */
+    double *partial;        /* gradient of weights: depthwise_partial() bytes */
+} hpt__cpu_depthwise;
 
 typedef struct hpt__cpu_scale {
     const hpt__geometry *g;

@@ -41,6 +41,11 @@ static inline size_t hpt__onednn_values(const hpt__device *dev, int n, int c, in
     return (size_t)n * (size_t)((c + b - 1) / b * b) * (size_t)h * (size_t)w;
 }
 
+/* onednn_depthwise.c, for the lists of onednn_conv.c */
+int hpt__onednn_depthwise_fits(const hpt__device *dev, const hpt__op_desc *d);
+hpt_status hpt__onednn_depthwise_create(hpt__op *op);
+hpt_status hpt__onednn_depthwise_run(hpt__op *op, const hpt__op_args *a);
+
 /* onednn_maps.c: does the operation's input lie in blocks? Where not, the reference's kernel serves: right, not fast,
  * and of maps in bfloat16 on copies in float (hpt__onednn_in_float). */
 int hpt__onednn_blocked(const hpt__device *dev, const hpt__op_desc *d);

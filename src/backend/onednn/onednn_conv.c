@@ -23,14 +23,20 @@ typedef struct prim {
 typedef struct convolution {
     prim main, reorder[3];
     size_t at[3];           /* place of a converted tensor in the scratch; the primitive's own scratchpad is at 0 */
+    size_t plain;           /* and of the weights in plain order, where oneDNN has no name for ours; else 0 */
 } convolution;
 
 /* ---- parameters ---- */
 
 static int is_blocked(const hpt__device *dev, const int64_t s[4]) {
-    return s[2] * s[3] > 0 && s[0] % dev->cpu->block == 0;
+    return s[2] * s[3] > 0 && (s[0] % dev->cpu->block == 0 || s[1] == 1);
 }
+/* place of weight (o, i, y, x); b: outputs of a block. Of one input a group the last block may be narrower. */
 static size_t weight_index(int64_t o, int64_t i, int64_t y, int64_t x, const int64_t s[4], int b) {
+    if (s[1] == 1) {
+        int64_t whole = o / b * b, lanes = s[0] - whole < b ? s[0] - whole : b;
+        return (size_t)(whole * s[2] * s[3] + (y * s[3] + x) * lanes + o % b);
+    }
     if (s[1] % b == 0)
         return (size_t)((((((o / b) * (s[1] / b) + i / b) * s[2] + y) * s[3] + x) * b + i % b) * b + o % b);
     return (size_t)(((((o / b) * s[2] + y) * s[3] + x) * s[1] + i) * b + o % b);
@@ -69,18 +75,25 @@ static dnnl_status_t act_md(hpt__device *dev, dnnl_memory_desc_t *md, hpt__dtype
                                                     : dnnl_nChw8c;
     return dnnl_memory_desc_init_by_tag(md, 4, dims, t == HPT__BF16 ? dnnl_bf16 : dnnl_f32, tag);
 }
-static dnnl_status_t weight_md(hpt__device *dev, dnnl_memory_desc_t *md, const hpt__geometry *g) {
+/* Has oneDNN a name for what weight_index() makes of (K, C/groups, R, S)? Not where a block of outputs is narrower or
+ * holds parts of several groups; such weights are handed over in plain order. */
+static int has_name(const hpt__device *dev, const hpt__geometry *g) {
     int b = dev->cpu->block, groups = hpt__conv_groups(g);
-    if (groups > 1) {       /* what weight_index() makes of (K, C/groups, R, S) is one of these */
+    if (g->k % b) return g->c / groups > 1;
+    return groups == 1 || (groups == g->k && groups == g->c) || g->k / groups % b == 0;
+}
+static dnnl_status_t weight_md(hpt__device *dev, dnnl_memory_desc_t *md, const hpt__geometry *g) {
+    int b = dev->cpu->block, groups = hpt__conv_groups(g), plain = !has_name(dev, g);
+    if (groups > 1) {
         dnnl_dims_t in_groups = {groups, g->k / groups, g->c / groups, g->r, g->s};
-        dnnl_format_tag_t as = g->k % b            ? dnnl_goihw
+        dnnl_format_tag_t as = plain || g->k % b   ? dnnl_goihw
                                : g->k == groups    ? (b == 16 ? dnnl_Goihw16g : dnnl_Goihw8g)
                                : g->c / groups % b ? (b == 16 ? dnnl_gOhwi16o : dnnl_gOhwi8o)
                                                    : (b == 16 ? dnnl_gOIhw16i16o : dnnl_gOIhw8i8o);
         return dnnl_memory_desc_init_by_tag(md, 5, in_groups, dnnl_f32, as);
     }
     dnnl_dims_t dims = {g->k, g->c, g->r, g->s};
-    dnnl_format_tag_t tag = g->k % b   ? dnnl_oihw
+    dnnl_format_tag_t tag = plain || g->k % b ? dnnl_oihw
                             : g->c % b ? (b == 16 ? dnnl_Ohwi16o : dnnl_Ohwi8o)
                                        : (b == 16 ? dnnl_OIhw16i16o : dnnl_OIhw8i8o);
     return dnnl_memory_desc_init_by_tag(md, 4, dims, dnnl_f32, tag);
@@ -211,6 +224,10 @@ static hpt_status create(hpt__op *op, dnnl_alg_kind_t alg, int plain, int slow) 
     DNNL(dev, act_md(dev, &ours[2], op->d.dtype, g->n, g->k, g->p, g->q));
     const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     op->scratch = (dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
+    if (!has_name(dev, g)) {
+        c->plain = op->scratch += 64;       /* never 0 */
+        op->scratch += (dnnl_memory_desc_get_size(&ours[1]) + 63) / 64 * 64;
+    }
     for (int t = 0; t < 3; t++) {
         const dnnl_memory_desc_t *theirs = dnnl_primitive_desc_query_md(pd, roles[role].md[t], 0);
         if ((st = prim_arg(dev, &c->main, roles[role].arg[t], theirs))) goto done;
@@ -244,6 +261,12 @@ static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
     void *ours[3] = {op->d.kind == HPT__OP_CONV_DATA ? a->dx : (void *)(uintptr_t)a->x,
                      op->d.kind == HPT__OP_CONV_WEIGHTS ? a->dw : (void *)(uintptr_t)a->w,
                      op->d.kind == HPT__OP_CONV ? a->y : a->dy};
+    const hpt__geometry *g = &op->d.g;
+    const int64_t shape[4] = {g->k, g->c / hpt__conv_groups(g), g->r, g->s};
+    if (c->plain) {
+        ours[1] = scratch + c->plain;
+        if (out != 1) hpt__onednn_unpack(dev, op->d.dtype, shape, a->w, ours[1]);
+    }
     void *ptr[4] = {ours[0], ours[1], ours[2], scratch};
     for (int t = 0; t < 3; t++) {
         if (!c->reorder[t].p) continue;
@@ -253,19 +276,14 @@ static hpt_status run_conv(hpt__op *op, const hpt__op_args *a) {
         if (st) return st;
     }
     hpt_status st = run_prim(dev, &c->main, ptr);
-    if (st || !c->reorder[out].p) return st;
     void *back[2] = {ptr[out], ours[out]};
-    return run_prim(dev, &c->reorder[out], back);
+    if (!st && c->reorder[out].p) st = run_prim(dev, &c->reorder[out], back);
+    if (!st && c->plain && out == 1) hpt__onednn_pack(dev, op->d.dtype, shape, ours[1], a->dw);
+    return st;
 }
 
 /* ---- the implementations ---- */
 
-/* Groups as the blocked order of weights has them: whole blocks of outputs, or one input and output channel each. */
-static int groups_fit(const hpt__device *dev, const hpt__op_desc *d) {
-    const hpt__geometry *g = &d->g;
-    int groups = hpt__conv_groups(g), depthwise = groups == g->k && groups == g->c, block = dev->cpu->block;
-    return groups == 1 || depthwise || g->k % block || g->k / groups % block == 0;
-}
 static int winograd_fits(const hpt__device *dev, const hpt__op_desc *d) {
     const hpt__geometry *g = &d->g;
     return !d->direct && d->dtype == HPT__F32 && hpt__conv_groups(g) == 1 && g->r == 3 && g->s == 3 && g->stride == 1 &&
@@ -277,12 +295,7 @@ static hpt_status create_nchw(hpt__op *op) { return create(op, dnnl_convolution_
 /* the last: says why there is none */
 static hpt_status create_any(hpt__op *op) {
     const hpt__geometry *g = &op->d.g;
-    hpt_status st = groups_fit(op->dev, &op->d) ? create(op, dnnl_convolution_direct, 0, 1) : HPT_ERR_ARGUMENT;
-    if (st == HPT_ERR_ARGUMENT)
-        return op->host->fail(HPT_ERR_UNSUPPORTED,
-                              "oneDNN: a convolution %d -> %d in %d groups: groups have a multiple of %d output "
-                              "channels, or one input and output channel each",
-                              g->c, g->k, hpt__conv_groups(g), op->dev->cpu->block);
+    hpt_status st = create(op, dnnl_convolution_direct, 0, 1);
     if (st == HPT_ERR_UNSUPPORTED)
         return op->host->fail(st, "oneDNN has no %s convolution %dx%dx%dx%d -> %d, %dx%d stride %d",
                               op->d.dtype == HPT__BF16 ? "bf16" : "fp32", g->n, g->c, g->h, g->w, g->k, g->r, g->s,
@@ -290,10 +303,12 @@ static hpt_status create_any(hpt__op *op) {
     return st;
 }
 #define IMPLEMENTATIONS { \
+    {"depthwise", "a group for each channel, 5 channels and more, windows up to 11x11", hpt__onednn_depthwise_fits, \
+     hpt__onednn_depthwise_create, hpt__onednn_depthwise_run, NULL}, \
     {"winograd", "fp32, AVX-512, 3x3 with stride 1, no groups, from 32 channels and 4x4 outputs on", winograd_fits, \
      create_winograd, run_conv, free_convolution}, \
-    {"direct", "oneDNN's fast kernels", groups_fit, create_direct, run_conv, free_convolution}, \
-    {"direct on nchw", "where those have no blocked maps", groups_fit, create_nchw, run_conv, free_convolution}, \
+    {"direct", "oneDNN's fast kernels", NULL, create_direct, run_conv, free_convolution}, \
+    {"direct on nchw", "where those have no blocked maps", NULL, create_nchw, run_conv, free_convolution}, \
     {"oneDNN's reference", NULL, NULL, create_any, run_conv, free_convolution}, \
     HPT__IMPL_END \
 }
