@@ -716,8 +716,10 @@ typedef struct hpt_step_info {
     uint32_t queue_fill;
     uint64_t step;          /* optimizer updates done, 1 after the first */
     uint64_t steps;         /* updates of the whole stage */
-    uint64_t epoch;         /* passes over the data begun, from 0; 0 without a data set */
-    /* of the batch, before the update. moco: mean InfoNCE, nats; byol: mean of 2 - 2 cos, summed
+    /* passes over the data begun, from 0, when the step read its first image; 0 without a data
+     * set */
+    uint64_t epoch;
+    /* of the step's images, before the update. moco: mean InfoNCE, nats; byol: mean of 2 - 2 cos, summed
      * over both orders of the views, 0..8; supervised: mean cross-entropy, nats */
     double loss;
     /* the loss of a guess: ln(moco_k + 1); byol: NaN; supervised: ln(classes) */
@@ -730,7 +732,7 @@ typedef struct hpt_step_info {
      * sqrt(dim): 1 = spread, 0 = collapsed; supervised: NaN */
     double z_std;
     double lr;              /* learning rate of this update */
-    double wait_ms;         /* waiting for images */
+    double wait_ms;         /* waiting for images, of all parts of the step */
     double step_ms;         /* the whole step, waiting included */
     /* updates left out because of non-finite values, so far (on_nonfinite=skip) */
     uint32_t skipped;
@@ -763,6 +765,13 @@ typedef struct hpt_step_info {
  * method=supervised learns from the labels of ds: cross-entropy of a classifier on the features,
  * and all of it is trained. The model's classifier goes on if it has one (classes are matched by
  * name), else there is a fresh one; the model receives it with the weights.
+ *
+ * accumulate=n (byol, supervised): a step is one update by the mean gradient of n batches of
+ * batch_size images, computed one after the other in the memory of one, each with batch norm of its
+ * own. steps, schedules, monitor_every and checkpoints count updates; the loss and the percentages
+ * of a step are means over its n batches. Every call makes whole updates: one that is cancelled,
+ * fails or is not finite in any of its parts has changed nothing, and no call finds a session in
+ * the middle of one.
  *
  * ds  [in]  NULL: the host feeds every step through hpt_session_step_batch(); supervised with a
  *           model that has no classifier: option classes says how many a fresh one has.
@@ -816,7 +825,8 @@ typedef struct hpt_metric {
  * (or knn_auroc, val_top1) and the same with _best. Since 0.1. */
 HPT_API hpt_status hpt_session_metric(const hpt_session *s, uint32_t index, hpt_metric *out);
 
-/* hpt_session_step - run one optimisation step on the next batch and wait for it.
+/* hpt_session_step - run one optimisation step (an update) on the next batch, with accumulate=n on
+ * the next n batches, and wait for it.
  *
  * info  [out]  NULL allowed. Set struct_size first.
  * HPT_OK           done
@@ -834,7 +844,9 @@ HPT_API hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info);
  * older program; one that this library does not know must be 0 (HPT_ERR_VERSION). */
 typedef struct hpt_batch {
     uint32_t struct_size;
-    uint32_t images;            /* batch_size (with several ranks this rank's share) */
+    /* batch_size (with several ranks this rank's share); accumulate=n: n times as many, those of
+     * the first part first */
+    uint32_t images;
     uint32_t views;             /* of each image: moco, byol 2; supervised 1 */
     uint32_t height, width;     /* image_size */
     uint32_t reserved;          /* 0 */
@@ -852,7 +864,7 @@ HPT_API hpt_status hpt_session_step_batch(hpt_session *s, const hpt_batch *batch
                                           hpt_step_info *info);
 
 /* hpt_session_step_images - the same with views given by the host: view_q, view_k
- * (batch_size,3,image_size,image_size) float32, normalised. HPT_ERR_STATE: method=supervised,
+ * (images,3,image_size,image_size) float32, normalised, as many images as hpt_batch has. HPT_ERR_STATE: method=supervised,
  * which needs labels: hpt_session_step_batch(). Since 0.1. */
 HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q,
                                            const float *view_k, hpt_step_info *info);

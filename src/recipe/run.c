@@ -318,6 +318,7 @@ static hpt_status measure(hpt_recipe *r, const hpt__instance *in, hpt_context *c
     hpt_status st = ds ? hpt__instance_config(r, in, &c) : HPT_END;
     int64_t batch = st ? 0 : OPT_I(&c->o, batch_size) < 32 ? OPT_I(&c->o, batch_size) : 32;
     if (!st) st = hpt_config_set_int(c, "batch_size", batch);
+    if (!st) st = hpt_config_set(c, "accumulate", "1");
     if (!st) st = hpt_config_set(c, "bn_group", "0");
     if (!st) st = hpt_config_set(c, "carry_key", "0");
     if (!st) st = hpt_config_set(c, "carry_queue", "0");

@@ -660,8 +660,8 @@ hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in) {
     hpt_config *c;
     HPT_TRY(hpt__instance_config(r, in, &c));
     const hpt__options *o = &c->o;
-    uint64_t step = 4 * (uint64_t)OPT_I(o, batch_size), steps = (uint64_t)OPT_I(o, steps), sets = 0, sources = 0,
-        of = 0, rungs = (uint64_t)OPT_I(o, search_rungs) + 1;
+    uint64_t step = 4 * (uint64_t)(OPT_I(o, batch_size) * OPT_I(o, accumulate)), steps = (uint64_t)OPT_I(o, steps),
+        sets = 0, sources = 0, of = 0, rungs = (uint64_t)OPT_I(o, search_rungs) + 1;
     for (int i = 0; i < in->n_input; i++) {
         const hpt__instance *d = &r->instances[in->input[i].instance];
         if (r->sections[d->section].kind == HPT__S_DATA && strcmp(in->input[i].key, "sources")) sets += d->images;

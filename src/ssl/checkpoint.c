@@ -313,12 +313,18 @@ static hpt_status read_optimizer(const hpt__tensorfile *f, hpt_session *s, hpt__
 }
 
 static hpt_status check_config(const hpt__tensorfile *f, hpt_session *s) {
-    char name[96], now[4100];
+    char name[96], now[4100], def[4100];
+    int ours = json_object_get(f->meta, "hpt/format") != NULL;
     for (int i = 0; i < HPT__OPT_COUNT; i++) {
         if (!must_match(i)) continue;
         snprintf(name, sizeof name, "hpt/config/%s", hpt__options_key(i));
         const char *was = json_string_value(json_object_get(f->meta, name));
         option_text(s, i, now, sizeof now);
+        /* a method's key that is younger than the file: the run was as its default is */
+        if (!was && ours && hpt__options_other_method(i, "")) {
+            hpt__options_get(NULL, hpt__options_key(i), def, sizeof def, NULL);
+            was = def;
+        }
         if (was && strcmp(was, now))
             return hpt__fail(HPT_ERR_MISMATCH, "option %s was %.100s in the run and is %.100s now", hpt__options_key(i),
                              was, now);
@@ -381,12 +387,21 @@ static hpt_status read_beside(const parts *p, hpt__copy *h) {
     return HPT_OK;
 }
 
+/* Updates that so many batches made. */
+static hpt_status whole_updates(int64_t batches, uint64_t of, int64_t *step) {
+    *step = batches / (int64_t)of;
+    if (*step * (int64_t)of == batches) return HPT_OK;
+    return hpt__fail(HPT_ERR_MISMATCH, "the run is at batch %lld, which is in the middle of an update of accumulate=%d",
+                     (long long)batches, (int)of);
+}
+
 /* Steps that the run has done. Files of facebookresearch/moco count epochs, without the images of a last batch that is
  * not full; those of OpenSelfSup have the number itself. */
 static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int64_t *step) {
     int64_t epoch = meta_int(f, "epoch", -1);
-    *step = meta_int(f, "hpt/step", meta_int(f, "meta/iter", -1));
-    if (*step >= 0) return HPT_OK;
+    uint64_t of = (uint64_t)hpt__trainer_parts(&s->trainer);
+    if ((*step = meta_int(f, "hpt/step", -1)) >= 0) return HPT_OK;
+    if ((*step = meta_int(f, "meta/iter", -1)) >= 0) return whole_updates(*step, of, step);
     if (epoch < 0 || epoch > 1000000000)
         return hpt__fail(HPT_ERR_MISMATCH, "neither a step nor an epoch inside: where the run was is not known");
     if (epoch && !s->ds)
@@ -395,9 +410,8 @@ static hpt_status steps_done(const hpt__tensorfile *f, const hpt_session *s, int
                          (long long)epoch);
     uint64_t batch = (uint64_t)hpt__trainer_own(&s->trainer) * (uint64_t)s->trainer.comm->size;
     uint64_t images = s->ds ? s->ds->count : 0;
-    *step = (int64_t)(images >= batch ? (uint64_t)epoch * (images / batch)
-                                      : ((uint64_t)epoch * images + batch - 1) / batch);
-    return HPT_OK;
+    return whole_updates((int64_t)(images >= batch ? (uint64_t)epoch * (images / batch)
+                                                   : ((uint64_t)epoch * images + batch - 1) / batch), of, step);
 }
 
 /* The scores of a watched run. */

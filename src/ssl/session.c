@@ -167,14 +167,18 @@ static void say_memory(const hpt_session *s, int batch) {
     if (step + t->pool.bytes < LARGE) return;
     uint64_t left = hpt__memory_free();
     int fits = hpt__memory_batch(step, batch, left);
+    char more[64] = "";
+    if (fits && batch % fits == 0 && !hpt__options_other_method(HPT__OPT_accumulate, t->method->name))
+        snprintf(more, sizeof more, " (with accumulate=%d as many images an update)",
+                 batch / fits * hpt__trainer_parts(t));
     if (fits == batch)
         hpt__log(s->ctx, 0, "memory: %.1f GiB for a step of %d images, beside %.1f GiB of weights and state",
                  ldexp((double)step, -30), batch, ldexp((double)t->pool.bytes, -30));
     else if (fits)
         hpt__log(s->ctx, 1,
                  "a step of %d images needs %.1f GiB of memory and %.1f GiB are free: the system may end this process; "
-                 "batch_size=%d would need %.1f GiB", batch, ldexp((double)step, -30), ldexp((double)left, -30),
-                 fits * s->ctx->comm->size, ldexp((double)step / batch * fits, -30));
+                 "batch_size=%d would need %.1f GiB%s", batch, ldexp((double)step, -30), ldexp((double)left, -30),
+                 fits * s->ctx->comm->size, ldexp((double)step / batch * fits, -30), more);
     else
         hpt__log(s->ctx, 1,
                  "a step of %d images needs %.1f GiB of memory and %.1f GiB are free: the system may end this process; "
@@ -182,7 +186,7 @@ static void say_memory(const hpt_session *s, int batch) {
                  ldexp((double)left, -30));
 }
 
-/* What the options say of a run, for the trainer. images: of a step, over all ranks. */
+/* What the options say of a run, for the trainer. images: of a part of a step, over all ranks. */
 static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, int64_t *images) {
     const hpt__options *o = &s->opt;
     int ranks = s->ctx->comm->size;
@@ -209,9 +213,11 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     if (OPT_IS(o, schedule, "steps")) HPT_TRY(drops_of(o, &spec->schedule));
     if (OPT_IS(o, schedule, "inverse"))
         spec->schedule.gamma = OPT_F(o, schedule_gamma), spec->schedule.power = OPT_F(o, schedule_power);
+    spec->parts = (int)OPT_I(o, accumulate);
     if (OPT_IS(o, schedule_unit, "epoch") && s->ds) {
         uint64_t per = s->ds->count / (uint64_t)*images;
         spec->schedule.per_epoch = per ? per : 1;
+        spec->schedule.parts = (uint64_t)spec->parts;
     }
     HPT_TRY(hpt__precision(s->ctx, o, &spec->dtype));
     HPT_TRY(shares_of(s, spec, ranks));
@@ -340,12 +346,10 @@ static hpt_status die(hpt_session *s, hpt_status st) {
 }
 
 static hpt_status run_step(hpt_session *s, const float *const *view, int advance, hpt__step_result *out) {
-    hpt__trainer *t = &s->trainer;
     memcpy(s->feed.spec.mean, s->pixels.mean, sizeof s->pixels.mean);      /* a resumed run brings its own */
     memcpy(s->feed.spec.std, s->pixels.std, sizeof s->pixels.std);
     if (!view) return hpt__feed_step(&s->feed, advance, out);
-    if (t->method->labels) memcpy(t->label, s->given, sizeof *t->label * (size_t)t->spec.batch);
-    return hpt__feed_given(&s->feed, view, advance, out);
+    return hpt__feed_given(&s->feed, view, s->trainer.method->labels ? s->given : NULL, advance, out);
 }
 
 /* A score that is still to come for the weights as they are: one that was cancelled, or a checkpoint written before
@@ -379,7 +383,7 @@ static hpt_status watch(hpt_session *s) {
 uint64_t hpt__session_epoch(const hpt_session *s) {
     const hpt__trainer *t = &s->trainer;
     return s->ds ? hpt__loader_epoch(s->ds->count, (uint64_t)hpt__trainer_own(t) * (uint64_t)t->comm->size,
-                                     t->step ? t->step - 1 : 0) : 0;
+                                     (t->step ? t->step - 1 : 0) * (uint64_t)hpt__trainer_parts(t)) : 0;
 }
 
 /* Those that a step takes images of. */

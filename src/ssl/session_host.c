@@ -132,12 +132,14 @@ hpt_status hpt__session_metric(const hpt_session *s, uint32_t index, hpt_metric 
 hpt_status hpt__session_step_batch(hpt_session *s, const hpt_batch *b) {
     const hpt__trainer *t = &s->trainer;
     const hpt__method *m = t->method;
-    int size = t->spec.size, classes = hpt__classes(&s->taught.fc);
-    uint32_t taught = (uint32_t)(t->spec.batch - t->spec.share[2]);
-    if (b->images != (uint32_t)t->spec.batch || b->views != (uint32_t)m->views || b->height != (uint32_t)size ||
+    int size = t->spec.size, classes = hpt__classes(&s->taught.fc), parts = hpt__trainer_parts(t);
+    uint32_t all = (uint32_t)(parts * t->spec.batch), taught = all - (uint32_t)t->spec.share[2];
+    char made[64] = "";
+    if (parts > 1) snprintf(made, sizeof made, " (accumulate=%d parts of %d)", parts, t->spec.batch);
+    if (b->images != all || b->views != (uint32_t)m->views || b->height != (uint32_t)size ||
         b->width != (uint32_t)size)
-        return hpt__fail(HPT_ERR_ARGUMENT, "a batch of this session is %d images with %d view%s of %dx%d, not %u with "
-                         "%u of %ux%u", t->spec.batch, m->views, m->views == 1 ? "" : "s", size, size, b->images,
+        return hpt__fail(HPT_ERR_ARGUMENT, "a batch of this session is %u images%s with %d view%s of %dx%d, not %u "
+                         "with %u of %ux%u", all, made, m->views, m->views == 1 ? "" : "s", size, size, b->images,
                          b->views, b->height, b->width);
     for (uint32_t v = 0; v < b->views; v++)
         if (!b->view || !b->view[v]) return hpt__fail(HPT_ERR_ARGUMENT, "view %u of the batch is NULL", v);

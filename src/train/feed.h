@@ -16,15 +16,16 @@ typedef struct hpt__feed {
     void *user;
     hpt__loader *loader;                /* NULL: the next step opens one, at its place */
     int prefetched;                     /* the loader's next batch is staged already */
-    double wait;                        /* ms, for the images that are staged */
+    double wait, ahead;                 /* ms, for the images of the step made last; for those that are staged */
 } hpt__feed;
 
 /* A whole step, all its parts; while a device computes one, the images of the next are brought. After a failure the
  * step can be made anew. HPT_END: the run is over. */
 hpt_status hpt__feed_step(hpt__feed *f, int advance, hpt__step_result *out);
-/* A part of a step, the whole where there are no parts, on views that the host gives: floats (batch,3,size,size), one
- * pointer for each view of the method. Truth is in the trainer already. */
-hpt_status hpt__feed_given(hpt__feed *f, const float *const *view, int advance, hpt__step_result *out);
+/* The same on views that the host gives: floats (parts*batch,3,size,size), one pointer for each view of the method, a
+ * part after the other; label: (parts*batch), of a method that has labels. */
+hpt_status hpt__feed_given(hpt__feed *f, const float *const *view, const int32_t *label, int advance,
+                           hpt__step_result *out);
 /* The loader goes, which may wait for a step under way, and with it what it has staged. */
 void hpt__feed_close(hpt__feed *f);
 #endif

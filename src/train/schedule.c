@@ -7,8 +7,9 @@
 double hpt__schedule_lr(const hpt__schedule *s, uint64_t t) {
     double lr = s->lr, at = (double)t, total = (double)s->total;
     if (s->per_epoch) {
-        at = (double)(t / s->per_epoch);
-        total = ceil((double)s->total / (double)s->per_epoch);
+        uint64_t parts = s->parts ? s->parts : 1;
+        at = (double)(t * parts / s->per_epoch);
+        total = ceil((double)(s->total * parts) / (double)s->per_epoch);
     }
     if (s->cosine) lr *= 0.5 * (1 + cos(3.14159265358979323846 * at / total));
     for (int i = 0; i < s->n_at; i++)

@@ -10,7 +10,8 @@ enum { HPT__DROPS = 16 };
 typedef struct hpt__schedule {
     double lr;
     int cosine;
-    uint64_t total, warmup, per_epoch, drops;   /* per_epoch 0: by step; drops 0: none */
+    uint64_t total, warmup, drops;              /* drops 0: none */
+    uint64_t per_epoch, parts;                  /* batches of an epoch, 0: by step; of an update, 0: one */
     double at[HPT__DROPS];                      /* shares of the stage, ascending */
     int n_at;                                   /* 0: equal distances */
     uint64_t thirds;                            /* 0: none */

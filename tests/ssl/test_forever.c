@@ -180,7 +180,17 @@ static void load_session(hpt_context *ctx, hpt_dataset *ds, json_t *e, const cha
     const char *file = json_string_value(json_object_get(e, "file"));
     hpt_model *m;
     const char *options = json_string_value(json_object_get(e, "options"));
-    hpt_session *s = open_session(ctx, options, ds, &m);
+    hpt_session *s;
+    /* a key that the file is older than was its default */
+    if (!strstr(options, "accumulate") && strstr(options, "method=")) {
+        char more[600];
+        snprintf(more, sizeof more, "%s accumulate=2", options);
+        s = open_session(ctx, more, ds, &m);
+        FAILS(HPT_ERR_MISMATCH, "option accumulate was 1 in the run and is 2 now", hpt_session_resume(s, path));
+        hpt_session_destroy(s);
+        hpt_model_destroy(m);
+    }
+    s = open_session(ctx, options, ds, &m);
     if (hpt_session_resume(s, path)) FAIL("%s: %s", file, hpt_last_error());
     OK(hpt_session_get_info(s, &info));
     CHECK(info.step == (uint64_t)integer(e, "step"));
