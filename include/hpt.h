@@ -719,8 +719,8 @@ typedef struct hpt_step_info {
     /* passes over the data begun, from 0, when the step read its first image; 0 without a data
      * set */
     uint64_t epoch;
-    /* of the step's images, before the update. moco: mean InfoNCE, nats; byol: mean of 2 - 2 cos, summed
-     * over both orders of the views, 0..8; supervised: mean cross-entropy, nats */
+    /* of the step's images, before the update. moco: mean InfoNCE, nats; byol: mean of
+     * 2 - 2 cos, summed over both orders of the views, 0..8; supervised: mean cross-entropy, nats */
     double loss;
     /* the loss of a guess: ln(moco_k + 1); byol: NaN; supervised: ln(classes) */
     double chance;
@@ -864,8 +864,8 @@ HPT_API hpt_status hpt_session_step_batch(hpt_session *s, const hpt_batch *batch
                                           hpt_step_info *info);
 
 /* hpt_session_step_images - the same with views given by the host: view_q, view_k
- * (images,3,image_size,image_size) float32, normalised, as many images as hpt_batch has. HPT_ERR_STATE: method=supervised,
- * which needs labels: hpt_session_step_batch(). Since 0.1. */
+ * (images,3,image_size,image_size) float32, normalised, as many images as hpt_batch has.
+ * HPT_ERR_STATE: method=supervised, which needs labels: hpt_session_step_batch(). Since 0.1. */
 HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q,
                                            const float *view_k, hpt_step_info *info);
 

@@ -81,8 +81,8 @@ TEST_LIMIT(methods_go_on_after_kill_9, 120) {
     for (int k = 0; k < RUNS; k++) {
         sscanf(runs[k], "%15s", word);
         RUN(HPT_TEST_BIN "/hpt %s --steps 9 --data %s --out %s/one%d", runs[k], set_, dir, k);
-        RUN("timeout -s KILL 0.6 " HPT_TEST_BIN "/hpt %s --steps 9 --data %s --out %s/two%d --save-every 1 >/dev/null 2>&1; "
-            "test -e %s/two%d/args.json", runs[k], set_, dir, k, dir, k);
+        RUN("timeout -s KILL 0.6 " HPT_TEST_BIN "/hpt %s --steps 9 --data %s --out %s/two%d --save-every 1 >/dev/null "
+            "2>&1; test -e %s/two%d/args.json", runs[k], set_, dir, k, dir, k);
         RUN(HPT_TEST_BIN "/hpt %s --resume --out %s/two%d", word, dir, k);
         RUN("cmp %s/one%d/exported/model.safetensors %s/two%d/exported/model.safetensors", dir, k, dir, k);
         RUN("for r in one two; do sed 's/\"time_ms\".*//' %s/$r%d/metrics.jsonl >%s/$r.lines; done; cmp %s/one.lines "
