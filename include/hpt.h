@@ -720,7 +720,8 @@ typedef struct hpt_step_info {
      * set */
     uint64_t epoch;
     /* of the step's images, before the update. moco: mean InfoNCE, nats; byol: mean of
-     * 2 - 2 cos, summed over both orders of the views, 0..8; supervised: mean cross-entropy, nats */
+     * 2 - 2 cos, summed over both orders of the views, 0..8; supervised: mean cross-entropy,
+     * nats */
     double loss;
     /* the loss of a guess: ln(moco_k + 1); byol: NaN; supervised: ln(classes) */
     double chance;

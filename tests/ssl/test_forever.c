@@ -182,7 +182,8 @@ static void load_session(hpt_context *ctx, hpt_dataset *ds, json_t *e, const cha
     const char *options = json_string_value(json_object_get(e, "options"));
     hpt_session *s;
     /* a key that the file is older than was its default */
-    if (!strstr(options, "accumulate") && strstr(options, "method=")) {
+    int parts = strstr(options, "method=byol") || strstr(options, "method=supervised");
+    if (parts && !strstr(options, "accumulate")) {
         char more[600];
         snprintf(more, sizeof more, "%s accumulate=2", options);
         s = open_session(ctx, more, ds, &m);
