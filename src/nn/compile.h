@@ -8,7 +8,7 @@
 
 /* Where an array lies: a buffer of the arena, or so many bytes behind what the caller passes at each run. */
 enum { HPT__IN_NONE, HPT__IN_ARENA, HPT__IN_PARAM, HPT__IN_LOW, HPT__IN_GRAD, HPT__IN_STAT, HPT__IN_INPUT,
-       HPT__IN_DOUT, HPT__BASES };
+       HPT__IN_DOUT, HPT__IN_DROP, HPT__BASES };
 /* at: number of the buffer (arena), input or dout, bytes elsewhere; skip: bytes from the buffer's beginning */
 typedef struct hpt__place { int base; size_t at, skip; } hpt__place;
 
@@ -46,6 +46,10 @@ struct hpt__plan {
     size_t arena_bytes, scratch_at;
     hpt__plan_end input[HPT__PORTS], output[HPT__PORTS];
     int n_inputs, n_outputs;
+    /* drop path: the rate of each drop, in the order of the graph; factors, real (n_drops,batch): what runs read */
+    double *drop;
+    int n_drops;
+    const void *factors;
 };
 
 /* What the compiler knows of a node while it works. */
@@ -74,6 +78,8 @@ static inline size_t hpt__plan_real(const hpt__plan *p) { return hpt__real_size(
 /* layers.c: a node's output as the caller reads it, plain values or rows; such values in the backend's order */
 hpt__place hpt__leave(hpt__compiler *c, int node);
 hpt__place hpt__enter(hpt__compiler *c, int node, hpt__place plain);
+/* where the factors of a DROP node are, real (batch) */
+hpt__place hpt__drop_factors(hpt__compiler *c, int node);
 /* sums two gradients of a node's output */
 void hpt__add_grad(hpt__compiler *c, int node, hpt__place into, hpt__place more);
 

@@ -59,6 +59,8 @@ void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t 
     t->shape[0] = a;
     t->shape[1] = b;
     t->shape[2] = t->shape[3] = window;
+    memcpy(t->order, t->shape, sizeof t->order);
+    t->groups = 1;
     t->count = (size_t)(a * (b ? b : 1) * (window ? window * window : 1));
     size_t *end = hpt__is_stat(t) ? &g->n_stats : &g->n_params;
     t->offset = *end;
@@ -104,6 +106,15 @@ int hpt__graph_maxpool(hpt__graph *g, int in, int window, int stride, const char
 int hpt__graph_average(hpt__graph *g, int in, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_AVERAGE, .in = in, .residual = -1}, name);
 }
+int hpt__graph_pixel(hpt__graph *g, int in, int k, const char *name) {
+    return add_node(g, (hpt__node){.kind = HPT__NODE_LINEAR, .in = in, .residual = -1, .c = k, .window = 1}, name);
+}
+int hpt__graph_scale(hpt__graph *g, int in, int factors, const char *name) {
+    return add_node(g, (hpt__node){.kind = HPT__NODE_SCALE, .in = in, .residual = factors}, name);
+}
+int hpt__graph_drop(hpt__graph *g, int in, double share) {
+    return add_node(g, (hpt__node){.kind = HPT__NODE_DROP, .in = in, .residual = -1, .share = share}, "");
+}
 int hpt__graph_linear(hpt__graph *g, int in, int k, int bias, const char *name) {
     return add_node(g, (hpt__node){.kind = HPT__NODE_LINEAR, .in = in, .residual = -1, .c = k, .no_bias = !bias}, name);
 }
@@ -117,8 +128,8 @@ int hpt__graph_find(const hpt__graph *g, const char *name) {
     size_t len = strlen(name);
     for (int i = 0; i < g->n_nodes; i++) {
         const char *is = g->nodes[i].name;
-        int in_stage = !strncmp(is, name, len) && is[len] == '.' && !strncmp(name, "layer", 5) &&
-            !strchr(is + len + 1, '.');
+        int in_stage = (!strncmp(name, "layer", 5) || !strncmp(name, "blocks", 6)) && !strncmp(is, name, len) &&
+                       is[len] == '.';
         if (!strcmp(is, name) || in_stage) found = i;
     }
     if (found < 0) hpt__fail(HPT_ERR_ARGUMENT, "no layer is called '%.60s' (hpt_model_layer_info lists them)", name);

@@ -8,21 +8,22 @@
 #include "nn/net.h"
 
 typedef enum hpt__node_kind { HPT__NODE_INPUT, HPT__NODE_CONV, HPT__NODE_NORM, HPT__NODE_ADD, HPT__NODE_ACT,
-                              HPT__NODE_MAXPOOL, HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_UNIT,
-                              HPT__NODE_GONE } hpt__node_kind;
+                              HPT__NODE_MAXPOOL, HPT__NODE_AVERAGE, HPT__NODE_LINEAR, HPT__NODE_UNIT, HPT__NODE_SCALE,
+                              HPT__NODE_DROP, HPT__NODE_GONE } hpt__node_kind;
 
 typedef struct hpt__node {
     hpt__node_kind kind;
-    int in, residual;               /* node indices, -1 = none; ADD: in + residual */
+    int in, residual;               /* node indices, -1 = none; ADD: in + residual; SCALE: in * residual */
     int c, h, w;                    /* output map, or rows: (N,c) reals, h = w = 1 */
     int rows;
     int pixels;                     /* INPUT, not of rows: float, as images are, whatever the plan's real is */
-    int window, stride;             /* CONV, MAXPOOL */
+    int window, stride;             /* CONV, MAXPOOL; LINEAR: window 1: files have a 1x1 convolution */
     int pad_h, pad_w;               /* zeros before the first row and column */
     int same;                       /* CONV: hpt__conv_as */
     int groups;                     /* CONV */
     hpt__act act;                   /* ACT: which; NORM, LINEAR: folded into it */
     double eps, momentum;           /* NORM: added to the variance; share of this batch in the running statistics */
+    double share;                   /* DROP: of the plan's drop_path */
     int no_bias;                    /* CONV, LINEAR */
     double scale;                   /* UNIT: length of its rows */
     /* as torchvision calls the module: conv1, layer1.0.bn2, layer1.0 (its end), avgpool; "" if it has none */
@@ -63,6 +64,13 @@ int hpt__graph_average(hpt__graph *g, int in, const char *name);
 int hpt__graph_linear(hpt__graph *g, int in, int k, int bias, const char *name);
 /* rows of length scale, as cosine classifiers have them before their last layer */
 int hpt__graph_unit(hpt__graph *g, int in, double scale);
+/* A linear layer with bias on rows that is a 1x1 convolution in files: weight (k,c,1,1). */
+int hpt__graph_pixel(hpt__graph *g, int in, int k, const char *name);
+/* A map times factors, rows of as many values as the map has channels. */
+int hpt__graph_scale(hpt__graph *g, int in, int factors, const char *name);
+/* Stochastic depth, while a plan trains with drop_path > 0: an image's map becomes 0 with probability drop_path *
+ * share, else it is divided by the probability that it stays. */
+int hpt__graph_drop(hpt__graph *g, int in, double share);
 /* mlp.c: the projection head on rows */
 int hpt__graph_head(hpt__graph *g, int in, const hpt__arch *a, const char *prefix);
 /* For the rows of layers.c: a tensor called module.field of shape (a), (a,b) or (a,b,window,window); 0 leaves a
@@ -73,12 +81,14 @@ void hpt__graph_tensor(hpt__graph *g, hpt__tensor_kind kind, int64_t a, int64_t 
 /* A name put together; one that has no room is an error of the graph. */
 void hpt__graph_name(hpt__graph *g, char name[HPT__NAME], const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* The layer called name ("layer4" is its last block); -1, said: no such. Before fusing. */
+/* The layer called name; of a stage or block ("layer4", "blocks.3.1") its last; -1, said: no such. Before fusing. */
 int hpt__graph_find(const hpt__graph *g, const char *name);
-/* Cuts the graph, before fusing, behind the layer called name ("layer4" is its last block); pool: and averages its
+/* Cuts the graph, before fusing, behind the layer called name, as hpt__graph_find() knows it; pool: and averages its
  * map. HPT_ERR_ARGUMENT: no such. */
 hpt_status hpt__graph_cut(hpt__graph *g, const char *name, int pool);
 int hpt__graph_consumers(const hpt__graph *g, int node);        /* layers that read it, and outputs that it is */
-void hpt__graph_fuse(hpt__graph *g);        /* fuse.c */
+/* fuse.c */
+void hpt__graph_fuse(hpt__graph *g);
+void hpt__graph_keep_all(hpt__graph *g);    /* without layers that drop */
 void hpt__graph_fini(hpt__graph *g);
 #endif

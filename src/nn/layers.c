@@ -161,6 +161,7 @@ static void input_backward(hpt__compiler *c, int i) {
 
 static void conv_tensors(hpt__graph *g, const hpt__node *n) {
     hpt__graph_tensor(g, HPT__CONV_WEIGHT, n->c, g->nodes[n->in].c / n->groups, n->window, n->name, "weight");
+    if (!g->status) g->tensors[g->n_tensors - 1].groups = n->groups;
     if (!n->no_bias) hpt__graph_tensor(g, HPT__CONV_BIAS, n->c, 0, 0, n->name, "bias");
 }
 static void conv_forward(hpt__compiler *c, int i) {
@@ -342,8 +343,11 @@ static void add_backward(hpt__compiler *c, int i) {
 /* ---- linear ---- */
 
 static void linear_tensors(hpt__graph *g, const hpt__node *n) {
-    hpt__graph_tensor(g, HPT__LINEAR_WEIGHT, n->c, g->nodes[n->in].c, 0, n->name, "weight");
-    if (!n->no_bias) hpt__graph_tensor(g, HPT__LINEAR_BIAS, n->c, 0, 0, n->name, "bias");
+    int pixel = n->window == 1;
+    hpt__graph_tensor(g, pixel ? HPT__CONV_WEIGHT : HPT__LINEAR_WEIGHT, n->c, g->nodes[n->in].c, n->window, n->name,
+                      "weight");
+    if (pixel && !g->status) g->tensors[g->n_tensors - 1].order[2] = g->tensors[g->n_tensors - 1].order[3] = 0;
+    if (!n->no_bias) hpt__graph_tensor(g, pixel ? HPT__CONV_BIAS : HPT__LINEAR_BIAS, n->c, 0, 0, n->name, "bias");
 }
 static void linear_forward(hpt__compiler *c, int i) {
     const hpt__node *n = node_at(c, i);
@@ -384,6 +388,57 @@ static void unit_backward(hpt__compiler *c, int i) {
     hpt__send_grad(c, n->in, op.dx);
 }
 
+/* ---- squeeze and excitation, stochastic depth ---- */
+
+static void scale_shape(hpt__graph *g, hpt__node *n) {
+    const hpt__node *x = &g->nodes[n->in], *f = &g->nodes[n->residual];
+    same_shape(g, n);
+    if (x->rows || !f->rows || x->c != f->c)
+        g->status = hpt__fail(HPT_ERR_INTERNAL, "a map of %d channels times %d factors", x->c, f->c);
+}
+static void scale_forward(hpt__compiler *c, int i) {
+    hpt__step op = forward_step(c, i);
+    op.b = c->s[node_at(c, i)->residual].y;
+    hpt__emit(c, HPT__OP_SCALE, output_geometry(c, i), op);
+}
+static void scale_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = backward_step(c, i);
+    op.x = c->s[n->in].y;
+    op.b = c->s[n->residual].y;
+    op.dx = op.dy;
+    op.db = hpt__new_buffer(c, output_bytes(c, node_at(c, n->residual)));
+    hpt__emit(c, HPT__OP_SCALE_GRAD, output_geometry(c, i), op);
+    if (c->s[n->in].needed) hpt__send_grad(c, n->in, op.dx);
+    if (c->s[n->residual].needed) hpt__send_grad(c, n->residual, op.db);
+}
+hpt__place hpt__drop_factors(hpt__compiler *c, int node) {
+    size_t before = 0;
+    for (int i = 0; i < node; i++) before += node_at(c, i)->kind == HPT__NODE_DROP;
+    return (hpt__place){.base = HPT__IN_DROP, .at = before * (size_t)c->p->spec.batch * hpt__plan_real(c->p)};
+}
+/* With the sum that follows folded into it. */
+static void drop_forward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__step op = forward_step(c, i);
+    op.b = hpt__drop_factors(c, i);
+    if (n->residual >= 0) op.r = c->s[n->residual].y;
+    hpt__emit(c, HPT__OP_DROP, geometry(c, i), op);
+}
+static void drop_backward(hpt__compiler *c, int i) {
+    const hpt__node *n = node_at(c, i);
+    hpt__place dy = c->s[i].grad[0];
+    int both = n->residual >= 0 && c->s[n->residual].needed;
+    hpt__geometry g = geometry(c, i);
+    g.residual = 0;
+    if (c->s[n->in].needed) {
+        hpt__place dx = both ? input_grad(c, i) : dy;
+        hpt__emit(c, HPT__OP_DROP, g, (hpt__step){.x = dy, .b = hpt__drop_factors(c, i), .y = dx});
+        hpt__send_grad(c, n->in, dx);
+    }
+    if (both) hpt__send_grad(c, n->residual, dy);
+}
+
 /* ---- the table ---- */
 
 const hpt__layer hpt__layers[] = {
@@ -400,4 +455,6 @@ const hpt__layer hpt__layers[] = {
     [HPT__NODE_LINEAR] = {"linear", rows_shape, linear_tensors, .learns = 1, .forward = linear_forward,
                           .backward = linear_backward},
     [HPT__NODE_UNIT] = {"unit rows", same_shape, .in_place = 1, .forward = unit_forward, .backward = unit_backward},
+    [HPT__NODE_SCALE] = {"scale", scale_shape, .in_place = 1, .forward = scale_forward, .backward = scale_backward},
+    [HPT__NODE_DROP] = {"drop path", same_shape, .in_place = 1, .forward = drop_forward, .backward = drop_backward},
 };

@@ -66,7 +66,7 @@ void hpt__weights_upload(const hpt__backend *be, hpt__device *dev, hpt__dtype dt
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
         if (hpt__is_stat(t) == stats)
-            be->order.pack(dev, dt, t->shape, plain + t->offset, (char *)native + t->offset * hpt__real_size(dt));
+            be->order.pack(dev, dt, t->order, plain + t->offset, (char *)native + t->offset * hpt__real_size(dt));
     }
 }
 void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype dt, const hpt__net *net,
@@ -74,7 +74,7 @@ void hpt__weights_download(const hpt__backend *be, hpt__device *dev, hpt__dtype 
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *t = &net->tensors[i];
         if (hpt__is_stat(t) == stats)
-            be->order.unpack(dev, dt, t->shape, (const char *)native + t->offset * hpt__real_size(dt),
+            be->order.unpack(dev, dt, t->order, (const char *)native + t->offset * hpt__real_size(dt),
                              plain + t->offset);
     }
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 static const hpt__family *const families[HPT__FAMILIES] = {[HPT__FAMILY_RESNET] = &hpt__family_resnet,
+                                                           [HPT__FAMILY_EFFICIENTNET] = &hpt__family_efficientnet,
                                                            [HPT__FAMILY_MLP] = &hpt__family_mlp};
 
 hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__arch *a) {
@@ -26,10 +27,13 @@ hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__
 
 int hpt__arch_features(const hpt__arch *a) { return families[a->family]->feature_dim(a); }
 
+static int flavour(const hpt__arch *a) {
+    return a->flavour == HPT__FLAVOUR_TORCHVISION ? HPT__FLAVOUR_TIMM : a->flavour;
+}
 int hpt__arch_same(const hpt__arch *a, const hpt__arch *b, int head) {
     int body = a->family == b->family && !memcmp(a->blocks, b->blocks, sizeof a->blocks) &&
-        a->bottleneck == b->bottleneck &&
-               a->width == b->width && a->small_stem == b->small_stem && a->in == b->in;
+        a->bottleneck == b->bottleneck && a->width == b->width && a->small_stem == b->small_stem &&
+        a->member == b->member && flavour(a) == flavour(b) && a->in == b->in;
     return body && (!head || (a->dim == b->dim && a->mlp == b->mlp && a->hidden == b->hidden &&
                               a->head_norm == b->head_norm && a->temperature == b->temperature &&
                               !memcmp(a->no_bias, b->no_bias, sizeof a->no_bias)));
@@ -82,7 +86,8 @@ int hpt__net_find(const hpt__net *net, const char *name) {
     return -1;
 }
 
-/* torchvision: convolutions Kaiming normal, fan-out, gain sqrt(2); linear layers uniform +-1/sqrt(fan_in).
+/* torchvision: convolutions Kaiming normal, fan-out (of a group, as in timm), gain sqrt(2); linear layers uniform
+ * +-1/sqrt(fan_in), or as family.fan_out says.
  * openselfsup: Kaiming normal, fan-in, for both; linear bias 0. (reference code of MoCo and of HPT) */
 hpt_status hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, int head_only, float *params,
                          float *stats) {
@@ -94,6 +99,8 @@ hpt_status hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, in
         hpt__rng_init(&r, seed, HPT__RNG_INIT, (uint64_t)i, 0);
         double window = t->ndim == 4 ? (double)(t->shape[2] * t->shape[3]) : 1;
         double fan_in = t->ndim >= 2 ? (double)t->shape[1] * window : 1, fan_out = (double)t->shape[0] * window;
+        fan_out /= t->groups;
+        int out = families[net->arch.family]->fan_out && t->head && !net->arch.mlp;
         if (t->kind == HPT__LINEAR_BIAS) fan_in = (double)(i > 0 ? net->tensors[i - 1].shape[1] : 1);
         for (size_t j = 0; j < t->count; j++) {
             if (!(j & 0xffff)) HPT_TRY(hpt__span_tick(t->count - j > 0x10000 ? 0x10000 : t->count - j));
@@ -103,9 +110,11 @@ hpt_status hpt__net_init(const hpt__net *net, uint64_t seed, int openselfsup, in
                 break;
             case HPT__LINEAR_WEIGHT:
                 x[j] = (float)(openselfsup ? hpt__rng_normal(&r) * sqrt(2 / fan_in)
-                                           : hpt__rng_range(&r, -1, 1) / sqrt(fan_in));
+                                           : hpt__rng_range(&r, -1, 1) / sqrt(out ? fan_out : fan_in));
                 break;
-            case HPT__LINEAR_BIAS: x[j] = openselfsup ? 0 : (float)(hpt__rng_range(&r, -1, 1) / sqrt(fan_in)); break;
+            case HPT__LINEAR_BIAS:
+                x[j] = openselfsup || out ? 0 : (float)(hpt__rng_range(&r, -1, 1) / sqrt(fan_in));
+                break;
             case HPT__NORM_WEIGHT: case HPT__RUN_VAR: x[j] = 1; break;
             default: x[j] = 0;
             }

@@ -8,14 +8,20 @@
 
 typedef struct hpt__graph hpt__graph;
 
-typedef enum hpt__family_id { HPT__FAMILY_RESNET, HPT__FAMILY_MLP, HPT__FAMILIES } hpt__family_id;
+typedef enum hpt__family_id { HPT__FAMILY_RESNET, HPT__FAMILY_EFFICIENTNET, HPT__FAMILY_MLP, HPT__FAMILIES
+} hpt__family_id;
+
+/* Whose EfficientNet: the same tensors, other padding and batch norm (efficientnet.c); torchvision's computes what
+ * timm's does. */
+enum { HPT__FLAVOUR_TIMM, HPT__FLAVOUR_TF, HPT__FLAVOUR_LUKEMELAS, HPT__FLAVOUR_TORCHVISION };
 
 typedef struct hpt__arch {
     hpt__family_id family;
     char name[32];
-    int blocks[4], bottleneck;
-    int width;              /* channels of the first stage */
-    int small_stem;         /* 3x3 stride 1, no max-pool */
+    int blocks[4], bottleneck;      /* resnet */
+    int width;                      /* resnet: channels of the first stage */
+    int small_stem;                 /* resnet: 3x3 stride 1, no max-pool */
+    int member, flavour;            /* efficientnet: B0 is 0; HPT__FLAVOUR_* */
     int dim, mlp;           /* projection head: outputs; 1: two linear layers, 0: one */
     int in;                 /* mlp standing alone: values of an input row */
     int hidden;             /* values between two linear layers; 0: as many as come in */
@@ -28,13 +34,15 @@ typedef struct hpt__arch {
 
 typedef struct hpt__family {
     const char *name;
+    /* a head of one layer begins uniform by its fan-out and with bias 0, as timm's classifier */
+    int fan_out;
     /* 0: it has no member of that name */
     int (*from_options)(const hpt__options *o, const char *name, hpt__arch *a);
     /* for images of h x w; head: with the projection head */
     void (*build)(hpt__graph *g, const hpt__arch *a, int h, int w, int head);
     int (*feature_dim)(const hpt__arch *a);
 } hpt__family;
-extern const hpt__family hpt__family_resnet, hpt__family_mlp;
+extern const hpt__family hpt__family_resnet, hpt__family_efficientnet, hpt__family_mlp;
 
 typedef enum hpt__tensor_kind { HPT__CONV_WEIGHT, HPT__NORM_WEIGHT, HPT__NORM_BIAS, HPT__RUN_MEAN, HPT__RUN_VAR,
                                 HPT__LINEAR_WEIGHT, HPT__LINEAR_BIAS, HPT__CONV_BIAS } hpt__tensor_kind;
@@ -49,6 +57,9 @@ typedef struct hpt__tensor {
     hpt__tensor_kind kind;
     int ndim, head;             /* head: part of the projection head */
     int64_t shape[4];           /* unused dimensions 0 */
+    /* as order.pack() takes it: (K,C) where a product reads what files have as the weight of a 1x1 convolution */
+    int64_t order[4];
+    int groups;                 /* of a convolution, else 1 */
     size_t offset, count;
 } hpt__tensor;
 

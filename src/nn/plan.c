@@ -131,10 +131,20 @@ static hpt_status find_ends(hpt__compiler *c) {
     return spec->n_outputs ? HPT_OK : new_end(p->output, &p->n_outputs, c->g.n_nodes - 1, "output", train);
 }
 
+static hpt_status find_drops(hpt__compiler *c) {
+    hpt__plan *p = c->p;
+    if (!(p->drop = hpt__calloc((size_t)c->g.n_nodes, sizeof *p->drop)))
+        return hpt__fail_memory((size_t)c->g.n_nodes * sizeof *p->drop);
+    for (int i = 0; i < c->g.n_nodes; i++)
+        if (c->g.nodes[i].kind == HPT__NODE_DROP) p->drop[p->n_drops++] = p->spec.drop_path * c->g.nodes[i].share;
+    return HPT_OK;
+}
 static void compile_forward(hpt__compiler *c) {
     hpt__plan *p = c->p;
     if ((c->status = find_ends(c))) return;
+    if (p->spec.mode == HPT__EVAL || !(p->spec.drop_path > 0)) hpt__graph_keep_all(&c->g);
     hpt__graph_fuse(&c->g);
+    if ((c->status = find_drops(c))) return;
     for (int i = 0; i < c->g.n_nodes && !c->status; i++) {
         hpt__node_kind kind = c->g.nodes[i].kind;
         if (kind != HPT__NODE_GONE) hpt__layers[kind].forward(c, i);
@@ -231,10 +241,14 @@ void hpt__plan_destroy(hpt__plan *p) {
     if (p->arena) p->be->memory.free(p->dev, p->arena);
     hpt__free(p->steps);
     hpt__free(p->buffers);
+    hpt__free(p->drop);
     hpt__free(p);
 }
 
 size_t hpt__plan_bytes(const hpt__plan *p) { return p->arena_bytes; }
+int hpt__plan_drops(const hpt__plan *p) { return p->n_drops; }
+double hpt__plan_drop_rate(const hpt__plan *p, int drop) { return p->drop[drop]; }
+void hpt__plan_give_drops(hpt__plan *p, const void *factors) { p->factors = factors; }
 
 /* What a pass reads and writes beside the arena. */
 typedef struct sources {
@@ -267,6 +281,8 @@ static hpt_status run_step(hpt__plan *p, const hpt__step *s, const sources *b, d
 static hpt_status run(hpt__plan *p, int first, int last, const sources *b, double momentum,
                       void (*ready)(void *, size_t), void *user) {
     hpt_status st = HPT_OK;
+    if (p->n_drops && !p->factors)
+        return hpt__fail(HPT_ERR_INTERNAL, "a plan with drop path has not been given factors");
     p->be->device.enter(p->dev);
     for (int i = first; i < last; i++) {
         const hpt__step *s = &p->steps[i];
@@ -282,7 +298,8 @@ static hpt_status run(hpt__plan *p, int first, int last, const sources *b, doubl
 #define BASE(p) ((char *)(uintptr_t)(p))
 hpt_status hpt__plan_forward_all(hpt__plan *p, const void *params, const void *low, void *stats,
                                  const void *const *inputs, double bn_momentum) {
-    sources b = {.flat = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_STAT] = stats},
+    sources b = {.flat = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_STAT] = stats,
+                        [HPT__IN_DROP] = BASE(p->factors)},
                .input = p->input};
     for (int i = 0; i < p->n_inputs; i++) p->input[i].given = inputs[i];
     return run(p, 0, p->n_forward, &b, bn_momentum, NULL, NULL);
@@ -294,7 +311,8 @@ hpt_status hpt__plan_forward(hpt__plan *p, const void *params, const void *low, 
 }
 hpt_status hpt__plan_backward_all(hpt__plan *p, const void *params, const void *low, void *grads, void *const *douts,
                                   void (*ready)(void *, size_t), void *user) {
-    sources b = {.flat = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads},
+    sources b = {.flat = {[HPT__IN_PARAM] = BASE(params), [HPT__IN_LOW] = BASE(low), [HPT__IN_GRAD] = grads,
+                        [HPT__IN_DROP] = BASE(p->factors)},
                .input = p->input, .dout = douts};
     for (int i = 0; i < p->n_outputs; i++)
         if (p->output[i].grad && !douts[i])
@@ -332,7 +350,7 @@ static void say(text_out *o, const char *fmt, ...) {
     o->at += n > 0 ? (size_t)n : 0;
 }
 static void say_place(text_out *o, const hpt__plan *p, const char *name, hpt__place at) {
-    static const char *const bases[HPT__BASES] = {"", "arena", "param", "low", "grad", "stat", "image", "dout"};
+    static const char *const bases[HPT__BASES] = {"", "arena", "param", "low", "grad", "stat", "image", "dout", "drop"};
     if (at.base == HPT__IN_NONE) return;
     if (at.base == HPT__IN_ARENA)
         say(o, " %s=arena+%zu:%zu", name, p->buffers[at.at].offset + at.skip, p->buffers[at.at].bytes - at.skip);

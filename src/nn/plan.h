@@ -50,6 +50,7 @@ typedef struct hpt__plan_spec {
     /* TRAIN: the gradient turns around at rows of one length (hpt__graph_unit()): what lies before them climbs the
      * loss */
     int reverse;
+    double drop_path;           /* TRAIN, FORWARD: rate of stochastic depth, 0: none; then give_drops() */
     const uint8_t *trainable;   /* TRAIN: one flag per tensor of the net; gradients of the others are not computed */
 } hpt__plan_spec;
 
@@ -81,6 +82,11 @@ hpt_status hpt__plan_backward(hpt__plan *p, const void *params, const void *low,
 /* The same of a plan with several outputs: one for each, NULL for those that no gradient comes for. */
 hpt_status hpt__plan_backward_all(hpt__plan *p, const void *params, const void *low, void *grads, void *const *douts,
                                   void (*ready)(void *user, size_t from), void *user);
+/* Stochastic depth: how many layers drop images and with which probability each; what they multiply each image with,
+ * real (drops,batch) of device memory: 0, or 1/(1-p). Runs read it until it is given anew. */
+int hpt__plan_drops(const hpt__plan *p);
+double hpt__plan_drop_rate(const hpt__plan *p, int drop);
+void hpt__plan_give_drops(hpt__plan *p, const void *factors);
 /* The number of an input or output by name; -1: none is called so. */
 int hpt__plan_find_input(const hpt__plan *p, const char *name);
 int hpt__plan_find_output(const hpt__plan *p, const char *name);

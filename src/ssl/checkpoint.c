@@ -23,7 +23,7 @@ static int must_match(int opt) { return hpt__options_applies(opt, 'P') && hpt__o
 static void option_text(const hpt_session *s, int opt, char *text, size_t size) {
     const hpt__net *net = s->trainer.net;
     if (opt == HPT__OPT_arch) snprintf(text, size, "%s", net->arch.name);
-    else if (opt == HPT__OPT_width) snprintf(text, size, "%d", net->arch.width);
+    else if (opt == HPT__OPT_width && net->arch.width) snprintf(text, size, "%d", net->arch.width);
     else if (opt == HPT__OPT_stem) snprintf(text, size, "%s", net->arch.small_stem ? "small" : "imagenet");
     else if (opt == HPT__OPT_precision) snprintf(text, size, "%s", hpt__dtype_name(s->trainer.spec.dtype));
     else hpt__options_get(&s->opt, hpt__options_key(opt), text, size, NULL);

@@ -154,8 +154,8 @@ hpt_status hpt__state_tensor(hpt__site at, const hpt__state *item, int n, const 
     if (count != x->count)
         return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, x->count, (unsigned long long)count);
     at.be->device.enter(at.dev);
-    if (get) at.be->order.unpack(at.dev, at.dtype, x->shape, p, get);
-    else at.be->order.pack(at.dev, at.dtype, x->shape, set, p);
+    if (get) at.be->order.unpack(at.dev, at.dtype, x->order, p, get);
+    else at.be->order.pack(at.dev, at.dtype, x->order, set, p);
     hpt_status st = at.be->queue.sync(at.dev);
     at.be->device.leave(at.dev);
     return st;
