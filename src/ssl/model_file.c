@@ -155,7 +155,7 @@ static hpt_status save_safetensors(hpt_model *m, const char *path) {
     const hpt__net *net = &m->net;
     const hpt__classifier *fc = &m->fc;
     char arch[200];
-    size_t most = (size_t)net->n_tensors + 2, n = 0;
+    size_t most = (size_t)net->n_tensors + (size_t)fc->net.n_tensors + 1, n = 0;
     hpt__st_item *items = hpt__calloc(most, sizeof *items);
     if (!items) return hpt__fail_memory(sizeof *items * most);
     for (int i = 0; i < net->n_tensors + fc->net.n_tensors; i++) {
