@@ -119,9 +119,9 @@ void hpt__collection_fini(hpt__collection *c) {
     memset(c, 0, sizeof *c);
 }
 
-void hpt__collection_base(hpt__collection *c, const char *folder) {
+uint64_t hpt__collection_base(const char *path) {
     struct stat s;
-    if (!stat(folder, &s)) c->base = XXH3_64bits_withSeed(&s.st_ino, sizeof s.st_ino, (uint64_t)s.st_dev);
+    return stat(path, &s) ? 0 : XXH3_64bits_withSeed(&s.st_ino, sizeof s.st_ino, (uint64_t)s.st_dev);
 }
 hpt_status hpt__collection_objects(const hpt__options *o, const hpt__collection *c, uint64_t **out) {
     static const char column[] = "column:";
@@ -135,13 +135,13 @@ hpt_status hpt__collection_objects(const hpt__options *o, const hpt__collection 
                              c->list ? c->list : "the set");
         if (!(*out = hpt__alloc(sizeof **out * n))) return hpt__fail_memory(n * 8);
         for (size_t i = 0; i < n; i++)
-            (*out)[i] = XXH3_64bits_withSeed(c->f[i].object, strlen(c->f[i].object), c->base);
+            (*out)[i] = XXH3_64bits_withSeed(c->f[i].object, strlen(c->f[i].object), c->place);
         return HPT_OK;
     }
     char **path = hpt__alloc(sizeof *path * n);
     if (!path) return hpt__fail_memory(sizeof *path * n);
     for (size_t i = 0; i < n; i++) path[i] = c->f[i].path;
-    hpt_status st = hpt__objects_by_name(rule, path, n, c->base, out);
+    hpt_status st = hpt__objects_by_name(rule, path, n, strcmp(rule, "folder") ? c->base : 0, out);
     hpt__free(path);
     return st;
 }

@@ -20,7 +20,9 @@ typedef struct hpt__collection {
     uint8_t *multi;             /* multi-label: classes values each entry, in the order of collecting */
     uint64_t multi_cap;
     char *list;                 /* the list file */
-    uint64_t base;              /* of the folder that it was gathered in: equal names there are equal objects */
+    /* of the folder or list that it was gathered from: equal names in it are equal objects. place: of a list's folder,
+     * whose lists share the values of their columns */
+    uint64_t base, place;
     hpt__note *note;            /* what is said where the set is opened */
     size_t notes;
     uint64_t skipped;           /* files that look like images and are not read */
@@ -37,7 +39,7 @@ hpt_status hpt__collection_note(hpt__collection *c, int level, const char *fmt,
                                 ...) __attribute__((format(printf, 3, 4)));
 hpt_status hpt__collection_take_notes(hpt__collection *c, const hpt__collection *from);
 void hpt__collection_why(hpt__collection *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void hpt__collection_base(hpt__collection *c, const char *folder);
+uint64_t hpt__collection_base(const char *path);
 /* Keys of what the images show (option group_by); NULL: each its own. */
 hpt_status hpt__collection_objects(const hpt__options *o, const hpt__collection *c, uint64_t **out);
 void hpt__collection_sort(hpt__collection *c);                              /* by path */

@@ -438,7 +438,7 @@ static hpt_status read_folder(folder_walk *w, const hpt__folder *f) {
 hpt_status hpt__collect_folder(hpt__collection *c, const char *path) {
     folder_walk *w;
     hpt__folder f;
-    hpt__collection_base(c, path);
+    c->base = hpt__collection_base(path);
     HPT_TRY(open_walk(c, path, &w));
     hpt_status st = hpt__folder_read(path, &f);
     if (!st) {

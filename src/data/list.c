@@ -571,7 +571,8 @@ hpt_status hpt__collect_list(hpt__collection *c, const hpt__options *o, const ch
     list l = {.c = c, .path = path, .map = OPT_S(o, label_map), .root = root, .limit = OPT_I(o, classes),
               .check = (int)OPT_I(o, list_check), .label_name = OPT_S(o, label_column),
               .object_name = strncmp(OPT_S(o, group_by), "column:", 7) ? NULL : OPT_S(o, group_by) + 7};
-    hpt__collection_base(c, root ? root : ".");
+    c->base = hpt__collection_base(path);
+    c->place = hpt__collection_base(root ? root : ".");
     char *p = (char *)f.p, *end = p + f.n;
     *end = 0;
     if (!st && f.n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2)))

@@ -24,8 +24,6 @@ static void consider(guess *g, const char *typed, const char *word) {
 }
 enum { NEAR = 4 }; /* slips that are no longer near */
 
-static int is_evaluation(hpt__section_kind k) { return k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE; }
-
 hpt_status hpt__no_section(const hpt_recipe *r, const hpt__line *l, const char *ref) {
     guess g = {NULL, NEAR};
     char name[64];
@@ -122,6 +120,10 @@ static numbers numbers_of(hpt__section_kind kind) {
             " loss contrast_acc1 contrast_acc5 chance z_std lr steps total_steps skipped monitor monitor_best "
             "monitor_best_step unreadable_images truncated_images threads ",
             "", ""};
+    case HPT__S_ADAPT:
+        return (numbers){" loss entropy entropy_loss chance lr steps total_steps skipped labelled_images source_images "
+                         "unlabelled_images unreadable_images truncated_images threads ",
+                         " val_score best_step ", " test_score test_top1 test_images "};
     case HPT__S_REFRESH:
         return (numbers){" unreadable_images truncated_images threads ", "", ""};
     case HPT__S_SEARCH:
@@ -292,7 +294,7 @@ static hpt_status check_similarity_plot(const hpt_recipe *r, const hpt__section 
     for (int i = 0, k; compared; i++) {
         HPT_TRY(ref_at(r, compared, i, ref, &k));
         if (k < 0) break;
-        if (!is_evaluation(r->sections[k].kind))
+        if (!hpt__is_evaluation(r->sections[k].kind))
             return hpt__line_fail(
                 &here,
                 "[plot %s]: '%.60s' compares models; a line 'stages = ...' must say by which evaluation "

@@ -4,6 +4,7 @@
 #include "recipe/recipe.h"
 #include "core/alloc.h"
 #include "core/number.h"
+#include "data/known.h"
 #include "ssl/labelled.h"
 #include <fnmatch.h>
 #include <limits.h>
@@ -309,8 +310,26 @@ static int seen(pairs *l, int a, int b, hpt_status *st) {
     return 0;
 }
 
+/* Lists whose protocol has the unlabelled images, and the validation images among them, as the test images. */
+static int by_protocol(const hpt__instance *data, const hpt__instance *test) {
+    hpt__known set;
+    return data->known_set && test->known_set && !strcmp(data->known_set, test->known_set) &&
+        !hpt__known_find(data->known_set, &set) && set.reader == HPT__READ_ADAPTATION;
+}
+
+int hpt__protocol_text(const hpt_recipe *r, const hpt__instance *in, char *text, size_t size) {
+    int test = hpt__instance_input(in, "test", 0);
+    if (test < 0 || (!in->tested[0] && !in->tested[1])) return 0;
+    const hpt__instance *t = &r->instances[in->input[test].instance];
+    snprintf(text, size,
+             "by the protocol of %.60s, of %llu test images %llu are trained on without their labels and %llu are "
+             "validation images", t->known_set, (unsigned long long)t->images, (unsigned long long)in->tested[0],
+             (unsigned long long)in->tested[1]);
+    return 1;
+}
+
 /* No image of the test split may be in anything that the model was made from. */
-static hpt_status sources_apart(hpt_recipe *r, int stage, int test, const hpt__instance *eval, pairs *done) {
+static hpt_status sources_apart(hpt_recipe *r, int stage, int test, hpt__instance *eval, pairs *done) {
     const hpt__instance *in = &r->instances[stage];
     hpt_status st = HPT_OK;
     for (int i = 0; i < in->n_input && !st; i++) {
@@ -323,8 +342,16 @@ static hpt_status sources_apart(hpt_recipe *r, int stage, int test, const hpt__i
             st = sources_apart(r, other, test, eval, done);
             continue;
         }
-        if (seen(done, other, test, &st) || st) continue;
-        st = hpt_dataset_disjoint(r->instances[other].ds, r->instances[test].ds, NULL);
+        int allowed = (!strcmp(key, "unlabelled") || !strcmp(key, "val")) && in == eval &&
+            by_protocol(&r->instances[other], &r->instances[test]);
+        if (!allowed && (seen(done, other, test, &st) || st)) continue;
+        uint64_t common;
+        st = hpt_dataset_disjoint(r->instances[other].ds, r->instances[test].ds, &common);
+        if (st == HPT_ERR_ARGUMENT && allowed) {
+            st = HPT_OK;
+            eval->tested[!strcmp(key, "val")] = common;
+            continue;
+        }
         if (st)
             st = at_line(r, in, key, hpt__fail_context(st, "'%s' is also in the test set '%s' of [%s]",
                                                        r->sections[r->instances[other].section].name,
@@ -356,6 +383,46 @@ static hpt_status check_monitor(hpt_recipe *r, const hpt__instance *in, pairs *d
     st = fit(ds, &c->o);
     hpt_config_destroy(c);
     return st ? at_line(r, in, "monitor_train", st) : HPT_OK;
+}
+
+/* Labels of the further sets are the source's classes, by name where they have names; and nothing is tested on what was
+ * trained on, unless the lists' protocol says so. */
+static hpt_status check_adaptation(hpt_recipe *r, int at, pairs *done) {
+    static const char *const sets[] = {"labelled", "val", "test"};
+    hpt__instance *in = &r->instances[at];
+    int source = in->input[hpt__instance_input(in, "source", 0)].instance, k = hpt__instance_input(in, "test", 0);
+    hpt_config *c;
+    HPT_TRY(hpt__instance_config(r, in, &c));
+    int allow = hpt__opt_is(&c->o, HPT__OPT_overlap, "allow"), free_pass = !OPT_IS(&c->o, mme_entropy, "off");
+    hpt_config_destroy(c);
+    if (free_pass && hpt__instance_input(in, "unlabelled", 0) < 0)
+        return bad(r, in, "mme_entropy", "needs a line 'unlabelled = ...', or mme_entropy = off");
+    hpt_status st = HPT_OK;
+    for (size_t i = 0; i < sizeof sets / sizeof *sets && !st; i++) {
+        int j = hpt__instance_input(in, sets[i], 0);
+        hpt__class_rule rule;
+        int32_t *to;
+        if (j < 0) continue;
+        st = hpt__labels_match(r->instances[source].ds, r->instances[in->input[j].instance].ds, sets[i], &rule, &to);
+        if (st) return at_line(r, in, sets[i], hpt__fail_context(st, "train is the source"));
+        hpt__free(to);
+    }
+    /* what is chosen on val is not trained on; without labels, its lists may want it */
+    int val = hpt__instance_input(in, "val", 0);
+    for (int i = 0; i < in->n_input && !st && !allow && val >= 0; i++) {
+        const hpt__instance *v = &r->instances[in->input[val].instance], *d = &r->instances[in->input[i].instance];
+        int free_of_labels = !strcmp(in->input[i].key, "unlabelled");
+        if ((strcmp(in->input[i].key, "source") && strcmp(in->input[i].key, "labelled") && !free_of_labels) ||
+            (free_of_labels && by_protocol(d, v))) continue;
+        st = hpt_dataset_disjoint(d->ds, v->ds, NULL);
+        if (st) st = at_line(r, in, "val", hpt__fail_context(st, "%s", in->input[i].key));
+    }
+    if (st || k < 0 || allow) return st;
+    int test = in->input[k].instance;
+    HPT_TRY(sources_apart(r, at, test, in, done));
+    char said[300];
+    if (hpt__protocol_text(r, in, said, sizeof said)) hpt__log(r->ctx, 0, "%s", said);
+    return HPT_OK;
 }
 
 static hpt_status check_evaluation(hpt_recipe *r, int at, pairs *done) {
@@ -396,6 +463,7 @@ hpt_status hpt__recipe_data(hpt_recipe *r) {
         if (k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE || k == HPT__S_SEARCH)
             st = check_evaluation(r, i, &done);
         if (k == HPT__S_PRETRAIN) st = check_monitor(r, &r->instances[i], &done);
+        if (k == HPT__S_ADAPT) st = check_adaptation(r, i, &done);
     }
     hpt__free(done.p);
     return st;

@@ -200,7 +200,7 @@ static hpt_status expand_choice(expansion *b, hpt__instance *in, int ref, const 
     int target = hpt__ref_section(r, text);
     if (target < 0) return hpt__no_section(r, l, text);
     hpt__section_kind kind = r->sections[target].kind;
-    if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE)
+    if (!hpt__is_evaluation(kind))
         return hpt__line_fail(l, "'of' wants an evaluation, '%.60s' is [%s]", text, hpt__kinds[kind].word);
     HPT_TRY(expand_section(r, target, l));
     HPT_TRY(hpt__ref_check(r, l, text));
@@ -264,8 +264,8 @@ static hpt_status expand_refs(expansion *b, hpt__instance *in, int ref) {
             return hpt__line_fail(l, "'%s' wants %s, '%.60s' is [%s]", key, wants_data ? "a [data] section"
                                   : "a stage with a model", text, hpt__kinds[t->kind].word);
         if (!wants_data && t->kind != HPT__S_PRETRAIN && t->kind != HPT__S_REFRESH && t->kind != HPT__S_SEARCH &&
-            t->kind != HPT__S_CHOOSE && t->kind != HPT__S_FINETUNE) return hpt__line_fail(l, "[%s %s] makes no model",
-            hpt__kinds[t->kind].word, t->name);
+            t->kind != HPT__S_CHOOSE && t->kind != HPT__S_FINETUNE && t->kind != HPT__S_ADAPT) return hpt__line_fail(l,
+            "[%s %s] makes no model", hpt__kinds[t->kind].word, t->name);
         HPT_TRY(expand_section(r, target, l));
         HPT_TRY(hpt__ref_check(r, l, text));
         t = &r->sections[target];
@@ -367,7 +367,8 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     expansion b = {r, at, {0}, 0};
     char word[64];
     static const char *const known[] = {"init", "data", "monitor_train", "monitor_val", "sources", "train", "val",
-                                        "test", "model", "of", "from", "without", "set_of", "with"};
+                                        "test", "model", "of", "from", "without", "set_of", "with", "source",
+                                        "labelled", "unlabelled"};
     if (s->expanded == 2) return HPT_OK;
     if (s->expanded == 1) return hpt__line_fail(from, "the stages go round in a circle: '%s' needs itself", s->name);
     if (r->depth >= MAX_DEPTH)
@@ -462,6 +463,7 @@ static hpt_status choose_method(const hpt_recipe *r, const hpt__instance *in, co
         if (v) snprintf(own[i], sizeof own[i], "%s", v);
     }
     const char *preset = *own[0] ? own[0] : NULL, *method = *own[1] ? own[1] : NULL;
+    if (r->sections[in->section].kind == HPT__S_ADAPT && !preset && !method) method = "mme";
     const char *all = common ? hpt__section_value(common, "preset", NULL) : NULL;
     int of_all = all ? hpt__preset_find(all) : -1;
     hpt_status st = HPT_OK;
@@ -500,6 +502,9 @@ hpt_status hpt__instance_config(const hpt_recipe *r, const hpt__instance *in, hp
     }
     if (!st && in->seed >= 0 && hpt__options_applies(HPT__OPT_seed, letter))
         st = hpt_config_set_int(c, "seed", OPT_I(&c->o, seed) + in->seed);
+    if (!st && trains && (s->kind == HPT__S_ADAPT) != OPT_IS(&c->o, method, "mme"))
+        st = hpt__fail(HPT_ERR_OPTION, "method=%s is one of [%s NAME]", OPT_S(&c->o, method),
+                       s->kind == HPT__S_ADAPT ? "pretrain" : "adapt");
     if (!st) st = hpt__options_check(&c->o, letter);
     if (!st) return HPT_OK;
     hpt_config_destroy(c);

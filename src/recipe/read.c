@@ -36,6 +36,8 @@ const hpt__kind hpt__kinds[HPT__S_KINDS] = {
     [HPT__S_KNN] = {"knn", "knn", STAGE "model train val test ", " model train val test ", "", " model train "},
     [HPT__S_FINETUNE] = {"finetune", "finetune", STAGE "model train val test save_every ", " model train val test ",
                          "", " model train "},
+    [HPT__S_ADAPT] = {"adapt", "pretrain", STAGE "init source labelled unlabelled val test save_every ",
+                      " init source labelled unlabelled val test ", "", " source labelled "},
     [HPT__S_SIMILARITY] = {"similarity", "embed", STAGE "of data metric layer group ", " of data ", " of ",
                            " of metric "},
     [HPT__S_TABLE] = {"table", NULL, " title stages columns value about ", "", "", " stages "},
@@ -43,6 +45,9 @@ const hpt__kind hpt__kinds[HPT__S_KINDS] = {
     [HPT__S_FINDING] = {"finding", NULL, " claim left right value expect margin paper ", "", "", " claim left right "},
 };
 
+int hpt__is_evaluation(hpt__section_kind k) {
+    return k == HPT__S_LINEAR || k == HPT__S_KNN || k == HPT__S_FINETUNE || k == HPT__S_ADAPT;
+}
 int hpt__word_in(const char *words, const char *word) {
     size_t n = strlen(word);
     if (!n || strchr(word, ' ')) return 0;
@@ -161,8 +166,8 @@ static hpt_status open_section(recipe_reader *rd, const char *text, int line) {
     if (k == HPT__S_KINDS)
         return hpt__line_fail(&at,
                               "a section [%.60s] is unknown; there are recipe, options, template, data, pretrain, "
-                              "refresh-bn, search, choose, linear, knn, finetune, similarity, table, plot, finding",
-                              text);
+                              "refresh-bn, search, choose, linear, knn, finetune, adapt, similarity, table, plot, "
+                              "finding", text);
     if (k > HPT__S_OPTIONS && !*name) return hpt__line_fail(&at, "[%s] needs a name: [%s NAME]", kind, kind);
     if (strpbrk(name, "[],=./")) return hpt__line_fail(&at, "the name '%s' must not hold any of [ ] , = . /", name);
     for (int i = *chain(r, name); i >= 0; i = r->sections[i].next) {
@@ -353,7 +358,9 @@ static hpt_status spread_budgets(hpt__section *s) {
     char list[40 * HPT__MAX_COLUMNS] = "";
     double n;
     if (!l || s->kind != HPT__S_DATA) return HPT_OK;
-    if (hpt__section_line(s, "budget") || hpt__section_line(s, "sweep.budget"))
+    const hpt__line *was = hpt__section_line(s, "sweep.budget");
+    if (was && was->line == l->line && was->file == l->file) return HPT_OK;     /* checked before */
+    if (hpt__section_line(s, "budget") || was)
         return hpt__line_fail(l, "only one of budget, sweep.budget and budgets can be there");
     if (!hpt__whole_number(l->value, 2, HPT__MAX_COLUMNS, &n))
         return hpt__line_fail(l, "budgets is '%.60s', not a whole number from 2 to %d", l->value, HPT__MAX_COLUMNS);

@@ -16,8 +16,8 @@
 typedef struct hpt__line { char *key, *value; int line; const char *file; } hpt__line;
 typedef enum hpt__section_kind { HPT__S_RECIPE, HPT__S_OPTIONS, HPT__S_TEMPLATE, HPT__S_DATA, HPT__S_PRETRAIN,
                                  HPT__S_REFRESH, HPT__S_SEARCH, HPT__S_CHOOSE, HPT__S_LINEAR, HPT__S_KNN,
-                                 HPT__S_FINETUNE, HPT__S_SIMILARITY, HPT__S_TABLE, HPT__S_PLOT, HPT__S_FINDING,
-                                 HPT__S_KINDS } hpt__section_kind;
+                                 HPT__S_FINETUNE, HPT__S_ADAPT, HPT__S_SIMILARITY, HPT__S_TABLE, HPT__S_PLOT,
+                                 HPT__S_FINDING, HPT__S_KINDS } hpt__section_kind;
 typedef struct hpt__section {
     hpt__section_kind kind;
     char *name;
@@ -56,6 +56,8 @@ typedef struct hpt__instance {
     char *name, *dir;               /* shown; folder of its files */
     /* key: of everything that the result depends on; cost in updates, and in images looked at */
     uint64_t key, steps, images;
+    /* of an adaptation: unlabelled, val: images that are test images too, by protocol */
+    uint64_t tested[2];
     double estimate;                /* seconds */
     int state;                      /* HPT__I_* */
     json_t *result;
@@ -113,6 +115,7 @@ const char *hpt__section_value(const hpt__section *s, const char *key, const cha
 int hpt__section_find(const hpt_recipe *r, const char *name);                   /* data or stage section; -1 */
 hpt__section *hpt__section_only(const hpt_recipe *r, hpt__section_kind kind);   /* the first of a kind, or NULL */
 int hpt__word_in(const char *words, const char *word);                          /* " a b c " */
+int hpt__is_evaluation(hpt__section_kind kind);         /* has scores of val and test */
 /* HPT_ERR_FORMAT with file and line */
 hpt_status hpt__line_fail(const hpt__line *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The i-th part of a list, trimmed; 0 past the end. */
@@ -151,6 +154,8 @@ hpt_status hpt__recipe_check_reports(const hpt_recipe *r);                     /
 /* data.c */
 /* st; a file that was not found by a relative path: from where */
 hpt_status hpt__relative(hpt_status st, const char *path);
+/* of an adaptation that tests on images which it was given, as its lists want it; 0: there are none */
+int hpt__protocol_text(const hpt_recipe *r, const hpt__instance *in, char *text, size_t size);
 /* opens every data instance in use, and checks them against each other */
 hpt_status hpt__recipe_data(hpt_recipe *r);
 

@@ -215,7 +215,7 @@ static json_t *scores(const hpt_recipe *r) {
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
         hpt__section_kind kind = in->section < 0 ? HPT__S_RECIPE : r->sections[in->section].kind;
-        if (kind != HPT__S_LINEAR && kind != HPT__S_KNN && kind != HPT__S_FINETUNE) continue;
+        if (!hpt__is_evaluation(kind)) continue;
         if (hpt__span_tick(0)) break;
         int first = 1;
         for (int k = r->sections[in->section].first; k < i && first; k++) first = !hpt__same_vars(in, &r->instances[k]);
@@ -356,7 +356,8 @@ static void left_out(const hpt_recipe *r, hpt__text *html) {
     size_t at;
     for (int i = 0; i < r->n_instances; i++) {
         const hpt__instance *in = &r->instances[i];
-        int trained = in->section >= 0 && r->sections[in->section].kind == HPT__S_PRETRAIN;
+        int trained = in->section >= 0 && (r->sections[in->section].kind == HPT__S_PRETRAIN ||
+                                             r->sections[in->section].kind == HPT__S_ADAPT);
         if (hpt__span_tick(0)) break;
         unreadable(said, in->result, NULL, trained);
         json_array_foreach(json_object_get(in->result, "candidates"), at, set) unreadable(said, set,
@@ -367,6 +368,7 @@ static void left_out(const hpt_recipe *r, hpt__text *html) {
                      names);
             say(said, line);
         }
+        if ((text = json_string_value(json_object_get(in->result, "protocol")))) say(said, text);
     }
     if (json_object_size(said)) hpt__put(html, "<h2>What the numbers leave out</h2>\n<ul>\n");
     json_object_foreach(said, text, value) {
@@ -500,7 +502,7 @@ hpt_status hpt__recipe_report(hpt_recipe *r, json_t **results) {
         const hpt__section *s = &r->sections[i];
         if (hpt__span_tick(1)) break;
         if (s->kind == HPT__S_TABLE) table(r, s, hpt__section_value(s, "stages", ""), &html), tables++;
-        if (s->kind == HPT__S_LINEAR || s->kind == HPT__S_KNN || s->kind == HPT__S_FINETUNE)
+        if (hpt__is_evaluation(s->kind))
             hpt__put(&stages, "%s%s", stages.n ? ", " : "", s->name);
     }
     if (!tables && stages.n && !stages.failed) table(r, NULL, stages.p, &html);

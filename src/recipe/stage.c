@@ -11,6 +11,7 @@
 #include "io/file.h"
 #include "nn/facts.h"
 #include "ssl/labelled.h"
+#include "ssl/taught.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -168,11 +169,76 @@ static hpt_status read_story(const char *story, uint64_t step, json_t *curve, js
     return HPT_OK;
 }
 
+/* The further sets of an adaptation. Without the entropy of unlabelled images these are not looked at. */
+static hpt_status give_roles(hpt_recipe *r, const hpt__instance *in, const hpt_config *c, hpt_session *s, json_t *out) {
+    static const char *const roles[] = {"labelled", "unlabelled", "val"};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        hpt_dataset *ds;
+        if (!strcmp(roles[i], "unlabelled") && OPT_IS(&c->o, mme_entropy, "off")) continue;
+        HPT_TRY(data(r, in, roles[i], &ds));
+        if (!ds) continue;
+        char key[40];
+        snprintf(key, sizeof key, "%s_images", roles[i]);
+        json_object_set_new(out, key, json_integer((json_int_t)ds->count));
+        hpt_status st = hpt_session_data(s, roles[i], ds);
+        hpt_dataset_destroy(ds);
+        HPT_TRY(st);
+    }
+    return HPT_OK;
+}
+/* Accuracy of the classifier on all images of the test set that can be read, and on val what the session found. */
+static hpt_status score_adapted(hpt_recipe *r, const hpt__instance *in, hpt_model *m, json_t *out) {
+    hpt_config *own = NULL;
+    hpt_dataset *test;
+    float *logits = NULL;
+    int32_t *to = NULL;
+    uint64_t k = (uint64_t)hpt__classes(&m->fc), right = 0, read = 0;
+    if (input(r, in, "val")) {
+        json_object_set(out, "val_score", json_object_get(out, "monitor_best"));
+        json_object_set(out, "best_step", json_object_get(out, "monitor_best_step"));
+    }
+    json_object_set_new(out, "metric", json_string("top1"));
+    json_object_set_new(out, "source_images", json_integer((json_int_t)input(r, in, "source")->images));
+    HPT_TRY(data(r, in, "test", &test));
+    if (!test) return HPT_OK;
+    char said[300];
+    if (hpt__protocol_text(r, in, said, sizeof said)) json_object_set_new(out, "protocol", hpt__json_text(said));
+    hpt_status st = hpt__taught_match(&m->fc, test, "test", &to);
+    if (!st) st = hpt__instance_config(r, in, &own);
+    if (!st) st = hpt_config_set(own, "pixel_mean", "model");
+    if (!st) st = hpt_config_set(own, "pixel_std", "model");
+    if (!st && !(logits = hpt__alloc((size_t)(test->count * k) * 4)))
+        st = hpt__fail_memory((size_t)(test->count * k) * 4);
+    if (!st) st = hpt_model_predict(m, test, own, logits, test->count * k);
+    for (uint64_t i = 0; i < test->count && !st; i++) {
+        const float *row = logits + i * k;
+        uint64_t best = 0;
+        int32_t y = hpt__dataset_label(test, i);
+        if (isnan(row[0])) continue;        /* cannot be read */
+        for (uint64_t n = 1; n < k; n++)
+            if (row[n] > row[best]) best = n;
+        right += (int32_t)best == (to ? to[y] : y);
+        read++;
+    }
+    if (!st) {
+        json_object_set_new(out, "test_score", hpt__json_number(100.0 * (double)right / (double)read));
+        json_object_set(out, "test_top1", json_object_get(out, "test_score"));
+        json_object_set_new(out, "test_images", json_integer((json_int_t)read));
+        hpt__report_unreadable(out, "test", test);
+    }
+    hpt__free(logits);
+    hpt__free(to);
+    hpt_config_destroy(own);
+    hpt_dataset_destroy(test);
+    return st;
+}
+
 static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hpt_config *c, hpt__stage_step fn,
                            void *user, json_t *out) {
     char checkpoint[4200], story[4200], path[4200];
     hpt_model *m = NULL;
     hpt_dataset *ds = NULL, *train = NULL, *val = NULL;
+    int adapts = r->sections[in->section].kind == HPT__S_ADAPT;
     hpt_session *s = NULL;
     hpt_result *res = NULL;
     struct stat sb;
@@ -186,11 +252,14 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         file_in(before, "checkpoint.pth.tar", path);
         st = hpt_config_set(c, "carry_from", path);
     }
+    /* looked at before, and said in the report */
+    if (!st && adapts && (in->tested[0] || in->tested[1])) st = hpt_config_set(c, "overlap", "allow");
     if (!st) st = model(r, ctx, c, in, "init", &m);
-    if (!st) st = data(r, in, "data", &ds);
+    if (!st) st = data(r, in, adapts ? "source" : "data", &ds);
     if (!st) st = data(r, in, "monitor_train", &train);
     if (!st) st = data(r, in, "monitor_val", &val);
     if (!st) st = hpt_session_create(ctx, c, m, ds, &s);
+    if (!st && adapts) st = give_roles(r, in, c, s, out);
     if (!st && train && val) st = hpt_session_monitor(s, train, val);
     int resumed = !st && !stat(checkpoint, &sb);
     if (resumed) st = hpt_session_resume(s, checkpoint);
@@ -226,6 +295,9 @@ static hpt_status pretrain(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, h
         json_object_set(out, "curve", curve);
         merge(out, res);
         if (kept && info.step == first) json_object_update(out, kept);      /* no step was left to make */
+    }
+    if (!st && adapts) st = score_adapted(r, in, m, out);
+    if (!st) {
         remove(story);
     }
     json_decref(kept);
@@ -424,7 +496,7 @@ static hpt_status choose(hpt_recipe *r, hpt__instance *in, json_t *out) {
     json_object_set_new(out, "chosen", hpt__json_text(best->name));
     json_object_set_new(out, "val_score", json_real(top));
     json_object_set(out, "metric", json_object_get(best->result, "metric"));
-    const hpt__instance *from = input(r, best, "model");
+    const hpt__instance *from = r->sections[best->section].kind == HPT__S_ADAPT ? best : input(r, best, "model");
     hpt__bytes b;
     hpt__writer w;
     if (!from)
@@ -619,7 +691,7 @@ hpt_status hpt__stage_run(hpt_recipe *r, hpt_context *ctx, hpt__instance *in, hp
     if (!st) st = hpt_context_set_progress(ctx, look_up, &w);
     ctx->watch.often = 1;
     if (!st) switch (kind) {
-        case HPT__S_PRETRAIN: st = pretrain(r, ctx, in, c, fn, user, out); break;
+        case HPT__S_PRETRAIN: case HPT__S_ADAPT: st = pretrain(r, ctx, in, c, fn, user, out); break;
         case HPT__S_REFRESH: st = refresh(r, ctx, in, c, out); break;
         case HPT__S_SEARCH: st = search(r, ctx, in, c, fn, user, out); break;
         case HPT__S_CHOOSE: st = choose(r, in, out); break;
@@ -670,6 +742,12 @@ hpt_status hpt__stage_cost(hpt_recipe *r, hpt__instance *in) {
     }
     switch (r->sections[in->section].kind) {
     case HPT__S_PRETRAIN: in->steps = steps; in->images = steps * step; break;
+    case HPT__S_ADAPT: {        /* one batch of the source, one with labels, two without; each with a backward pass */
+        const hpt__instance *test = input(r, in, "test");
+        in->steps = steps;
+        in->images = steps * 3 * (uint64_t)OPT_I(o, batch_size) * (OPT_IS(o, mme_entropy, "off") ? 2 : 4) +
+            (test ? test->images : 0);
+        break; }
     case HPT__S_SEARCH: in->steps = sources * steps; in->images = sources * (steps * step + rungs * sets); break;
     case HPT__S_FINETUNE: {
         const hpt__instance *train = input(r, in, "train"), *val = input(r, in, "val");

@@ -194,6 +194,16 @@ TEST(rules_for_objects_and_their_refusals) {
     OK(hpt_dataset_budget(ds, 2, 1, &part, NULL));
     CHECK(n == 4 && count_of(part) == 4 && label_of(part, 0) == label_of(part, 1) &&
           label_of(part, 2) == !label_of(part, 0));
+    /* a patient in two lists of one folder is one, a name in two lists is not */
+    text("more.csv", "path,patient\nscan6.png,100\n");
+    text("other.txt", "icons/class0/32/icon0-01.png\nicons/class1/32/icon1-00.png\n");
+    text("names.txt", "icons/class0/16/icon0-00.png\nicons/class1/16/icon1-00.png\n");
+    OK(hpt_dataset_subset(ds, (uint64_t[]){0}, 1, &part));
+    OK(hpt_dataset_open(ctx, config("group_by=column:patient"), at("more.csv"), &rest));
+    FAILS(HPT_ERR_ARGUMENT, "share 1 image", hpt_dataset_disjoint(part, rest, NULL));
+    OK(hpt_dataset_open(ctx, config("group_by=name"), at("names.txt"), &part));
+    OK(hpt_dataset_open(ctx, config("group_by=name"), at("other.txt"), &rest));
+    OK(hpt_dataset_disjoint(part, rest, NULL));
     FAILS(HPT_ERR_OPTION, "no such column",
           hpt_dataset_open(ctx, config("group_by=column:doctor"), at("scans.csv"), &ds));
     FAILS(HPT_ERR_OPTION, "images or the labels",
