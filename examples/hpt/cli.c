@@ -186,6 +186,7 @@ static int matters(const char *stage, const char *key) {
          " image_size steps batch_size moco_k search_mode search_prerank search_dir probe_steps precision backend "
          "threads "},
         {"embed", " image_size eval_crop batch_size pixel_mean pixel_std precision bad_image backend threads "},
+        {"score", " score_metric score_masks score_at coco_id0 score_rounded threads "},
         {"dataset", " list_root label_map label_column list_check bad_image max_pixels max_file_mb stats_images "},
         {"model", " arch width stem init_method carry_head "},
         {"context", " backend threads "}};

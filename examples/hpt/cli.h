@@ -86,6 +86,7 @@ int cmd_refresh_bn(int argc, char **argv);
 int cmd_linear(int argc, char **argv);
 int cmd_embed(int argc, char **argv);
 int cmd_predict(int argc, char **argv);
+int cmd_score_boxes(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_options(int argc, char **argv);

@@ -21,6 +21,7 @@ static const struct { const char *name; int (*run)(int, char **); const char *do
     {"dataset", cmd_dataset, "known data sets: list, check a download, count"},
     {"embed", cmd_embed, "features of every image as CSV or npy"},
     {"predict", cmd_predict, "class and probability of every image, by a model with a classifier"},
+    {"score-boxes", cmd_score_boxes, "average precision of boxes or masks of any detector (COCO, Pascal VOC)"},
     {"info", cmd_info, "what a checkpoint holds"},
     {"export", cmd_export, "write a model in another layout"},
     {"options", cmd_options, "the table of all options"}};

@@ -34,7 +34,7 @@ static const row table[HPT__OPT_COUNT] = {
 static const struct { char letter; const char *name; } stage_names[] = {
     {'C', "context"}, {'D', "dataset"}, {'M', "model"}, {'P', "pretrain"}, {'R', "refresh-bn"}, {'L', "linear"},
         {'F', "finetune"},
-    {'K', "knn"}, {'S', "search"}, {'E', "embed"}};
+    {'K', "knn"}, {'S', "search"}, {'E', "embed"}, {'A', "score"}};
 #define STAGES ((int)(sizeof stage_names / sizeof *stage_names))
 
 char hpt__options_stage(const char *name) {

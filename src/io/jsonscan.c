@@ -33,6 +33,7 @@ void hpt__jscan_memory(hpt__jscan *s, const void *p, size_t n) {
 void hpt__jscan_close(hpt__jscan *s) {
     if (s->fd >= 0) close(s->fd);
     hpt__free(s->block);
+    hpt__free(s->whole);
     memset(s, 0, sizeof *s);
     s->fd = -1;
     s->want = BROKEN;
@@ -78,11 +79,38 @@ static int utf8(uint32_t u, char out[4]) {
     return out[0] = (char)(0xf0 | u >> 18), out[1] = (char)(0x80 | (u >> 12 & 63)),
         out[2] = (char)(0x80 | (u >> 6 & 63)), out[3] = (char)(0x80 | (u & 63)), 4;
 }
+static int keep(hpt__jscan *s, const void *p, size_t n) {
+    if (s->whole_n + n > s->whole_cap) {
+        size_t cap = (s->whole_n + n + 64) / 2 * 3;
+        char *more = hpt__realloc(s->whole, cap);
+        if (!more) return s->failed = hpt__fail_memory(cap), 0;
+        s->whole = more;
+        s->whole_cap = cap;
+    }
+    memcpy(s->whole + s->whole_n, p, n);
+    s->whole_n += n;
+    return 1;
+}
+/* n bytes more of the string, which has *at so far: to text as far as there is room (a character wholly), and to
+ * whole. */
+static int append(hpt__jscan *s, const uint8_t *p, size_t n, size_t *at) {
+    size_t room = HPT__J_TEXT - 1 - *at, fits = n <= room ? n : *p < 0x80 ? room : 0;
+    memcpy(s->text + *at, p, fits);
+    *at += fits;
+    return !s->keeps || keep(s, p, n);
+}
 /* After the opening quote. */
 static int string(hpt__jscan *s) {
     size_t n = 0;
+    s->whole_n = 0;
     for (;;) {
         if (!have(s, 1)) return 0;
+        const uint8_t *plain = s->p;
+        while (s->p < s->end && *s->p >= 0x20 && *s->p < 0x80 && *s->p != '"' && *s->p != '\\') s->p++;
+        if (s->p > plain) {
+            if (!append(s, plain, (size_t)(s->p - plain), &n)) return 0;
+            continue;
+        }
         uint8_t c = *s->p++;
         char out[4];
         int len = 1;
@@ -107,12 +135,12 @@ static int string(hpt__jscan *s) {
                 len = utf8(u, out);
             } else return 0;
         }
-        if (n + (size_t)len < HPT__J_TEXT) {
-            memcpy(s->text + n, out, (size_t)len);
-            n += (size_t)len;
-        }
+        if (!append(s, (const uint8_t *)out, (size_t)len, &n)) return 0;
     }
     s->text[n] = 0;
+    if (!s->keeps) return 1;
+    if (!keep(s, "", 1)) return 0;
+    s->whole_n--;
     return 1;
 }
 static void after_value(hpt__jscan *s) { s->want = s->depth ? WANT_COMMA_OR_END : WANT_NOTHING; }
@@ -174,6 +202,12 @@ hpt__jtoken hpt__jscan_next(hpt__jscan *s) {
         after_value(s);
         return word ? HPT__J_WORD : HPT__J_NUMBER;
     }
+}
+hpt__jtoken hpt__jscan_string(hpt__jscan *s) {
+    s->keeps = 1;
+    hpt__jtoken t = hpt__jscan_next(s);
+    s->keeps = 0;
+    return t;
 }
 int hpt__jscan_skip(hpt__jscan *s) {
     int depth = s->depth;

@@ -18,6 +18,9 @@ typedef struct hpt__jscan {
     int depth, want;                /* want: what the grammar allows next */
     uint8_t in_object[HPT__J_DEPTH];
     char text[HPT__J_TEXT];         /* key or string, UTF-8, cut; number or word as written */
+    char *whole;                    /* the last string of hpt__jscan_string, whole_n bytes and a 0 */
+    size_t whole_n, whole_cap;
+    int keeps;                      /* strings go to whole, too */
     double number;
 } hpt__jscan;
 
@@ -26,6 +29,8 @@ void hpt__jscan_memory(hpt__jscan *s, const void *p, size_t n);
 void hpt__jscan_close(hpt__jscan *s);
 /* The next token. HPT__J_ERROR: not JSON; it stays so. */
 hpt__jtoken hpt__jscan_next(hpt__jscan *s);
+/* As hpt__jscan_next, and a string is in s->whole, however long it is. Out of memory: HPT__J_ERROR, failed is set. */
+hpt__jtoken hpt__jscan_string(hpt__jscan *s);
 /* Passes over the value that begins next (after a key, or an element). 0: not JSON. */
 int hpt__jscan_skip(hpt__jscan *s);
 uint64_t hpt__jscan_at(const hpt__jscan *s);    /* offset, for error texts */
