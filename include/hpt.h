@@ -154,8 +154,8 @@ HPT_API int32_t hpt_has(const char *feature);
 /* hpt_config_create - an empty configuration: every option has its default.
  *
  * stage  [in]  "context", "dataset", "model", "pretrain", "refresh-bn", "linear", "finetune",
- *              "knn", "search", "embed": only keys of that stage may be set. NULL: all keys. One
- *              configuration may serve every call of a program.
+ *              "knn", "search", "embed", "score": only keys of that stage may be set. NULL: all
+ *              keys. One configuration may serve every call of a program.
  * out    [out] the caller's; free with hpt_config_destroy(). Calls that take a configuration copy
  *              what they need.
  * HPT_ERR_ARGUMENT  unknown stage, or out is NULL
@@ -982,60 +982,63 @@ HPT_API hpt_status hpt_auroc(const float *scores, const uint8_t *truth, uint64_t
 /* ==== Scoring boxes and masks ================================================================= */
 
 /* Objects in images: what is there (truth), or what a detector found. Arrays are the caller's and
- * only read during the call. */
+ * only read during the call. A field that a newer header appends is 0 in an older program; one that
+ * this library does not know must be 0 (HPT_ERR_VERSION). */
 typedef struct hpt_boxes {
     uint32_t struct_size;
     uint32_t reserved;          /* 0 */
     uint64_t count;
-    const double *box;          /* (count,4) x, y of the upper left corner, width, height: pixels from
-                                 * 0, continuous; NULL: masks are scored */
+    const double *box;          /* (count,4) x, y of the upper left corner, width, height: pixels
+                                 * from 0, continuous; NULL where masks are scored */
     const int64_t *image;       /* (count) number of the image, any numbers */
     const int32_t *label;       /* (count) class, 0..classes-1 */
     const double *score;        /* (count) found: the higher the surer; truth: NULL */
-    const double *area;         /* (count) truth: pixels of the object, which decide whether it is small,
-                                 * medium or large; NULL: width * height, or the mask's pixels */
-    const uint8_t *crowd;       /* (count) truth: 1 where it is many objects in one; NULL: none is */
-    const uint8_t *difficult;   /* (count) truth: 1 where it counts neither as found nor as missed; NULL */
-    const char *const *mask;    /* (count) masks as strings of COCO's runs; NULL: boxes are scored */
-    const int32_t *mask_size;   /* (count,2) height and width of each mask's image; NULL with mask NULL */
+    const double *area;         /* (count) truth: pixels of the object, which decide whether it is
+                                 * small, medium or large; NULL: width * height, or the mask's */
+    const uint8_t *crowd;       /* (count) truth: 1 where it is many objects in one; NULL: none */
+    const uint8_t *difficult;   /* (count) truth: 1 where it counts neither as found nor as missed;
+                                 * NULL: none */
+    const char *const *mask;    /* (count) strings of COCO's runs; NULL where boxes are scored */
+    const int32_t *mask_size;   /* (count,2) height and width of each mask's image, or NULL */
 } hpt_boxes;
 
-/* hpt_average_precision - how well detections fit what is there, boxes of any detector.
+/* hpt_average_precision - how well detections fit what is there; the boxes of any detector.
  *
  * classes  [in] 1..10000. Images that have neither objects nor detections change no score.
- * Options (stage "score"): score_metric, score_masks, coco_id0 (of no meaning here), score_rounded,
- * score_at; the context's threads share the images, and the numbers are the same for any number.
- *   coco         COCO's: equal to pycocotools to the last bit, of boxes or masks
- *   voc07 voc12  Pascal VOC's with 11 points or the area, as Detectron2 reports them: AP is the mean
- *                over IoU .50, .55, .. .95, not COCO's AP. Boxes only.
+ * Options (stage "score"): score_metric, score_masks, score_rounded, score_at. The context's
+ * threads share the images; the numbers are the same for any number of them.
+ *   coco         COCO's, of boxes or masks: equal to pycocotools to the last bit
+ *   voc07 voc12  Pascal VOC's with 11 points, or the area, as Detectron2 reports them: AP is the
+ *                mean over IoU .50, .55, .. .95, and not COCO's AP. Boxes only.
  * result [out] numbers, fractions of 1: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm,
- *        ARl (voc: the first three), images, objects, detections; JSON with "metric", "task" (boxes
- *        or masks) and "per_class": the same of each class, its precision and recall at score_at;
- *        a number that does not exist (no object of that size) is null. Arrays: "precision" and
- *        "scores" (10,101,classes): at each IoU threshold and recall 0, .01, .. 1, the highest
- *        precision and the score where it is reached, -1 for a class without objects; "recall"
- *        (10,classes); "confusion" (classes+1,classes+1), up to 2000 classes: truth by found at IoU
- *        .5, last row nothing is there, last column not found.
+ *        ARl (voc: the first three), images, objects, detections. JSON with "metric", "task" (boxes
+ *        or masks) and "per_class": the same of each class, with its precision and recall at
+ *        score_at; a number that does not exist (no object of that size) is null. Arrays:
+ *        precision, scores (10,101,classes): at each IoU threshold and each recall 0, .01, .. 1 the
+ *        highest precision from there on, and the score where it is reached; -1 for a class without
+ *        objects; recall (10,classes); confusion (classes+1,classes+1), up to 2000 classes: truth
+ *        by found at IoU .5, the last row nothing is there, the last column not found.
  * HPT_ERR_ARGUMENT  arrays that are missing, labels beyond the classes, masks with voc07 or voc12
- * HPT_ERR_DATA      a box without size in truth or below 0, a value that is not finite, a mask of
+ * HPT_ERR_DATA      a box without size in truth, or below 0; a value that is not finite; a mask of
  *                   another size than its image: the text names the entry
- * HPT_ERR_CANCELLED as hpt_context_cancel() says; HPT_ERR_MEMORY. Since 0.1. */
+ * HPT_ERR_CANCELLED by hpt_context_cancel() or the host. Since 0.1. */
 HPT_API hpt_status hpt_average_precision(hpt_context *ctx, const hpt_config *cfg, uint32_t classes,
                                          const hpt_boxes *truth, const hpt_boxes *found,
                                          hpt_result **result);
 
-/* hpt_score_boxes - the same of files, of any detector.
+/* hpt_score_boxes - the same of files, with option coco_id0 beside the others.
  *
- * truth    [in] COCO's annotations (JSON: images, annotations, categories)
- * results  [in] a list in COCO's format for results: image_id, category_id, score, and bbox or (with
- *               score_masks=1) segmentation
- * All of both is read and checked before anything is scored. Classes are the categories in the
- * order of their ids; per_class names them. Also in the JSON: truth, results, areas_computed (objects
- * without "area"), empty_detections (of width or height 0: they count as wrong).
- * HPT_ERR_IO, HPT_ERR_FORMAT  a file that cannot be read or is no such file, with the place
- * HPT_ERR_DATA      an object that cannot be right (a box without size or outside its image, an image
- *                   or category that is not in truth, an id that comes twice, a polygon of fewer than
- *                   3 points, a mask of another size than its image): file and object are named
+ * truth    [in] COCO's annotations: JSON with images, annotations, categories
+ * results  [in] a list in COCO's format for results: image_id, category_id, score, and bbox or
+ *               (with score_masks=1) segmentation
+ * Both are read and checked whole before anything is scored. Classes are the categories in the
+ * order of their ids; per_class names them. JSON also: areas_computed (objects without "area"),
+ * empty_detections (of width or height 0: they count as wrong), truth, results.
+ * HPT_ERR_IO, HPT_ERR_FORMAT  a file that cannot be read, or is none of these, with the place
+ * HPT_ERR_DATA      an object that cannot be right (a box without size or outside its image, an
+ *                   image or category that truth does not have, an id that comes twice, a polygon
+ *                   of fewer than 3 points, a mask of another size than its image): file and object
+ *                   are named
  * The others as hpt_average_precision(). Since 0.1. */
 HPT_API hpt_status hpt_score_boxes(hpt_context *ctx, const hpt_config *cfg, const char *truth,
                                    const char *results, hpt_result **result);

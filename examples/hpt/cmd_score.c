@@ -149,7 +149,8 @@ int cmd_score_boxes(int argc, char **argv) {
         cli_note(0, "%lld objects of %s have no \"area\": it is %s", whole(j, "areas_computed"), truth,
                  cli_value(&c, "masks") ? "their masks' pixels" : "width times height");
     if (!rc && whole(j, "empty_detections"))
-        cli_note(0, "%lld boxes of %s have width or height 0: they count as wrong", whole(j, "empty_detections"), results);
+        cli_note(0, "%lld boxes of %s have width or height 0: they count as wrong", whole(j, "empty_detections"),
+                 results);
     json_decref(j);
     free(text);
     hpt_result_destroy(r);

@@ -100,7 +100,7 @@ static hpt_status stage_of(const char *stage, char *letter) {
     if (!stage || (*letter = hpt__options_stage(stage))) return HPT_OK;
     return hpt__fail(HPT_ERR_ARGUMENT,
                      "stage '%.40s' is none of context, dataset, model, pretrain, refresh-bn, linear, finetune, knn, "
-                     "search, embed", stage);
+                     "search, embed, score", stage);
 }
 
 hpt_status hpt_config_create(const char *stage, hpt_config **out) {

@@ -266,16 +266,16 @@ static hpt_status batch(hpt__ap *ap, const hpt__scenes *scenes, uint64_t first, 
 }
 
 /* Equal scores stay in the order in which images came. */
-typedef struct ranked { hpt__record r; uint64_t at; } ranked;
+typedef struct placed { hpt__record r; uint64_t at; } placed;
 static int falling(const void *a, const void *b) {
-    const ranked *x = a, *y = b;
+    const placed *x = a, *y = b;
     return x->r.score != y->r.score ? x->r.score > y->r.score ? -1 : 1 : x->at < y->at ? -1 : x->at > y->at;
 }
 static hpt_status curves_of(hpt__ap *ap, uint32_t k) {
     hpt__class_records *c = ap->of + k;
-    ranked *list = hpt__alloc((size_t)(c->n + 1) * sizeof *list);
+    placed *list = hpt__alloc((size_t)(c->n + 1) * sizeof *list);
     if (!list) return hpt__fail_memory((size_t)(c->n + 1) * sizeof *list);
-    for (uint64_t i = 0; i < c->n; i++) list[i] = (ranked){c->r[i], i};
+    for (uint64_t i = 0; i < c->n; i++) list[i] = (placed){c->r[i], i};
     qsort(list, (size_t)c->n, sizeof *list, falling);
     for (uint64_t i = 0; i < c->n; i++) c->r[i] = list[i].r;
     (ap->s.metric == HPT__AP_COCO ? hpt__coco_curves : hpt__voc_curves)(ap, k, (double *)(void *)list);

@@ -74,7 +74,8 @@ static hpt_status fill(const hpt_boxes *b, uint32_t classes, hpt__marks *truth, 
         if (!results && b->area && !isfinite(m->area)) return entry_fails(s, i, "an area that is not finite");
         for (int k = 0; k < 4 && !s->masks; k++) {
             m->box[k] = b->box[4 * i + (uint64_t)k];
-            if (!(fabs(m->box[k]) <= 1e9)) return entry_fails(s, i, "a box that is not finite, or beyond 1,000,000,000");
+            if (!(fabs(m->box[k]) <= 1e9))
+                return entry_fails(s, i, "a box that is not finite, or beyond 1,000,000,000");
         }
         if (s->masks) HPT_TRY(mask(b, i, truth, s, m));
     }

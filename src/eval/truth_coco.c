@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct reader { hpt__jscan s; hpt__marks *to; const char *item; uint64_t nth; } reader;
+typedef struct coco_file { hpt__jscan s; hpt__marks *to; const char *item; uint64_t nth; } coco_file;
 
 /* "FILE: annotation 7: bbox is not four numbers (byte 123)"; a fault of reading or of JSON itself goes before. */
-static hpt_status wrong(reader *r, const char *why) {
+static hpt_status wrong(coco_file *r, const char *why) {
     const char *at = (const char *)r->s.p, *json = "not JSON";
     size_t left = (size_t)(r->s.end - r->s.p);
     if (r->s.failed) return hpt__fail_context(r->s.failed, "%.500s", r->to->path);
@@ -24,8 +24,8 @@ static hpt_status wrong(reader *r, const char *why) {
     return hpt__fail(HPT_ERR_FORMAT, "%.500s: %s (byte %llu)", r->to->path, why,
                      (unsigned long long)hpt__jscan_at(&r->s));
 }
-static hpt_status skip(reader *r) { return hpt__jscan_skip(&r->s) ? HPT_OK : wrong(r, NULL); }
-static hpt_status number(reader *r, const char *key, double *x) {
+static hpt_status skip(coco_file *r) { return hpt__jscan_skip(&r->s) ? HPT_OK : wrong(r, NULL); }
+static hpt_status number(coco_file *r, const char *key, double *x) {
     char why[80];
     hpt__jtoken t = hpt__jscan_next(&r->s);
     if (t == HPT__J_NUMBER) return *x = r->s.number, HPT_OK;
@@ -33,7 +33,7 @@ static hpt_status number(reader *r, const char *key, double *x) {
     snprintf(why, sizeof why, "%s is not a number", key);
     return wrong(r, why);
 }
-static hpt_status whole_number(reader *r, const char *key, int64_t least, int64_t most, int64_t *out) {
+static hpt_status whole_number(coco_file *r, const char *key, int64_t least, int64_t most, int64_t *out) {
     double x;
     char why[120];
     HPT_TRY(number(r, key, &x));
@@ -42,9 +42,11 @@ static hpt_status whole_number(reader *r, const char *key, int64_t least, int64_
     return wrong(r, why);
 }
 #define MOST_ID ((int64_t)1 << 53)
-static hpt_status id_of(reader *r, const char *key, int64_t *out) { return whole_number(r, key, -MOST_ID, MOST_ID, out); }
+static hpt_status id_of(coco_file *r, const char *key, int64_t *out) {
+    return whole_number(r, key, -MOST_ID, MOST_ID, out);
+}
 /* 0 or 1, false or true */
-static hpt_status flag(reader *r, const char *key, uint8_t *out) {
+static hpt_status flag(coco_file *r, const char *key, uint8_t *out) {
     char why[80];
     hpt__jtoken t = hpt__jscan_next(&r->s);
     int is = t == HPT__J_NUMBER ? (r->s.number == 0 ? 0 : r->s.number == 1 ? 1 : -1) : t != HPT__J_WORD ? -1
@@ -55,7 +57,7 @@ static hpt_status flag(reader *r, const char *key, uint8_t *out) {
     *out = (uint8_t)is;
     return HPT_OK;
 }
-static hpt_status box_of(reader *r, double box[4]) {
+static hpt_status box_of(coco_file *r, double box[4]) {
     hpt__jtoken t = hpt__jscan_next(&r->s);
     int n = 0;
     if (t == HPT__J_ARRAY)
@@ -70,7 +72,7 @@ static hpt_status box_of(reader *r, double box[4]) {
 /* ---- segmentation ---- */
 
 /* A list of polygons, each a list of numbers. */
-static hpt_status polygons(reader *r, hpt__mark *m) {
+static hpt_status polygons(coco_file *r, hpt__mark *m) {
     hpt__marks *to = r->to;
     hpt__jtoken t;
     m->polygons = 1;
@@ -89,7 +91,7 @@ static hpt_status polygons(reader *r, hpt__mark *m) {
     if (t == HPT__J_ERROR) return wrong(r, NULL);
     return t == HPT__J_END_ARRAY ? HPT_OK : wrong(r, "segmentation is not a list of lists of numbers");
 }
-static hpt_status size_of(reader *r, hpt__mark *m) {
+static hpt_status size_of(coco_file *r, hpt__mark *m) {
     int64_t side[2];
     if (hpt__jscan_next(&r->s) != HPT__J_ARRAY) return wrong(r, "size of a mask is not [height, width]");
     for (int i = 0; i < 2; i++) HPT_TRY(whole_number(r, "size of a mask", 1, HPT__MASK_SIDE, side + i));
@@ -98,7 +100,7 @@ static hpt_status size_of(reader *r, hpt__mark *m) {
     m->w = (uint32_t)side[1];
     return HPT_OK;
 }
-static hpt_status counts_of(reader *r, hpt__mark *m) {
+static hpt_status counts_of(coco_file *r, hpt__mark *m) {
     hpt__marks *to = r->to;
     hpt__jtoken t = hpt__jscan_string(&r->s);
     to->run_count = m->at;                  /* a second list replaces the first */
@@ -120,7 +122,7 @@ static hpt_status counts_of(reader *r, hpt__mark *m) {
     m->n = to->run_count - m->at;
     return t == HPT__J_END_ARRAY ? HPT_OK : wrong(r, t == HPT__J_ERROR ? NULL : "counts is not a list of numbers");
 }
-static hpt_status runs(reader *r, hpt__mark *m) {
+static hpt_status runs(coco_file *r, hpt__mark *m) {
     hpt__jtoken t;
     m->at = r->to->run_count;
     while ((t = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
@@ -142,7 +144,7 @@ static hpt_status runs(reader *r, hpt__mark *m) {
     r->to->run_count = m->at + m->n;
     return HPT_OK;
 }
-static hpt_status segmentation(reader *r, hpt__mark *m) {
+static hpt_status segmentation(coco_file *r, hpt__mark *m) {
     if (!r->to->masks) return skip(r);
     if (m->polygons || m->coded) return wrong(r, "two segmentations");
     hpt__jtoken t = hpt__jscan_next(&r->s);
@@ -154,7 +156,7 @@ static hpt_status segmentation(reader *r, hpt__mark *m) {
 /* ---- objects ---- */
 
 /* An annotation or (results) a detection; its opening brace is read. */
-static hpt_status mark(reader *r, int results) {
+static hpt_status mark(coco_file *r, int results) {
     hpt__mark *m;
     hpt__jtoken t;
     int image = 0, category = 0, box = 0, score = 0;
@@ -193,14 +195,14 @@ static hpt_status mark(reader *r, int results) {
     if (r->to->masks && !m->polygons && !m->coded) return wrong(r, "no segmentation");
     return HPT_OK;
 }
-static hpt_status name_of(reader *r, char name[HPT__J_TEXT]) {
+static hpt_status name_of(coco_file *r, char name[HPT__J_TEXT]) {
     hpt__jtoken t = hpt__jscan_next(&r->s);
     if (t == HPT__J_WORD && !strcmp(r->s.text, "null")) return HPT_OK;
     if (t != HPT__J_STRING) return wrong(r, t == HPT__J_ERROR ? NULL : "a name that is no text");
     memcpy(name, r->s.text, HPT__J_TEXT);
     return HPT_OK;
 }
-static hpt_status image(reader *r) {
+static hpt_status image(coco_file *r) {
     char name[HPT__J_TEXT] = "";
     int64_t id = 0, side[2] = {0, 0};
     int has_id = 0;
@@ -218,7 +220,7 @@ static hpt_status image(reader *r) {
     if (t != HPT__J_END_OBJECT) return wrong(r, NULL);
     return has_id ? hpt__marks_image(r->to, id, (uint32_t)side[0], (uint32_t)side[1], name) : wrong(r, "no id");
 }
-static hpt_status category(reader *r) {
+static hpt_status category(coco_file *r) {
     char name[HPT__J_TEXT] = "";
     int64_t id = 0;
     int has_id = 0;
@@ -234,7 +236,7 @@ static hpt_status category(reader *r) {
     return has_id ? hpt__marks_class(r->to, id, name) : wrong(r, "no id");
 }
 /* The elements of a list, its bracket read. what: 0 images, 1 annotations, 2 categories, 3 results */
-static hpt_status elements(reader *r, int what) {
+static hpt_status elements(coco_file *r, int what) {
     static const char *const items[] = {"image", "annotation", "category", "result"};
     hpt__jtoken t;
     r->item = items[what];
@@ -245,7 +247,7 @@ static hpt_status elements(reader *r, int what) {
     r->nth = 0;
     return HPT_OK;
 }
-static hpt_status annotations(reader *r) {
+static hpt_status annotations(coco_file *r) {
     static const char *const lists[] = {"images", "annotations", "categories"};
     int seen[3] = {0};
     hpt__jtoken t = hpt__jscan_next(&r->s);
@@ -274,7 +276,7 @@ static hpt_status annotations(reader *r) {
         return hpt__fail(HPT_ERR_DATA, "%.700s: no %s", r->to->path, r->to->image_count ? "categories" : "images");
     return HPT_OK;
 }
-static hpt_status results(reader *r) {
+static hpt_status results(coco_file *r) {
     hpt__jtoken t = hpt__jscan_next(&r->s);
     if (t != HPT__J_ARRAY)
         return wrong(r, t == HPT__J_OBJECT ? "an object, not results in COCO's format, which are a list"
@@ -283,7 +285,7 @@ static hpt_status results(reader *r) {
     return hpt__jscan_next(&r->s) == HPT__J_END ? HPT_OK : wrong(r, NULL);
 }
 static hpt_status read(const char *path, int masks, const hpt__marks *truth, hpt__marks *out) {
-    reader r = {.to = out};
+    coco_file r = {.to = out};
     *out = (hpt__marks){.what = truth ? "result" : "annotation", .masks = masks, .path = hpt__strdup(path)};
     hpt_status st = out->path ? hpt__jscan_open(&r.s, path) : hpt__fail_memory(strlen(path));
     if (!st) {
