@@ -58,10 +58,8 @@ static int hidden = -1, has[POINTERS];
     CALL(hpt_context_facts, "cfg", h[0], h[1], OUT(hpt_result)) \
     CALL(hpt_context_ranks, "", h[0], P(2, &i32), P(3, &i32)) \
     CALL(hpt_context_rv2, "", h[0], P(2, x), 1, P(3, x), 1, 4, P(4, &f64)) \
-    CALL(hpt_context_ranks, "", h[0], &i32, &i32) \
-    CALL(hpt_context_rv2, "", h[0], x, 1, x, 1, 4, &f64) \
-    CALL(hpt_average_precision, "cfg", h[0], h[1], 1, &no_boxes, &no_boxes, OUT(hpt_result)) \
-    CALL(hpt_score_boxes, "cfg", h[0], h[1], "/nowhere", "/nowhere", OUT(hpt_result)) \
+    CALL(hpt_average_precision, "cfg", h[0], h[1], 1, P(2, &no_boxes), P(3, &no_boxes), OUT(hpt_result)) \
+    CALL(hpt_score_boxes, "cfg", h[0], h[1], P(2, "/nowhere"), P(3, "/nowhere"), OUT(hpt_result)) \
     CALL(hpt_comm_id, "cfg", h[0], buf, sizeof buf, &need) \
     CALL(hpt_dataset_open, "cfg", h[0], h[1], "/nowhere", OUT(hpt_dataset)) \
     CALL(hpt_dataset_from_memory, "cfg", h[0], h[1], P(2, bytes), 1, 8, 8, 3, NULL, OUT(hpt_dataset)) \
