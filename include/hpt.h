@@ -904,12 +904,11 @@ HPT_API hpt_status hpt_session_resume(hpt_session *s, const char *path);
  * model. Since 0.1. */
 HPT_API hpt_status hpt_session_sync(hpt_session *s);
 
-/* hpt_session_result - the run as a result. JSON: steps, total_steps, skipped, loss, chance,
- * contrast_acc1, contrast_acc5, z_std, lr (null before the first step of this session), monitor,
- * monitor_best, monitor_best_step where there is a monitor, unreadable_images met so far
- * (bad_image=skip; others stood in) with their names, and what it rests on (see "Files and
- * results"). method=supervised: train_top1, train_top5 instead of contrast_acc1, contrast_acc5.
- * Since 0.1. */
+/* hpt_session_result - the run as a result. JSON: steps, total_steps, skipped; the method's numbers
+ * by the names of hpt_session_metric(), but for queue_fill (null before the first step of this
+ * session); monitor, monitor_best, monitor_best_step where there is a monitor; unreadable_images
+ * met so far (bad_image=skip; others stood in) with their names; and what it rests on (see "Files
+ * and results"). Since 0.1. */
 HPT_API hpt_status hpt_session_result(const hpt_session *s, hpt_result **result);
 
 /* hpt_session_get_info - counters and metrics after the last step (zeros before the first).

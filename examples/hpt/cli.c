@@ -196,6 +196,15 @@ static int matters(const char *stage, const char *key) {
         if (!strcmp(all[i].stage, stage)) return strstr(all[i].keys, word) != NULL;
     return 0;
 }
+/* Does a list of words like "moco|byol" share one with another? */
+static int in_common(const char *a, const char *b) {
+    for (size_t n; *a; a += n + (a[n] == '|')) {
+        n = strcspn(a, "|");
+        for (const char *p = b; *p; p += strcspn(p, "|"), p += *p == '|')
+            if (strcspn(p, "|") == n && !strncmp(a, p, n)) return 1;
+    }
+    return 0;
+}
 static void help(const cli *c, int all) {
     static const struct { const char *stage, *title; } groups[] = {
         {"context", "Machine"}, {"dataset", "Reading images"}, {"model", "Network"}, {NULL, "This command"}};
@@ -224,6 +233,7 @@ static void help(const cli *c, int all) {
             for (int g = 2; g >= 0 && !everywhere; g--)
                 if (!strncmp(o.stages, groups[g].stage, strlen(groups[g].stage))) first = g;
             if (first != pass || (pass == 2 && !strstr(o.stages, c->stage))) continue;
+            if (c->methods && *o.methods && !in_common(c->methods, o.methods)) continue;
             if (!all && !matters(c->stage, o.key)) {
                 left++;
                 continue;

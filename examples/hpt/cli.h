@@ -13,6 +13,7 @@
 typedef struct cli_arg { const char *name, *value_name, *doc; const char *value; int flag; } cli_arg;
 typedef struct cli {
     const char *command, *stage;    /* stage: whose options are taken; NULL none */
+    const char *methods;            /* whose options the help shows, as "moco|byol"; NULL: all */
     const char *about;
     cli_arg *args;                  /* ends with name NULL */
     const char *positional[2];

@@ -211,13 +211,12 @@ static void print_end(const cli *c, const run *r, const hpt_step_info *i, double
     if (cli_value(c, "json")) {
         json_t *j = json_pack("{s:I}", "steps", (json_int_t)i->step);
         cli_json_number(j, "loss", r->dir.loss);
-        cli_json_number(j, "chance", i->chance);
-        char right[24];
-        snprintf(right, sizeof right, "%s1", r->dir.right);
-        cli_json_number(j, right, i->acc1);
-        cli_json_number(j, "z_std", i->z_std);
-        cli_json_number(j, "seconds", took);
         json_t *session = session_json(r);
+        /* those that the method has */
+        static const char *const said[] = {"chance", "contrast_acc1", "train_top1", "z_std", "entropy", "entropy_loss"};
+        for (size_t k = 0; k < sizeof said / sizeof *said; k++)
+            json_object_set(j, said[k], json_object_get(session, said[k]));
+        cli_json_number(j, "seconds", took);
         for (int k = 0; k < FACTS; k++) json_object_set(j, facts[k], json_object_get(session, facts[k]));
         static const char *const unread[] = {"unreadable_images", "unreadable"};
         for (int k = 0; k < 2; k++) json_object_set(j, unread[k], json_object_get(session, unread[k]));
@@ -300,6 +299,7 @@ static int run_stage(int argc, char **argv, int labels) {
         {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = labels ? "train" : "pretrain",
              .stage = "pretrain",
+             .methods = labels ? "supervised" : "moco|byol",
              .args = args,
              .about = labels ?
                  "hpt train --data PATH --out DIR [--init FILE] [--key value ...]\nhpt train --out DIR --resume\n"

@@ -146,8 +146,20 @@ static int replace(const char *path, const char *text) {
     free(temp);
     return bad;
 }
+/* With as few digits as all its numbers need to be read back the same: 0.03 is no 0.029999999999999999. */
+static char *short_text(const json_t *j) {
+    char *text = NULL;
+    for (int digits = 15, same = 0; digits <= 17 && !same; digits++) {
+        free(text);
+        if (!(text = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(digits)))) return NULL;
+        json_t *back = json_loads(text, 0, NULL);
+        same = json_equal(j, back);
+        json_decref(back);
+    }
+    return text;
+}
 int rundir_args(rundir *r, const json_t *args) {
-    char *text = json_dumps(args, JSON_INDENT(2)), *path = rundir_path(r, "args.json");
+    char *text = short_text(args), *path = rundir_path(r, "args.json");
     int rc = text && path ? replace(path, text) : refuse(r->dir, "out of memory");
     free(text);
     free(path);

@@ -43,9 +43,28 @@ json_t *hpt__json_text(const char *text) {
     return plain;
 }
 
-typedef struct buffer { char *p; size_t used, cap; int failed; } buffer;
+/* in_text: between the quotes of a string. */
+typedef struct buffer { char *p; size_t used, cap; int failed, in_text; } buffer;
+/* jansson hands a number over in one piece, with 17 digits: 0.03 is 0.029999999999999999. The same value in the fewest
+ * digits that read back the same; 0: this piece is none. */
+static int shorter(const char *text, size_t n, char out[40]) {
+    double v;
+    if (n < 17 || n > 30 || !memchr(text, '.', n)) return 0;
+    memcpy(out, text, n);
+    out[n] = 0;
+    if (strspn(out, "-+.0123456789eE") < n || !hpt__number_parse(out, &v)) return 0;
+    hpt__number_print(v, out, 40);
+    if (!strpbrk(out, ".e")) snprintf(out + strlen(out), 4, ".0");      /* a real stays one */
+    return strlen(out) < n;
+}
 static int append(const char *text, size_t n, void *arg) {
     buffer *b = arg;
+    char less[40];
+    if (n == 1 && *text == '"') b->in_text = !b->in_text;
+    if (!b->in_text && shorter(text, n, less)) {
+        text = less;
+        n = strlen(less);
+    }
     if (!b->failed && b->used + n + 1 > b->cap) {
         size_t cap = (b->used + n + 1) * 2;
         char *p = hpt__realloc(b->p, cap);

@@ -496,20 +496,12 @@ hpt_status hpt__session_run(hpt_session *s, hpt_step_fn fn, void *user) {
 /* Where the run is, and what its numbers rest on. Metrics are those of the last step that this session made. */
 void hpt__session_report(const hpt_session *s, json_t *to) {
     const hpt_step_info *i = &s->info;
-    int labels = s->trainer.method->labels;
-    const struct { const char *key; double v; } metrics[] = {{"loss", i->loss},
-                                                             {labels ? "train_top1" : "contrast_acc1", i->acc1},
-                                                             {labels ? "train_top5" : "contrast_acc5", i->acc5},
-                                                             {"z_std", i->z_std}, {"lr", i->lr},
-                                                             {"entropy", i->entropy},
-                                                             {"entropy_loss", i->entropy_loss}};
-    size_t n_metrics = sizeof metrics / sizeof *metrics - (s->trainer.method->updates > 1 ? 0 : 2);
     json_object_set_new(to, "steps", json_integer((json_int_t)i->step));
     json_object_set_new(to, "total_steps", json_integer((json_int_t)i->steps));
     json_object_set_new(to, "skipped", json_integer(i->skipped));
-    json_object_set_new(to, "chance", hpt__json_number(i->chance));
-    for (size_t k = 0; k < n_metrics; k++)
-        json_object_set_new(to, metrics[k].key, hpt__json_number(i->step_ms > 0 ? metrics[k].v : NAN));
+    for (const hpt__measure *m = s->trainer.method->measures; m->name; m++)
+        if (m->at == offsetof(hpt_step_info, chance)) json_object_set_new(to, m->name, hpt__json_number(i->chance));
+        else if (m->at) json_object_set_new(to, m->name, hpt__json_number(hpt__session_measure(s, m)));
     if (s->monitor.val) {
         json_object_set_new(to, "monitor", hpt__json_number(i->monitor));
         json_object_set_new(to, "monitor_best", hpt__json_number(i->monitor_best));

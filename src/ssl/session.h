@@ -46,6 +46,7 @@ void hpt__session_report(const hpt_session *s, json_t *to);
 hpt_status hpt__session_sync(hpt_session *s);
 hpt_status hpt__session_monitor(hpt_session *s, hpt_dataset *train, hpt_dataset *val);
 hpt_status hpt__session_data(hpt_session *s, const char *role, hpt_dataset *ds);
+double hpt__session_measure(const hpt_session *s, const hpt__measure *m);   /* NaN before this session's first step */
 hpt_status hpt__session_metric(const hpt_session *s, uint32_t index, hpt_metric *out);     /* HPT_END past the last */
 hpt_status hpt__session_step_batch(hpt_session *s, const hpt_batch *b);
 hpt_status hpt__session_save(hpt_session *s, const char *path);                    /* checkpoint.c */

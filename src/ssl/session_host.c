@@ -105,9 +105,13 @@ hpt_status hpt__session_data(hpt_session *s, const char *role, hpt_dataset *ds) 
     return st;
 }
 
+double hpt__session_measure(const hpt_session *s, const hpt__measure *m) {
+    const hpt_step_info *i = &s->info;
+    if (!(i->step_ms > 0)) return NAN;
+    return m->at ? *(const double *)(const void *)((const char *)i + m->at) : (double)i->queue_fill;
+}
 hpt_status hpt__session_metric(const hpt_session *s, uint32_t index, hpt_metric *out) {
     const hpt__measure *m = s->trainer.method->measures;
-    const hpt_step_info *i = &s->info;
     const hpt__monitor *w = &s->monitor;
     uint32_t n = 0;
     while (n < index && m[n].name) n++;
@@ -116,8 +120,7 @@ hpt_status hpt__session_metric(const hpt_session *s, uint32_t index, hpt_metric 
         out->higher_is_better = m[n].better;
         snprintf(out->name, sizeof out->name, "%s", m[n].name);
         snprintf(out->unit, sizeof out->unit, "%s", m[n].unit);
-        if (i->step_ms > 0) out->value = m[n].at ? *(const double *)(const void *)((const char *)i + m[n].at)
-                                                 : (double)i->queue_fill;
+        out->value = hpt__session_measure(s, &m[n]);
         return HPT_OK;
     }
     if (!w->val || index - n > 1) return HPT_END;
