@@ -491,10 +491,11 @@ HPT_API hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt
 
 /* hpt_model_load - a model whose weights come from a file: torch zip, torch legacy stream, or
  * safetensors, known by its first bytes. Names of torchvision, facebookresearch/moco, OpenSelfSup,
- * solo-learn, timm are recognised. Nothing in the file is ever executed. The architecture is the
- * one that cfg names; if cfg leaves arch at "auto", the one recorded in a libhpt file or derived
- * from the tensors. The backbone is loaded; the head too with option carry_head=1, else it starts
- * fresh; a classifier as option classifier says: that of a libhpt file, unless asked otherwise.
+ * solo-learn, timm, lukemelas (EfficientNet) are recognised. Nothing in the file is ever executed.
+ * The architecture is the one that cfg names; if cfg leaves arch at "auto", the one recorded in a
+ * libhpt file or derived from the tensors. The backbone is loaded; the head too with option
+ * carry_head=1, else it starts fresh; a classifier as option classifier says: that of a libhpt
+ * file, unless asked otherwise.
  *
  * report [out] NULL allowed. What was loaded, missing, unexpected, of the wrong shape, not used,
  * not finite; also set when HPT_ERR_MISMATCH is returned.
@@ -510,11 +511,13 @@ HPT_API void hpt_model_destroy(hpt_model *model);
 HPT_API hpt_status hpt_model_clone(const hpt_model *model, hpt_model **out);
 
 /* hpt_model_save - write the weights, atomically (temporary file, fsync, rename).
- * format [in] "torchvision" {backbone names, readable by torch.load(weights_only=True)}, "moco"
- *             {state_dict with module.encoder_q.*, head included}, "openselfsup" {state_dict,
- *             author}, "safetensors" (backbone and head); a classifier goes into torchvision and
- *             safetensors (fc.weight, fc.bias), with the names of its classes; NULL: safetensors
- *             for *.safetensors, else torchvision.
+ * format [in] "torchvision" {torchvision's names, readable by torch.load(weights_only=True)},
+ *             "timm" {timm's names, which are torchvision's for a ResNet}, "moco" {state_dict with
+ *             module.encoder_q.*, head included}, "openselfsup" {state_dict, author},
+ *             "safetensors" (backbone and head); a classifier goes into torchvision, timm and
+ *             safetensors under the name that it has there (fc.weight, classifier.weight), with the
+ *             names of its classes; NULL: safetensors for *.safetensors, else torchvision for a
+ *             ResNet, timm for an EfficientNet.
  * pixel_mean and pixel_std are kept too: as metadata of safetensors, beside the pickle (record
  * hpt.json) in the others.
  * HPT_ERR_IO  nothing was changed at path
@@ -529,8 +532,8 @@ typedef struct hpt_model_info {
     uint64_t backbone_params;   /* trainable numbers without the head */
     uint64_t head_params;
     char arch[32];              /* "resnet50" */
-    char stem[16];              /* "imagenet" or "small" */
-    uint32_t width;             /* 64 for the standard networks */
+    char stem[16];              /* ResNets: "imagenet" or "small"; else "" */
+    uint32_t width;             /* ResNets: 64 for the standard networks; else 0 */
     uint32_t reserved;
     /* what its images are normalised with: (level/255 - pixel_mean)/pixel_std, red, green, blue */
     float pixel_mean[3];

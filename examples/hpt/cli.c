@@ -585,11 +585,12 @@ int cli_model(cli *c, const char *path, hpt_model **m) {
         hpt_result_number(report, "not_used_count", &beside);
         hpt_result_number(report, "foreign_count", &foreign);
         hpt_model_get_info(*m, &info);
-        char classes[64] = "";
+        char classes[64] = "", built[64] = "";      /* width and stem are a ResNet's */
+        if (info.width) snprintf(built, sizeof built, " of width %u, stem %s", info.width, info.stem);
         if (info.classes) snprintf(classes, sizeof classes, ", and its classifier of %u classes", info.classes);
-        cli_note(0, "%s: %s of width %u, stem %s, %g tensors loaded%s%.300s%s%s, %g beside them not used", path,
-                 info.arch, info.width, info.stem, loaded, prefix && *prefix ? " from '" : "", prefix ? prefix : "",
-                 prefix && *prefix ? "'" : "", classes, beside + foreign);
+        cli_note(0, "%s: %s%s, %g tensors loaded%s%.300s%s%s, %g beside them not used", path, info.arch, built, loaded,
+                 prefix && *prefix ? " from '" : "", prefix ? prefix : "", prefix && *prefix ? "'" : "", classes,
+                 beside + foreign);
         json_decref(j);
         free(text);
     }

@@ -30,7 +30,7 @@ int cmd_info(int argc, char **argv) {
 }
 
 int cmd_export(int argc, char **argv) {
-    cli_arg args[] = {{"format", "NAME", "torchvision, moco, openselfsup, safetensors", NULL, 0},
+    cli_arg args[] = {{"format", "NAME", "torchvision, timm, moco, openselfsup, safetensors", NULL, 0},
                       {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "export", .takes = 2, .stage = "model", .args = args,
              .about = "hpt export FILE OUT [--format NAME]\nRead any checkpoint that libhpt knows and write it in "

@@ -196,11 +196,10 @@ static int begin(cli *c, run *r, hpt_dataset *ds, int resume, const char *machin
 
 static hpt_status export_model(run *r, hpt_model *m) {
     static const char *const names[] = {"exported/backbone.pth", "exported/model.safetensors"};
-    static const char *const formats[] = {"torchvision", "safetensors"};
     hpt_status st = HPT_OK;
     for (int i = 0; i < 2 && !st; i++) {
         char *path = rundir_path(&r->dir, names[i]);
-        st = path ? hpt_model_save(m, path, formats[i]) : HPT_ERR_MEMORY;
+        st = path ? hpt_model_save(m, path, NULL) : HPT_ERR_MEMORY;
         free(path);
     }
     return st;

@@ -64,6 +64,14 @@ static hpt_status load(hpt_context *ctx, const hpt__options *o, const char *path
     hpt__file_fc fc;
     if ((st = hpt__load_classifier(r, c, o, *out, &fc))) return hpt__fail_context(st, "%.400s", path);
     report_classifier(r, c, &fc, report);
+    if (*c->note && OPT_IS(o, arch, "auto")) hpt__log(ctx, 0, "%.400s: %s", path, c->note);
+    if (hpt__candidate_is(c, &a) == 2) {
+        char is[160], asked[160];
+        hpt__naming_of(&c->arch)->words(&c->arch, is, sizeof is);
+        hpt__naming_of(&a)->words(&a, asked, sizeof asked);
+        hpt__log(ctx, 0, "%.400s: its names are those of %s %s; taken as %s %s, as arch asks", path, c->arch.name, is,
+                 a.name, asked);
+    }
     if (json_integer_value(json_object_get(report, "foreign_count")))
         hpt__log(ctx, 1, "%.400s: %d tensors inside the backbone are not used, as unused=allow asks", path,
                  (int)json_integer_value(json_object_get(report, "foreign_count")));
@@ -141,7 +149,8 @@ hpt_status hpt_model_get_info(const hpt_model *model, hpt_model_info *info) {
         if (!hpt__is_stat(&net->tensors[i]))
             *(net->tensors[i].head ? &full.head_params : &full.backbone_params) += net->tensors[i].count;
     snprintf(full.arch, sizeof full.arch, "%s", net->arch.name);
-    snprintf(full.stem, sizeof full.stem, "%s", net->arch.small_stem ? "small" : "imagenet");
+    if (net->arch.family == HPT__FAMILY_RESNET)
+        snprintf(full.stem, sizeof full.stem, "%s", net->arch.small_stem ? "small" : "imagenet");
     full.width = (uint32_t)net->arch.width;
     memcpy(full.pixel_mean, model->pixels.mean, sizeof full.pixel_mean);
     memcpy(full.pixel_std, model->pixels.std, sizeof full.pixel_std);

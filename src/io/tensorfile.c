@@ -120,6 +120,7 @@ hpt_status hpt__tensorfile_parse(hpt__tensorfile *f) {
 
 hpt_status hpt__tensorfile_open(hpt__tensorfile *f, const char *path) {
     memset(f, 0, sizeof *f);
+    f->path = path;
     HPT_TRY(hpt__file_read(path, 64ull << 30, &f->file));
     hpt_status st = hpt__tensorfile_parse(f);
     if (st) {

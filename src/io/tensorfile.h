@@ -27,6 +27,7 @@ typedef struct hpt__ftensor {
 
 typedef struct hpt__tensorfile {
     const char *container;              /* "torch-zip", "torch-legacy", "safetensors" */
+    const char *path;                   /* as it was opened, not a copy; NULL: parsed from memory */
     hpt__bytes file;
     hpt__ftensor *t;
     uint32_t n, cap;

@@ -4,19 +4,22 @@
  * B0; a member multiplies their widths and depths. Modules are called as in timm; a module that is a batch norm with
  * its activation there ("bn1") is the activation's output here, too. Flavours have the same tensors and differ in
  * padding and batch norm: a file's weights want the flavour that they were trained with. */
+#include "nn/efficientnet.h"
 #include "nn/graph.h"
 #include <stdio.h>
 #include <string.h>
 
-static const struct member { const char *name; double width, depth; int built_for; } members[] = {
+enum { MEMBERS = HPT__EFFICIENTNETS, STAGES = HPT__EFFICIENTNET_STAGES, STEM = 32, TOP = 1280 };
+const hpt__efficientnet_member hpt__efficientnet_members[MEMBERS] = {
     {"efficientnet_b0", 1.0, 1.0, 224}, {"efficientnet_b1", 1.0, 1.1, 240},
     {"efficientnet_b2", 1.1, 1.2, 260}, {"efficientnet_b3", 1.2, 1.4, 300}};
-enum { MEMBERS = sizeof members / sizeof *members };
+static const hpt__efficientnet_member *const members = hpt__efficientnet_members;
 
-static const struct { int window, stride, expand, out, blocks; } stages[] = {
+static const struct { int window, stride, expand, out, blocks; } stages[STAGES] = {
     {3, 1, 1, 16, 1}, {3, 2, 6, 24, 2}, {5, 2, 6, 40, 2}, {3, 2, 6, 80, 3}, {5, 1, 6, 112, 3}, {5, 2, 6, 192, 4},
     {3, 1, 6, 320, 1}};
-enum { STAGES = sizeof stages / sizeof *stages, STEM = 32, TOP = 1280 };
+int hpt__efficientnet_channels(int stage) { return stage < 0 ? STEM : stage < STAGES ? stages[stage].out : TOP; }
+int hpt__efficientnet_blocks(int stage) { return stages[stage].blocks; }
 
 /* same 0: padded by half of the window; FIXED: with the zeros that maps get from images of the built size */
 enum { FIXED = 1 };
@@ -26,6 +29,7 @@ static const struct flavour { const char *prefix; int same; double eps, momentum
     [HPT__FLAVOUR_LUKEMELAS] = {"lukemelas_", FIXED, 1e-3, 0.01},
     [HPT__FLAVOUR_TORCHVISION] = {"", 0, 1e-5, 0.1}};       /* timm's in all that a network computes */
 enum { FLAVOURS = sizeof flavours / sizeof *flavours };
+const char *hpt__efficientnet_prefix(int flavour) { return flavours[flavour].prefix; }
 
 static int member_of(const char *name, int *flavour) {
     for (int f = 0; f < FLAVOURS; f++)
@@ -50,15 +54,21 @@ static int from_options(const hpt__options *o, const char *name, hpt__arch *a) {
 }
 
 /* to the nearest multiple of 8 that is not below nine tenths */
-static int widened(const hpt__arch *a, int channels) {
-    double c = members[a->member].width * channels;
+int hpt__efficientnet_widened(double by, int channels) {
+    double c = by * channels;
     int near = (int)(c + 4) / 8 * 8;
     if (near < 8) near = 8;
     return near < 0.9 * c ? near + 8 : near;
 }
-static int deepened(const hpt__arch *a, int blocks) {
-    double n = members[a->member].depth * blocks;
+int hpt__efficientnet_deepened(double by, int blocks) {
+    double n = by * blocks;
     return (int)n + (n > (int)n);
+}
+static int widened(const hpt__arch *a, int channels) {
+    return hpt__efficientnet_widened(members[a->member].width, channels);
+}
+static int deepened(const hpt__arch *a, int blocks) {
+    return hpt__efficientnet_deepened(members[a->member].depth, blocks);
 }
 static int feature_dim(const hpt__arch *a) { return widened(a, TOP); }
 

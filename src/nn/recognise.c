@@ -10,12 +10,29 @@
 #include <string.h>
 
 /* Families that are found in files, each by its own names. */
-static const hpt__naming *const namings[HPT__FAMILIES] = {[HPT__FAMILY_RESNET] = &hpt__naming_resnet};
+static const hpt__naming *const namings[HPT__FAMILIES] = {[HPT__FAMILY_RESNET] = &hpt__naming_resnet,
+                                                           [HPT__FAMILY_EFFICIENTNET] = &hpt__naming_efficientnet};
 
 int hpt__is_word(const char *p, size_t n, const char *words) {
     for (const char *w = words; *w; w += strcspn(w, " ") + (w[strcspn(w, " ")] != 0))
         if (strcspn(w, " ") == n && !memcmp(w, p, n)) return 1;
     return 0;
+}
+
+const char *hpt__looks_altered(const char *part, size_t n) {
+    static const struct {
+        const char *words, *network;
+    } marks[] = {{"weight_mask", "a pruned network: torch.nn.utils.prune.remove() makes it plain"},
+                 {"weight_orig weight_u",
+                  "a network with spectral norm (or pruned): remove_spectral_norm() makes it plain"},
+                 {"weight_g weight_v", "a network with weight norm: remove_weight_norm() makes it plain"},
+                 {"parametrizations",
+                  "a network with weight norm, spectral norm or another parametrization: remove_parametrizations() "
+                  "makes it plain"},
+                 {"lora_A lora_B lora_a lora_b adapter adapters", "a network with adapters"}};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (hpt__is_word(part, n, marks[i].words)) return marks[i].network;
+    return NULL;
 }
 
 /* ---- wrappers ---- */
@@ -293,6 +310,10 @@ void hpt__networks_marks(const hpt__arch *a, char *text, size_t size) {
 int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canonical, size_t size) {
     return namings[c->family]->inside(c, name, canonical, size);
 }
+int hpt__candidate_is(const hpt__candidate *c, const hpt__arch *asked) {
+    const hpt__naming *naming = namings[c->family];
+    return naming->is ? naming->is(c, asked) : hpt__arch_same(&c->arch, asked, 0);
+}
 const char *hpt__looks_like(const hpt__candidate *c, const char *canonical) {
     return namings[c->family]->looks_like(canonical);
 }
@@ -307,14 +328,14 @@ const char *hpt__no_network(const hpt__networks *r) {
                  {"self_attention.in_proj_weight", "a vision transformer (ViT)"},
                  {"attn.qkv.weight", "a vision transformer (ViT)"},
                  {"attention.attention.query", "a vision transformer (ViT)"},
-                 {"_depthwise_conv.weight", "an EfficientNet, which this version does not know"},
-                 {"conv_dw.weight", "an EfficientNet or MobileNet, which this version does not know"},
                  {"dwconv.weight", "a ConvNeXt"},
                  {"layer_scale", "a ConvNeXt"},
                  {"denseblock1.", "a DenseNet"},
                  {"Mixed_5b.", "an Inception network"},
                  {"branch2.", "a network with branches (ShuffleNet, GoogLeNet)"},
-                 {"features.0.", "a network of numbered features (VGG, AlexNet, MobileNet, EfficientNet)"}};
+                 {"conv_dw.weight",
+                  "a network of depthwise convolutions (RexNet, MobileNet) that libhpt does not build"},
+                 {"features.0.", "a network of numbered features (VGG, AlexNet, MobileNet)"}};
     for (uint32_t i = 0; i < r->f->n; i++)
         for (int k = 0; k < HPT__FAMILIES; k++) {
             const char *looks = namings[k] ? namings[k]->no_network(r->order[i]->name) : NULL;
@@ -335,11 +356,17 @@ const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candi
                   {"backbone.", "projector."},
                   {"backbone.", "projection_head.layers."}};
     const hpt__ftensor *t = hpt__networks_find(r, c->prefix, c->prefix_len, name);
+    const char *rest = name + (strncmp(name, "fc.", 3) ? 0 : 3);
     char full[100];
+    /* in place of the network's own classifier */
+    for (const char *const *w = namings[c->family]->classifier; *w && rest != name && !t; w++) {
+        snprintf(full, sizeof full, "%s.%s", *w, rest);
+        t = hpt__networks_find(r, c->prefix, c->prefix_len, full);
+    }
     for (size_t i = 0; i < sizeof places / sizeof *places && !t; i++) {
         int n = (int)strlen(places[i].backbone), outer = c->prefix_len - n;
         if (outer < 0 || memcmp(c->prefix + outer, places[i].backbone, (size_t)n)) continue;
-        snprintf(full, sizeof full, "%s%s", places[i].head, name + (strncmp(name, "fc.", 3) ? 0 : 3));
+        snprintf(full, sizeof full, "%s%s", places[i].head, rest);
         t = hpt__networks_find(r, c->prefix, outer, full);
     }
     return t;

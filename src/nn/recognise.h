@@ -5,6 +5,7 @@
 #ifndef HPT__RECOGNISE_H
 #define HPT__RECOGNISE_H
 #include "io/tensorfile.h"
+#include "nn/efficientnet.h"
 #include "nn/net.h"
 
 enum { HPT__CANDIDATES = 32 };
@@ -16,6 +17,16 @@ typedef struct hpt__resnet_names {
     char stage[4][16], stem_conv[24], stem_norm[24]; /* what torchvision calls layer1.., conv1, bn1 */
 } hpt__resnet_names;
 
+/* An EfficientNet's: the file's names of its blocks with the dot behind ("blocks.", "2.", ""), and of conv_stem, bn1,
+ * conv_head, bn2. */
+typedef struct hpt__efficientnet_names {
+    int scheme;
+    int start[HPT__EFFICIENTNET_STAGES + 1]; /* blocks before each stage, and all */
+    char blocks[16], end[4][16];
+    int open; /* its flavour is 1: a default, 2: what the file's own name says; another may be asked for */
+    const char *other; /* what it is if its first names tell that it is none */
+} hpt__efficientnet_names;
+
 typedef struct hpt__candidate {
     const char *prefix; /* not terminated: the start of a tensor's name, "state_dict/module.encoder_q." */
     int prefix_len;
@@ -26,10 +37,12 @@ typedef struct hpt__candidate {
     const char *naming; /* how the network's own names are built, for reports */
     union {
         hpt__resnet_names resnet;
+        hpt__efficientnet_names efficientnet;
     } own;
     const hpt__ftensor *stem, *block; /* weights of stem (NULL: none found) and first block */
     hpt__arch arch; /* name empty: none that libhpt knows, and why */
     char why[200];
+    char note[300]; /* what the file does not say of arch and was decided here, and how it is decided otherwise */
     int head; /* a MoCo head was found beside it: arch.dim and mlp are the file's */
     int preference, file_order, same; /* smaller is better; same: another name of the tensors of a better candidate */
 } hpt__candidate;
@@ -47,7 +60,9 @@ struct hpt__networks {
 /* How a family's networks are named in files. */
 typedef struct hpt__naming {
     const char *mark; /* what a file has not in which none is: "layer1.0.conv1.weight with a stem beside it" */
-    const char *classifier; /* what the linear layer behind the features is called, words parted by blanks */
+    const char *classifier[6]; /* names that the linear layer behind the features has, to a NULL */
+    const char *format;        /* hpt_model_save's where no one asks for one */
+    int untold; /* tensors do not tell all of an architecture: a file of ours keeps its name */
     /* Is t the tensor by which one is known? Then it fills prefix, block, naming and the names of its parts. */
     int (*begins)(const hpt__networks *r, const hpt__ftensor *t, hpt__candidate *c);
     void (*derive)(const hpt__networks *r, hpt__candidate *c);     /* stem, and arch or why */
@@ -58,13 +73,19 @@ typedef struct hpt__naming {
      * end of a message; "" nothing. */
     void (*unfit)(const hpt__networks *r, const hpt__candidate *c, const hpt__tensor *want, const hpt__ftensor *got,
                   char *text, size_t size);
+    /* As hpt__candidate_is(); NULL: if the architectures are the same. */
+    int (*is)(const hpt__candidate *c, const hpt__arch *asked);
     /* An architecture in words behind its name ("of width 64, stem imagenet"), as options ("arch=resnet50 width=64
-     * stem=imagenet"), and as the entries of a report. */
+     * stem=imagenet"), and as the entries of a report (not 0: out of memory). */
     void (*words)(const hpt__arch *a, char *text, size_t size);
     void (*options)(const hpt__arch *a, char *text, size_t size);
-    void (*entries)(const hpt__arch *a, json_t *report);
+    int (*entries)(const hpt__arch *a, json_t *report);
+    /* The name of a tensor ("fc.": of the classifier) in a format of hpt_model_save; NULL: libhpt's. */
+    void (*written)(const char *format, const char *name, char *out, size_t size);
+    /* What is lost in this format, as the end of a message; NULL or "": nothing. */
+    void (*loses)(const hpt__arch *a, const char *format, char *text, size_t size);
 } hpt__naming;
-extern const hpt__naming hpt__naming_resnet;
+extern const hpt__naming hpt__naming_resnet, hpt__naming_efficientnet;
 
 hpt_status hpt__recognise(const hpt__tensorfile *f, hpt__networks *r);
 void hpt__networks_fini(hpt__networks *r);
@@ -78,6 +99,9 @@ size_t hpt__networks_shown(const hpt__networks *r, const hpt__ftensor *t, size_t
 /* Tensor a + b under the candidate's prefix, NULL if none. */
 const hpt__ftensor *hpt__networks_part(const hpt__networks *r, const hpt__candidate *c, const char *a, const char *b);
 int hpt__is_word(const char *p, size_t n, const char *words);      /* of a list parted by blanks */
+/* What a part of a tensor's name tells of any network that was altered (weight norm, pruning, adapters); NULL: nothing.
+ */
+const char *hpt__looks_altered(const char *part, size_t n);
 /* Tensor called prefix + name, NULL if none; prefix of len bytes. */
 const hpt__ftensor *hpt__networks_find(const hpt__networks *r, const char *prefix, int len, const char *name);
 /* 1: a tensor of this name under the candidate's prefix belongs to stem or stages; canonical is then its name as
@@ -85,6 +109,8 @@ const hpt__ftensor *hpt__networks_find(const hpt__networks *r, const char *prefi
 int hpt__candidate_inside(const hpt__candidate *c, const char *name, char *canonical, size_t size);
 /* The tensor of the projection head that libhpt calls name ("fc.0.weight"), where its producer keeps it. */
 const hpt__ftensor *hpt__candidate_head(const hpt__networks *r, const hpt__candidate *c, const char *name);
+/* Is the candidate what was asked for? 2: it can be taken so, though the file speaks of another. */
+int hpt__candidate_is(const hpt__candidate *c, const hpt__arch *asked);
 /* What a file without any network tells of the one in it, NULL if nothing. */
 const char *hpt__no_network(const hpt__networks *r);
 /* What an unknown tensor inside a backbone tells of the network, NULL if nothing. */

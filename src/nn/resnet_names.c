@@ -231,23 +231,18 @@ static const char *looks_like(const char *canonical) {
                  {"filt", "an antialiased ResNet (blur pools)"},
                  {"conv_offset offset", "a ResNet with deformable convolutions"},
                  {"convs bns", "a Res2Net"},
-                 {"weight_mask", "a pruned network: torch.nn.utils.prune.remove() makes it plain"},
-                 {"weight_orig weight_u",
-                  "a network with spectral norm (or pruned): remove_spectral_norm() makes it plain"},
-                 {"weight_g weight_v", "a network with weight norm: remove_weight_norm() makes it plain"},
-                 {"parametrizations",
-                  "a network with weight norm, spectral norm or another parametrization: remove_parametrizations() "
-                  "makes it plain"},
-                 {"lora_A lora_B lora_a lora_b adapter adapters", "a network with adapters"},
                  {"conv4 bn4", "a network with blocks of other convolutions"}};
     const char *last = strrchr(canonical, '.');
     size_t first = strcspn(canonical, ".");
     if (last && !strcmp(last, ".bias") && last - canonical > 5 && !strncmp(last - 5, "conv", 4))
         return "a network whose convolutions have biases (batch norm folded away?)";
     if (strstr(canonical, ".se.conv.")) return "an ECA-ResNet (channel attention)";
-    for (const char *a = canonical; *a; a += strcspn(a, ".") + (a[strcspn(a, ".")] != 0))
+    for (const char *a = canonical; *a; a += strcspn(a, ".") + (a[strcspn(a, ".")] != 0)) {
+        const char *altered = hpt__looks_altered(a, strcspn(a, "."));
+        if (altered) return altered;
         for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
             if (hpt__is_word(a, strcspn(a, "."), marks[i].words)) return marks[i].network;
+    }
     if (hpt__is_word(canonical, first, "conv1 conv2 conv3 bn2 bn3 stem conv_stem"))
         return "a ResNet with a deep stem (ResNet-C, -D, CLIP)";
     if (hpt__is_word(canonical, first, "maxpool")) return "an antialiased ResNet (blur pools)";
@@ -275,12 +270,13 @@ static void words(const hpt__arch *a, char *text, size_t size) {
 static void options(const hpt__arch *a, char *text, size_t size) {
     snprintf(text, size, "arch=%s width=%d stem=%s", a->name, a->width, stem_name(a));
 }
-static void entries(const hpt__arch *a, json_t *report) {
-    json_object_set_new(report, "width", json_integer(a->width));
-    json_object_set_new(report, "stem", json_string(stem_name(a)));
+static int entries(const hpt__arch *a, json_t *report) {
+    return json_object_set_new(report, "width", json_integer(a->width)) |
+        json_object_set_new(report, "stem", json_string(stem_name(a)));
 }
 
 const hpt__naming hpt__naming_resnet = {
-    .mark = "layer1.0.conv1.weight with a stem beside it", .classifier = "fc", .begins = begins, .derive = derive,
+    .mark = "layer1.0.conv1.weight with a stem beside it", .classifier = {"fc"}, .format = "torchvision",
+        .begins = begins, .derive = derive,
     .inside = resnet_inside, .looks_like = looks_like, .no_network = no_network, .unfit = unfit, .words = words,
     .options = options, .entries = entries};

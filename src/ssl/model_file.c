@@ -7,29 +7,50 @@
 #include "io/safetensors.h"
 #include <string.h>
 
-void hpt__put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params, const float *stats,
-                  const int64_t *batches, int head) {
+/* What a format calls a tensor of a network of this architecture; a NULL: libhpt's name. */
+static const char *written(const hpt__arch *a, const char *format, const char *name, char out[HPT__NAME]) {
+    const hpt__naming *naming = a ? hpt__naming_of(a) : NULL;
+    if (!naming || !naming->written) return name;
+    naming->written(format, name, out, HPT__NAME);
+    return out;
+}
+/* as: the architecture whose names in a format the tensors get; NULL: their own */
+static void put_tensors(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params,
+                        const float *stats, const int64_t *batches, int head, const hpt__arch *as,
+                        const char *format) {
     static const int64_t one[1] = {1};
-    char name[160];
+    static const char last[] = "running_var";
+    char name[160], other[HPT__NAME];
     for (int i = 0; i < net->n_tensors; i++) {
         const hpt__tensor *x = &net->tensors[i];
         if (x->head && !head) continue;
-        snprintf(name, sizeof name, "%s%s", prefix, x->name);
+        int n = snprintf(name, sizeof name, "%s%s", prefix, written(as, format, x->name, other));
         hpt__tw_str(t, name);
         hpt__tw_tensor_f32(t, (hpt__is_stat(x) ? stats : params) + x->offset, x->count, x->ndim, x->shape, NULL);
         if (x->kind == HPT__RUN_VAR) {
-            snprintf(name, sizeof name, "%s%.*snum_batches_tracked", prefix,
-                     (int)(strlen(x->name) - strlen("running_var")), x->name);
+            size_t at = (size_t)n - (sizeof last - 1);
+            snprintf(name + at, sizeof name - at, "num_batches_tracked");
             hpt__tw_str(t, name);
             hpt__tw_tensor_i64(t, batches, 1, 0, one);
         }
     }
 }
+void hpt__put_net(hpt__torch_out *t, const hpt__net *net, const char *prefix, const float *params, const float *stats,
+                  const int64_t *batches, int head) {
+    put_tensors(t, net, prefix, params, stats, batches, head, NULL, NULL);
+}
 
 void hpt__put_arch(hpt__torch_out *t, const hpt__arch *a) {
+    json_t *entries = json_object(), *v;
+    const char *key;
+    if (hpt__naming_of(a)->entries(a, entries)) t->failed = 1;
     hpt__tw_str(t, "arch"); hpt__tw_str(t, a->name);
-    hpt__tw_str(t, "width"); hpt__tw_int(t, a->width);
-    hpt__tw_str(t, "stem"); hpt__tw_str(t, a->small_stem ? "small" : "imagenet");
+    json_object_foreach(entries, key, v) {
+        hpt__tw_str(t, key);
+        if (json_is_string(v)) hpt__tw_str(t, json_string_value(v));
+        else hpt__tw_int(t, json_integer_value(v));
+    }
+    json_decref(entries);
     hpt__tw_str(t, "moco_dim"); hpt__tw_int(t, a->dim);
     hpt__tw_str(t, "mlp"); hpt__tw_int(t, a->mlp);
 }
@@ -91,13 +112,10 @@ static const char *file_text(const hpt__tensorfile *f, const char *key) {
     const char *text = json_string_value(json_object_get(f->meta, inside));
     return text ? text : json_string_value(json_object_get(f->meta, key));
 }
-/* word.weight and word.bias beside a network, as a classifier of its features. 0: they are none */
-static int classifier_at(const hpt__networks *r, const hpt__candidate *c, const char *word, int length,
-                         hpt__file_fc *fc) {
-    char name[40];
-    snprintf(name, sizeof name, "%.*s.", length, word);
-    fc->w = hpt__networks_part(r, c, name, "weight");
-    fc->b = hpt__networks_part(r, c, name, "bias");
+/* The linear layer of this name beside a network as a classifier of its features. 0: it is none */
+static int classifier_at(const hpt__networks *r, const hpt__candidate *c, const char *name, hpt__file_fc *fc) {
+    fc->w = hpt__networks_part(r, c, name, ".weight");
+    fc->b = hpt__networks_part(r, c, name, ".bias");
     int64_t features = hpt__arch_features(&c->arch);
     if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20)
         return 0;
@@ -110,11 +128,8 @@ int hpt__file_classifier(const hpt__networks *r, const hpt__candidate *c, hpt__f
     *fc = (hpt__file_fc){.labels = ours ? file_text(r->f, "labels") : NULL};
     if (!c || !*c->arch.name || (ours && !fc->labels)) return 0;
     if (c->head && !c->arch.mlp) return 0;          /* MoCo v1 calls its projection head so */
-    for (const char *w = hpt__naming_of(&c->arch)->classifier; *w;) {
-        int n = (int)strcspn(w, " ");
-        if (classifier_at(r, c, w, n, fc)) return 1;
-        w += n + (w[n] == ' ');
-    }
+    for (const char *const *name = hpt__naming_of(&c->arch)->classifier; *name; name++)
+        if (classifier_at(r, c, *name, fc)) return 1;
     return 0;
 }
 static hpt_status take_names(const hpt__tensorfile *f, hpt__classifier *c) {
@@ -138,9 +153,11 @@ static hpt_status take_names(const hpt__tensorfile *f, hpt__classifier *c) {
 hpt_status hpt__load_classifier(const hpt__networks *r, const hpt__candidate *c, const hpt__options *o, hpt_model *m,
                                 hpt__file_fc *fc) {
     int there = hpt__file_classifier(r, c, fc), take = OPT_IS(o, classifier, "take");
+    const char *name = hpt__naming_of(&m->net.arch)->classifier[0];
     if (take && !there)
         return hpt__fail(HPT_ERR_MISMATCH,
-                         "no classifier lies beside the backbone (fc.weight with a row for each class, fc.bias)");
+                         "no classifier lies beside the backbone (%s.weight with a row for each class, %s.bias)", name,
+                         name);
     if (!there || OPT_IS(o, classifier, "drop") || !(take || fc->labels)) return HPT_OK;
     HPT_TRY(hpt__classifier_create(&m->fc, m->net.feature_dim, fc->classes, fc->labels &&
                                    !strcmp(fc->labels, "several"), NULL));
@@ -154,22 +171,30 @@ hpt_status hpt__load_classifier(const hpt__networks *r, const hpt__candidate *c,
 static hpt_status save_safetensors(hpt_model *m, const char *path) {
     const hpt__net *net = &m->net;
     const hpt__classifier *fc = &m->fc;
-    char arch[200];
-    size_t most = (size_t)net->n_tensors + (size_t)fc->net.n_tensors + 1, n = 0;
-    hpt__st_item *items = hpt__calloc(most, sizeof *items);
-    if (!items) return hpt__fail_memory(sizeof *items * most);
-    for (int i = 0; i < net->n_tensors + fc->net.n_tensors; i++) {
-        int own = i < net->n_tensors;
-        const hpt__tensor *t = own ? &net->tensors[i] : &fc->net.tensors[i - net->n_tensors];
+    char arch[200], set[120], (*names)[HPT__NAME] = NULL;
+    size_t own = (size_t)net->n_tensors, most = own + (size_t)fc->net.n_tensors, n = 0;
+    hpt__st_item *items = hpt__calloc(most + 1, sizeof *items);
+    if (!items || !(names = hpt__calloc(most - own + 1, sizeof *names))) {
+        hpt__free(items);
+        return hpt__fail_memory((sizeof *items + sizeof *names) * most);
+    }
+    for (size_t i = 0; i < most; i++) {
+        const hpt__tensor *t = i < own ? &net->tensors[i] : &fc->net.tensors[i - own];
         /* a projection of one layer is called fc too */
-        if (own && t->head && !net->arch.mlp && hpt__classes(fc)) continue;
-        items[n] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .data = own ? hpt__model_tensor(m, i)
-                                  : fc->params + t->offset, .count = t->count};
-        memcpy(items[n++].shape, t->shape, sizeof items->shape);
+        if (i < own && t->head && !net->arch.mlp && hpt__classes(fc)) continue;
+        items[n] = (hpt__st_item){.name = t->name, .ndim = t->ndim, .count = t->count};
+        memcpy(items[n].shape, t->shape, sizeof items->shape);
+        if (i < own) items[n].data = hpt__model_tensor(m, (int)i);
+        else {
+            /* the classifier is called as its family calls it; all others have our names */
+            items[n].data = fc->params + t->offset;
+            items[n].name = written(&net->arch, "safetensors", t->name, names[i - own]);
+        }
+        n++;
     }
     json_t *meta = json_object();
-    snprintf(arch, sizeof arch, "%s width=%d stem=%s moco_dim=%d mlp=%d", net->arch.name, net->arch.width,
-             net->arch.small_stem ? "small" : "imagenet", net->arch.dim, net->arch.mlp);
+    hpt__naming_of(&net->arch)->options(&net->arch, set, sizeof set);
+    snprintf(arch, sizeof arch, "%s moco_dim=%d mlp=%d", set + strlen("arch="), net->arch.dim, net->arch.mlp);
     int lost = json_object_set_new(meta, "arch", json_string(arch)) | note_pixels(meta,
         &m->pixels) | note_classifier(meta, fc);
     hpt_status st = HPT_OK;
@@ -178,37 +203,46 @@ static hpt_status save_safetensors(hpt_model *m, const char *path) {
         st = hpt__fail_memory(sizeof arch);
     } else st = hpt__safetensors_write(path, items, (uint32_t)n, meta);
     hpt__free(items);
+    hpt__free(names);
     return st;
 }
 
 hpt_status hpt__model_save(hpt_model *m, const char *path, const char *format) {
     static const int64_t batches = 0;
-    hpt__torch_out t;
-    size_t n = strlen(path);
-    if (!format) format = n > 12 && !strcmp(path + n - 12, ".safetensors") ? "safetensors" : "torchvision";
-    if (!strcmp(format, "safetensors")) return save_safetensors(m, path);
-    int moco = !strcmp(format, "moco"), oss = !strcmp(format, "openselfsup");
-    if (!moco && !oss && strcmp(format, "torchvision"))
-        return hpt__fail(HPT_ERR_ARGUMENT, "format '%.40s' is none of torchvision, moco, openselfsup, safetensors",
-                         format);
-    json_t *note = json_pack("{s:s}", "version", hpt_version_string());
+    static const char *const formats[] = {"torchvision", "timm", "moco", "openselfsup", "safetensors"};
+    const hpt__arch *a = &m->net.arch;
+    const hpt__naming *naming = hpt__naming_of(a);
     const hpt__classifier *fc = &m->fc;
-    int with = hpt__classes(fc) && !moco && !oss;
+    hpt__torch_out t;
+    char lost[240] = "";
+    size_t n = strlen(path), known = 0;
+    if (!format) format = n > 12 && !strcmp(path + n - 12, ".safetensors") ? "safetensors" : naming->format;
+    while (known < sizeof formats / sizeof *formats && strcmp(format, formats[known])) known++;
+    if (known == sizeof formats / sizeof *formats)
+        return hpt__fail(HPT_ERR_ARGUMENT,
+                         "format '%.40s' is none of torchvision, timm, moco, openselfsup, safetensors", format);
+    if (!strcmp(format, "safetensors")) return save_safetensors(m, path);
+    int moco = !strcmp(format, "moco"), oss = !strcmp(format, "openselfsup"), with = hpt__classes(fc) && !moco && !oss;
     if (hpt__classes(fc) && !with)
         hpt__log(m->ctx, 0, "%.400s: layout %s has no place for the classifier of %d classes, which is left out", path,
                  format, hpt__classes(fc));
-    char *text = note_pixels(note, &m->pixels) || (with && note_classifier(note, fc)) ? NULL : hpt__json_dumps(note, 0);
+    if (naming->loses) naming->loses(a, format, lost, sizeof lost);
+    if (*lost) hpt__log(m->ctx, 1, "%.400s: %s", path, lost);
+    json_t *note = json_pack("{s:s}", "version", hpt_version_string());
+    int failed = note_pixels(note, &m->pixels) || (with && note_classifier(note, fc));
+    if (naming->untold) failed |= json_object_set_new(note, "arch", json_string(a->name));
+    char *text = failed ? NULL : hpt__json_dumps(note, 0);
     json_decref(note);
     if (!text) return hpt__fail_memory(sizeof *note);
     hpt__tw_begin(&t);
     if (moco || oss) {
         hpt__tw_dict(&t, 0);
-        if (moco) hpt__tw_str(&t, "arch"), hpt__tw_str(&t, m->net.arch.name);
+        if (moco) hpt__tw_str(&t, "arch"), hpt__tw_str(&t, a->name);
         hpt__tw_str(&t, "state_dict");
     }
     hpt__tw_dict(&t, 1);
-    hpt__put_net(&t, &m->net, moco ? "module.encoder_q." : "", m->params, m->stats, &batches, moco);
-    if (with) hpt__put_net(&t, &fc->net, "", fc->params, NULL, &batches, 1);
+    put_tensors(&t, &m->net, moco ? "module.encoder_q." : "", m->params, m->stats, &batches, moco, a, format);
+    if (with) put_tensors(&t, &fc->net, "", fc->params, NULL, &batches, 1, a, format);
     hpt__tw_end_dict(&t);
     if (oss) hpt__tw_str(&t, "author"), hpt__tw_str(&t, "OpenSelfSup");
     if (moco || oss) hpt__tw_end_dict(&t);

@@ -132,6 +132,7 @@ void hpt__names_describe(const hpt__networks *r, const hpt__candidate *c, json_t
     json_object_set_new(report, "unreadable", json_array());
     json_object_set_new(report, "candidates", json_array());
     if (c) json_object_set_new(report, "naming", json_string(c->naming));
+    if (c && *c->note) json_object_set_new(report, "note", json_string(c->note));
     if (c && *c->arch.name) {
         json_object_set_new(report, "arch", json_string(c->arch.name));
         hpt__naming_of(&c->arch)->entries(&c->arch, report);
@@ -217,18 +218,20 @@ static void examine(const hpt__networks *r, const hpt__candidate *c, const hpt__
     }
 }
 
+static const char *article(const char *name) { return *name && strchr("aeiou", *name) ? "an" : "a"; }
 /* Why an examined file is refused: one line that names what would help. */
 static hpt_status judge(const hpt__candidate *c, const hpt__options *o, const hpt__arch *a, const json_t *report,
                         const char *hint) {
-    char names[400], looks[120] = "", is[80], asked[80], set[80];
+    char names[400], looks[120] = "", is[160], asked[160], set[80];
     const char *like = json_string_value(json_object_get(report, "looks_like"));
     if (like) snprintf(looks, sizeof looks, "; looks like %s", like);
-    if (!hpt__arch_same(a, &c->arch, 0)) {
-        hpt__naming_of(&c->arch)->words(&c->arch, is, sizeof is);
+    const hpt__naming *naming = hpt__naming_of(&c->arch);
+    if (!hpt__candidate_is(c, a)) {
+        naming->words(&c->arch, is, sizeof is);
         hpt__naming_of(a)->words(a, asked, sizeof asked);
-        hpt__naming_of(&c->arch)->options(&c->arch, set, sizeof set);
-        return hpt__fail(HPT_ERR_MISMATCH, "the file is a %s %s, not a %s %s; leave arch out or set %s", c->arch.name,
-                         is, a->name, asked, set);
+        naming->options(&c->arch, set, sizeof set);
+        return hpt__fail(HPT_ERR_MISMATCH, "the file is %s %s %s, not %s %s %s; leave arch out or set %s",
+                         article(c->arch.name), c->arch.name, is, article(a->name), a->name, asked, set);
     }
     if (OPT_IS(o, unused, "refuse") && listed(report, "foreign", names, sizeof names))
         return hpt__fail(
@@ -384,6 +387,7 @@ void hpt__names_summary(const hpt__networks *r, const hpt__candidate *c, const j
         if (*c->arch.name) hpt__naming_of(&c->arch)->words(&c->arch, some, sizeof some), say(&t, " %s", some);
         say(&t, "\nprefix      '%.*s'\nnames       %s\n", c->shown_len < 400 ? c->shown_len : 400, c->shown,
             c->naming);
+        if (*c->note) say(&t, "note        %s\n", c->note);
         if (c->head)
             say(&t, "head        %s to %d values (loaded with carry_head=1)\n",
                 c->arch.mlp ? "two layers" : "one layer", c->arch.dim);

@@ -320,6 +320,35 @@ put('model', 'simsiam.pth', torch_zip({'epoch': 1, 'state_dict': net('module.enc
 put('model', 'se.pth',
     torch_zip({'state_dict': collections.OrderedDict([*net(kind='Half').items(),
     ('layer1.0.se.fc1.weight', Tensor((2, 16, 1, 1)))])}, 4))
+
+
+def efficientnet(scheme):
+    """B0's names, of weights that have the shapes by which it is known and as few values as that takes."""
+    out, items = [], [('classifier.weight', 'F32', [3, 0], 0)]
+    stem, head = {'timm': (['conv_stem', 'bn1'], ['conv_head', 'bn2']),
+        'lukemelas': (['_conv_stem', '_bn0'], ['_conv_head', '_bn1']),
+        'torchvision': (['features.0.0', 'features.0.1'], ['features.8.0', 'features.8.1'])}[scheme]
+    for stage, (blocks, c) in enumerate(zip((1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320))):
+        for b in range(blocks):
+            dw, se, pw = {'timm': (f'blocks.{stage}.{b}.conv_dw', f'blocks.{stage}.{b}.se.conv_reduce',
+                f'blocks.{stage}.{b}.conv_pw' + ('l' if stage else '')),
+                'lukemelas': tuple(f'_blocks.{len(out)}.{n}' for n in ('_depthwise_conv', '_se_reduce',
+                    '_project_conv')),
+                'torchvision': tuple(f'features.{stage + 1}.{b}.block.{n + (stage > 0)}{t}' for n, t in ((0, '.0'),
+                    (1, '.fc1'), (2, '.0')))}[scheme]
+            out.append(dw)
+            items += [(dw + '.weight', 'F32', [32, 1, 0, 0], 0), (se + '.weight', 'F32', [8, 0, 1, 1], 0),
+                (pw + '.weight', 'F32', [c, 0, 1, 1], 0)]
+    return items + [(stem[0] + '.weight', 'F16', [32, 3, 3, 3], 1728), (stem[1] + '.weight', 'F16', [32], 64),
+        (head[0] + '.weight', 'F32', [1280, 0, 1, 1], 0), (head[1] + '.weight', 'F32', [0], 0)]
+
+
+for scheme in ('timm', 'lukemelas', 'torchvision'):
+    put('model', f'efficientnet-{scheme}.safetensors',
+        safetensors(efficientnet(scheme), {'arch': 'tf_efficientnet_b0'}))
+put('model', 'numbered.safetensors', safetensors([(n.replace('blocks.', '2.').replace('conv_stem', '0').replace(
+    'bn1', '1').replace('conv_head', '3').replace('bn2', '4'), *rest) for n, *rest in efficientnet('timm')]))
+put('model', 'mobilenet.safetensors', safetensors([('features.1.block.0.0.weight', 'F32', [16, 1, 0, 3], 0)]))
 sd = collections.OrderedDict([('module.queue', Tensor((8, 16))), ('module.queue_ptr', Tensor((1,), 'Byte'))])
 sd.update(net('module.encoder_q.', head=8, kind='Half'))
 sd.update(net('module.encoder_k.', head=8, kind='Half'))
