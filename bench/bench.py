@@ -6,32 +6,37 @@ they are installed.
     make bench [PYTHON=/path/to/python] [BENCH_ARGS="--rounds 3 --only rn18-32,rn50-64 --precisions fp32"]
 
 Each configuration: rounds of (libhpt process, PyTorch process, ...) one after the other, each with a warm-up step and
-2 timed ones; the minimum over all rounds counts, since other work on the machine only ever adds time. Prints
-markdown; --json FILE keeps everything."""
+2 timed ones; the minimum over all rounds counts, since other work on the machine only ever adds time. PyTorch has
+its maps in channels-last order; for EfficientNet in the plain order too, and the better one counts. Prints markdown;
+--json FILE keeps everything."""
 import argparse, json, os, platform, subprocess, sys, datetime
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CONFIGS = ['rn18-32', 'rn18-64', 'rn18-224', 'rn50-32', 'rn50-64', 'rn50-224']
+CONFIGS = ['rn18-32', 'rn18-64', 'rn18-224', 'rn50-32', 'rn50-64', 'rn50-224', 'enb2-224']
 TORCH = r'''
 import sys, json, time, copy, resource
 import torch, torch.nn as nn, torch.nn.functional as F, torchvision
-name, prec, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
+name, prec, steps, order = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+order = torch.channels_last if order == "last" else torch.contiguous_format
 arch, small, size, n, K = {
     "rn18-32": ("resnet18", 1, 32, 128, 4096), "rn18-64": ("resnet18", 0, 64, 64, 4096),
     "rn18-224": ("resnet18", 0, 224, 16, 65536),
     "rn50-32": ("resnet50", 1, 32, 128, 4096), "rn50-64": ("resnet50", 0, 64, 64, 4096),
-    "rn50-224": ("resnet50", 0, 224, 8, 65536)}[name]
+    "rn50-224": ("resnet50", 0, 224, 8, 65536), "enb2-224": ("efficientnet_b2", 0, 224, 8, 65536)}[name]
 torch.set_num_threads(2)
-net = torchvision.models.__dict__[arch](num_classes=128)
+b2 = arch == "efficientnet_b2"
+net = torchvision.models.__dict__[arch](num_classes=128, **(dict(stochastic_depth_prob=0.) if b2 else {}))
 if small: net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False); net.maxpool = nn.Identity()
-d = net.fc.in_features
-net.fc = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 128))
-q = net.to(memory_format=torch.channels_last); k = copy.deepcopy(q)
+d = net.classifier[1].in_features if b2 else net.fc.in_features
+head = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 128))
+if b2: net.classifier = head
+else: net.fc = head
+q = net.to(memory_format=order); k = copy.deepcopy(q)
 for p in k.parameters(): p.requires_grad = False
 opt = torch.optim.SGD(q.parameters(), 0.03, momentum=0.9, weight_decay=1e-4)
 queue = F.normalize(torch.randn(128, K), dim=0); ptr = 0
-x = torch.rand(n, 3, size, size).contiguous(memory_format=torch.channels_last)
-y = torch.rand(n, 3, size, size).contiguous(memory_format=torch.channels_last)
+x = torch.rand(n, 3, size, size).contiguous(memory_format=order)
+y = torch.rand(n, 3, size, size).contiguous(memory_format=order)
 times = []
 for s in range(steps + 1):
     t = time.perf_counter()
@@ -77,7 +82,9 @@ def main():
         jobs = [('hpt fp32', ['bin/bench-step', c, 'fp32', 'auto', '2']),
             ('hpt fp32 direct', ['bin/bench-step', c, 'fp32', 'direct', '2'])] if 'fp32' in precs else []
         if 'bf16' in precs: jobs.append(('hpt bf16', ['bin/bench-step', c, 'bf16', 'auto', '2']))
-        if have_torch: jobs += [('torch ' + p, [sys.executable, '-c', TORCH, c, p, '2']) for p in precs]
+        orders = ['last', 'plain'] if c.startswith('en') else ['last']
+        if have_torch: jobs += [('torch ' + p, [sys.executable, '-c', TORCH, c, p, '2', o])
+            for p in precs for o in orders]
         for _ in range(a.rounds):
             for name, cmd in jobs:
                 r = run(cmd)

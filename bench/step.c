@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * bench/step CONFIG PRECISION ALGO ROUNDS - times whole MoCo-v2 steps on views in memory (no image loading), after
  * one warm-up step. Prints one line of JSON: the step times in ms, the peak resident memory in MiB. CONFIG: rn18-32
- * rn18-64 rn18-224 rn50-32 rn50-64 rn50-224. */
+ * rn18-64 rn18-224 rn50-32 rn50-64 rn50-224 enb2-224. */
 #define _GNU_SOURCE
 #include "common.h"
 #include <string.h>
@@ -10,7 +10,8 @@
 static const struct { const char *name, *arch, *stem; int size, batch, k; } configs[] = {
     {"rn18-32", "resnet18", "small", 32, 128, 4096},   {"rn18-64", "resnet18", "imagenet", 64, 64, 4096},
     {"rn18-224", "resnet18", "imagenet", 224, 16, 65536}, {"rn50-32", "resnet50", "small", 32, 128, 4096},
-    {"rn50-64", "resnet50", "imagenet", 64, 64, 4096}, {"rn50-224", "resnet50", "imagenet", 224, 8, 65536}};
+    {"rn50-64", "resnet50", "imagenet", 64, 64, 4096}, {"rn50-224", "resnet50", "imagenet", 224, 8, 65536},
+    {"enb2-224", "efficientnet_b2", "imagenet", 224, 8, 65536}};
 
 int main(int argc, char **argv) {
     double start = now_ms(CLOCK_MONOTONIC);
