@@ -98,12 +98,12 @@ static int vary(const case_shape *s, int v, hpt__geometry *g, int *direct, int *
         return v < 2;
     }
     if (!strcmp(s->of, "NORM")) {
-        g->act = v & 1 ? HPT__ACT_RELU : HPT__ACT_NONE;
-        g->residual = v >> 1 & 1;
-        g->extra_grad = v >> 2 & 1;
-        g->rows = v >> 3 & 1;
+        g->act = (const hpt__act[]){HPT__ACT_NONE, HPT__ACT_RELU, HPT__ACT_SILU, HPT__ACT_NONE, HPT__ACT_RELU}[v % 5];
+        g->residual = v % 5 > 2;
+        g->extra_grad = v / 5 & 1;
+        g->rows = v / 10;
         g->bn_ranks = 3;                /* of those that exchange between their halves */
-        return v < (pixel ? 16 : 8);
+        return v < (pixel ? 20 : 10);
     }
     if (!strcmp(s->of, "UNIT")) {
         g->rows = 1;
@@ -207,6 +207,7 @@ static int given(const bench *b, const char *name) {
     if (!strcmp(name, "dy2")) return g->extra_grad;
     if (b->kind == HPT__OP_ACT_GRAD) return !strcmp(name, "x") == (g->act == HPT__ACT_SILU);
     if (!strcmp(name, "y_in")) return g->act != HPT__ACT_NONE;
+    if (!strcmp(hpt__op_rows[b->kind].shapes, "NORM")) return g->act == HPT__ACT_SILU;  /* b, w of its gradient */
     return !b->missing;
 }
 

@@ -8,23 +8,17 @@
 /* what a pass does, beside hpt__act: forward; BACKWARD + hpt__act */
 enum { SUM = -1, COPY = -2, BACKWARD = 16 };
 
-/* 1 / (1 + e^-x), 0 below -87 */
-INLINE vf sigmoid(vf x) {
-    vf least = vec_set(-87.0f), zero = {0};
-    vf s = 1.0f / (1.0f + vec_exp(-vec_where(x < least, least, x)));
-    return vec_where(x < least, zero, s);
-}
 /* a: x, or y where the activation's gradient reads that; b: r or dy; c: dy2 (zero: none) */
 INLINE vf one(int what, vf a, vf b, vf c) {
     vf zero = {0}, s;
     switch (what) {
     case SUM: return a + b;
     case HPT__ACT_RELU: return vec_where(a < zero, zero, a);
-    case HPT__ACT_SILU: return a * sigmoid(a);
-    case HPT__ACT_SIGMOID: return sigmoid(a);
+    case HPT__ACT_SILU: return a * vec_sigmoid(a);
+    case HPT__ACT_SIGMOID: return vec_sigmoid(a);
     case BACKWARD + HPT__ACT_RELU: return vec_where(a > zero, b + c, zero);
     case BACKWARD + HPT__ACT_SIGMOID: return (b + c) * a * (1.0f - a);
-    case BACKWARD + HPT__ACT_SILU: s = sigmoid(a); return (b + c) * s * (1.0f + a * (1.0f - s));
+    case BACKWARD + HPT__ACT_SILU: s = vec_sigmoid(a); return (b + c) * s * (1.0f + a * (1.0f - s));
     default: return a;
     }
 }

@@ -13,7 +13,7 @@ typedef struct hpt__geometry {
     int conv_groups;        /* convolution: channels go in so many groups, each of c/groups -> k/groups; 0 is 1 */
     int bn_groups;          /* batch norm: contiguous sub-batches of n/bn_groups images with their own statistics */
     int bn_ranks;           /* batch norm in halves: so many ranks share each group; 0 is 1 */
-    /* batch norm, linear: fused into the operation, none or relu; the activation itself: which */
+    /* fused into the operation: batch norm none, relu or silu, linear none or relu; the activation itself: which */
     hpt__act act;
     int residual;           /* batch norm: y = act(norm(x) + residual?) */
     /* batch norm, activation, sum: not maps but rows, real (N,C), whatever the type of maps; C any number */

@@ -176,7 +176,7 @@ template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS
     T *y, int channels, size_t rows, size_t chunk, const float *mean,
                                                                                          const float *rstd,
                                                                                          const float *w,
-                                                                                         const float *b, int relu,
+                                                                                         const float *b, int act,
                                                                                          float eps) {
     where t = find<V>(channels, rows, chunk);
     if (!t.active) return;
@@ -196,7 +196,8 @@ template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS
         for (int i = 0; i < V; i++) {
             v[i] = fmaf(v[i] - mu[i], scale[i], shift[i]);
             if (res) v[i] += q[i];
-            if (relu && v[i] < 0) v[i] = 0;
+            if (act == HPT__ACT_RELU && v[i] < 0) v[i] = 0;
+            if (act == HPT__ACT_SILU) v[i] *= 1 / (1 + expf(-v[i]));
         }
         hpt_store<T, V>(y + at, v);
     }
@@ -204,7 +205,8 @@ template <typename T, int V, int EVAL> __global__ void __launch_bounds__(THREADS
 
 template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_sums(const T *x, const T *y, T *dy,
     const T *dy2, int channels, size_t rows, size_t chunk, const float *mean,
-                                                                                   const float *rstd, int relu,
+                                                                                   const float *rstd, const float *w,
+                                                                                   const float *b, int act,
                                                                                    float *part) {
     where t = find<V>(channels, rows, chunk);
     float sd[V] = {0}, sdx[V] = {0}, mu[V], rs[V];
@@ -223,12 +225,16 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) k_grad_s
                 hpt_load<T, V>(dy2 + at, q);
                 for (int i = 0; i < V; i++) d[i] += q[i];
             }
-            if (relu) {
+            for (int i = 0; i < V && act == HPT__ACT_SILU; i++) {
+                float z = fmaf(v[i] - mu[i], rs[i] * w[t.c + i], b[t.c + i]), s = 1 / (1 + expf(-z));
+                d[i] *= s * (1 + z * (1 - s));
+            }
+            if (act == HPT__ACT_RELU) {
                 hpt_load<T, V>(y + at, q);
                 for (int i = 0; i < V; i++)
                     if (!(q[i] > 0)) d[i] = 0;
             }
-            if (relu || dy2) hpt_store<T, V>(dy + at, d);
+            if (act != HPT__ACT_NONE || dy2) hpt_store<T, V>(dy + at, d);
             for (int i = 0; i < V; i++) {
                 sd[i] += d[i];
                 sdx[i] = fmaf(d[i], (v[i] - mu[i]) * rs[i], sdx[i]);
@@ -346,12 +352,12 @@ template <typename T, int V> static void sums(cudaStream_t s, const hpt__cuda_no
 template <typename T, int V> static void apply(cudaStream_t s, const hpt__cuda_norm *a, const launch<V> *l) {
     HPT_LAUNCH((k_apply<T, V, 0>), l->grid, l->block, 0, s, (const T *)a->x, (const T *)(a->g.residual ? a->r : NULL),
                (T *)a->y, a->g.c, l->p.rows, l->p.chunk, (const float *)a->mean, (const float *)a->rstd, a->w, a->b,
-               a->g.act == HPT__ACT_RELU, 0.f);
+               (int)a->g.act, 0.f);
 }
 template <typename T, int V> static void grad_sums(cudaStream_t s, const hpt__cuda_norm *a, const launch<V> *l) {
     HPT_LAUNCH((k_grad_sums<T, V>), l->grid, l->block, 0, s, (const T *)a->x, (const T *)a->y_in, (T *)a->dy,
                (const T *)(a->g.extra_grad ? a->dy2 : NULL), a->g.c, l->p.rows, l->p.chunk, (const float *)a->mean,
-               (const float *)a->rstd, a->g.act == HPT__ACT_RELU, a->scratch);
+               (const float *)a->rstd, a->w, a->b, (int)a->g.act, a->scratch);
 }
 template <typename T, int V>
 static void grad_apply(cudaStream_t s, const hpt__cuda_norm *a, const launch<V> *l, const float *means) {
@@ -389,7 +395,7 @@ template <typename T, int V> static cudaError_t eval(cudaStream_t s, const hpt__
     launch<V> l(&g, a->sms);
     HPT_LAUNCH((k_apply<T, V, 1>), l.grid, l.block, 0, s, (const T *)a->x, (const T *)(g.residual ? a->r : NULL),
                (T *)a->y, g.c, l.p.rows, l.p.chunk, (const float *)a->run_mean, (const float *)a->run_var, a->w, a->b,
-               g.act == HPT__ACT_RELU, (float)g.eps);
+               (int)g.act, (float)g.eps);
     return cudaGetLastError();
 }
 template <typename T, int V> static cudaError_t backward(cudaStream_t s, const hpt__cuda_norm *a) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * norm - batch normalisation (Ioffe and Szegedy 2015) with an optional residual sum and ReLU, in groups of the batch.
+ * norm - batch normalisation (Ioffe and Szegedy 2015) with an optional residual sum and ReLU, or SiLU, in groups of the
+ * batch.
  *
  * Training, for each group g of n/bn_groups contiguous images and each channel c, over m = (n/bn_groups)*h*w values:
  *   mean = sum(x)/m     var = sum((x-mean)^2)/m (biased)     rstd = 1/sqrt(var + eps)
@@ -7,8 +8,9 @@
  *   run_mean = (1-mom)*run_mean + mom*avg over g of mean
  *   run_var  = (1-mom)*run_var  + mom*avg over g of var*m/(m-1)         (unbiased; m = 1: biased)
  * Evaluation: mean, var from run_mean, run_var.
- * Backward: d = (dy + dy2?) masked by y > 0 if act is relu (none or relu; no other is fused). d is WRITTEN BACK into
- * dy: it is the gradient of the residual.
+ *   act: none, relu, or silu (x*s(x), s(x) = 1/(1+e^-x)), the last without a residual; no other is fused
+ * Backward: d = (dy + dy2?), masked by y > 0 if act is relu, times s(z)*(1 + z*(1 - s(z))) with z = (x-mean)*rstd*w + b
+ * if it is silu (y is not read; for the others b is not). d is WRITTEN BACK into dy: it is the gradient of the residual.
  *   db = sum over all groups of d      dw = sum over all groups of d*(x-mean)*rstd
  *   dx = w*rstd*( d - sum_g(d)/m - (x-mean)*rstd * sum_g(d*(x-mean)*rstd)/m )
  *
@@ -38,15 +40,15 @@
                                   T *rstd, T *run_mean, T *run_var, double mom); \
     void hpt__ref_norm_eval_##x_(const hpt__geometry *g, const T *x, const T *w, const T *b, const T *residual, T *y, \
                                  const T *run_mean, const T *run_var); \
-    void hpt__ref_norm_backward_##x_(const hpt__geometry *g, const T *x, const T *y, const T *w, const T *mean, \
-                                     const T *rstd, T *dy, const T *dy2, T *dx, T *dw, T *db); \
+    void hpt__ref_norm_backward_##x_(const hpt__geometry *g, const T *x, const T *y, const T *w, const T *b, \
+                                     const T *mean, const T *rstd, T *dy, const T *dy2, T *dx, T *dw, T *db); \
     void hpt__ref_norm_moments_##x_(const hpt__geometry *g, const T *x, double *moments); \
     void hpt__ref_norm_join_##x_(const hpt__geometry *g, const double *moments, T *mean, T *rstd, T *run_mean, \
                                  T *run_var, double mom); \
     void hpt__ref_norm_apply_##x_(const hpt__geometry *g, const T *x, const T *w, const T *b, const T *residual, T *y, \
                                   const T *mean, const T *rstd); \
-    void hpt__ref_norm_grad_sums_##x_(const hpt__geometry *g, const T *x, const T *y, const T *mean, const T *rstd, \
-                                      T *dy, const T *dy2, T *dw, T *db, double *sums); \
+    void hpt__ref_norm_grad_sums_##x_(const hpt__geometry *g, const T *x, const T *y, const T *w, const T *b, \
+                                      const T *mean, const T *rstd, T *dy, const T *dy2, T *dw, T *db, double *sums); \
     void hpt__ref_norm_grad_joined_##x_(const hpt__geometry *g, const T *x, const T *w, const T *mean, const T *rstd, \
                                         const T *dy, const double *sums, T *dx);
 HPT__BOTH(HPT__DECL)

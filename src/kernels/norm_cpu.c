@@ -113,27 +113,31 @@ void CPU(norm_moments)(const hpt__cpu_norm *a, double *moments) {
 }
 
 INLINE void apply_map(const hpt__geometry *g, const void *x, const void *r, void *y, size_t base, vf mean, vf scale,
-                      vf b, int relu, int res, int bf16) {
+                      vf b, int act, int res, int bf16) {
     vf zero = {0};
     for (int p = 0; p < g->h * g->w; p++) {
         vf v = (vec_load(x, base + p, bf16) - mean) * scale + b;
         if (res) v += vec_load(r, base + p, bf16);
-        if (relu) v = vec_where(v < zero, zero, v);     /* NaN stays */
+        if (act == HPT__ACT_RELU) v = vec_where(v < zero, zero, v);     /* NaN stays */
+        if (act == HPT__ACT_SILU) v *= vec_sigmoid(v);
         vec_store(y, base + p, v, bf16);
     }
 }
-/* constant flags make eight straight loops of one body */
+/* constant flags make straight loops of one body */
+#define APPLY(act, res, bf16) apply_map(g, a->x, a->r, a->y, base, mean, scale, b, act, res, bf16); break
 INLINE void apply_any(const hpt__cpu_norm *a, size_t base, vf mean, vf scale, vf b) {
     const hpt__geometry *g = a->g;
-    switch ((a->bf16 != 0) * 4 + (g->act == HPT__ACT_RELU) * 2 + (g->residual != 0)) {
-    case 0: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 0, 0); break;
-    case 1: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 1, 0); break;
-    case 2: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 0, 0); break;
-    case 3: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 1, 0); break;
-    case 4: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 0, 1); break;
-    case 5: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 0, 1, 1); break;
-    case 6: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 0, 1); break;
-    default: apply_map(g, a->x, a->r, a->y, base, mean, scale, b, 1, 1, 1); break;
+    switch ((a->bf16 != 0) * 8 + (g->act == HPT__ACT_SILU ? 4 : (g->act == HPT__ACT_RELU) * 2 + (g->residual != 0))) {
+    case 0: APPLY(HPT__ACT_NONE, 0, 0);
+    case 1: APPLY(HPT__ACT_NONE, 1, 0);
+    case 2: APPLY(HPT__ACT_RELU, 0, 0);
+    case 3: APPLY(HPT__ACT_RELU, 1, 0);
+    case 4: APPLY(HPT__ACT_SILU, 0, 0);
+    case 8: APPLY(HPT__ACT_NONE, 0, 1);
+    case 9: APPLY(HPT__ACT_NONE, 1, 1);
+    case 10: APPLY(HPT__ACT_RELU, 0, 1);
+    case 11: APPLY(HPT__ACT_RELU, 1, 1);
+    default: APPLY(HPT__ACT_SILU, 0, 1);
     }
 }
 
@@ -164,37 +168,47 @@ void CPU(norm_eval)(const hpt__cpu_norm *a, int t, int nt) {
     }
 }
 
-INLINE void grad_item(const hpt__cpu_norm *a, int i, int relu, int extra, int bf16) {
+/* d of vector `at`, stored where it is not dy itself; z: what the activation read, of silu */
+INLINE vf grad_at(const hpt__cpu_norm *a, size_t at, vf x, vf mean, vf scale, vf b, int act, int extra, int bf16) {
+    vf d = vec_load(a->dy, at, bf16), zero = {0};
+    if (extra) d += vec_load(a->dy2, at, bf16);
+    if (act == HPT__ACT_RELU) d = vec_where(vec_load(a->y_in, at, bf16) > zero, d, zero);
+    if (act == HPT__ACT_SILU) {
+        vf z = (x - mean) * scale + b, s = vec_sigmoid(z);
+        d *= s * (1.0f + z * (1.0f - s));
+    }
+    if (act != HPT__ACT_NONE || extra) vec_store(a->dy, at, d, bf16);
+    return d;
+}
+INLINE void grad_item(const hpt__cpu_norm *a, int i, int act, int extra, int bf16) {
     const hpt__geometry *g = a->g;
     item it = item_at(g, i);
-    int gc = it.group * g->c + it.cb * HPT__VB, hw = g->h * g->w;
+    int c = it.cb * HPT__VB, gc = it.group * g->c + c, hw = g->h * g->w, lanes = vec_lanes(g->c, it.cb);
     double *sum = a->partial + (size_t)i * 2 * HPT__VB, *sx = sum + HPT__VB;
     for (int l = 0; l < 2 * HPT__VB; l++) sum[l] = 0;
-    vf mean = vec_load_part(a->mean + gc, vec_lanes(g->c, it.cb)), zero = {0};
+    vf mean = vec_load_part(a->mean + gc, lanes), scale = {0}, b = {0};
+    if (act == HPT__ACT_SILU) {
+        scale = vec_load_part(a->rstd + gc, lanes) * vec_load_part(a->w + c, lanes);
+        b = vec_load_part(a->b + c, lanes);
+    }
     for (int n = it.first; n < it.last; n++) {
         size_t base = at(g, n, it.cb);
         for (int p0 = 0; p0 < hw; p0 += FLUSH * 2) {
             int p1 = p0 + FLUSH * 2 < hw ? p0 + FLUSH * 2 : hw, p = p0;
             vf s0 = {0}, s1 = {0}, q0 = {0}, q1 = {0};
             for (; p + 2 <= p1; p += 2) {
-                vf d0 = vec_load(a->dy, base + p, bf16), d1 = vec_load(a->dy, base + p + 1, bf16);
-                if (extra) d0 += vec_load(a->dy2, base + p, bf16), d1 += vec_load(a->dy2, base + p + 1, bf16);
-                if (relu) {
-                    d0 = vec_where(vec_load(a->y_in, base + p, bf16) > zero, d0, zero);
-                    d1 = vec_where(vec_load(a->y_in, base + p + 1, bf16) > zero, d1, zero);
-                }
-                if (relu || extra) vec_store(a->dy, base + p, d0, bf16), vec_store(a->dy, base + p + 1, d1, bf16);
+                vf x0 = vec_load(a->x, base + p, bf16), x1 = vec_load(a->x, base + p + 1, bf16);
+                vf d0 = grad_at(a, base + p, x0, mean, scale, b, act, extra, bf16);
+                vf d1 = grad_at(a, base + p + 1, x1, mean, scale, b, act, extra, bf16);
                 s0 += d0; s1 += d1;
-                q0 += d0 * (vec_load(a->x, base + p, bf16) - mean);
-                q1 += d1 * (vec_load(a->x, base + p + 1, bf16) - mean);
+                q0 += d0 * (x0 - mean);
+                q1 += d1 * (x1 - mean);
             }
             if (p < p1) {
-                vf d0 = vec_load(a->dy, base + p, bf16);
-                if (extra) d0 += vec_load(a->dy2, base + p, bf16);
-                if (relu) d0 = vec_where(vec_load(a->y_in, base + p, bf16) > zero, d0, zero);
-                if (relu || extra) vec_store(a->dy, base + p, d0, bf16);
+                vf x0 = vec_load(a->x, base + p, bf16);
+                vf d0 = grad_at(a, base + p, x0, mean, scale, b, act, extra, bf16);
                 s0 += d0;
-                q0 += d0 * (vec_load(a->x, base + p, bf16) - mean);
+                q0 += d0 * (x0 - mean);
             }
             flush(sum, s0 + s1);
             flush(sx, q0 + q1);
@@ -203,17 +217,21 @@ INLINE void grad_item(const hpt__cpu_norm *a, int i, int relu, int extra, int bf
 }
 
 void CPU(norm_grad_sums)(const hpt__cpu_norm *a, int t, int nt) {
-    int n = items(a->g), kind = (a->bf16 != 0) * 4 + (a->g->act == HPT__ACT_RELU) * 2 + (a->g->extra_grad != 0);
+    int n = items(a->g), kind = (a->bf16 != 0) * 8 + (int)a->g->act * 2 + (a->g->extra_grad != 0);
     for (int i = (int)((int64_t)n * t / nt); i < (int)((int64_t)n * (t + 1) / nt); i++)
         switch (kind) {
-        case 0: grad_item(a, i, 0, 0, 0); break;
-        case 1: grad_item(a, i, 0, 1, 0); break;
-        case 2: grad_item(a, i, 1, 0, 0); break;
-        case 3: grad_item(a, i, 1, 1, 0); break;
-        case 4: grad_item(a, i, 0, 0, 1); break;
-        case 5: grad_item(a, i, 0, 1, 1); break;
-        case 6: grad_item(a, i, 1, 0, 1); break;
-        default: grad_item(a, i, 1, 1, 1); break;
+        case 2 * HPT__ACT_NONE: grad_item(a, i, HPT__ACT_NONE, 0, 0); break;
+        case 2 * HPT__ACT_NONE + 1: grad_item(a, i, HPT__ACT_NONE, 1, 0); break;
+        case 2 * HPT__ACT_RELU: grad_item(a, i, HPT__ACT_RELU, 0, 0); break;
+        case 2 * HPT__ACT_RELU + 1: grad_item(a, i, HPT__ACT_RELU, 1, 0); break;
+        case 2 * HPT__ACT_SILU: grad_item(a, i, HPT__ACT_SILU, 0, 0); break;
+        case 2 * HPT__ACT_SILU + 1: grad_item(a, i, HPT__ACT_SILU, 1, 0); break;
+        case 8 + 2 * HPT__ACT_NONE: grad_item(a, i, HPT__ACT_NONE, 0, 1); break;
+        case 8 + 2 * HPT__ACT_NONE + 1: grad_item(a, i, HPT__ACT_NONE, 1, 1); break;
+        case 8 + 2 * HPT__ACT_RELU: grad_item(a, i, HPT__ACT_RELU, 0, 1); break;
+        case 8 + 2 * HPT__ACT_RELU + 1: grad_item(a, i, HPT__ACT_RELU, 1, 1); break;
+        case 8 + 2 * HPT__ACT_SILU: grad_item(a, i, HPT__ACT_SILU, 0, 1); break;
+        default: grad_item(a, i, HPT__ACT_SILU, 1, 1); break;
         }
 }
 

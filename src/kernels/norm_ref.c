@@ -7,6 +7,8 @@
 /* offset of (n, c) in (N,C,H,W) */
 #define AT(g, n_, c_) (((size_t)(n_) * (g)->c + (c_)) * (size_t)(g)->h * (g)->w)
 
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
 static void apply(const hpt__geometry *g, int n0, int n1, int c, const real *x, const real *res, real *y, double mean,
                   double rstd, double w, double b) {
     int hw = g->h * g->w;
@@ -15,7 +17,7 @@ static void apply(const hpt__geometry *g, int n0, int n1, int c, const real *x, 
             size_t at = AT(g, n, c) + i;
             double v = (x[at] - mean) * rstd * w + b;
             if (g->residual) v += res[at];
-            y[at] = (real)(g->act == HPT__ACT_RELU && v < 0 ? 0 : v);
+            y[at] = (real)(g->act == HPT__ACT_SILU ? v * sigmoid(v) : g->act == HPT__ACT_RELU && v < 0 ? 0 : v);
         }
 }
 
@@ -98,8 +100,8 @@ void REF(norm_eval)(const hpt__geometry *g, const real *x, const real *w, const 
 }
 
 /* d into dy; sum(d) and sum(d*(x-mu)*rs) of a group's channel */
-static void sums_of(const hpt__geometry *g, int gr, int c, const real *x, const real *y, double mu, double rs, real *dy,
-                    const real *dy2, double *sd, double *sdx) {
+static void sums_of(const hpt__geometry *g, int gr, int c, const real *x, const real *y, double mu, double rs, double w,
+                    double b, real *dy, const real *dy2, double *sd, double *sdx) {
     int per = g->n / g->bn_groups, hw = g->h * g->w;
     *sd = *sdx = 0;
     for (int n = gr * per; n < (gr + 1) * per; n++)
@@ -108,6 +110,10 @@ static void sums_of(const hpt__geometry *g, int gr, int c, const real *x, const 
             double d = dy[at];
             if (g->extra_grad) d += dy2[at];
             if (g->act == HPT__ACT_RELU && !(y[at] > 0)) d = 0;
+            if (g->act == HPT__ACT_SILU) {
+                double z = (x[at] - mu) * rs * w + b, s = sigmoid(z);
+                d *= s * (1 + z * (1 - s));
+            }
             dy[at] = (real)d;
             *sd += d;
             *sdx += d * (x[at] - mu) * rs;
@@ -124,14 +130,14 @@ static void grad_of(const hpt__geometry *g, int gr, int c, const real *x, double
         }
 }
 
-void REF(norm_backward)(const hpt__geometry *g, const real *x, const real *y, const real *w, const real *mean,
-                        const real *rstd, real *dy, const real *dy2, real *dx, real *dw, real *db) {
+void REF(norm_backward)(const hpt__geometry *g, const real *x, const real *y, const real *w, const real *b,
+                        const real *mean, const real *rstd, real *dy, const real *dy2, real *dx, real *dw, real *db) {
     double m = (double)(g->n / g->bn_groups) * g->h * g->w;
     for (int c = 0; c < g->c; c++) {
         double sum_w = 0, sum_b = 0;
         for (int gr = 0; gr < g->bn_groups; gr++) {
             double mu = mean[gr * g->c + c], rs = rstd[gr * g->c + c], sd, sdx;
-            sums_of(g, gr, c, x, y, mu, rs, dy, dy2, &sd, &sdx);
+            sums_of(g, gr, c, x, y, mu, rs, w[c], b ? b[c] : 0, dy, dy2, &sd, &sdx);
             grad_of(g, gr, c, x, mu, rs, w[c], dy, sd / m, sdx / m, dx);
             sum_b += sd;
             sum_w += sdx;
@@ -140,13 +146,15 @@ void REF(norm_backward)(const hpt__geometry *g, const real *x, const real *y, co
         db[c] = (real)sum_b;
     }
 }
-void REF(norm_grad_sums)(const hpt__geometry *g, const real *x, const real *y, const real *mean, const real *rstd,
-                         real *dy, const real *dy2, real *dw, real *db, double *sums) {
+void REF(norm_grad_sums)(const hpt__geometry *g, const real *x, const real *y, const real *w, const real *b,
+                         const real *mean, const real *rstd, real *dy, const real *dy2, real *dw, real *db,
+                         double *sums) {
     for (int c = 0; c < g->c; c++) {
         double sum_w = 0, sum_b = 0;
         for (int gr = 0; gr < g->bn_groups; gr++) {
             double *of = sums + ((size_t)gr * (size_t)g->c + (size_t)c) * 2;
-            sums_of(g, gr, c, x, y, mean[gr * g->c + c], rstd[gr * g->c + c], dy, dy2, of, of + 1);
+            sums_of(g, gr, c, x, y, mean[gr * g->c + c], rstd[gr * g->c + c], w ? w[c] : 0, b ? b[c] : 0, dy, dy2,
+                    of, of + 1);
             sum_b += of[0];
             sum_w += of[1];
         }

@@ -91,4 +91,10 @@ INLINE vf vec_exp(vf x0) {
     vi e = (__builtin_convertvector(vec_where(x0 == x0, n, vec_set(0)), vi) + 127) << 23;
     return vec_where(x0 == x0, p * (vf)e, x0);
 }
+/* 1 / (1 + e^-x), 0 below -87 */
+INLINE vf vec_sigmoid(vf x) {
+    vf least = vec_set(-87.0f), zero = {0};
+    vf s = 1.0f / (1.0f + vec_exp(-vec_where(x < least, least, x)));
+    return vec_where(x < least, zero, s);
+}
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What is folded into one operation: batch norm + sum + ReLU, drop + sum, linear + ReLU. Only layers whose output
- * nobody else reads are folded, and only activations that every backend's batch norm and product have built in; what
- * is left runs as operations of its own. */
+ * What is folded into one operation: batch norm + sum + ReLU, batch norm + SiLU, drop + sum, linear + ReLU. Only layers
+ * whose output nobody else reads are folded, and only activations that every backend's batch norm and product have
+ * built in; what is left runs as operations of its own. */
 #include "nn/graph.h"
 
 /* The fused layer takes the place of the last node of its chain, where the residual is known to have run. */
@@ -37,5 +37,7 @@ void hpt__graph_fuse(hpt__graph *g) {
             fold(g, i, n->residual, HPT__ACT_NONE);
         else if (n->kind == HPT__NODE_ACT && n->act == HPT__ACT_RELU && takes_relu)
             fold(g, i, x->residual, HPT__ACT_RELU);
+        else if (n->kind == HPT__NODE_ACT && n->act == HPT__ACT_SILU && x->kind == HPT__NODE_NORM && x->residual < 0)
+            fold(g, i, -1, HPT__ACT_SILU);
     }
 }

@@ -271,6 +271,7 @@ static void norm_backward(hpt__compiler *c, int i) {
     op.w = tensor_in(c, HPT__IN_PARAM, n->tensor);
     op.mean = s->mean;
     op.rstd = s->rstd;
+    if (n->act == HPT__ACT_SILU) op.b = tensor_in(c, HPT__IN_PARAM, n->tensor + 1);
     op.dw = tensor_in(c, HPT__IN_GRAD, n->tensor);
     op.db = tensor_in(c, HPT__IN_GRAD, n->tensor + 1);
     if (c->p->spec.bn_ranks < 2) {
@@ -280,7 +281,7 @@ static void norm_backward(hpt__compiler *c, int i) {
         op.aux = sums_buffer(c, n);
         hpt__emit(c, HPT__OP_NORM_GRAD_SUMS, geometry(c, i), op);
         op.aux = join_ranks(c, n, op.aux);
-        op.dw = op.db = op.y_in = op.dy2 = (hpt__place){0};
+        op.b = op.dw = op.db = op.y_in = op.dy2 = (hpt__place){0};
         op.dx = over ? op.x : input_grad(c, i);
         hpt__emit(c, HPT__OP_NORM_GRAD_JOINED, geometry(c, i), op);
     }

@@ -439,7 +439,7 @@ static void norm_case(int n, int c, int h, int groups, int flags, int bf16) {
     close_to("norm eval", map_to_host(a.y, n, c, hw, bf16), y2, count, tol);
     a.y_in = map_to_device(y, n, c, hw, bf16);
     a.dx = (void *)(uintptr_t)a.x;                           /* in place, as the plan does */
-    hpt__ref_norm_backward_f32(&g, x, y, w, mean, rstd, dy, dy2, dx, dw, db);
+    hpt__ref_norm_backward_f32(&g, x, y, w, b, mean, rstd, dy, dy2, dx, dw, db);
     RUN(hpt__cuda_norm_backward(0, &a));
     double m = (double)(n / groups) * hw;
     if (m > 1) close_to("norm dx", map_to_host(a.dx, n, c, hw, bf16), dx, count, bf16 ? 2e-2 : 2e-4);

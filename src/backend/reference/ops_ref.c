@@ -84,7 +84,8 @@ static hpt_status norm_eval(hpt__op *op, const hpt__op_args *a) {
     return HPT_OK;
 }
 static hpt_status norm_grad(hpt__op *op, const hpt__op_args *a) {
-    REF(norm_backward)(&op->d.g, a->x, a->y_in, a->w, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw, a->db);
+    REF(norm_backward)(&op->d.g, a->x, a->y_in, a->w, a->b, a->mean, a->rstd, a->dy, a->dy2, a->dx, a->dw,
+                           a->db);
     return HPT_OK;
 }
 SERVES(norm);
@@ -102,7 +103,7 @@ static hpt_status norm_joined(hpt__op *op, const hpt__op_args *a) {
     return HPT_OK;
 }
 static hpt_status norm_grad_sums(hpt__op *op, const hpt__op_args *a) {
-    REF(norm_grad_sums)(&op->d.g, a->x, a->y_in, a->mean, a->rstd, a->dy, a->dy2, a->dw, a->db, a->aux);
+    REF(norm_grad_sums)(&op->d.g, a->x, a->y_in, a->w, a->b, a->mean, a->rstd, a->dy, a->dy2, a->dw, a->db, a->aux);
     return HPT_OK;
 }
 static hpt_status norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
