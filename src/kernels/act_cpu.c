@@ -33,13 +33,12 @@ INLINE vf get(const void *p, size_t at, int bf16) {
     if (!bf16) return vec_loadu((const float *)p + at);
     vh h;
     memcpy(&h, (const uint16_t *)p + at, sizeof h);
-    return vec_load(&h, 0, 1);
+    return vec_widen(h);
 }
 INLINE void put(void *p, size_t at, vf v, int bf16) {
     if (!bf16) vec_storeu((float *)p + at, v);
     else {
-        vh h;
-        vec_store(&h, 0, v, 1);
+        vh h = vec_narrow(v);
         memcpy((uint16_t *)p + at, &h, sizeof h);
     }
 }

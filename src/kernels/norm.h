@@ -9,8 +9,8 @@
  *   run_var  = (1-mom)*run_var  + mom*avg over g of var*m/(m-1)         (unbiased; m = 1: biased)
  * Evaluation: mean, var from run_mean, run_var.
  *   act: none, relu, or silu (x*s(x), s(x) = 1/(1+e^-x)), the last without a residual; no other is fused
- * Backward: d = (dy + dy2?), masked by y > 0 if act is relu, times s(z)*(1 + z*(1 - s(z))) with z = (x-mean)*rstd*w + b
- * if it is silu (y is not read; for the others b is not). d is WRITTEN BACK into dy: it is the gradient of the residual.
+ * Backward: d = (dy + dy2?), masked by y > 0 if act is relu; times s(z)*(1 + z*(1 - s(z))) if it is silu, with
+ * z = (x-mean)*rstd*w + b (y is not read; b is by silu alone). d is WRITTEN BACK into dy: the gradient of the residual.
  *   db = sum over all groups of d      dw = sum over all groups of d*(x-mean)*rstd
  *   dx = w*rstd*( d - sum_g(d)/m - (x-mean)*rstd * sum_g(d*(x-mean)*rstd)/m )
  *

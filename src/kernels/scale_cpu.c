@@ -55,7 +55,7 @@ INLINE vf get(const void *p, size_t i, size_t n, int bf16) {
     memcpy(h, (const uint16_t *)p + i, n * 2);
     vh v;
     memcpy(&v, h, sizeof v);
-    return vec_load(&v, 0, 1);
+    return vec_widen(v);
 }
 INLINE void put(void *p, size_t i, vf v, size_t n, int bf16) {
     if (!bf16) {
@@ -64,8 +64,7 @@ INLINE void put(void *p, size_t i, vf v, size_t n, int bf16) {
         memcpy((float *)p + i, f, n * 4);
         return;
     }
-    vh h;
-    vec_store(&h, 0, v, 1);
+    vh h = vec_narrow(v);
     memcpy((uint16_t *)p + i, &h, n * 2);
 }
 INLINE void drop_image(const hpt__cpu_scale *a, int n, int bf16) {

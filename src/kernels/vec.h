@@ -22,25 +22,27 @@ typedef uint32_t vu __attribute__((vector_size(HPT__VB * 4), may_alias));
 typedef uint16_t vh __attribute__((vector_size(HPT__VB * 2), may_alias));
 #define INLINE static inline __attribute__((always_inline, unused))
 
-/* i-th vector of a map in float or bfloat16 */
-INLINE vf vec_load(const void *p, size_t i, int bf16) {
-    if (!bf16) return ((const vf *)p)[i];
+/* from and to bfloat16 */
+INLINE vf vec_widen(vh h) {
 #ifdef __AVX512F__      /* two instructions; of a conversion gcc makes seven */
-    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(((const __m256i *)p)[i]), 16);
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
 #else
-    vu u = __builtin_convertvector(((const vh *)p)[i], vu) << 16;
-    return (vf)u;
+    return (vf)(__builtin_convertvector(h, vu) << 16);
 #endif
 }
-INLINE void vec_store(void *p, size_t i, vf x, int bf16) {
-    if (!bf16) {
-        ((vf *)p)[i] = x;
-        return;
-    }
+INLINE vh vec_narrow(vf x) {
     vu u = (vu)x, nan = (vu)(x != x);
     u = (u + 0x7fff + ((u >> 16) & 1)) & ~nan;
     u |= nan & 0x7fc00000;
-    ((vh *)p)[i] = __builtin_convertvector(u >> 16, vh);
+    return __builtin_convertvector(u >> 16, vh);
+}
+/* i-th vector of a map in float or bfloat16 */
+INLINE vf vec_load(const void *p, size_t i, int bf16) {
+    return bf16 ? vec_widen(((const vh *)p)[i]) : ((const vf *)p)[i];
+}
+INLINE void vec_store(void *p, size_t i, vf x, int bf16) {
+    if (bf16) ((vh *)p)[i] = vec_narrow(x);
+    else ((vf *)p)[i] = x;
 }
 INLINE vf vec_set(float x) { return (vf){0} + x; }
 INLINE vf vec_loadu(const float *p) {
@@ -94,6 +96,22 @@ INLINE vf vec_exp(vf x0) {
 /* 1 / (1 + e^-x), 0 below -87 */
 INLINE vf vec_sigmoid(vf x) {
     vf least = vec_set(-87.0f), zero = {0};
+#ifdef __AVX512F__      /* the same by this set's instructions; NaN stays: max takes the second */
+    vf to = (vf)_mm512_max_ps((__m512)least, (__m512)x), e, y;
+    vf n = (vf)_mm512_roundscale_ps((__m512)(to * -1.44269504088896341f), 0);
+    vf r = -to - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    vf p = vec_set(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    e = 1.0f + (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+    y = (vf)_mm512_rcp14_ps((__m512)e);
+    return vec_where(x < least, zero, y + y * (1.0f - e * y));
+#endif
     vf s = 1.0f / (1.0f + vec_exp(-vec_where(x < least, least, x)));
     return vec_where(x < least, zero, s);
 }

@@ -111,7 +111,8 @@ static hpt_status plain_norm_joined(hpt__op *op, const hpt__op_args *a) {
     return HPT_OK;
 }
 static hpt_status plain_norm_grad_sums(hpt__op *op, const hpt__op_args *a) {
-    hpt__ref_norm_grad_sums_f32(&op->d.g, a->x, a->y_in, a->w, a->b, a->mean, a->rstd, a->dy, a->dy2, a->dw, a->db, a->aux);
+    hpt__ref_norm_grad_sums_f32(&op->d.g, a->x, a->y_in, a->w, a->b, a->mean, a->rstd, a->dy, a->dy2, a->dw, a->db,
+                                a->aux);
     return HPT_OK;
 }
 static hpt_status plain_norm_grad_joined(hpt__op *op, const hpt__op_args *a) {
