@@ -8,7 +8,8 @@
 /* What the numbers are for; part of the key, so that streams never meet. Never renumber: it would change every
  * result. */
 enum { HPT__RNG_INIT = 1, HPT__RNG_QUEUE = 2, HPT__RNG_ORDER = 3, HPT__RNG_AUGMENT = 4, HPT__RNG_SHUFFLE = 5,
-       HPT__RNG_SPLIT = 6, HPT__RNG_PROBE = 7, HPT__RNG_HEAD = 8, HPT__RNG_MIXUP = 9 };
+       HPT__RNG_SPLIT = 6, HPT__RNG_PROBE = 7, HPT__RNG_HEAD = 8, HPT__RNG_MIXUP = 9,
+       HPT__RNG_DROP = 10 };
 
 typedef struct hpt__rng {
     uint32_t key[2], ctr[4], out[4];

@@ -246,6 +246,7 @@ void hpt__plan_destroy(hpt__plan *p) {
 }
 
 size_t hpt__plan_bytes(const hpt__plan *p) { return p->arena_bytes; }
+int hpt__plan_batch(const hpt__plan *p) { return p->spec.batch; }
 int hpt__plan_drops(const hpt__plan *p) { return p->n_drops; }
 double hpt__plan_drop_rate(const hpt__plan *p, int drop) { return p->drop[drop]; }
 void hpt__plan_give_drops(hpt__plan *p, const void *factors) { p->factors = factors; }

@@ -84,6 +84,7 @@ hpt_status hpt__plan_backward_all(hpt__plan *p, const void *params, const void *
                                   void (*ready)(void *user, size_t from), void *user);
 /* Stochastic depth: how many layers drop images and with which probability each; what they multiply each image with,
  * real (drops,batch) of device memory: 0, or 1/(1-p). Runs read it until it is given anew. */
+int hpt__plan_batch(const hpt__plan *p);    /* images of a run */
 int hpt__plan_drops(const hpt__plan *p);
 double hpt__plan_drop_rate(const hpt__plan *p, int drop);
 void hpt__plan_give_drops(hpt__plan *p, const void *factors);

@@ -284,7 +284,8 @@ static hpt_status open(grid *g, int micro, int parts, hpt__dtype dtype, const ui
     hpt__trainer_spec s = {.method = &hpt__method_supervised, .own = &own, .dtype = dtype, .batch = micro,
                            .parts = parts, .size = (int)OPT_I(o, image_size), .groups = 1,
                            .several = !g->sets->truth[0].y, .direct = OPT_IS(o, conv_algo, "direct"),
-                           .deterministic = 1, .seed = (uint64_t)OPT_I(o, seed), .watch = &ctx->watch,
+                           .deterministic = 1, .drop_path = OPT_F(o, drop_path),
+                           .seed = (uint64_t)OPT_I(o, seed), .watch = &ctx->watch,
                            .trainable = group};
     s.optimizer = (hpt__optimizer){.rule = HPT__SGD, .momentum = OPT_F(o, ft_momentum),
                                    .weight_decay = OPT_F(o, ft_weight_decay)};

@@ -192,7 +192,8 @@ static hpt_status trainer_spec(const hpt_session *s, hpt__trainer_spec *spec, in
     int ranks = s->ctx->comm->size;
     *images = OPT_I(o, batch_size);
     *spec = (hpt__trainer_spec){.size = (int)OPT_I(o, image_size), .direct = OPT_IS(o, conv_algo, "direct"),
-                                .deterministic = (int)OPT_I(o, deterministic), .graph = (int)OPT_I(o, cuda_graph),
+                                .deterministic = (int)OPT_I(o, deterministic), .drop_path = OPT_F(o, drop_path),
+                                .graph = (int)OPT_I(o, cuda_graph),
                                 .seed = (uint64_t)OPT_I(o, seed), .watch = &s->ctx->watch};
     hpt__rule rule;
     HPT_TRY(rule_of(o, &rule));

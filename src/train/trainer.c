@@ -2,6 +2,7 @@
  * From the top: opening, one step as it is queued, recording it, launching and finishing it, and saying what was not
  * finite. */
 #include "train/trainer.h"
+#include "train/drops.h"
 #include "core/alloc.h"
 #include "core/clock.h"
 #include <math.h>
@@ -64,7 +65,7 @@ static hpt_status make_plan(hpt__trainer *t, const hpt__weights *w, int images, 
     hpt__plan_spec p = {.dtype = s->dtype, .mode = w->trainable ? HPT__TRAIN : HPT__FORWARD, .batch = images,
                         .size = s->size, .groups = groups, .bn_ranks = s->bn_ranks, .comm = t->comm, .head = head,
                         .direct = s->direct, .deterministic = s->deterministic, .trainable = w->trainable,
-                        .reverse = reverse, .input_grad = w->net != t->net,
+                        .reverse = reverse, .drop_path = s->drop_path, .input_grad = w->net != t->net,
                         .watch = t->be->host_memory && t->comm->size == 1 ? s->watch : NULL};
     if (t->n_plans == HPT__PLANS) return hpt__fail(HPT_ERR_INTERNAL, "more plans than a trainer has room for");
     HPT_TRY(hpt__plan_create(t->be, t->dev, w->net, &p, out));
@@ -148,6 +149,7 @@ hpt_status hpt__trainer_open(hpt__trainer *t, const hpt__backend *be, hpt__devic
         st = take_lanes(t);
     }
     if (!st) st = t->method->open(t, spec->own);
+    if (!st) st = hpt__drops_open(t);
     if (!st) {
         be->device.enter(dev);
         st = be->queue.sync(dev);
@@ -170,6 +172,7 @@ void hpt__trainer_close(hpt__trainer *t) {
     }
     if (!t->be->host_memory && t->outcome_host) t->be->queue.host_free(t->dev, t->outcome_host);
     if (t->augment_scratch) t->be->memory.free(t->dev, t->augment_scratch);
+    hpt__drops_close(t);
     while (t->n_retired) t->be->memory.free(t->dev, t->retired[--t->n_retired]);
     t->be->device.leave(t->dev);
     hpt__pool_free(&t->pool);
@@ -329,6 +332,7 @@ static hpt_status whole_step(hpt__trainer *t, int lane) {
     size_t floats = (size_t)t->spec.batch * 3 * (size_t)t->spec.size * (size_t)t->spec.size;
     for (int v = 0; v < t->method->views; v++)
         view[v] = be->host_memory ? t->source[v] : (float *)t->view[lane] + (size_t)v * floats;
+    hpt__drops_use(t, lane);
     be->device.enter(t->dev);
     if (!t->part) {
         be->memory.zero(t->dev, t->outcome, sizeof *t->outcome);
@@ -410,6 +414,7 @@ hpt_status hpt__trainer_launch(hpt__trainer *t) {
     if (!t->part) t->sum = (hpt__step_result){0};
     be->device.enter(t->dev);
     if (!t->prepared) prepare(t);
+    hpt__drops_stage(t, lane);
     if (!be->host_memory) {
         be->queue.stage(t->dev, lane, t->input[lane], in, input_bytes(t));
         be->queue.await(t->dev, lane);

@@ -25,6 +25,7 @@ typedef struct hpt__trainer_spec {
     int bn_ranks;                   /* that share each of these groups; 0: 1 */
     int parts;                      /* of a step; 0: one */
     int several;                    /* an image may have several labels: trainer.target instead of trainer.label */
+    double drop_path;               /* rate of stochastic depth, where the network has it; 0: none */
     int direct, deterministic, graph;       /* graph: record the step once and replay it, where the backend can */
     hpt__optimizer optimizer;
     hpt__schedule schedule;
@@ -62,6 +63,8 @@ struct hpt__trainer {
     size_t pixels_cap[HPT__LANES], augment_cap;
     int views_taps[HPT__LANES], raw[HPT__LANES], table_sent, n_retired;
     void *retired[HPT__RETIRED];    /* memory that a step under way may still read; freed when it is finished */
+    void *drop[HPT__LANES], *drop_host[HPT__LANES];     /* drops.h; NULL: no layer drops */
+    size_t drop_bytes;
     /* truth of the images that are staged, where the method has labels: (batch), or (batch,classes) with several */
     int32_t *label;
     float *target;

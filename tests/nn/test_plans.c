@@ -47,7 +47,12 @@ static const plan_case cases[] = {
     {"rn10-thin-train-odd", THIN(10, "mlp=0"), SPEC(TRAIN, 6, 19, 3, .head = 1), 0, 0},
     {"rn10-thin-forward", THIN(10, ""), SPEC(FORWARD, 8, 16, 1, .head = 1), 0, 0},
     {"rn50-thin-train", THIN(50, "width=32"), SPEC(TRAIN, 4, 16, 1, .head = 1, .direct = 1), 0, 0},
-    {"rn18-48-train", THIN(18, "width=48"), SPEC(TRAIN, 4, 32, 1, .head = 1), 0, 0}};
+    {"rn18-48-train", THIN(18, "width=48"), SPEC(TRAIN, 4, 32, 1, .head = 1), 0, 0},
+    {"en-b0-train", "arch=efficientnet_b0 moco_dim=128", SPEC(TRAIN, 4, 64, 2, .head = 1, .drop_path = 0.2), 0, 1},
+    {"en-b0-forward", "arch=efficientnet_b0 moco_dim=128", SPEC(FORWARD, 4, 64, 1, .head = 1), 0, 0},
+    {"en-b2-train", "arch=efficientnet_b2 moco_dim=128", SPEC(TRAIN, 4, 64, 1, .head = 1, .deterministic = 1), 0, 0},
+    {"en-b2-eval-tf", "arch=tf_efficientnet_b2", SPEC(EVAL, 2, 75, 1, .deterministic = 1), 0, 0},
+    {"en-b2-eval-layer", "arch=efficientnet_b2", SPEC(EVAL, 2, 64, 1, .layer = "blocks.3", .pool = 1), 0, 0}};
 enum { CASES = sizeof cases / sizeof *cases };
 
 /* operations that are described and never run */
