@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every method with an EfficientNet and drop path, whose draws are keyed by seed and step; a network without layers that
- * drop is refused. */
+ * Every method with an EfficientNet and drop path, whose draws are keyed by seed and step; a network without layers
+ * that drop is refused. */
 #include "support.h"
 
 enum { N = 8, SIZE = 32, PIXELS = N * 3 * SIZE * SIZE };
