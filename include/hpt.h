@@ -565,7 +565,9 @@ typedef struct hpt_tensor_info {
  * _set_tensor - copy one out of or into the model as float32; count must equal the number of
  * elements. After set, sessions that run on this model do not see the change. HPT_ERR_ARGUMENT:
  * unknown name or wrong count. A classifier's, which are not listed, are called
- * "classifier.weight" (classes, feature_dim) and "classifier.bias" (classes). Since 0.1. */
+ * "classifier.weight" (classes, feature_dim) and "classifier.bias" (classes); of method=mme
+ * "classifier.fc1.weight" (mme_dim, feature_dim), "classifier.fc1.bias" (mme_dim) and
+ * "classifier.fc2.weight" (classes, mme_dim), or "classifier.weight" alone. Since 0.1. */
 HPT_API hpt_status hpt_model_tensor_info(const hpt_model *model, uint32_t index,
                                          hpt_tensor_info *info);
 HPT_API hpt_status hpt_model_get_tensor(const hpt_model *model, const char *name, float *data,
@@ -605,6 +607,18 @@ HPT_API hpt_status hpt_model_features_pixels(hpt_model *model, const hpt_config 
  * Since 0.1. */
 HPT_API hpt_status hpt_model_predict(hpt_model *model, hpt_dataset *ds, const hpt_config *cfg,
                                      float *logits, uint64_t count);
+
+/* hpt_model_score - how often the model's classifier is right on labelled images, which are seen
+ * as by hpt_model_predict(). Classes are matched by name where both have names.
+ *
+ * result  [out]  test_top1 (percent), test_class_mean (of each class's percent, over the classes
+ *                that have an image), test_images (that could be read), test_classes
+ * HPT_ERR_STATE     the model has no classifier
+ * HPT_ERR_ARGUMENT  no labels, or several an image
+ * HPT_ERR_MISMATCH  a class that the classifier lacks
+ * HPT_ERR_DATA      as hpt_model_predict(). Since 0.1. */
+HPT_API hpt_status hpt_model_score(hpt_model *model, hpt_dataset *test, const hpt_config *cfg,
+                                   hpt_result **result);
 
 typedef struct hpt_layer_info {
     uint32_t struct_size;
@@ -716,7 +730,7 @@ HPT_API hpt_status hpt_model_finetune(hpt_model *model, hpt_dataset *train, hpt_
 
 typedef struct hpt_step_info {
     uint32_t struct_size;
-    /* keys in the queue that came from images, at most moco_k; byol, supervised: 0 */
+    /* keys in the queue that came from images, at most moco_k; other methods: 0 */
     uint32_t queue_fill;
     uint64_t step;          /* optimizer updates done, 1 after the first */
     uint64_t steps;         /* updates of the whole stage */
@@ -725,16 +739,16 @@ typedef struct hpt_step_info {
     uint64_t epoch;
     /* of the step's images, before the update. moco: mean InfoNCE, nats; byol: mean of
      * 2 - 2 cos, summed over both orders of the views, 0..8; supervised: mean cross-entropy,
-     * nats */
+     * nats; mme: the same, of source and labelled target together */
     double loss;
-    /* the loss of a guess: ln(moco_k + 1); byol: NaN; supervised: ln(classes) */
+    /* the loss of a guess: ln(moco_k + 1); byol: NaN; supervised, mme: ln(classes) */
     double chance;
     /* percent. moco: contrastive top-1, top-5, the positive among the moco_k + 1 logits; byol:
-     * NaN; supervised: right answers on the training images (with mixup: for the image whose
-     * share is larger or equal) */
+     * NaN; supervised, mme: right answers on the training images that have labels (with mixup: for
+     * the image whose share is larger or equal) */
     double acc1, acc5;
     /* mean over dimensions of the std of the normalised queries (byol: projections), times
-     * sqrt(dim): 1 = spread, 0 = collapsed; supervised: NaN */
+     * sqrt(dim): 1 = spread, 0 = collapsed; supervised, mme: NaN */
     double z_std;
     double lr;              /* learning rate of this update */
     double wait_ms;         /* waiting for images, of all parts of the step */
@@ -778,13 +792,25 @@ typedef struct hpt_step_info {
  * fails or is not finite in any of its parts has changed nothing, and no call finds a session in
  * the middle of one.
  *
+ * method=mme (Saito et al. 2019; preset=mme has all numbers) learns a classifier for images of
+ * another domain, the target, of which few have labels: ds is the labelled source, and
+ * hpt_session_data() gives the target's sets. A step is two updates: cross-entropy on batch_size
+ * images of the source and as many labelled ones of the target (or all of them, if there are
+ * fewer), together; then the entropy of the predictions for 2*batch_size unlabelled ones, which
+ * the classifier's last layer raises and all before it lowers (mme_entropy: the baselines ENT and
+ * S+T). Both count or neither. The model receives the classifier, which hpt_model_predict() and
+ * model files know: cosines of the direction of the features (or of a linear layer on them) with
+ * the classes', divided by mme_temperature.
+ *
  * ds  [in]  NULL: the host feeds every step through hpt_session_step_batch(); supervised with a
  *           model that has no classifier: option classes says how many a fresh one has.
  * Options: stage pretrain of the table; option preset names sets of them (hpt_preset_describe()).
  * HPT_ERR_OPTION    a key that the method does not know (hpt_option_info.methods); a preset of
  *                   another stage or method
- * HPT_ERR_ARGUMENT  supervised: no labels, several labels an image, or a class without an image
- * HPT_ERR_MISMATCH  supervised: a class that the model's classifier lacks
+ * HPT_ERR_ARGUMENT  supervised, mme: no labels, several labels an image, or a class without an
+ *                   image
+ * HPT_ERR_MISMATCH  supervised, mme: a class that the model's classifier lacks; mme: the model's
+ *                   classifier has another form than the options ask for
  * HPT_ERR_MEMORY, HPT_ERR_UNSUPPORTED (precision on this backend), HPT_ERR_DATA (statistics of
  * unreadable images) Since 0.1. Example: examples/03_pretrain.c */
 HPT_API hpt_status hpt_session_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *model,
@@ -806,10 +832,17 @@ HPT_API hpt_status hpt_session_monitor(hpt_session *s, hpt_dataset *train, hpt_d
  *             by hpt_session_monitor(). supervised: by the classifier that is trained, which knows
  *             their classes (by name where both have names). moco, byol: by their nearest
  *             neighbours in the set of role "labelled", which must be given too.
- *             "labelled" (moco, byol): labelled images that vote in these scores.
+ *             "labelled" (moco, byol): labelled images that vote in these scores. mme: the few
+ *             labelled images of the target, whose classes are the source's, by name where both
+ *             have names.
+ *             "unlabelled" (mme): images of the target; labels that they have are not looked at.
+ *             "test" (mme): images that the model will be tested on. Nothing is done with them but
+ *             to see that none is trained on.
  * HPT_ERR_ARGUMENT  a role that the method does not have (the text lists its roles), no labels,
- *                   images of val that are trained on (option overlap)
- * HPT_ERR_MISMATCH  a class that the classifier lacks
+ *                   images of val or test that are trained on (option overlap=allow: the log says
+ *                   it)
+ * HPT_ERR_MISMATCH  a class that the classifier lacks; labelled, mme: a class of the source without
+ *                   an image (option empty_classes)
  * HPT_ERR_OPTION    monitor_every is 0
  * HPT_ERR_STATE     the session has run, or has a set of that role, or a monitor. Since 0.1. */
 HPT_API hpt_status hpt_session_data(hpt_session *s, const char *role, hpt_dataset *ds);
@@ -850,13 +883,17 @@ HPT_API hpt_status hpt_session_step(hpt_session *s, hpt_step_info *info);
 typedef struct hpt_batch {
     uint32_t struct_size;
     /* batch_size (with several ranks this rank's share); accumulate=n: n times as many, those of
-     * the first part first */
+     * the first part first. mme: batch_size of the source, then as many labelled ones of the
+     * target (fewer, if its set of role "labelled" has fewer), then 2*batch_size unlabelled ones
+     * (none with mme_entropy=off) */
     uint32_t images;
-    uint32_t views;             /* of each image: moco, byol 2; supervised 1 */
+    uint32_t views;             /* of each image: moco, byol 2; supervised, mme 1 */
     uint32_t height, width;     /* image_size */
     uint32_t reserved;          /* 0 */
     const float *const *view;   /* (views) each (images,3,height,width) float32, normalised */
-    const int32_t *label;       /* (images) supervised: the classifier's classes; others: NULL */
+    /* (images) supervised, mme: the classifier's classes; mme: those of unlabelled images are not
+     * read; others: NULL */
+    const int32_t *label;
 } hpt_batch;
 
 /* hpt_session_step_batch - hpt_session_step() on the caller's own images, and labels where the
@@ -870,7 +907,7 @@ HPT_API hpt_status hpt_session_step_batch(hpt_session *s, const hpt_batch *batch
 
 /* hpt_session_step_images - the same with views given by the host: view_q, view_k
  * (images,3,image_size,image_size) float32, normalised, as many images as hpt_batch has.
- * HPT_ERR_STATE: method=supervised, which needs labels: hpt_session_step_batch(). Since 0.1. */
+ * HPT_ERR_STATE: method=supervised and mme, which need labels: hpt_session_step_batch(). Since 0.1. */
 HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q,
                                            const float *view_k, hpt_step_info *info);
 

@@ -83,6 +83,7 @@ double seconds(void);
 
 int cmd_pretrain(int argc, char **argv);
 int cmd_train(int argc, char **argv);
+int cmd_adapt_domain(int argc, char **argv);
 int cmd_refresh_bn(int argc, char **argv);
 int cmd_linear(int argc, char **argv);
 int cmd_embed(int argc, char **argv);

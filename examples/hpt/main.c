@@ -11,6 +11,8 @@ static const struct { const char *name; int (*run)(int, char **); const char *do
     {"pretrain", cmd_pretrain,
      "MoCo-v2 pretraining on a folder of images, from a file or from scratch; all weights or batch norm only"},
     {"train", cmd_train, "supervised training of a network with its classifier on labelled images"},
+    {"adapt-domain", cmd_adapt_domain,
+     "a classifier for another domain with few labels: minimax entropy, and its baselines"},
     {"run", cmd_run, "a recipe: stages, choices, evaluations, report; --plan shows what it will cost"},
     {"refresh-bn", cmd_refresh_bn, "replace a model's batch-norm statistics by those of a data set"},
     {"linear", cmd_linear, "linear probe on frozen features"},

@@ -219,25 +219,26 @@ void rundir_score(rundir *r, const hpt_step_info *i) {
     char line[200];
     if (!i->monitor_step || i->monitor_step <= r->scored) return;
     r->scored = i->monitor_step;
-    snprintf(line, sizeof line, "step %llu: kNN %s %.2f, best %.2f at %llu%s\n",
-             (unsigned long long)i->monitor_step, r->areas ? "AUROC" : "top-1 %", i->monitor, i->monitor_best,
+    snprintf(line, sizeof line, "step %llu: %s %.2f, best %.2f at %llu%s\n",
+             (unsigned long long)i->monitor_step, r->score, i->monitor, i->monitor_best,
              (unsigned long long)i->monitor_best_step, i->stopped ? "; stopped" : "");
     put(r, r->log, line);
 }
 void rundir_step(rundir *r, const hpt_step_info *i) {
-    char line[640], v[7][40];
+    char line[720], more[120] = "", v[9][40];
     const struct {
         double v;
         const char *format;
-    } all[7] = {{i->loss, "%.6f"}, {i->acc1, "%.3f"},    {i->acc5, "%.3f"},   {i->z_std, "%.5f"},
-                {i->lr, "%.8g"},   {i->step_ms, "%.2f"}, {i->wait_ms, "%.2f"}};
+    } all[9] = {{i->loss, "%.6f"}, {i->acc1, "%.3f"},    {i->acc5, "%.3f"},    {i->z_std, "%.5f"},      {i->lr, "%.8g"},
+                {i->step_ms, "%.2f"}, {i->wait_ms, "%.2f"}, {i->entropy, "%.6f"}, {i->entropy_loss, "%.6f"}};
     if (!r->metrics) return;
-    for (int k = 0; k < 7; k++) number(v[k], sizeof v[k], all[k].format, all[k].v);
+    for (int k = 0; k < 9; k++) number(v[k], sizeof v[k], all[k].format, all[k].v);
+    if (isfinite(i->entropy)) snprintf(more, sizeof more, "\"entropy\": %s, \"entropy_loss\": %s, ", v[7], v[8]);
     snprintf(
         line, sizeof line,
         "{\"step\": %llu, \"epoch\": %llu, \"loss\": %s, \"%s1\": %s, \"%s5\": %s, \"z_std\": %s, "
-        "\"queue_fill\": %u, \"lr\": %s, \"time_ms\": %s, \"data_wait_ms\": %s}\n",
-        (unsigned long long)i->step, (unsigned long long)i->epoch, v[0], r->right, v[1], r->right, v[2], v[3],
+        "%s\"queue_fill\": %u, \"lr\": %s, \"time_ms\": %s, \"data_wait_ms\": %s}\n",
+        (unsigned long long)i->step, (unsigned long long)i->epoch, v[0], r->right, v[1], r->right, v[2], v[3], more,
         i->queue_fill, v[4], v[5], v[6]);
     put(r, r->metrics, line);
     count(r, line);
@@ -284,7 +285,7 @@ static FILE *reopen(rundir *r, const char *name, unsigned long long step, const 
         n++;
         last = s;
         put(r, f, line);
-        if (is_log) sscanf(line, "step %llu: kNN", &r->scored);
+        if (is_log) sscanf(line, "step %llu: ", &r->scored);
         if (is_log)
             *same = !strncmp(line, "step ", 5) ? *same : same_machine(line, machine);
         else

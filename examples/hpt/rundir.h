@@ -22,7 +22,7 @@ typedef struct rundir {
     unsigned long long scored;              /* step of the last score of the monitor in train.log */
     double loss;                           /* of the last step written; NaN before */
     const char *right;                     /* what the share of right answers is called: "contrast_acc", "train_top" */
-    int areas;              /* the monitor's score is a mean AUROC, of several labels an image; else top-1 */
+    const char *score;      /* what the monitor's score is called: "kNN top-1 %" */
     int made;                              /* the folder was not there before */
     int failed;                            /* errno of the first write that failed */
 } rundir;

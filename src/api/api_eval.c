@@ -7,6 +7,7 @@
 #include "eval/similarity.h"
 #include "ssl/grid.h"
 #include "ssl/probe.h"
+#include "ssl/score.h"
 #include "ssl/search.h"
 #include <string.h>
 
@@ -127,6 +128,16 @@ hpt_status hpt_linear_features(hpt_context *ctx, const hpt_config *cfg, uint32_t
                                   (hpt__labelled){val, val_labels, n_val, NULL, NULL},
                                   (hpt__labelled){test, test_labels, n_test, NULL, NULL}, j, logits, &head);
     return end(st, j, logits, kept, &head, dim, result);
+}
+
+hpt_status hpt_model_score(hpt_model *model, hpt_dataset *test, const hpt_config *cfg, hpt_result **result) {
+    const hpt__options *o;
+    OUT(result);
+    HOLD(model, MODEL);
+    HOLD(test, DATASET);
+    HPT_TRY(hpt__config_options(cfg, &o));
+    json_t *j = hpt__json_begin();
+    return j ? finish(hpt__model_score(model, test, o, j), j, result) : hpt__fail_memory(64);
 }
 
 hpt_status hpt_source_search(hpt_context *ctx, const hpt_config *cfg, hpt_model *base, hpt_dataset *const *sources,

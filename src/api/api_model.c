@@ -37,10 +37,10 @@ hpt_status hpt_model_create(hpt_context *ctx, const hpt_config *cfg, hpt_model *
 
 /* The classifier of a file, taken or not, in the report. */
 static void report_classifier(const hpt__networks *r, const hpt__candidate *c, const hpt__file_fc *fc, json_t *report) {
-    if (!fc->w) return;
+    if (!fc->t[0]) return;
     json_object_set_new(report, "classifier", json_pack("{s:i, s:b}", "classes", fc->classes, "loaded", fc->taken));
-    if (fc->taken) hpt__names_used(r, c, fc->w, report);
-    if (fc->taken && fc->b) hpt__names_used(r, c, fc->b, report);
+    for (int i = 0; i < 3 && fc->taken; i++)
+        if (fc->t[i]) hpt__names_used(r, c, fc->t[i], report);
 }
 
 /* The network of an open file that the options ask for, as a new model. */
@@ -185,9 +185,10 @@ static hpt_status tensor(hpt_model *m, const char *name, const float *other, uin
     NOT_NULL(name);
     int fc = !strncmp(name, own, sizeof own - 1) && hpt__classes(&m->fc);
     char inside[80];
-    if (fc) snprintf(inside, sizeof inside, "fc.%.60s", name + sizeof own - 1);
     const hpt__net *net = fc ? &m->fc.net : &m->net;
-    int i = hpt__net_find(net, fc ? inside : name);
+    const char *rest = fc ? name + sizeof own - 1 : name;
+    snprintf(inside, sizeof inside, "fc.%.60s", rest);
+    int i = hpt__net_find(net, fc && strncmp(rest, "fc", 2) ? inside : rest);
     if (i < 0) return hpt__fail(HPT_ERR_ARGUMENT, "no tensor is called '%.80s'", name);
     if (net->tensors[i].count != count)
         return hpt__fail(HPT_ERR_ARGUMENT, "%s has %zu values, not %llu", name, net->tensors[i].count,

@@ -4,6 +4,7 @@
 #include "ssl/model_file.h"
 #include "core/alloc.h"
 #include "core/json.h"
+#include "core/number.h"
 #include "io/safetensors.h"
 #include <string.h>
 
@@ -81,10 +82,16 @@ int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p) {
 
 /* The classifier, in the same places: "labels" says how many of its classes an image may have (and, in a file of
  * ours, that fc is a classifier and no projection head of one layer); "classes" are their names as a JSON array in a
- * text, where there are names. */
+ * text, where there are names; "classifier_temperature": it is one of directions (fc, or fc1 and fc2), whose cosines are
+ * divided by that. */
 static int note_classifier(json_t *to, const hpt__classifier *c) {        /* not 0: out of memory */
+    char number[40];
     if (!hpt__classes(c)) return 0;
     int lost = json_object_set_new(to, "labels", json_string(c->several ? "several" : "one"));
+    if (c->net.arch.temperature > 0) {
+        hpt__number_print(c->net.arch.temperature, number, sizeof number);
+        lost |= json_object_set_new(to, "classifier_temperature", json_string(number));
+    }
     if (!c->name) return lost;
     json_t *names = json_array();
     for (int i = 0; i < hpt__classes(c); i++) lost |= json_array_append_new(names, hpt__json_text(c->name[i]));
@@ -96,10 +103,10 @@ static int note_classifier(json_t *to, const hpt__classifier *c) {        /* not
 }
 
 void hpt__put_classes(hpt__torch_out *t, const hpt__classifier *c) {
-    static const char *const keys[] = {"labels", "classes"};
+    static const char *const keys[] = {"labels", "classes", "classifier_temperature"};
     json_t *note = json_object();
     if (!note || note_classifier(note, c)) t->failed = 1;
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *text = json_string_value(json_object_get(note, keys[i]));
         if (text) hpt__tw_str(t, keys[i]), hpt__tw_str(t, text);
     }
@@ -112,15 +119,40 @@ static const char *file_text(const hpt__tensorfile *f, const char *key) {
     const char *text = json_string_value(json_object_get(f->meta, inside));
     return text ? text : json_string_value(json_object_get(f->meta, key));
 }
+/* A matrix of a classifier, for rows of so many values. */
+static int is_matrix(const hpt__ftensor *w, int64_t columns) {
+    return w && w->ndim == 2 && w->shape[1] == columns && w->shape[0] > 0 && w->shape[0] <= 1 << 20;
+}
 /* The linear layer of this name beside a network as a classifier of its features. 0: it is none */
 static int classifier_at(const hpt__networks *r, const hpt__candidate *c, const char *name, hpt__file_fc *fc) {
-    fc->w = hpt__networks_part(r, c, name, ".weight");
-    fc->b = hpt__networks_part(r, c, name, ".bias");
+    const hpt__ftensor *w = hpt__networks_part(r, c, name, ".weight"), *b = hpt__networks_part(r, c, name, ".bias");
+    if (!is_matrix(w, hpt__arch_features(&c->arch)) || (b && (b->ndim != 1 || b->shape[0] != w->shape[0]))) return 0;
+    fc->t[0] = w;
+    fc->t[1] = b;
+    fc->classes = (int)w->shape[0];
+    return 1;
+}
+/* The same by any of the names that its family gives it. */
+static int linear_beside(const hpt__networks *r, const hpt__candidate *c, hpt__file_fc *fc) {
+    for (const char *const *name = hpt__naming_of(&c->arch)->classifier; *name; name++)
+        if (classifier_at(r, c, *name, fc)) return 1;
+    return 0;
+}
+/* One of directions: that without a bias, or fc1.weight, fc1.bias and fc2.weight. */
+static int cosine_beside(const hpt__networks *r, const hpt__candidate *c, const char *temperature, hpt__file_fc *fc) {
     int64_t features = hpt__arch_features(&c->arch);
-    if (!fc->w || fc->w->ndim != 2 || fc->w->shape[1] != features || fc->w->shape[0] < 1 || fc->w->shape[0] > 1 << 20)
+    if (!hpt__number_parse(temperature, &fc->form.temperature) || !(fc->form.temperature > 0)) return 0;
+    const hpt__ftensor *w = hpt__networks_part(r, c, "fc1", ".weight"), *b = hpt__networks_part(r, c, "fc1", ".bias");
+    if (!w) return linear_beside(r, c, fc) && !fc->t[1];
+    const hpt__ftensor *last = hpt__networks_part(r, c, "fc2", ".weight");
+    if (!is_matrix(w, features) || !b || b->ndim != 1 || b->shape[0] != w->shape[0] || !is_matrix(last, w->shape[0]))
         return 0;
-    fc->classes = (int)fc->w->shape[0];
-    return !fc->b || (fc->b->ndim == 1 && fc->b->shape[0] == fc->classes);
+    fc->t[0] = w;
+    fc->t[1] = b;
+    fc->t[2] = last;
+    fc->form.hidden = (int)w->shape[0];
+    fc->classes = (int)last->shape[0];
+    return 1;
 }
 int hpt__file_classifier(const hpt__networks *r, const hpt__candidate *c, hpt__file_fc *fc) {
     hpt__pixels pixels;
@@ -128,9 +160,8 @@ int hpt__file_classifier(const hpt__networks *r, const hpt__candidate *c, hpt__f
     *fc = (hpt__file_fc){.labels = ours ? file_text(r->f, "labels") : NULL};
     if (!c || !*c->arch.name || (ours && !fc->labels)) return 0;
     if (c->head && !c->arch.mlp) return 0;          /* MoCo v1 calls its projection head so */
-    for (const char *const *name = hpt__naming_of(&c->arch)->classifier; *name; name++)
-        if (classifier_at(r, c, *name, fc)) return 1;
-    return 0;
+    const char *temperature = ours ? file_text(r->f, "classifier_temperature") : NULL;
+    return temperature ? cosine_beside(r, c, temperature, fc) : linear_beside(r, c, fc);
 }
 static hpt_status take_names(const hpt__tensorfile *f, hpt__classifier *c) {
     const char *text = file_text(f, "classes");
@@ -159,11 +190,11 @@ hpt_status hpt__load_classifier(const hpt__networks *r, const hpt__candidate *c,
                          "no classifier lies beside the backbone (%s.weight with a row for each class, %s.bias)", name,
                          name);
     if (!there || OPT_IS(o, classifier, "drop") || !(take || fc->labels)) return HPT_OK;
-    HPT_TRY(hpt__classifier_create(&m->fc, m->net.feature_dim, fc->classes, fc->labels &&
-                                   !strcmp(fc->labels, "several"), NULL));
+    HPT_TRY(hpt__classifier_create_as(&m->fc, fc->form, m->net.feature_dim, fc->classes, fc->labels &&
+                                      !strcmp(fc->labels, "several"), NULL));
     HPT_TRY(take_names(r->f, &m->fc));
-    HPT_TRY(hpt__ftensor_read(fc->w, hpt__classifier_weight(&m->fc)));
-    if (fc->b) HPT_TRY(hpt__ftensor_read(fc->b, hpt__classifier_bias(&m->fc)));
+    for (int i = 0; i < m->fc.net.n_tensors; i++)
+        if (fc->t[i]) HPT_TRY(hpt__ftensor_read(fc->t[i], m->fc.params + m->fc.net.tensors[i].offset));
     fc->taken = 1;
     return HPT_OK;
 }

@@ -18,7 +18,10 @@ void hpt__put_classes(hpt__torch_out *t, const hpt__classifier *c);      /* what
 void hpt__put_pixels(hpt__torch_out *t, const hpt__pixels *p);
 /* A classifier beside a network of a file. */
 typedef struct hpt__file_fc {
-    const hpt__ftensor *w, *b;      /* (classes,features); (classes), or NULL where there is none */
+    /* as the classifier's tensors (nn/classifier.h): of a linear one (classes,features) and (classes), NULL where there
+     * is no bias; of one of directions as many as it has; t[0] NULL: there is no classifier */
+    const hpt__ftensor *t[3];
+    hpt__classifier_form form;
     const char *labels;             /* files of ours: "one" or "several" labels an image; else NULL */
     int classes, taken;             /* taken: the model has it */
 } hpt__file_fc;

@@ -5,8 +5,8 @@
 #include "core/alloc.h"
 #include "core/result.h"
 #include "core/number.h"
-#include "ssl/features.h"
 #include "ssl/probe.h"
+#include "ssl/score.h"
 #include "ssl/taught.h"
 #include <math.h>
 #include <string.h>
@@ -73,37 +73,17 @@ void hpt__monitor_close(hpt__monitor *m) {
     memset(m, 0, sizeof *m);
 }
 
-/* Percent of val's images that the classifier gets right; those that cannot be read do not count. */
-static hpt_status right_of_val(const hpt__monitor *m, hpt_model *model, const hpt__options *o, double *score) {
-    size_t n = m->val->count, k = (size_t)hpt__classes(&model->fc);
-    uint64_t right = 0, read = 0;
-    float *logits = hpt__alloc(n * k * sizeof *logits);
-    if (!logits) return hpt__fail_memory(n * k * sizeof *logits);
-    hpt_status st = hpt__predict(model, m->val, o, logits, n * k);
-    for (size_t i = 0; !st && i < n; i++) {
-        const float *x = logits + i * k;
-        int32_t y = hpt__dataset_label(m->val, i), best = 0;
-        if (isnan(x[0])) continue;
-        for (size_t c = 1; c < k; c++)
-            if (x[c] > x[best]) best = (int32_t)c;
-        right += best == (m->to ? m->to[y] : y);
-        read++;
-    }
-    if (!st) *score = 100.0 * (double)right / (double)read;
-    hpt__free(logits);
-    return st;
-}
-
 hpt_status hpt__monitor_score(hpt__monitor *m, hpt_model *model, const hpt__options *o, uint64_t step) {
     json_t *j = json_object();
     double score = NAN;
+    hpt__right right;
     hpt__options mine;          /* the session's, but images are seen as the network sees them in training */
     HPT_TRY(hpt__options_copy(&mine, o));
     hpt_status st = hpt__options_set(&mine, "pixel_mean", "model");
     if (!st) st = hpt__options_set(&mine, "pixel_std", "model");
     if (!st && m->train && !(st = hpt__model_knn(model, m->train, m->val, &mine, j)))
         score = hpt__json_real(json_object_get(j, "knn_score"));
-    if (!st && !m->train) st = right_of_val(m, model, &mine, &score);
+    if (!st && !m->train && !(st = hpt__classifier_right(model, m->val, &mine, m->to, &right))) score = right.top1;
     hpt__options_fini(&mine);
     if (!st) {
         m->score = score;

@@ -68,7 +68,7 @@ static hpt_status take_share(hpt_session *s, const char *role, hpt_dataset *ds) 
     int few = !strcmp(role, "labelled"), more = !strcmp(role, "unlabelled"), b = hpt__trainer_own(t) * t->comm->size;
     HPT_TRY(all_apart(s, role));
     if (!strcmp(role, "val")) return watch_by(s, NULL, ds);
-    if (!strcmp(role, "test")) return HPT_OK;
+    if (!strcmp(role, "test")) return hpt__taught_fits(&s->taught, ds, role);
     if (few) HPT_TRY(hpt__taught_few(&s->taught, &s->opt, ds));
     if (more) HPT_TRY(hpt__taught_unlabelled(&s->taught, ds));
     if (more && !t->spec.share[2]) hpt__log(s->ctx, 0, "unlabelled: %s makes no use of it", "mme_entropy=off");

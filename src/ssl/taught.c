@@ -115,6 +115,14 @@ hpt_status hpt__taught_match(const hpt__classifier *fc, const hpt_dataset *ds, c
     return HPT_OK;
 }
 
+hpt_status hpt__taught_fits(const hpt__taught *t, const hpt_dataset *ds, const char *what) {
+    int32_t *to = NULL;
+    HPT_TRY(hpt__taught_one_label(ds, what));
+    HPT_TRY(hpt__taught_match(&t->fc, ds, what, &to));
+    hpt__free(to);
+    return HPT_OK;
+}
+
 /* Images of a class count for n/(K n_c): each class as much as every other, and 1 in the mean over the images. */
 static hpt_status balance(hpt__taught *t, const hpt_dataset *ds) {
     size_t k = (size_t)hpt__classes(&t->fc);

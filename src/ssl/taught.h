@@ -29,6 +29,8 @@ hpt_status hpt__taught_unlabelled(const hpt__taught *t, const hpt_dataset *ds);
 /* Every class of ds is one of fc's, by name where both have names: to[class of ds], NULL where the numbers are equal.
  * HPT_ERR_MISMATCH: a class that fc lacks. */
 hpt_status hpt__taught_match(const hpt__classifier *fc, const hpt_dataset *ds, const char *what, int32_t **to);
+/* One label an image, of classes that the classifier has; what: how the set is called. */
+hpt_status hpt__taught_fits(const hpt__taught *t, const hpt_dataset *ds, const char *what);
 void hpt__taught_close(hpt__taught *t);
 int32_t hpt__taught_label(const hpt__taught *t, const hpt_dataset *ds, uint64_t i);
 int32_t hpt__taught_few_label(const hpt__taught *t, const hpt_dataset *few, uint64_t i);

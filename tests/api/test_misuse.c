@@ -94,6 +94,7 @@ static int hidden = -1, has[POINTERS];
     CALL(hpt_model_set_tensor, "", h[0], "bn1.bias", P(2, x), 16) \
     CALL(hpt_model_features, "cfg", h[0], h[1], h[2], P(2, x), 4 * 128) \
     CALL(hpt_model_predict, "cfg", h[0], h[1], h[2], P(2, x), 4) \
+    CALL(hpt_model_score, "cfg", h[0], h[1], h[2], OUT(hpt_result)) \
     CALL(hpt_model_features_pixels, "cfg", h[0], h[1], P(2, x), 1, 8, P(3, x)) \
     CALL(hpt_model_layer_info, "", h[0], 0, 32, P(2, &layer_info)) \
     CALL(hpt_model_layer, "", h[0], "conv1", 32, P(2, &layer_info)) \
