@@ -30,8 +30,8 @@ static hpt_status test(cli *c, hpt_model *m, const char *const *name, hpt_datase
     if (!st) st = hpt_result_number(r, "test_images", &images);
     if (!st) st = hpt_result_number(r, "test_classes", &classes);
     if (!st)
-        snprintf(line, size, "test top-1 %.2f %% of %.0f images, %.2f %% in the mean of %.0f classes", top1, images, mean,
-                 classes);
+        snprintf(line, size, "test top-1 %.2f %% of %.0f images, %.2f %% in the mean of %.0f classes", top1, images,
+                 mean, classes);
     char *text = st ? NULL : cli_json(r);
     *score = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
@@ -50,9 +50,10 @@ int cmd_adapt_domain(int argc, char **argv) {
     return cli_run(argc, argv, &(run_kind){
         .command = "adapt-domain", .method = "mme", .preset = "mme", .args = args, .check = check, .end = test,
         .sets = {"source", "labelled", "unlabelled", "val", "test"},
-        .about = "hpt adapt-domain --source A --labelled B --unlabelled C [--val V] [--test D] --out DIR [--init FILE]\n"
+        .about = "hpt adapt-domain --source A --labelled B --unlabelled C [--val V] [--test D] --out DIR [--init "
+        "FILE]\n"
                  "hpt adapt-domain --out DIR --resume\n"
-                 "A classifier for images of another domain than those that have labels: minimax entropy (--preset mme), "
-                 "or its baselines\n--mme_entropy minimise (ENT) and off (labels alone, S+T). None of the test and val "
-                 "images may be trained on\n(--overlap allow does it all the same, and says so)."});
+                 "A classifier for images of another domain than those that have labels: minimax entropy (--preset "
+                 "mme), or its baselines\n--mme_entropy minimise (ENT) and off (labels alone, S+T). None of the test "
+                 "and val images may be trained on\n(--overlap allow does it all the same, and says so)."});
 }

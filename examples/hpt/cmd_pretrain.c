@@ -247,7 +247,8 @@ static void print_end(const cli *c, const run *r, const hpt_step_info *i, const 
             cli_json_number(j, "monitor_best", i->monitor_best);
             json_object_set_new(j, "monitor_best_step", json_integer((json_int_t)i->monitor_best_step));
         }
-        json_object_foreach((json_t *)(uintptr_t)score, key, v) if (!json_object_get(j, key)) json_object_set(j, key, v);
+        json_object_foreach((json_t *)(uintptr_t)score, key, v) if (!json_object_get(j, key)) json_object_set(j, key,
+            v);
         if (path) cli_json_text(j, "backbone", path);
         char *text = json_dumps(j, JSON_REAL_PRECISION(8));
         printf("%s\n", text ? text : "");
@@ -338,7 +339,8 @@ static int check_words(const cli *c, const run_kind *k) {
     const char *data = k->sets[0];
     static const char *const watched[] = {"monitor_every", "monitor_patience", "monitor_restore"};
     if (!cli_value(c, data))
-        return fprintf(stderr, "hpt %s: the run does not say which images it had: --%s is needed\n", c->command, data), 2;
+        return fprintf(stderr, "hpt %s: the run does not say which images it had: --%s is needed\n", c->command, data),
+            2;
     if (!cli_value(c, "monitor-train") != !cli_value(c, "monitor-val"))
         return fprintf(stderr, "hpt %s: --monitor-train and --monitor-val go together\n", c->command), 2;
     for (int i = 0; i < 3; i++)

@@ -10,13 +10,14 @@ typedef struct run_kind {
     const char *command, *about;
     const char *method;                 /* the only one; NULL: those that are no other command's */
     const char *preset;                 /* unasked, or NULL */
-    /* arguments that are data sets: the one that is trained on, then further ones, called as their role in the session */
+    /* arguments that are data sets: the one that is trained on, then further ones, called as their role in the
+     * session */
     const char *sets[RUN_SETS];
     cli_arg *args;
     /* before anything is opened: 0, or 2 with a text; may be NULL */
     int (*check)(const cli *c);
-    /* of the trained model, with the sets that were given: *score (released by the caller) goes into the JSON, line into
-     * the log and what is printed; may be NULL */
+    /* of the trained model, with the sets that were given: *score (released by the caller) goes into the JSON, line
+     * into the log and what is printed; may be NULL */
     hpt_status (*end)(cli *c, hpt_model *m, const char *const *name, hpt_dataset *const *set, int n, json_t **score,
                       char *line, size_t size);
 } run_kind;

@@ -82,8 +82,8 @@ int hpt__file_pixels(const hpt__tensorfile *f, hpt__pixels *p) {
 
 /* The classifier, in the same places: "labels" says how many of its classes an image may have (and, in a file of
  * ours, that fc is a classifier and no projection head of one layer); "classes" are their names as a JSON array in a
- * text, where there are names; "classifier_temperature": it is one of directions (fc, or fc1 and fc2), whose cosines are
- * divided by that. */
+ * text, where there are names; "classifier_temperature": it is one of directions (fc, or fc1 and fc2), whose cosines
+ * are divided by that. */
 static int note_classifier(json_t *to, const hpt__classifier *c) {        /* not 0: out of memory */
     char number[40];
     if (!hpt__classes(c)) return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Contract: score.h. Images that cannot be read (bad_image=skip) count for nothing. */
+ * Contract: score.h. The likeliest class is the first of equals; images that cannot be read (bad_image=skip) count for
+ * nothing. */
 #include "ssl/score.h"
 #include "core/alloc.h"
 #include "core/result.h"
@@ -9,7 +10,8 @@
 #include <math.h>
 
 /* Of each class: images, and those that are right. */
-static void count(const hpt_dataset *ds, const float *logits, size_t k, const int32_t *to, uint64_t *of, hpt__right *r) {
+static void count(const hpt_dataset *ds, const float *logits, size_t k, const int32_t *to, uint64_t *of,
+                  hpt__right *r) {
     for (size_t i = 0; i < ds->count; i++) {
         const float *x = logits + i * k;
         int32_t y = hpt__dataset_label(ds, i), is = to ? to[y] : y, best = 0;

@@ -2,10 +2,12 @@
  * Minimax-entropy adaptation: its loss against autograd, steps of it and of its baselines against PyTorch
  * (fixtures/make_mme.py), two updates that count together or not at all, runs that go on after they stopped, several
  * ranks, the classifier of directions as part of a model, what is refused. */
+#define _GNU_SOURCE
 #include "kernels/embed.h"
 #include "kernels/heads.h"
 #include "shell.h"
 #include "ssl/session.h"
+#include <pthread.h>
 #include <unistd.h>
 
 /* ---- the loss ---- */
@@ -185,3 +187,304 @@ TEST(mme_step_cuda) {
     compare(&r, 1e-5, 2, 1e-5);
 }
 #endif
+
+/* ---- two updates that count together or not at all ---- */
+
+/* Weights, statistics and momenta of a run. */
+typedef struct all { float *x; size_t n; } all;
+static all state_of(run *r) {
+    const hpt__net *net = &r->s->taught.joined.net;
+    all a = {malloc(32 << 20), 0};
+    for (int i = 0; i < net->n_tensors; i++)
+        for (int momentum = 0; momentum <= !hpt__is_stat(&net->tensors[i]); momentum++) {
+            char name[160];
+            snprintf(name, sizeof name, "%s%s", momentum ? "momentum." : "model.", net->tensors[i].name);
+            OK(hpt_session_get_tensor(r->s, name, a.x + a.n, net->tensors[i].count));
+            a.n += net->tensors[i].count;
+        }
+    return a;
+}
+static void same_state(run *a, run *b, const char *what) {
+    all x = state_of(a), y = state_of(b);
+    if (x.n != y.n || memcmp(x.x, y.x, x.n * 4)) FAIL("%s: other weights, statistics or momenta", what);
+    free(x.x);
+    free(y.x);
+}
+/* An unlabelled image that is not finite: the first update has been made when it is met. Steps before it are recorded
+ * and replayed where the backend can. */
+static void bad_second_update(const char *backend, const char *more) {
+    hpt_context *ctx = context(backend, 1);
+    if (!ctx) return;
+    run a = start(ctx, "ent", "fp32", more), b = start(ctx, "ent", "fp32", more);
+    for (int i = 0; i < 4; i++) {
+        hpt_step_info info = {.struct_size = sizeof info};
+        OK(try_step(&a, i % 3, -1, NULL));
+        if (i % 2) FAILS(HPT_ERR_NUMERIC, "the step was not applied", try_step(&b, i, 3 * b.b, NULL));
+        if (i == 2) FAILS(HPT_ERR_NUMERIC, "the step was not applied", try_step(&b, i, 0, NULL));
+        OK(try_step(&b, i % 3, -1, &info));
+        CHECK(info.step == (uint64_t)i + 1);
+        same_state(&a, &b, backend);
+    }
+    hpt_context_destroy(ctx);
+}
+TEST_LIMIT(mme_counts_both_updates_or_neither, 120) {
+    bad_second_update("onednn", "steps=9");
+    bad_second_update("reference", "steps=9 nesterov=0 optimizer=adamw mme_entropy=minimax");
+#ifdef HPT_TEST_EMU
+    bad_second_update("cuda", "steps=9 mme_entropy=minimax");
+#endif
+}
+
+/* Given up between two operations, at eight moments of a step: what its first update has written is put back. */
+typedef struct canceller { hpt_context *ctx; useconds_t after; } canceller;
+static void *cancel(void *arg) {
+    canceller *c = arg;
+    usleep(c->after);
+    hpt_context_cancel(c->ctx);
+    return NULL;
+}
+TEST_LIMIT(mme_step_that_is_given_up_changes_nothing, 120) {
+    hpt_context *ctx = context("reference", 1);
+    run a = start(ctx, "ent", "fp32", "steps=99 batch_size=12"),
+        b = start(ctx, "ent", "fp32", "steps=99 batch_size=12");
+    hpt_step_info info = {.struct_size = sizeof info};
+    int stops = 0;
+    a.b = b.b = 12;
+    OK(try_step(&a, 0, -1, &info));
+    OK(try_step(&b, 0, -1, &info));
+    for (int k = 1; k <= 8; k++) {
+        canceller c = {ctx, (useconds_t)(info.step_ms * 1000 * k / 9)};
+        pthread_t t;
+        CHECK(!pthread_create(&t, NULL, cancel, &c));
+        hpt_status st = try_step(&b, k, -1, NULL);
+        pthread_join(t, NULL);
+        if (st && st != HPT_ERR_CANCELLED) FAIL("%s", hpt_last_error());
+        stops += st != HPT_OK;
+        if (st) same_state(&a, &b, "after a stop");
+        while (st && (st = try_step(&b, k, -1, NULL))) CHECK(st == HPT_ERR_CANCELLED);
+        OK(try_step(&a, k, -1, NULL));
+        same_state(&a, &b, "after the step");
+    }
+    printf("  %d stops\n", stops);
+    CHECK(stops >= 3);
+}
+
+/* ---- runs from data sets ---- */
+
+#define SMALL                                                                                                          \
+    "preset=mme arch=resnet10 width=16 stem=small image_size=16 batch_size=6 mme_dim=12 precision=fp32 lr=0.02 " \
+    "workers=2 "
+typedef struct sets { hpt_dataset *source, *few, *rest, *val, *test; } sets;
+/* The target's colours are other ones: inverted. */
+static sets open_sets(hpt_context *ctx) {
+    hpt_dataset *whole;
+    sets d = {.source = toy_set(ctx, "", 40, 16, 3)};
+    uint64_t at[3][20], n[3] = {0};
+    whole = toy_set(ctx, "invert=1", 45, 18, 3);
+    for (uint64_t i = 0; i < 45; i++) {
+        int part = i < 6 ? 0 : i < 26 ? 1 : 2;
+        at[part][n[part]++] = i;
+    }
+    OK(hpt_dataset_subset(whole, at[0], 5, &d.few));              /* fewer than a batch */
+    OK(hpt_dataset_subset(whole, at[1], n[1], &d.rest));
+    OK(hpt_dataset_subset(whole, at[2], 9, &d.val));
+    OK(hpt_dataset_subset(whole, at[2] + 9, n[2] - 9, &d.test));
+    return d;
+}
+static hpt_model *model(hpt_context *ctx, const char *pairs) {
+    hpt_model *m;
+    OK(hpt_model_create(ctx, config(pairs), &m));
+    return m;
+}
+static hpt_session *session(hpt_context *ctx, const char *pairs, hpt_model *m, const sets *d) {
+    hpt_session *s;
+    OK(hpt_session_create(ctx, config(pairs), m, d->source, &s));
+    OK(hpt_session_data(s, "labelled", d->few));
+    OK(hpt_session_data(s, "unlabelled", d->rest));
+    OK(hpt_session_data(s, "test", d->test));
+    OK(hpt_session_data(s, "val", d->val));
+    return s;
+}
+static void same_models(hpt_model *a, hpt_model *b, const char *what) {
+    CHECK(a->fc.net.n_params && a->fc.net.n_params == b->fc.net.n_params && a->fc.net.arch.temperature > 0);
+    CHECK(a->fc.net.arch.temperature == b->fc.net.arch.temperature);
+    if (memcmp(a->params, b->params, a->net.n_params * 4) || memcmp(a->stats, b->stats, a->net.n_stats * 4) ||
+        memcmp(a->fc.params, b->fc.params, a->fc.net.n_params * 4))
+        FAIL("%s: other weights", what);
+}
+/* Stopped at any step and gone on; the checkpoint is a model with its classifier too. */
+TEST_LIMIT(mme_goes_on_to_the_same_bits, 120) {
+    const char *backends[] = {"reference", "onednn",
+#ifdef HPT_TEST_EMU
+                              "cuda"
+#endif
+    };
+    char *dir = temp_dir(), path[300];
+    snprintf(path, sizeof path, "%s/mme.pth", dir);
+    for (size_t b = 0; b < sizeof backends / sizeof *backends; b++) {
+        hpt_context *ctx = context(backends[b], 1);
+        if (!ctx) continue;
+        const char *o = b ? SMALL "steps=5 monitor_every=2 seed=5 mme_classifier=plain"
+                          : SMALL "steps=5 monitor_every=2 seed=5 schedule_gamma=0.1";
+        sets d = open_sets(ctx);
+        hpt_model *one = model(ctx, o), *half = model(ctx, o), *rest = model(ctx, o), *file;
+        hpt_session *s = session(ctx, o, one, &d);
+        hpt_step_info info = {.struct_size = sizeof info};
+        OK(hpt_session_run(s, NULL, NULL));
+        OK(hpt_session_get_info(s, &info));
+        CHECK(isfinite(info.monitor_best) && info.entropy > 0 && info.entropy_loss < 0);
+        s = session(ctx, o, half, &d);
+        for (int i = 0; i < 3; i++) OK(hpt_session_step(s, NULL));
+        OK(hpt_session_save(s, path));
+        hpt_session_destroy(s);
+        s = session(ctx, o, rest, &d);
+        OK(hpt_session_resume(s, path));
+        OK(hpt_session_run(s, NULL, NULL));
+        same_models(one, rest, backends[b]);
+        hpt_session_destroy(s);
+        OK(hpt_model_load(ctx, config("seed=5"), path, &file, NULL));
+        same_models(half, file, "checkpoint");
+        hpt_context_destroy(ctx);
+    }
+}
+
+/* Predictions of a saved model are those of the model; another method goes on with its classifier. */
+TEST(mme_classifier_in_files) {
+    hpt_context *ctx = context("reference", 1);
+    static const char *const forms[] = {"mme_classifier=deep", "mme_classifier=plain mme_temperature=0.07"};
+    static const char *const files[] = {"m.pth", "m.safetensors"};
+    char *dir = temp_dir(), path[300], options[400];
+    sets d = open_sets(ctx);
+    for (int f = 0; f < 2; f++) {
+        snprintf(options, sizeof options, SMALL "steps=2 %s monitor_every=1", forms[f]);
+        hpt_model *m = model(ctx, options), *got, *clone;
+        hpt_session *s = session(ctx, options, m, &d);
+        hpt_config *p = config("image_size=16 eval_crop=square precision=fp32");
+        float x[3 * 10], y[3 * 10], w[128 * 12];
+        double v;
+        hpt_result *r;
+        OK(hpt_session_run(s, NULL, NULL));
+        hpt_session_destroy(s);
+        OK(hpt_model_predict(m, d.test, p, x, 30));
+        OK(hpt_model_clone(m, &clone));
+        same_models(m, clone, "clone");
+        OK(hpt_model_get_tensor(m, f ? "classifier.weight" : "classifier.fc1.weight", w, f ? 3 * 128 : 12 * 128));
+        for (int k = 0; k < 2; k++) {
+            snprintf(path, sizeof path, "%s/%s", dir, files[k]);
+            OK(hpt_model_save(m, path, NULL));
+            OK(hpt_model_load(ctx, NULL, path, &got, NULL));
+            same_models(m, got, files[k]);
+            OK(hpt_model_predict(got, d.test, p, y, 30));
+            CHECK(!memcmp(x, y, sizeof x));
+            hpt_model_destroy(got);
+            OK(hpt_model_load(ctx, config("classifier=drop"), path, &got, NULL));
+            CHECK(!hpt__classes(&got->fc) && !memcmp(got->params, m->params, m->net.n_params * 4));
+            hpt_model_destroy(got);
+        }
+        int right = 0;
+        for (uint64_t i = 0; i < 10; i++) {
+            int best = 0;
+            int32_t is;
+            for (int c = 1; c < 3; c++)
+                if (x[3 * i + (uint64_t)c] > x[3 * i + (uint64_t)best]) best = c;
+            OK(hpt_dataset_label(d.test, i, &is));
+            right += best == is;
+        }
+        OK(hpt_model_score(m, d.test, p, &r));
+        OK(hpt_result_number(r, "test_top1", &v));
+        CHECK(fabs(v - 10.0 * right) < 1e-9);
+        OK(hpt_result_number(r, "test_images", &v));
+        CHECK(v == 10);
+        /* cosines: no logit beyond 1/temperature, and the features' length means nothing */
+        for (int i = 0; i < 30; i++) CHECK(f == 0 || fabsf(x[i]) < 60);
+        OK(hpt_session_create(ctx, config("method=supervised arch=resnet10 width=16 stem=small image_size=16 "
+                                          "batch_size=6 bn_group=0 steps=1 precision=fp32 monitor_every=0"),
+                              m, d.source, &s));
+        OK(hpt_session_run(s, NULL, NULL));
+        CHECK(m->fc.net.arch.temperature > 0 && hpt__classes(&m->fc) == 3);
+    }
+}
+
+/* ---- what is refused ---- */
+
+TEST(mme_refuses) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_session *s;
+    hpt_model *m = model(ctx, SMALL), *moco;
+    sets d = open_sets(ctx);
+    hpt_dataset *none, *four = toy_set(ctx, "pad=1", 8, 14, 4), *two;
+    uint8_t px[4 * 16 * 16 * 3] = {0};
+    const uint64_t hole[3] = {0, 1, 3};
+    const char *o = SMALL "steps=2 monitor_every=1";
+    char path[300];
+    OK(hpt_dataset_from_memory(ctx, NULL, px, 4, 16, 16, 3, NULL, &none));
+    OK(hpt_dataset_subset(d.few, hole, 3, &two));
+    FAILS(HPT_ERR_ARGUMENT, "labels", hpt_session_create(ctx, config(o), m, none, &s));
+    OK(hpt_session_create(ctx, config(o), m, d.source, &s));
+    FAILS(HPT_ERR_ARGUMENT, "it has: labelled unlabelled val test", hpt_session_data(s, "train", d.few));
+    FAILS(HPT_ERR_STATE, "a data set of role 'labelled'", hpt_session_step(s, NULL));
+    FAILS(HPT_ERR_ARGUMENT, "labelled", hpt_session_data(s, "labelled", none));
+    FAILS(HPT_ERR_MISMATCH, "label 3 is outside 0..2", hpt_session_data(s, "labelled", four));
+    FAILS(HPT_ERR_MISMATCH, "2 of the 3 classes of the source have an image, class '2'",
+          hpt_session_data(s, "labelled", two));
+    FAILS(HPT_ERR_MISMATCH, "label 3 is outside 0..2", hpt_session_data(s, "test", four));
+    OK(hpt_session_data(s, "labelled", d.few));
+    FAILS(HPT_ERR_STATE, "already", hpt_session_data(s, "labelled", d.few));
+    FAILS(HPT_ERR_STATE, "a data set of role 'unlabelled'", hpt_session_step(s, NULL));
+    OK(hpt_session_data(s, "unlabelled", d.rest));
+    FAILS(HPT_ERR_ARGUMENT, "unlabelled and test share 20 images", hpt_session_data(s, "test", d.rest));
+    FAILS(HPT_ERR_ARGUMENT, "labelled and val share 5 images", hpt_session_data(s, "val", d.few));
+    OK(hpt_session_step(s, NULL));
+    FAILS(HPT_ERR_STATE, "already run", hpt_session_data(s, "test", d.test));
+    hpt_session_destroy(s);
+    /* overlap=allow trains all the same */
+    OK(hpt_session_create(ctx, config(SMALL "steps=2 overlap=allow"), m, d.source, &s));
+    OK(hpt_session_data(s, "unlabelled", d.rest));
+    OK(hpt_session_data(s, "test", d.rest));
+    hpt_session_destroy(s);
+    FAILS(HPT_ERR_OPTION, "of method=mme it is option 'mme_classifier'", hpt_config_set(config(""), "classifier",
+        "deep"));
+    FAILS(HPT_ERR_OPTION, "'mme_lambda' is of method=mme", hpt_session_create(ctx, config("mme_lambda=0.2"), m, NULL,
+        &s));
+    FAILS(HPT_ERR_OPTION, "'moco_k' is of method=moco",
+          hpt_session_create(ctx, config(SMALL "moco_k=64"), m, d.source, &s));
+    FAILS(HPT_ERR_OPTION, "'nesterov' is a form of SGD",
+          hpt_session_create(ctx, config(SMALL "optimizer=adamw"), m, d.source, &s));
+    FAILS(HPT_ERR_OPTION, "batch norm",
+          hpt_session_create(ctx, config(SMALL "image_size=8 bn_group=1"), m, d.source, &s));
+    OK(hpt__classifier_create_as(&m->fc, (hpt__classifier_form){0.05, 12}, m->net.feature_dim, 3, 0, NULL));
+    FAILS(HPT_ERR_MISMATCH, "classifier=drop", hpt_session_create(ctx, config(SMALL "mme_temperature=0.1"), m, d.source,
+                                                                  &s));
+    /* a MoCo run's file */
+    snprintf(path, sizeof path, "%s/moco.pth", temp_dir());
+    moco = model(ctx, "arch=resnet10 width=16 stem=small moco_dim=16");
+    OK(hpt_session_create(ctx,
+                          config("arch=resnet10 width=16 stem=small image_size=16 batch_size=4 bn_group=2 moco_k=8 "
+                                      "moco_dim=16 steps=2 precision=fp32"), moco, d.source, &s));
+    OK(hpt_session_save(s, path));
+    hpt_session_destroy(s);
+    s = session(ctx, o, model(ctx, SMALL), &d);
+    FAILS(HPT_ERR_MISMATCH, "made with method=moco and is resumed with method=mme", hpt_session_resume(s, path));
+}
+
+/* Ties are a new best; the sixth score below it ends the run (the authors' patience of 5). */
+TEST(mme_stops_as_its_authors) {
+    hpt_option_info o = {.struct_size = sizeof o};
+    hpt_context *ctx = context("reference", 1);
+    sets d = open_sets(ctx);
+    hpt_session *s = session(ctx, SMALL "steps=2 monitor_every=1", model(ctx, SMALL), &d);
+    CHECK(s->monitor.ties && s->monitor.patience == 6);
+    hpt__monitor *w = &s->monitor;
+    OK(hpt_session_step(s, NULL));
+    double score = w->score;
+    w->best = score;
+    w->best_at = 0;
+    OK(hpt__monitor_score(w, s->model, &s->opt, 1));
+    CHECK(w->best_at == 1 && w->misses == 0);
+    w->best = score + 1;
+    for (int i = 0; i < 6; i++) {
+        CHECK(!w->stopped);
+        OK(hpt__monitor_score(w, s->model, &s->opt, (uint64_t)i + 2));
+    }
+    CHECK(w->stopped && w->best_at == 1);
+}
