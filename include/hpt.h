@@ -907,7 +907,8 @@ HPT_API hpt_status hpt_session_step_batch(hpt_session *s, const hpt_batch *batch
 
 /* hpt_session_step_images - the same with views given by the host: view_q, view_k
  * (images,3,image_size,image_size) float32, normalised, as many images as hpt_batch has.
- * HPT_ERR_STATE: method=supervised and mme, which need labels: hpt_session_step_batch(). Since 0.1. */
+ * HPT_ERR_STATE: method=supervised and mme, which need labels: hpt_session_step_batch(). Since
+ * 0.1. */
 HPT_API hpt_status hpt_session_step_images(hpt_session *s, const float *view_q,
                                            const float *view_k, hpt_step_info *info);
 
