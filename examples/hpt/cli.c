@@ -173,7 +173,7 @@ static int matters(const char *stage, const char *key) {
     static const struct { const char *stage, *keys; } all[] = {
         {"pretrain",
          " preset method arch image_size batch_size accumulate steps lr moco_k moco_m bn_group train precision seed "
-         "aug_hue bad_image backend threads "},
+         "aug_hue mme_entropy mme_classifier mme_dim mme_lambda bad_image backend threads "},
         {"refresh-bn", " image_size batch_size bn_group refresh_mode refresh_images bad_image backend threads "},
         {"linear",
          " preset image_size probe_lr probe_steps probe_augment probe_scale pixel_mean pixel_std seed work_file "
