@@ -351,8 +351,8 @@ static int check_words(const cli *c, const run_kind *k) {
 }
 
 int cli_run(int argc, char **argv, const run_kind *k) {
-    cli c = {.command = k->command, .stage = "pretrain", .methods = k->method ? k->method : "moco|byol", .args = k->args,
-             .about = k->about};
+    cli c = {.command = k->command, .stage = "pretrain", .methods = k->method ? k->method : "moco|byol",
+             .args = k->args, .about = k->about};
     int rc = cli_parse(&c, argc, argv), resume, overwrite;
     hpt_model *m = NULL;
     json_t *was = NULL;
