@@ -181,6 +181,13 @@ static void keep_log(void *user, int32_t level, const char *line) {
     if (!of_machine(line)) snprintf(logged, sizeof logged, "%s", line);
 }
 
+/* Features of one image. */
+static void features_of(hpt_model *m, float out[1280]) {
+    static float x[3 * 48 * 48];
+    fill_f32(x, sizeof x / sizeof *x, 21, 1, 0);
+    OK(hpt_model_features_pixels(m, config("batch_size=1 precision=fp32"), x, 1, 48, out));
+}
+
 TEST(efficientnets_under_all_names_and_prefixes) {
     static const struct { file f; const char *prefix, *naming; } files[] = {
         {{.producer = "timm"}, "", "timm"},
@@ -203,8 +210,13 @@ TEST(efficientnets_under_all_names_and_prefixes) {
         {{.producer = "torchvision", .where = "state_dict/module.backbone.0.", .rename = features_alone},
          "state_dict/module.backbone.0.", "torchvision's features alone"}};
     hpt_context *ctx = context("reference", 1);
-    hpt_model *m = model_of(ctx, "arch=efficientnet_b0", 5), *got;
+    hpt_model *m = model_of(ctx, "arch=efficientnet_b0", 5), *luke = model_of(ctx, "arch=lukemelas_efficientnet_b0", 5),
+        *got;
+    float features[2][1280], mine[1280];
     char want[200];
+    features_of(m, features[0]);
+    features_of(luke, features[1]);
+    CHECK(memcmp(features[0], features[1], sizeof features[0]) && isfinite(features[0][0]) && features[0][0] != 0);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         file f = files[i].f;
         f.network = "efficientnet_b0", f.m = m;
@@ -213,6 +225,8 @@ TEST(efficientnets_under_all_names_and_prefixes) {
         double n;
         if (hpt_model_load(ctx, config("seed=3"), path, &got, &r)) FAIL("%zu: %s", i, hpt_last_error());
         if (!same_weights(m, got)) FAIL("%zu: other weights", i);
+        features_of(got, mine);
+        if (memcmp(mine, features[!strcmp(f.producer, "lukemelas")], sizeof mine)) FAIL("%zu: other features", i);
         OK(hpt_result_number(r, "foreign_count", &n));
         CHECK(n == 0);
         OK(hpt_result_number(r, "not_used_count", &n));         /* the classifier */
@@ -464,6 +478,53 @@ TEST(classifiers_of_efficientnets) {
     hpt_model_destroy(m);
     free(fc);
     free(mine);
+}
+
+/* Files of half precision, as timm and Hugging Face have them: safetensors of BF16 and F16, here of values that F16 and
+ * BF16 have both. */
+TEST(efficientnets_of_half_precision) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m = model_of(ctx, "arch=efficientnet_b0", 5), *got;
+    const hpt__net *net = &m->net;
+    char path[300], *head = malloc(1 << 18);
+    snprintf(path, sizeof path, "%s/model.safetensors", temp_dir());
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        size_t used = 1, at = 0;
+        FILE *f = fopen(path, "wb");
+        CHECK(f != NULL);
+        head[0] = '{';
+        for (int i = 0; i < net->n_tensors; i++) {
+            const hpt__tensor *t = &net->tensors[i];
+            if (t->head) continue;
+            used += (size_t)sprintf(head + used, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", at ? "," : "", t->name,
+                                    bf16 ? "BF16" : "F16");
+            for (int d = 0; d < t->ndim; d++)
+                used += (size_t)sprintf(head + used, "%s%d", d ? "," : "", (int)t->shape[d]);
+            used += (size_t)sprintf(head + used, "],\"data_offsets\":[%zu,%zu]}", at, at + t->count * 2);
+            at += t->count * 2;
+        }
+        used += (size_t)sprintf(head + used, "}");
+        uint64_t n = used;
+        CHECK(fwrite(&n, 8, 1, f) == 1 && fwrite(head, 1, used, f) == used);
+        for (int i = 0; i < net->n_tensors; i++) {
+            const hpt__tensor *t = &net->tensors[i];
+            float *x = hpt__model_tensor(m, i);
+            uint16_t *half = malloc(t->count * 2);
+            for (size_t k = 0; k < t->count; k++) {
+                uint32_t part = (uint32_t)(k * 7 + (size_t)i) & 127;    /* of the mantissa; 1 <= x < 2 */
+                x[k] = 1 + (float)part / 128;
+                half[k] = (uint16_t)(bf16 ? 0x3f80 | part : 0x3c00 | part << 3);
+            }
+            CHECK(t->head || fwrite(half, 2, t->count, f) == t->count);
+            free(half);
+        }
+        CHECK(!fclose(f));
+        OK(hpt_model_load(ctx, config("seed=3"), path, &got, NULL));
+        CHECK(same_weights(m, got));
+        hpt_model_destroy(got);
+    }
+    hpt_model_destroy(m);
+    free(head);
 }
 
 /* ---- written ---- */
