@@ -541,6 +541,7 @@ hpt_status hpt__session_carry(hpt_session *s, const char *path, int key, int que
     }
     if (!st) st = hpt__copy_give(&h, pick);
     t->prepared = 0;
+    if (!st) t->method->report(t, &s->info);        /* the queue is filled now */
     hpt__copy_close(&h);
     hpt__networks_fini(&p.nets);
     hpt__tensorfile_close(&f);
