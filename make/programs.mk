@@ -52,4 +52,12 @@ $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=c11 -O2 -g $(WARN) -Iinclude $< -o $@.new -L$(L) -lhpt $(RPATH) -lm
 	$(DONE)
-.PHONY: demo demo-paper bench
+# it calls what is inside of the library
+$(BIN)/bench-ops: bench/ops.c bench/common.h $(L)/libhpt.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c11 -O2 -g $(WARN) $(SAN) -Iinclude -Isrc $< -o $@.new $(L)/libhpt.a $(LIBS) $(LDFLAGS)
+	$(DONE)
+bench-ops: lib $(BIN)/bench-ops   ## operations at EfficientNet's shapes, beside PyTorch where PYTHON=... can import it
+	$(Q)$(PYTHON) bench/ops.py $(BIN)/bench-ops $(BENCH_ARGS)
+.PHONY: demo demo-paper bench bench-ops

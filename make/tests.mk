@@ -15,7 +15,7 @@ $(B)/check: $(TEST_OBJ) $(L)/libhpt.a $(EMU)
 	$(Q)$(CC) $(SAN) -o $@ $(TEST_OBJ) $(L)/libhpt.a \
 	  $(if $(EMU),$(EMU) -Wl$(comma)-rpath$(comma)'$$ORIGIN/emu') $(LIBS) $(LDFLAGS)
 CHECK_BUILD = lib $(if $(CUDA),$(if $(OUT),,$(BIN)/cudnn-plans)) $(if $(CUDA_HEADERS),$(B)/bench/gpu.o) \
-              $(BIN)/hpt $(BIN)/demo $(EXAMPLES) $(B)/check
+              $(BIN)/hpt $(BIN)/demo $(BIN)/bench-ops $(EXAMPLES) $(B)/check
 
 # ---- all of them, two at a time where there are two processors: JOBS=1 for one ----
 JOBS     ?= $(if $(filter 1,$(shell nproc 2>/dev/null || echo 1)),1,2)
