@@ -144,19 +144,20 @@ int cli_fail(const char *what, hpt_status st) {
 
 /* ---- help ---- */
 
-/* "  --name VALUE   text", the text wrapped beside the names. */
+/* "  --name VALUE   text", the text wrapped beside the names, at blanks and between choices. */
 static void entry(const char *name, const char *value, const char *text) {
     enum { LEFT = 26, RIGHT = 100 };
     int at = printf("  --%s%s%s", name, *value ? " " : "", value);
     if (at >= LEFT) at = printf("\n") - 1;
     for (const char *p = text; *p;) {
-        size_t n = strcspn(p, " ");
-        int fresh = at < LEFT;
-        if (!fresh && at + 1 + (int)n > RIGHT) {
+        size_t n = strcspn(p, " |");
+        int fresh = at < LEFT, blank = p > text && p[-1] == ' ';
+        n += p[n] == '|';
+        if (!fresh && at + blank + (int)n > RIGHT) {
             at = printf("\n") - 1;
             fresh = 1;
         }
-        at += fresh ? printf("%*s%.*s", LEFT - at, "", (int)n, p) : printf(" %.*s", (int)n, p);
+        at += printf("%*s%.*s", fresh ? LEFT - at : blank, "", (int)n, p);
         p += n;
         while (*p == ' ') p++;
     }

@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
     FILE *to = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) ? stdout : stderr;
     fprintf(to, "usage: hpt COMMAND [--option value ...]     hpt COMMAND --help\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].doc);
+        fprintf(to, "  %-13s %s\n", commands[i].name, commands[i].doc);
     if (to == stderr && argc > 1) {
         const char *near = NULL;
         int least = 4;
