@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """make bench: MoCo-v2 steps and image pipelines of libhpt, interleaved with PyTorch, torchvision and Pillow where
-they are installed.
+they are installed; scores of boxes and masks beside pycocotools.
 
     make bench [PYTHON=/path/to/python] [BENCH_ARGS="--rounds 3 --only rn18-32,rn50-64 --precisions fp32"]
 
@@ -67,6 +67,7 @@ def main():
     ap.add_argument('--precisions', default='fp32,bf16')
     ap.add_argument('--json')
     ap.add_argument('--no-images', action='store_true')
+    ap.add_argument('--no-boxes', action='store_true')
     a = ap.parse_args()
     have_torch = subprocess.run([sys.executable, '-c', 'import torch, torchvision'],
         capture_output=True).returncode == 0
@@ -112,6 +113,9 @@ def main():
     if not a.no_images:
         images = subprocess.run([sys.executable, os.path.join(HERE, 'images.py')], text=True)
         out['images'] = images.returncode == 0
+    if not a.no_boxes:
+        boxes = subprocess.run([sys.executable, os.path.join(HERE, 'boxes.py')], text=True)
+        out['boxes'] = boxes.returncode == 0
     if a.json: json.dump(out, open(a.json, 'w'), indent=1)
 
 main()

@@ -182,13 +182,13 @@ static uint32_t place(int64_t c, int64_t v, uint32_t h) {
     else if (row > h) row = h;
     return (uint32_t)((uint64_t)c * h + (uint64_t)ceil(row));
 }
-/* Crossings of one edge. Steps go along its longer axis from the smaller end; the other coordinate is rounded. */
-static uint64_t cross(edge e, uint32_t h, uint32_t w, uint32_t *out) {
+/* Crossings of one edge, each to the next place of its column. Steps go along the longer axis from the smaller end; the
+ * other coordinate is rounded. */
+static void cross(edge e, uint32_t h, uint32_t w, uint32_t *next, uint32_t *at) {
     int64_t du = llabs(e.ue - e.us), dv = llabs(e.ve - e.vs), from, to;
-    uint64_t n = 0;
     int wide = du >= dv;
     if (wide ? e.us > e.ue : e.vs > e.ve) e = (edge){e.ue, e.ve, e.us, e.vs};
-    if (!du) return 0;
+    if (!du) return;
     if (wide) {
         double slope = (double)(e.ve - e.vs) / (double)du;
         columns(e.us, e.ue, w, &from, &to);
@@ -196,36 +196,70 @@ static uint64_t cross(edge e, uint32_t h, uint32_t w, uint32_t *out) {
             int64_t d = FIFTHS * c + 3 - e.us;
             int64_t before = (int64_t)((double)e.vs + slope * (double)(d - 1) + .5);
             int64_t after = (int64_t)((double)e.vs + slope * (double)d + .5);
-            out[n++] = place(c, before < after ? before : after, h);
+            at[next[c]++] = place(c, before < after ? before : after, h);
         }
-        return n;
+        return;
     }
     double slope = (double)(e.ue - e.us) / (double)dv;
     int up = e.ue > e.us;
     columns(up ? e.us : e.ue, up ? e.ue : e.us, w, &from, &to);
     for (int64_t c = from; c < to; c++) {
         /* the first step on the far side of the middle: a guess, then as it rounds */
-        int64_t far = FIFTHS * c + (up ? 3 : 2), d = (int64_t)(((double)far + (up ? -.5 : .5) - (double)e.us) / slope);
+        int64_t far = FIFTHS * c + (up ? 3 : 2);
+        int64_t d = (int64_t)(((double)far + (up ? -.5 : .5) - (double)e.us) / slope);
         d = d < 1 ? 1 : d > dv ? dv : d;
 #define BEYOND(step) (up ? (int64_t)((double)e.us + slope * (double)(step) + .5) >= far \
                       : (int64_t)((double)e.us + slope * (double)(step) + .5) <= far)
         while (d < dv && !BEYOND(d)) d++;
         while (d > 1 && BEYOND(d - 1)) d--;
-        out[n++] = place(c, e.vs + d - 1, h);
+#undef BEYOND
+        at[next[c]++] = place(c, e.vs + d - 1, h);
     }
-    return n;
 }
 static int by_place(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return x < y ? -1 : x > y;
 }
+/* One column's crossings, of which there are mostly two. */
+static void sort_column(uint32_t *at, uint32_t n) {
+    if (n > 32) qsort(at, n, sizeof *at, by_place);
+    for (uint32_t i = 1; i < n && n <= 32; i++)
+        for (uint32_t k = i; k && at[k] < at[k - 1]; k--) {
+            uint32_t higher = at[k - 1];
+            at[k - 1] = at[k];
+            at[k] = higher;
+        }
+}
+/* Where each column's crossings begin in at: counted, summed, dealt. next: zeros (w+2). Gives how many there are. */
+static uint32_t deal(const double *xy, uint64_t n, uint32_t h, uint32_t w, uint32_t *next, uint32_t *at) {
+    for (uint64_t i = 0; i < n; i++) {          /* +1 where an edge enters, -1 where it leaves */
+        edge e = edge_of(xy, i, n);
+        int64_t from, to;
+        columns(e.us < e.ue ? e.us : e.ue, e.us < e.ue ? e.ue : e.us, w, &from, &to);
+        next[from]++;
+        next[to]--;
+    }
+    uint32_t edges = 0, sum = 0;
+    for (uint32_t c = 0; c <= w; c++) {
+        edges += next[c];
+        next[c] = sum;
+        sum += edges;
+    }
+    for (uint64_t i = 0; i < n; i++) cross(edge_of(xy, i, n), h, w, next, at);
+    for (uint32_t c = 0, first = 0; c < w; first = next[c++]) sort_column(at + first, next[c] - first);
+    return sum;
+}
 hpt_status hpt__rle_polygon(const double *xy, uint64_t n, uint32_t h, uint32_t w, hpt__rle *out) {
-    uint64_t most = hpt__polygon_crossings(xy, n, w) + 1, m = 0, runs = 0;
-    uint32_t *at = hpt__alloc((size_t)most * sizeof *at), last = 0;
-    if (!at) return hpt__fail_memory((size_t)most * sizeof *at);
-    for (uint64_t i = 0; i < n; i++) m += cross(edge_of(xy, i, n), h, w, at + m);
+    uint64_t most = hpt__polygon_crossings(xy, n, w) + 1, m, runs = 0;
+    uint32_t *at = hpt__alloc((size_t)most * sizeof *at), *next = hpt__calloc((size_t)w + 2, sizeof *next), last = 0;
+    if (!at || !next) {
+        hpt__free(at);
+        hpt__free(next);
+        return hpt__fail_memory((size_t)(most + w) * sizeof *at);
+    }
+    m = deal(xy, n, h, w, next, at);
+    hpt__free(next);
     at[m++] = (uint32_t)((uint64_t)h * w);
-    qsort(at, (size_t)m, sizeof *at, by_place);
     for (uint64_t i = 0; i < m; i++) {          /* where it changes twice it does not change */
         uint32_t run = at[i] - last;
         last = at[i];

@@ -6,6 +6,7 @@
 #include "core/alloc.h"
 #include "data/image.h"
 #include "data/known.h"
+#include "eval/truth.h"
 #include "heap.h"
 #include "io/arrays.h"
 #include "io/jsonscan.h"
@@ -271,6 +272,37 @@ static uint64_t state(const uint8_t *p, size_t n) {
     return 0;
 }
 
+/* ---- boxes and masks to be scored: truth, a new line, results ---- */
+
+static uint64_t boxes(const uint8_t *p, size_t n) {
+    const uint8_t *line = memchr(p, '\n', n);
+    size_t first = line ? (size_t)(line - p) : n, numbers = 1, objects = 1;
+    char truth[300], found[300];
+    uint64_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        numbers += p[i] == ',' || p[i] == '[';
+        objects += p[i] == '{';
+    }
+    snprintf(truth, sizeof truth, "%s", file("truth.json", p, first));
+    snprintf(found, sizeof found, "%s", file("found.json", line ? line + 1 : p, line ? n - first - 1 : 0));
+    for (int masks = 0; masks < 2; masks++) {
+        hpt__marks t, f;
+        if (hpt__truth_read(truth, masks, &t)) continue;
+        if (!hpt__found_read(found, &t, masks, &f)) {
+            hpt__marked both = {&t, &f, 0};
+            hpt__scenes scenes = hpt__marked_scenes(&both);
+            hpt__ap_settings s = {.classes = (uint32_t)t.class_count, .masks = masks, .threads = 1};
+            hpt__ap ap;
+            if (hpt__ap_compute(&s, &scenes, NULL, &ap)) STOP("%s", hpt_last_error());
+            hpt__ap_free(&ap);
+            most = 100000 * t.class_count + (32 << 20) + 8000 * numbers;     /* curves, columns that polygons cross */
+            hpt__marks_free(&f);
+        }
+        hpt__marks_free(&t);
+    }
+    return most + 40 * numbers + 600 * objects;
+}
+
 /* ---- checkpoints as models and runs go on from them ---- */
 
 static hpt_config *small(void) {
@@ -323,7 +355,7 @@ const fuzz_target fuzz_targets[] = {
         {"json", json},
     {"list", list}, {"csv", csv}, {"voc", voc}, {"voc_list", voc_list}, {"coco", coco}, {"bdd", bdd},
     {"chexpert", chexpert}, {"descriptor", descriptor}, {"recipe", recipe}, {"state", state}, {"model", model},
-    {"resume", resume}, {NULL, NULL}};
+    {"resume", resume}, {"boxes", boxes}, {NULL, NULL}};
 
 const fuzz_target *fuzz_find(const char *name) {
     for (const fuzz_target *t = fuzz_targets; t->name; t++)
