@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""From files to COCO's twelve numbers: hpt score-boxes on one thread beside pycocotools and faster-coco-eval, where they
-are installed, on a made-up set in the style of val2017: 80 classes, 7 objects and 40 detections an image; boxes, then
-masks of polygons. Processor seconds of reading and scoring (starting Python and its modules is not counted, hpt's
+"""From files to COCO's twelve numbers: hpt score-boxes on one thread beside pycocotools and faster-coco-eval, where
+they are installed, on a made-up set in the style of val2017: 80 classes, 7 objects and 40 detections an image; boxes,
+then masks of polygons. Processor seconds of reading and scoring (starting Python and its modules is not counted, hpt's
 own start is), the minimum over rounds, one after the other."""
 import argparse, contextlib, io, json, os, random, resource, subprocess, sys, tempfile, time
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -35,15 +35,17 @@ def make(folder, images, masks):
         mine = []
         for _ in range(r.randint(1, 13)):
             w, h = r.uniform(8, 300), r.uniform(8, 300)
-            mine.append((r.randint(1, 80), [round(v, 2) for v in (r.uniform(0, 640 - w), r.uniform(0, 480 - h), w, h)]))
+            b = [round(v, 2) for v in (r.uniform(0, 640 - w), r.uniform(0, 480 - h), w, h)]
+            mine.append((r.randint(1, 80), b))
             c, b = mine[-1]
-            truth['annotations'].append({'id': len(truth['annotations']) + 1, 'image_id': i, 'category_id': c, 'bbox': b,
-                'area': b[2] * b[3] * .7, 'iscrowd': 0, **({'segmentation': [outline(r, *b)]} if masks else {})})
+            truth['annotations'].append({'id': len(truth['annotations']) + 1, 'image_id': i, 'category_id': c,
+                'bbox': b, 'area': b[2] * b[3] * .7, 'iscrowd': 0, **({'segmentation': [outline(r, *b)]} if masks else {})})
         for _ in range(40):
             c, b = r.choice(mine)
             b = [round(v + r.gauss(0, .1) * b[2 + k % 2], 2) for k, v in enumerate(b)]
             b[2:] = [max(v, 1) for v in b[2:]]
-            d = {'image_id': i, 'category_id': c if r.random() < .5 else r.randint(1, 80), 'score': round(r.random(), 5)}
+            d = {'image_id': i, 'category_id': c if r.random() < .5 else r.randint(1, 80),
+                'score': round(r.random(), 5)}
             if masks:
                 e = M.frPyObjects([outline(r, *b)], 480, 640)[0]
                 d['segmentation'] = {'size': [480, 640], 'counts': e['counts'].decode()}
@@ -66,8 +68,9 @@ def python_way(coco, evaluator, paths, kind):
 def hpt(paths, masks):
     used = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     t = used()
-    out = subprocess.run([os.path.join(HERE, '../bin/hpt'), 'score-boxes', '--truth', paths[0], '--results', paths[1],
-        '--threads', '1', '--json'] + (['--masks'] if masks else []), capture_output=True, text=True, check=True).stdout
+    command = [os.path.join(HERE, '../bin/hpt'), 'score-boxes', '--truth', paths[0], '--results', paths[1],
+        '--threads', '1', '--json'] + (['--masks'] if masks else [])
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     t = used() - t
     j = json.loads(out)
     return t, [j[k] for k in ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl')]

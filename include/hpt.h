@@ -1068,12 +1068,16 @@ HPT_API hpt_status hpt_average_precision(hpt_context *ctx, const hpt_config *cfg
 
 /* hpt_score_boxes - the same of files, with option coco_id0 beside the others.
  *
- * truth    [in] COCO's annotations: JSON with images, annotations, categories
+ * truth    [in] COCO's annotations: JSON with images, annotations, categories (boxes, and masks of
+ *               polygons, runs or strings); or, for boxes: BDD100K's frames (JSON, labels of both
+ *               generations), a folder of Pascal VOC's XML files or a list of them (.txt in
+ *               ImageSets/Main), a table of your own (.csv); docs/detection.md has the columns
  * results  [in] a list in COCO's format for results: image_id, category_id, score, and bbox or
- *               (with score_masks=1) segmentation
- * Both are read and checked whole before anything is scored. Classes are the categories in the
- * order of their ids; per_class names them. JSON also: areas_computed (objects without "area"),
- * empty_detections (of width or height 0: they count as wrong), truth, results.
+ *               (with score_masks=1) segmentation. Names of images and classes may stand for their
+ *               numbers.
+ * Both are read and checked whole before anything is scored. Classes are truth's, in the order of
+ * their numbers; per_class names them. JSON also: truth, truth_format, results, areas_computed
+ * (objects without "area"), empty_detections (of width or height 0: they count as wrong).
  * HPT_ERR_IO, HPT_ERR_FORMAT  a file that cannot be read, or is none of these, with the place
  * HPT_ERR_DATA      an object that cannot be right (a box without size or outside its image, an
  *                   image or category that truth does not have, an id that comes twice, a polygon

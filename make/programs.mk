@@ -45,7 +45,7 @@ demo-paper: packages-demo-paper   ## figures of the paper in small, 45 minutes o
 	$(Q)$(MAKE) --no-print-directory $(BIN)/hpt lib
 	$(Q)$(BIN)/hpt run examples/recipes/small-paper.ini
 
-bench: lib $(BIN)/hpt $(BIN)/bench-step $(BIN)/bench-images   ## steps and images, beside PyTorch where PYTHON=... can import it
+bench: lib $(BIN)/hpt $(BIN)/bench-step $(BIN)/bench-images ## steps, images, boxes, beside what PYTHON=... can import
 	$(Q)$(PYTHON) bench/bench.py $(BENCH_ARGS)
 $(BIN)/bench-%: bench/%.c bench/common.h $(SO)
 	@mkdir -p $(@D)

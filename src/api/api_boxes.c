@@ -172,10 +172,13 @@ hpt_status hpt_score_boxes(hpt_context *ctx, const hpt_config *cfg, const char *
         return st;
     }
     /* COCO's own evaluator knows crowds, but neither "ignore" nor "difficult" */
-    for (uint64_t i = 0; i < of_truth.n && s.metric == HPT__AP_COCO; i++) of_truth.m[i].ignored = 0;
+    const char *format = of_truth.format;
+    for (uint64_t i = 0; i < of_truth.n && s.metric == HPT__AP_COCO && !strcmp(format, "coco"); i++)
+        of_truth.m[i].ignored = 0;
     st = score(ctx, o, &s, &of_truth, &of_found, result);
     if (st) return st;
     json_object_set_new((*result)->json, "truth", hpt__json_text(truth));
+    json_object_set_new((*result)->json, "truth_format", json_string(format));
     json_object_set_new((*result)->json, "results", hpt__json_text(results));
     if (!hpt__json_lost()) return HPT_OK;
     hpt_result_destroy(*result);

@@ -7,7 +7,7 @@
 #include "io/file.h"
 #include "io/jsonscan.h"
 #include "io/mat.h"
-#include <ctype.h>
+#include "io/xmlscan.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -375,57 +375,31 @@ static hpt_status read_bdd(const char *root, const char *part, hpt__collection *
 
 /* ---- Pascal VOC: one XML file an image ---- */
 
-static const char *const voc_names[] = {"aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+const char *const hpt__voc_names[20] = {"aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
                                         "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant",
                                         "sheep", "sofa", "train", "tvmonitor"};
 
-/* Text of annotation/object/name and .../difficult; parts of objects have names too, one level deeper. Comments and
- * declarations are passed over. */
+/* Text of annotation/object/name and .../difficult; parts of objects have names too, one level deeper. */
 static hpt_status voc_labels(const char *text, const char *path, uint8_t label[20]) {
-    char stack[8][32] = {""};
-    int depth = 0, current = -1, difficult = 0;
+    int current = -1, difficult = 0;
+    hpt__xml x;
+    hpt__xml_event event;
     memset(label, 0, 20);
-    for (const char *p = text; (p = strchr(p, '<'));) {
-        char tag[32];
-        p++;
-        if (!strncmp(p, "!--", 3)) {
-            if (!(p = strstr(p, "-->"))) break;
-            continue;
+    hpt__xml_begin(&x, text, path);
+    for (;;) {
+        HPT_TRY(hpt__xml_next(&x, &event));
+        if (event == HPT__XML_END) return HPT_OK;
+        if (event == HPT__XML_CLOSE && x.depth == 1 && !strcmp(x.tag, "object")) {
+            if (current < 0) return hpt__fail(HPT_ERR_FORMAT, "%.700s: an object of an unknown class", path);
+            if (!difficult) label[current] = 1;
+            current = -1;
+            difficult = 0;
         }
-        const char *end = strchr(p, '>');
-        if (!end) return hpt__fail(HPT_ERR_FORMAT, "%.700s: a tag is not closed", path);
-        if (*p == '?' || *p == '!' || end[-1] == '/') {
-            p = end;
-            continue;
-        }
-        int closing = *p == '/';
-        size_t n = strcspn(p + closing, " \t\r\n>");
-        snprintf(tag, sizeof tag, "%.*s", (int)(n < 31 ? n : 31), p + closing);
-        p = end + 1;
-        if (closing) {
-            if (!depth || (depth <= 8 && strcmp(stack[depth - 1], tag)))
-                return hpt__fail(HPT_ERR_FORMAT, "%.700s: </%s> closes nothing", path, tag);
-            depth--;
-            if (depth == 1 && !strcmp(tag, "object")) {
-                if (current < 0) return hpt__fail(HPT_ERR_FORMAT, "%.700s: an object of an unknown class", path);
-                if (!difficult) label[current] = 1;
-                current = -1;
-                difficult = 0;
-            }
-            continue;
-        }
-        if (depth < 8) snprintf(stack[depth], sizeof stack[0], "%s", tag);
-        if (++depth > 64) return hpt__fail(HPT_ERR_FORMAT, "%.700s: nested too deep", path);
-        if (depth != 3 || strcmp(stack[1], "object")) continue;
-        while (isspace((unsigned char)*p)) p++;
-        size_t len = strcspn(p, "<");
-        while (len && isspace((unsigned char)p[len - 1])) len--;
-        if (!strcmp(tag, "difficult")) difficult = len == 1 && *p == '1';
-        for (int k = 0; k < 20 && !strcmp(tag, "name"); k++)
-            if (strlen(voc_names[k]) == len && !memcmp(voc_names[k], p, len)) current = k;
+        if (event != HPT__XML_OPEN || x.depth != 3 || strcmp(x.name[1], "object")) continue;
+        if (!strcmp(x.tag, "difficult")) difficult = x.len == 1 && *x.text == '1';
+        for (int k = 0; k < 20 && !strcmp(x.tag, "name"); k++)
+            if (strlen(hpt__voc_names[k]) == x.len && !memcmp(hpt__voc_names[k], x.text, x.len)) current = k;
     }
-    return depth ? hpt__fail(HPT_ERR_FORMAT, "%.700s: ends inside <%s>", path, stack[depth <= 8 ? depth - 1 : 7])
-        : HPT_OK;
 }
 static hpt_status read_voc(const char *root, const char *year, const char *part, hpt__collection *c) {
     char path[4200], file[4200], base[4096];
@@ -437,7 +411,7 @@ static hpt_status read_voc(const char *root, const char *year, const char *part,
     HPT_TRY(hpt__file_read(path, 1 << 26, &f));
     f.p[f.n] = 0;
     hpt_status st = strlen((char *)f.p) == f.n ? HPT_OK : hpt__fail(HPT_ERR_FORMAT, "%.700s: a zero byte", path);
-    while (!st && c->classes < 20) st = hpt__collect_class(c, voc_names[c->classes]);
+    while (!st && c->classes < 20) st = hpt__collect_class(c, hpt__voc_names[c->classes]);
     for (char *p = (char *)f.p; *p && !st;) {
         size_t n = strcspn(p, " \t\r\n"), gap = strspn(p + n, " \t\r\n");
         if (n > 0 && n < 64) {

@@ -25,7 +25,9 @@ hpt_status hpt__known_root(const hpt__known *k, const char *root, const char **a
 hpt_status hpt__known_open(const hpt__known *k, const hpt__options *o, const char *root, const char *split,
                            hpt__source **out);
 
-/* annotations.c. The lists of domain adaptation have splits of their own. */
+/* annotations.c: the 20 classes of Pascal VOC, in the order of their numbers. */
+extern const char *const hpt__voc_names[20];
+/* The lists of domain adaptation have splits of their own. */
 hpt_status hpt__read_adaptation(const hpt__known *k, const hpt__options *o, const char *root, const char *split,
                                 hpt__collection *c);
 /* part: 0 what the download trains on, 1 its validation images, 2 its test images; an empty

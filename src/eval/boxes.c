@@ -40,17 +40,17 @@ double hpt__pairwise_sum(const double *x, uint64_t n) {
     return sum;
 }
 hpt_status hpt__ap_reserve(hpt__ap_room *room, uint64_t ious, uint64_t order) {
-    if (ious > room->cap) {
+    if (ious >= room->cap) {                    /* there is always room for one, so that nothing is NULL */
         hpt__free(room->iou);
         room->cap = 0;
-        if (!(room->iou = hpt__alloc((size_t)ious * sizeof(double)))) return hpt__fail_memory((size_t)ious * 8);
-        room->cap = ious;
+        if (!(room->iou = hpt__alloc((size_t)(ious + 1) * sizeof(double)))) return hpt__fail_memory((size_t)ious * 8);
+        room->cap = ious + 1;
     }
-    if (order > room->order_cap) {
+    if (order >= room->order_cap) {
         hpt__free(room->order);
         room->order_cap = 0;
-        if (!(room->order = hpt__alloc((size_t)order * 4))) return hpt__fail_memory((size_t)order * 4);
-        room->order_cap = order;
+        if (!(room->order = hpt__alloc((size_t)(order + 1) * 4))) return hpt__fail_memory((size_t)order * 4);
+        room->order_cap = order + 1;
     }
     return HPT_OK;
 }

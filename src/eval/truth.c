@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Contract: truth.h. Storage, the checks that every format shares, and scenes: masks become runs when their image is
  * scored, in the thread that scores it. */
+#define _GNU_SOURCE
 #include "eval/truth.h"
 #include "core/alloc.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 
 /* Of the columns that all polygons of a file cross, so many and so many more a number are plausible. */
 enum { CROSSINGS = 1 << 21, CROSSINGS_A_NUMBER = 2000 };
@@ -211,6 +214,36 @@ hpt_status hpt__marks_link(hpt__marks *s, const hpt__marks *truth) {
     for (uint64_t k = 0; k < s->n; k++) s->order[count[s->m[k].image]++] = k;
     hpt__free(count);
     return HPT_OK;
+}
+
+/* ---- files ---- */
+
+static int ends(const char *path, const char *with) {
+    size_t n = strlen(path), m = strlen(with);
+    return n > m && !strcasecmp(path + n - m, with);
+}
+static hpt_status read_truth(const char *path, hpt__marks *s) {
+    struct stat at;
+    int folder = !stat(path, &at) && S_ISDIR(at.st_mode), json = !folder && !ends(path, ".txt") && !ends(path, ".csv");
+    if (json) {
+        s->format = "coco";
+        return hpt__marks_read_json(path, NULL, s);
+    }
+    if (s->masks) return hpt__fail(HPT_ERR_ARGUMENT, "%.700s: has boxes, and no masks", path);
+    s->format = ends(path, ".csv") && !folder ? "csv" : "voc";
+    return *s->format == 'c' ? hpt__truth_read_csv(s) : hpt__truth_read_voc(path, folder, s);
+}
+static hpt_status read_file(const char *path, int masks, const hpt__marks *truth, hpt__marks *out) {
+    *out = (hpt__marks){.what = truth ? "result" : "annotation", .format = "coco", .masks = masks,
+                        .path = hpt__strdup(path)};
+    hpt_status st = !out->path ? hpt__fail_memory(strlen(path)) : truth ? hpt__marks_read_json(path, truth, out)
+        : read_truth(path, out);
+    if (st) hpt__marks_free(out);
+    return st;
+}
+hpt_status hpt__truth_read(const char *path, int masks, hpt__marks *out) { return read_file(path, masks, NULL, out); }
+hpt_status hpt__found_read(const char *path, const hpt__marks *truth, int masks, hpt__marks *out) {
+    return read_file(path, masks, truth, out);
 }
 
 /* ---- scenes ---- */

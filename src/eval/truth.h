@@ -36,11 +36,14 @@ typedef struct hpt__marks {
     uint64_t image_count, class_count, n, point_count, run_count;
     uint64_t cap_images, cap_classes, cap, cap_points, cap_runs;
     uint64_t areas_missing, empty_boxes;
+    const char *format;         /* "coco", "bdd100k-1", "bdd100k-2", "voc", "csv"; of results "coco" */
+    int names_only;             /* classes have numbers of their own: results must name them */
     int masks;                  /* masks are read and needed, else boxes */
 } hpt__marks;
 
 void hpt__marks_free(hpt__marks *s);
-/* Truth: COCO's annotations (JSON). masks: of polygons, runs or strings. Checked and linked. */
+/* Truth: COCO's annotations (JSON; masks of polygons, runs or strings), BDD100K's frames (JSON), a folder of Pascal
+ * VOC's XML files or a list of them (.txt, in ImageSets/Main), a table (.csv). Checked and linked. */
 hpt_status hpt__truth_read(const char *path, int masks, hpt__marks *out);
 /* Results in COCO's format for that truth. */
 hpt_status hpt__found_read(const char *path, const hpt__marks *truth, int masks, hpt__marks *out);
@@ -55,6 +58,9 @@ hpt_status hpt__marks_class(hpt__marks *s, int64_t id, const char *name);
 hpt_status hpt__marks_add(hpt__marks *s, hpt__mark **out);              /* zeros, area NaN, score 0, nth */
 hpt_status hpt__marks_points(hpt__marks *s, uint64_t more);             /* room for so many more */
 hpt_status hpt__marks_runs(hpt__marks *s, uint64_t more);
+hpt_status hpt__marks_read_json(const char *path, const hpt__marks *truth, hpt__marks *out);
+hpt_status hpt__truth_read_voc(const char *path, int folder, hpt__marks *out);
+hpt_status hpt__truth_read_csv(hpt__marks *out);
 /* Sorts images and classes by id; places for ids; checks every object. truth: of these results; NULL: it is one. */
 hpt_status hpt__marks_link(hpt__marks *s, const hpt__marks *truth);
 

@@ -209,6 +209,14 @@ hpt__jtoken hpt__jscan_string(hpt__jscan *s) {
     s->keeps = 0;
     return t;
 }
+hpt__jtoken hpt__jscan_peek(hpt__jscan *s) {
+    if (s->want != WANT_VALUE && s->want != WANT_VALUE_OR_END) return HPT__J_ERROR;
+    blanks(s);
+    if (!have(s, 1)) return HPT__J_ERROR;
+    uint8_t c = *s->p;
+    return c == '{' ? HPT__J_OBJECT : c == '[' ? HPT__J_ARRAY : c == '"' ? HPT__J_STRING
+        : c == '-' || (c >= '0' && c <= '9') ? HPT__J_NUMBER : c >= 'a' && c <= 'z' ? HPT__J_WORD : HPT__J_ERROR;
+}
 int hpt__jscan_skip(hpt__jscan *s) {
     int depth = s->depth;
     do {

@@ -31,6 +31,8 @@ void hpt__jscan_close(hpt__jscan *s);
 hpt__jtoken hpt__jscan_next(hpt__jscan *s);
 /* As hpt__jscan_next, and a string is in s->whole, however long it is. Out of memory: HPT__J_ERROR, failed is set. */
 hpt__jtoken hpt__jscan_string(hpt__jscan *s);
+/* What the next value will be, by its first character, without reading it; HPT__J_ERROR also at an end. */
+hpt__jtoken hpt__jscan_peek(hpt__jscan *s);
 /* Passes over the value that begins next (after a key, or an element). 0: not JSON. */
 int hpt__jscan_skip(hpt__jscan *s);
 uint64_t hpt__jscan_at(const hpt__jscan *s);    /* offset, for error texts */

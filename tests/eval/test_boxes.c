@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 static char *path_in(const char *name) {
-    static char path[4][300], *folder;
+    static char path[64][300], *folder;
     static int turn;
     if (!folder) folder = temp_dir();
-    char *p = path[turn++ % 4];
+    char *p = path[turn++ % 64];
     snprintf(p, sizeof path[0], "%s/%s", folder, name);
     return p;
 }
@@ -372,7 +372,8 @@ TEST(wrong_files_are_refused_by_name) {
         {HPT_ERR_FORMAT, 0, TRUTH(IMAGE, "{\"iscrowd\":2}", CLASS), "[]", "iscrowd is neither 0 nor 1"},
         {HPT_ERR_FORMAT, 0, TRUTH("{\"id\":1,\"width\":0}", "", CLASS), "[]", "image 1: width is not a whole number"},
         {HPT_ERR_FORMAT, 0, "{\"images\":[]}", "[]", "no list \"annotations\""},
-        {HPT_ERR_FORMAT, 0, "[]", "[]", "these are results?"},
+        {HPT_ERR_DATA, 0, "[]", "[]", "truth.json: no images"},
+        {HPT_ERR_FORMAT, 0, "[{\"image_id\":1}]", "[]", "frame 1: a frame without a name (these are results"},
         {HPT_ERR_FORMAT, 0, "{\"images\":[{]", "[]", "truth.json: image 1: not JSON (byte"},
         {HPT_ERR_FORMAT, 0, TRUTH(IMAGE, "", CLASS), "{}", "found.json: an object, not results"},
         {HPT_ERR_FORMAT, 0, TRUTH(IMAGE, "", CLASS), FOUND("\"bbox\":[1,1,1,1]"), "found.json: result 1: no score"},
@@ -421,6 +422,120 @@ TEST(wrong_files_are_refused_by_name) {
     }
     FAILS(HPT_ERR_IO, "/nowhere", hpt_score_boxes(ctx, NULL, "/nowhere", "/nowhere", &r));
 }
+/* ---- other files of truth ---- */
+
+#define OBJECT(name, extra, box) "<object><name>" name "</name>" extra "<part><name>head</name><bndbox><xmin>1</xmin>" \
+    "<ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part><bndbox>" box "</bndbox></object>"
+#define EDGES(x1, y1, x2, y2) "<ymax>" #y2 "</ymax><xmin>" #x1 "</xmin><ymin>" #y1 "</ymin><xmax>" #x2 "</xmax>"
+static double score_of(const char *pairs, const char *truth, const char *found, const char *name) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_config *c = config(pairs);
+    hpt_result *r;
+    double v = NAN;
+    OK(hpt_score_boxes(ctx, c, truth, found, &r));
+    if (hpt_result_number(r, name, &v)) v = NAN;
+    hpt_result_destroy(r);
+    hpt_config_destroy(c);
+    hpt_context_destroy(ctx);
+    return v;
+}
+static void refused(hpt_status status, const char *text, const char *truth, const char *found) {
+    hpt_context *ctx = context("reference", 1);
+    hpt_result *r;
+    FAILS(status, text, hpt_score_boxes(ctx, NULL, truth, found, &r));
+    hpt_context_destroy(ctx);
+}
+TEST(truth_in_voc_folders) {
+    char *root = path_in("VOC2007"), path[400], list[400];
+    CHECK(!sh("mkdir -p %s/Annotations %s/ImageSets/Main", root, root));
+    snprintf(list, sizeof list, "VOC2007/ImageSets/Main/test.txt");
+    snprintf(path, sizeof path, "VOC2007/Annotations/000007.xml");
+    put_text(path, "<annotation><size><width>100</width><height>80</height><depth>3</depth></size>"
+             OBJECT("dog", "<difficult>0</difficult>", EDGES(11, 21, 30, 40))
+             OBJECT("cat", "<difficult>1</difficult>", EDGES(1, 1, 10, 10))
+             OBJECT("cat", "", EDGES(51.5, 1, 60, 10)) "</annotation>");
+    put_text("VOC2007/Annotations/000012.xml", "<annotation></annotation>");
+    const char *lines = put_text(list, "000012 -1\n000007  1\n");
+    /* the dog, the difficult cat (neither right nor wrong), and a dog where there is none; images by name and number */
+    const char *found = put_text("found.json",
+        "[{\"image_id\":7,\"category_id\":\"dog\",\"score\":0.9,\"bbox\":[10,20,20,20]},"
+        "{\"image_id\":\"000007.jpg\",\"category_id\":\"cat\",\"score\":0.8,\"bbox\":[0,0,10,10]},"
+        "{\"image_id\":\"000012\",\"category_id\":\"dog\",\"score\":0.3,\"bbox\":[0,0,10,10]}]");
+    char folder[400];
+    snprintf(folder, sizeof folder, "%s/Annotations", root);
+    for (int i = 0; i < 2; i++) {
+        const char *truth = i ? folder : lines;
+        CHECK(fabs(score_of("score_metric=voc07", truth, found, "AP50") - .5) < 1e-9);       /* dog 1, cat 0 */
+        CHECK(score_of("score_metric=voc12", truth, found, "classes") == 2);
+        CHECK(score_of("", truth, found, "difficult") == 1);
+        CHECK(fabs(score_of("", truth, found, "AP50") - .5) < 1e-9);             /* COCO's AP of them */
+    }
+    refused(HPT_ERR_FORMAT, "image 'b.jpg' is not in", lines,
+            put_text("x.json", "[{\"image_id\":\"b.jpg\",\"category_id\":\"dog\",\"score\":1,\"bbox\":[1,1,1,1]}]"));
+    refused(HPT_ERR_FORMAT, "give category_id as a name", lines,
+            put_text("x.json", "[{\"image_id\":7,\"category_id\":12,\"score\":1,\"bbox\":[1,1,1,1]}]"));
+    refused(HPT_ERR_FORMAT, "category 'zebra' is not in", lines,
+            put_text("x.json", "[{\"image_id\":7,\"category_id\":\"zebra\",\"score\":1,\"bbox\":[1,1,1,1]}]"));
+    put_text(path, "<annotation>" OBJECT("dog", "", EDGES(11, 21, 10, 40)) "</annotation>");
+    refused(HPT_ERR_FORMAT, "000007.xml: object 1: a box from 11, 21 to 10, 40 has no pixel", lines, found);
+    put_text(path, "<annotation>" OBJECT("dog", "", "<xmin>1</xmin>") "</annotation>");
+    refused(HPT_ERR_FORMAT, "object 1: bndbox lacks", lines, found);
+    put_text(path, "<annotation>" OBJECT("dog", "", EDGES(a, 21, 10, 40)) "</annotation>");
+    refused(HPT_ERR_FORMAT, "object 1: bndbox holds what is no number", lines, found);
+    put_text(path, "<annotation>" OBJECT("dog", "<difficult>2</difficult>", EDGES(1, 1, 5, 5)) "</annotation>");
+    refused(HPT_ERR_FORMAT, "difficult is neither 0 nor 1", lines, found);
+    put_text(path, "<annotation><object></annotation>");
+    refused(HPT_ERR_FORMAT, "closes nothing", lines, found);
+    put_text(list, "000012\n000099\n");
+    refused(HPT_ERR_IO, "000099.xml", lines, found);
+}
+#define LABEL(category, x1, x2) "{\"category\":\"" category "\",\"attributes\":{\"occluded\":false},\"id\":3," \
+    "\"box2d\":{\"x1\":" #x1 ",\"y1\":0,\"x2\":" #x2 ",\"y2\":10}}"
+#define FRAME(name, labels) "{\"name\":\"" name "\",\"attributes\":{\"weather\":\"clear\"},\"labels\":" labels "}"
+TEST(truth_of_bdd100k) {
+    /* image 2: a truck is number 5 in the first generation and 4 in the second */
+    const char *first = put_text("one.json", "[" FRAME("a.jpg", "null") "," FRAME("b.jpg",
+        "[" LABEL("truck", 0, 10) "," LABEL("person", 50, 60) ",{\"category\":\"lane\",\"poly2d\":[]}]") "]");
+    const char *second = put_text("two.json", "{\"config\":{},\"frames\":[" FRAME("a.jpg", "[]") "," FRAME("b.jpg",
+        "[" LABEL("truck", 0, 10) "," LABEL("pedestrian", 50, 60) "," LABEL("other vehicle", 90, 99) "]") "]}");
+    const char *found5 = put_text("five.json", "[{\"image_id\":2,\"category_id\":5,\"score\":1,\"bbox\":[0,0,10,10]}]");
+    const char *found4 = put_text("four.json",
+                                  "[{\"image_id\":\"b\",\"category_id\":4,\"score\":1,\"bbox\":[0,0,10,10]}]");
+    CHECK(fabs(score_of("", first, found5, "AP") - .5) < 1e-9);
+    CHECK(score_of("", first, found4, "AP") == 0);
+    CHECK(fabs(score_of("", second, found4, "AP") - .5) < 1e-9);
+    CHECK(score_of("", second, found5, "AP") == 0);
+    CHECK(score_of("", second, found4, "crowds") == 1 && score_of("", second, found4, "classes") == 10);
+    CHECK(score_of("", first, found4, "classes") == 10 && score_of("", first, found4, "images") == 2);
+    refused(HPT_ERR_FORMAT, "both generations", put_text("x.json", "[" FRAME("a.jpg",
+        "[" LABEL("person", 0, 10) "," LABEL("pedestrian", 0, 10) "]") "]"), found4);
+    refused(HPT_ERR_FORMAT, "frame 1: a box of category 'zebra'",
+            put_text("x.json", "[" FRAME("a.jpg", "[" LABEL("zebra", 0, 10) "]") "]"), found4);
+    refused(HPT_ERR_DATA, "a box of width 0", put_text("x.json", "[" FRAME("a.jpg", "[" LABEL("car", 5, 5) "]") "]"),
+            found4);
+}
+TEST(truth_in_a_table) {
+    const char *found = put_text("found.json",
+        "[{\"image_id\":\"a.jpg\",\"category_id\":2,\"score\":0.9,\"bbox\":[10,20,30,40]},"
+        "{\"image_id\":2,\"category_id\":1,\"score\":0.9,\"bbox\":[1,2,3,4]}]");
+    const char *sizes = put_text("t.csv", "image,class,x,y,width,height,difficult\r\na.jpg,dog,10,20,30,40,0\r\n"
+                                 "\"b.jpg\",\"cat\",1,2,3,4,\r\na.jpg,dog,50,60,10,10,1\r\nc.jpg,,,,,,\r\n");
+    CHECK(fabs(score_of("", sizes, found, "AP") - 1) < 1e-9);
+    CHECK(score_of("", sizes, found, "images") == 3 && score_of("", sizes, found, "difficult") == 1);
+    const char *edges = put_text("t.csv", "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+                                 "a.jpg,99,99,dog,10,20,40,60\nb.jpg,9,9,cat,1,2,4,6\n");
+    CHECK(fabs(score_of("", edges, found, "AP") - 1) < 1e-9);
+    refused(HPT_ERR_FORMAT, "t.csv, line 1: the columns must be", put_text("t.csv", "image,class,x\n"), found);
+    refused(HPT_ERR_FORMAT, "t.csv, line 2: a box that is not four numbers",
+            put_text("t.csv", "image,class,x,y,w,h\na.jpg,dog,1,2,three,4\n"), found);
+    refused(HPT_ERR_FORMAT, "t.csv, line 2: a box without a class",
+            put_text("t.csv", "image,class,x,y,w,h\na.jpg,,1,2,3,4\n"), found);
+    refused(HPT_ERR_FORMAT, "t.csv, line 2: no image", put_text("t.csv", "image,class,x,y,w,h\n,dog,1,2,3,4\n"), found);
+    refused(HPT_ERR_DATA, "t.csv: line 2 (image 1): a box of width 0",
+            put_text("t.csv", "image,class,x,y,w,h\na.jpg,dog,1,2,0,4\n"), found);
+    refused(HPT_ERR_DATA, "no objects", put_text("t.csv", "image,class,x,y,w,h\na.jpg,,,,,\n"), found);
+}
+
 /* Every allocation may fail: a status, nothing lost, and the next call works. */
 TEST_LIMIT(scoring_survives_want_of_memory, 120) {
     json_t *c = json_array_get(json_object_get(fixture("boxes"), "cases"), 3);

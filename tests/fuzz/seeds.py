@@ -442,16 +442,20 @@ put('bdd', 'one.json',
     for w in ('clear', 'snowy', 'undefined')]))
 frame = {'images': [{'id': 1, 'width': 12, 'height': 9}, {'id': 7, 'width': 5, 'height': 4, 'file_name': 'b.jpg'}],
     'categories': [{'id': 2, 'name': 'a'}, {'id': 90, 'name': 'b'}]}
-shapes = [[[1, 1, 9.5, 2, 6, 7.25]], [[0, 0, 4, 0, 4, 3, 0, 3], [5, 5, 8, 5, 8, 8]], {'size': [9, 12], 'counts': [3, 4, 101]},
-    {'size': [9, 12], 'counts': 'm0450000000R1'}]
-marks = [{'id': i, 'image_id': 1, 'category_id': (2, 90)[i % 2], 'iscrowd': i // 3, 'area': 6.5, 'bbox': [i, 2, 3.5, 4],
-    'segmentation': s} for i, s in enumerate(shapes)]
+shapes = [[[1, 1, 9.5, 2, 6, 7.25]], [[0, 0, 4, 0, 4, 3, 0, 3], [5, 5, 8, 5, 8, 8]],
+    {'size': [9, 12], 'counts': [3, 4, 101]}, {'size': [9, 12], 'counts': 'm0450000000R1'}]
+marks = [{'id': i, 'image_id': 1, 'category_id': (2, 90)[i % 2], 'iscrowd': i // 3, 'area': 6.5,
+    'bbox': [i, 2, 3.5, 4], 'segmentation': s} for i, s in enumerate(shapes)]
 found = [{'image_id': 1, 'category_id': 2, 'score': .5 + i / 9, 'bbox': [i, 2, 3, 4],
     'segmentation': {'size': [9, 12], 'counts': [10 + i, 20, 78 - i]}} for i in range(3)]
 put('boxes', 'boxes', json.dumps({**frame, 'annotations': marks}) + '\n' + json.dumps(found))
 put('boxes', 'none', json.dumps({**frame, 'annotations': []}) + '\n[]')
 put('boxes', 'string', json.dumps({**frame, 'annotations': marks[3:]}) + '\n' + json.dumps([{**found[0],
     'segmentation': {'size': [9, 12], 'counts': 'm0450000000R1'}}]))
+corners = {'x1': 1, 'y1': 2, 'x2': 3.5, 'y2': 4}
+put('boxes', 'frames', json.dumps({'frames': [{'name': 'a.jpg', 'labels': [{'category': 'car',
+    'attributes': {'crowd': 0}, 'box2d': corners}, {'category': 'lane'}]}, {'name': 'b.jpg', 'labels': None}]}) + '\n' + json.dumps([{'image_id': 'a', 'category_id': 'car', 'score': 1, 'bbox': [1, 2, 3, 4]}]))
+put('boxes', 'first', json.dumps([{'name': 'a.jpg', 'labels': [{'category': 'bike', 'box2d': corners}]}]) + '\n[]')
 names = 'Path,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion\n'
 put('chexpert', 'one.csv', names + 'CheXpert-v1.0-small/a.jpg,Male,1.0,0.0,-1.0,,1.0\n"a.jpg",F,0,1,,,\n')
 put('descriptor', 'own.ini',

@@ -1,14 +1,26 @@
 /* SPDX-License-Identifier: MIT
  * Contract: truth.h. COCO's two JSON formats: annotations (images, annotations, categories in any order, keys in any
- * order) and results, a list of detections. Read as a stream; what is not needed is passed over. */
+ * order) and results, a list of detections; and BDD100K's lists of frames, of both generations. Read as a stream; what
+ * is not needed is passed over. */
 #include "core/alloc.h"
 #include "eval/truth.h"
 #include "io/jsonscan.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-typedef struct coco_file { hpt__jscan s; hpt__marks *to; const char *item; uint64_t nth; } coco_file;
+typedef struct named_image { const char *name; size_t n; uint64_t index; } named_image;
+typedef struct coco_file {
+    hpt__jscan s;
+    hpt__marks *to;
+    const hpt__marks *truth;    /* of results */
+    named_image *names;         /* its images, with and without folder and ending; made when one is asked for */
+    uint64_t name_count;
+    const char *item;
+    uint64_t nth;
+    int generation;             /* BDD: 1 and 2 (bits) for names that only that one has */
+} coco_file;
 
 /* "FILE: annotation 7: bbox is not four numbers (byte 123)"; a fault of reading or of JSON itself goes before. */
 static hpt_status wrong(coco_file *r, const char *why) {
@@ -69,6 +81,79 @@ static hpt_status box_of(coco_file *r, double box[4]) {
     return n == 4 && t == HPT__J_END_ARRAY ? HPT_OK : wrong(r, "bbox is not four numbers: x, y, width, height");
 }
 
+/* ---- names in results ---- */
+
+static int by_name(const void *a, const void *b) {
+    const named_image *x = a, *y = b;
+    int d = memcmp(x->name, y->name, x->n < y->n ? x->n : y->n);
+    return d ? d : x->n < y->n ? -1 : x->n > y->n;
+}
+static const char *stem_of(const char *name, size_t *n) {
+    const char *slash = strrchr(name, '/'), *stem = slash ? slash + 1 : name, *dot = strrchr(stem, '.');
+    *n = dot ? (size_t)(dot - stem) : strlen(stem);
+    return stem;
+}
+static hpt_status index_names(coco_file *r) {
+    const hpt__marks *t = r->truth;
+    r->names = hpt__alloc((size_t)(2 * t->image_count + 1) * sizeof *r->names);
+    if (!r->names) return hpt__fail_memory((size_t)(2 * t->image_count + 1) * sizeof *r->names);
+    for (uint64_t i = 0; i < t->image_count; i++) {
+        const char *name = t->images[i].name;
+        size_t n;
+        if (!name) continue;
+        r->names[r->name_count++] = (named_image){name, strlen(name), i};
+        const char *stem = stem_of(name, &n);
+        if (stem != name || n < strlen(name)) r->names[r->name_count++] = (named_image){stem, n, i};
+    }
+    qsort(r->names, (size_t)r->name_count, sizeof *r->names, by_name);
+    return HPT_OK;
+}
+/* The image of that file name, with or without folder and ending. */
+static hpt_status image_named(coco_file *r, const char *name, int64_t *id) {
+    char why[400];
+    if (!r->names) HPT_TRY(index_names(r));
+    named_image key = {name, strlen(name), 0}, *end = r->names + r->name_count;
+    named_image *at = bsearch(&key, r->names, (size_t)r->name_count, sizeof key, by_name);
+    if (!at) {                                  /* VOC's have no ending */
+        key.name = stem_of(name, &key.n);
+        at = bsearch(&key, r->names, (size_t)r->name_count, sizeof key, by_name);
+    }
+    if (!at) {
+        snprintf(why, sizeof why, "image '%.120s' is not in %.200s", name, r->truth->path);
+        return wrong(r, why);
+    }
+    while (at > r->names && !by_name(at - 1, &key)) at--;
+    for (named_image *k = at; k < end && !by_name(k, &key); k++)
+        if (k->index != at->index) {
+            snprintf(why, sizeof why, "several images of truth are called '%.200s'", name);
+            return wrong(r, why);
+        }
+    *id = r->truth->images[at->index].id;
+    return HPT_OK;
+}
+static hpt_status class_named(coco_file *r, const char *name, int64_t *id) {
+    char why[400];
+    for (uint64_t k = 0; k < r->truth->class_count; k++)
+        if (!strcmp(r->truth->classes[k].name, name)) return *id = r->truth->classes[k].id, HPT_OK;
+    snprintf(why, sizeof why, "category '%.120s' is not in %.200s", name, r->truth->path);
+    return wrong(r, why);
+}
+/* A number; in results a name, too. */
+static hpt_status id_or_name(coco_file *r, const char *key, hpt_status (*named)(coco_file *, const char *, int64_t *),
+                             int64_t *id) {
+    char why[120];
+    hpt__jtoken t = hpt__jscan_next(&r->s);
+    double x = r->s.number;
+    if (t == HPT__J_STRING && r->truth) return named(r, r->s.text, id);
+    if (t == HPT__J_ERROR) return wrong(r, NULL);
+    if (r->truth && r->truth->names_only && named == class_named)
+        return wrong(r, "truth has some of Pascal VOC's 20 classes, so that their numbers may mean two things: give "
+                     "category_id as a name");
+    if (t == HPT__J_NUMBER && fabs(x) <= (double)MOST_ID && x == floor(x)) return *id = (int64_t)x, HPT_OK;
+    snprintf(why, sizeof why, "%s is not a whole number%s", key, r->truth ? ", and no name" : "");
+    return wrong(r, why);
+}
+
 /* ---- segmentation ---- */
 
 /* A list of polygons, each a list of numbers. */
@@ -77,6 +162,7 @@ static hpt_status polygons(coco_file *r, hpt__mark *m) {
     hpt__jtoken t;
     m->polygons = 1;
     m->at = to->point_count;
+    HPT_TRY(hpt__marks_points(to, 1));
     while ((t = hpt__jscan_next(&r->s)) == HPT__J_ARRAY) {
         HPT_TRY(hpt__marks_points(to, 1));
         uint64_t head = to->point_count++;
@@ -105,6 +191,7 @@ static hpt_status counts_of(coco_file *r, hpt__mark *m) {
     hpt__jtoken t = hpt__jscan_string(&r->s);
     to->run_count = m->at;                  /* a second list replaces the first */
     m->coded = 1;
+    HPT_TRY(hpt__marks_runs(to, 1));
     if (t == HPT__J_STRING) {
         HPT_TRY(hpt__marks_runs(to, r->s.whole_n));
         int64_t n = hpt__rle_parse(r->s.whole, r->s.whole_n, to->runs + m->at);
@@ -164,10 +251,10 @@ static hpt_status mark(coco_file *r, int results) {
     while ((t = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
         const char *key = r->s.text;
         if (!strcmp(key, "image_id")) {
-            HPT_TRY(id_of(r, "image_id", &m->image));
+            HPT_TRY(id_or_name(r, "image_id", image_named, &m->image));
             image = 1;
         } else if (!strcmp(key, "category_id")) {
-            HPT_TRY(id_of(r, "category_id", &m->category));
+            HPT_TRY(id_or_name(r, "category_id", class_named, &m->category));
             category = 1;
         } else if (!strcmp(key, "bbox") && !r->to->masks) {
             HPT_TRY(box_of(r, m->box));
@@ -247,15 +334,143 @@ static hpt_status elements(coco_file *r, int what) {
     r->nth = 0;
     return HPT_OK;
 }
+
+/* ---- BDD100K: an array of frames ---- */
+
+enum { FIRST = 1, SECOND = 2 };
+/* Classes of both generations, each with its number in the first (bdd2coco.py) and the second (scalabel). crowd: what
+ * the second does not score, but excuses. */
+static const struct { const char *name; int first, second, only, crowd; } bdd[] = {
+    {"person", 1, 1, FIRST, 0}, {"pedestrian", 1, 1, SECOND, 0}, {"rider", 2, 2, 0, 0}, {"car", 3, 3, 0, 0},
+    {"bus", 4, 5, 0, 0}, {"truck", 5, 4, 0, 0}, {"bike", 6, 8, FIRST, 0}, {"bicycle", 6, 8, SECOND, 0},
+    {"motor", 7, 7, FIRST, 0}, {"motorcycle", 7, 7, SECOND, 0}, {"traffic light", 8, 9, 0, 0},
+    {"traffic sign", 9, 10, 0, 0}, {"train", 10, 6, 0, 0}, {"other person", 0, 1, SECOND, 1},
+    {"other vehicle", 0, 3, SECOND, 1}, {"trailer", 0, 4, SECOND, 1}};
+enum { BDD = sizeof bdd / sizeof *bdd };
+static hpt_status corners(coco_file *r, double at[4]) {
+    static const char *const keys[4] = {"x1", "y1", "x2", "y2"};
+    int seen = 0;
+    hpt__jtoken t = hpt__jscan_next(&r->s);
+    if (t != HPT__J_OBJECT) return wrong(r, t == HPT__J_ERROR ? NULL : "box2d is not an object");
+    while ((t = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
+        int k = 0;
+        while (k < 4 && strcmp(r->s.text, keys[k])) k++;
+        if (k == 4) HPT_TRY(skip(r));
+        else {
+            HPT_TRY(number(r, keys[k], at + k));
+            if (!(fabs(at[k]) <= 1e9)) return wrong(r, "box2d holds a number beyond 1,000,000,000");
+            seen |= 1 << k;
+        }
+    }
+    if (t != HPT__J_END_OBJECT) return wrong(r, NULL);
+    return seen == 15 ? HPT_OK : wrong(r, "box2d lacks x1, y1, x2 or y2");
+}
+/* {"crowd": true}; everything else is passed over */
+static hpt_status label_attributes(coco_file *r, uint8_t *crowd) {
+    hpt__jtoken t = hpt__jscan_next(&r->s);
+    if (t == HPT__J_WORD) return HPT_OK;                /* null */
+    if (t != HPT__J_OBJECT) return wrong(r, t == HPT__J_ERROR ? NULL : "attributes is not an object");
+    while ((t = hpt__jscan_next(&r->s)) == HPT__J_KEY)
+        if (!strcmp(r->s.text, "crowd")) HPT_TRY(flag(r, "crowd", crowd));
+        else HPT_TRY(skip(r));
+    return t == HPT__J_END_OBJECT ? HPT_OK : wrong(r, NULL);
+}
+static hpt_status bdd_label(coco_file *r, uint64_t image) {
+    int category = -1, box = 0;
+    char why[160], name[80] = "";
+    double at[4] = {0};
+    uint8_t crowd = 0;
+    hpt__mark *m;
+    hpt__jtoken t;
+    while ((t = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
+        if (!strcmp(r->s.text, "category")) {
+            if (hpt__jscan_next(&r->s) != HPT__J_STRING) return wrong(r, "category is no text");
+            snprintf(name, sizeof name, "%.79s", r->s.text);
+            for (int k = 0; k < BDD; k++)
+                if (!strcmp(r->s.text, bdd[k].name)) category = k;
+        } else if (!strcmp(r->s.text, "box2d")) {
+            t = hpt__jscan_peek(&r->s);
+            if (t == HPT__J_WORD) HPT_TRY(skip(r));     /* null */
+            else {
+                HPT_TRY(corners(r, at));
+                box = 1;
+            }
+        } else if (!strcmp(r->s.text, "attributes")) HPT_TRY(label_attributes(r, &crowd));
+        else HPT_TRY(skip(r));
+    }
+    if (t != HPT__J_END_OBJECT) return wrong(r, NULL);
+    if (!box) return HPT_OK;                            /* lanes, drivable areas */
+    if (category < 0) {
+        snprintf(why, sizeof why, "a box of category '%s', which is none of BDD100K's", name);
+        return wrong(r, why);
+    }
+    r->generation |= bdd[category].only;
+    HPT_TRY(hpt__marks_add(r->to, &m));
+    m->image = (int64_t)image + 1;
+    m->category = category;
+    m->box[0] = at[0], m->box[1] = at[1], m->box[2] = at[2] - at[0], m->box[3] = at[3] - at[1];
+    m->area = m->box[2] * m->box[3];
+    m->crowd = crowd || bdd[category].crowd;
+    return HPT_OK;
+}
+static hpt_status bdd_frame(coco_file *r) {
+    char name[HPT__J_TEXT] = "";
+    uint64_t image = r->to->image_count;
+    hpt__jtoken t;
+    while ((t = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
+        if (!strcmp(r->s.text, "name")) HPT_TRY(name_of(r, name));
+        else if (!strcmp(r->s.text, "labels")) {
+            t = hpt__jscan_next(&r->s);
+            if (t == HPT__J_WORD) continue;             /* null: nothing is there */
+            if (t != HPT__J_ARRAY) return wrong(r, t == HPT__J_ERROR ? NULL : "labels is not a list");
+            while ((t = hpt__jscan_next(&r->s)) == HPT__J_OBJECT) HPT_TRY(bdd_label(r, image));
+            if (t != HPT__J_END_ARRAY) return wrong(r, t == HPT__J_ERROR ? NULL : "a label that is no object");
+        } else HPT_TRY(skip(r));
+    }
+    if (t != HPT__J_END_OBJECT) return wrong(r, NULL);
+    if (!*name) return wrong(r, "a frame without a name (these are results, not truth?)");
+    return hpt__marks_image(r->to, (int64_t)image + 1, 1280, 720, name);
+}
+/* The bracket is read. Numbers of images are 1, 2, ... in the file's order; those of classes as the generation has. */
+static hpt_status bdd_frames(coco_file *r) {
+    hpt__jtoken t;
+    r->item = "frame";
+    r->nth = 1;
+    for (; (t = hpt__jscan_next(&r->s)) == HPT__J_OBJECT; r->nth++) HPT_TRY(bdd_frame(r));
+    if (t != HPT__J_END_ARRAY) return wrong(r, t == HPT__J_ERROR ? NULL : "not an object");
+    r->nth = 0;
+    if (!r->to->image_count) return hpt__fail(HPT_ERR_DATA, "%.700s: no images", r->to->path);
+    if (r->to->masks) return wrong(r, "BDD100K's frames have boxes, and no masks");
+    if (r->generation == (FIRST | SECOND)) return wrong(r, "names of classes of both generations (person, pedestrian)");
+    int first = r->generation == FIRST;
+    r->to->format = first ? "bdd100k-1" : "bdd100k-2";
+    for (int k = 0; k < BDD; k++)
+        if (bdd[k].only != (first ? SECOND : FIRST) && !bdd[k].crowd)
+            HPT_TRY(hpt__marks_class(r->to, first ? bdd[k].first : bdd[k].second, bdd[k].name));
+    for (uint64_t i = 0; i < r->to->n; i++) {
+        int k = (int)r->to->m[i].category;
+        r->to->m[i].category = first ? bdd[k].first : bdd[k].second;
+    }
+    return HPT_OK;
+}
+
 static hpt_status annotations(coco_file *r) {
     static const char *const lists[] = {"images", "annotations", "categories"};
     int seen[3] = {0};
     hpt__jtoken t = hpt__jscan_next(&r->s);
-    if (t != HPT__J_OBJECT)
-        return wrong(r, t == HPT__J_ARRAY ? "a list, not annotations in COCO's format (these are results?)"
-                     : t == HPT__J_ERROR ? NULL : "not annotations in COCO's format");
+    if (t == HPT__J_ARRAY) {
+        HPT_TRY(bdd_frames(r));
+        return hpt__jscan_next(&r->s) == HPT__J_END ? HPT_OK : wrong(r, NULL);
+    }
+    if (t != HPT__J_OBJECT) return wrong(r, t == HPT__J_ERROR ? NULL : "not annotations in COCO's format");
     while ((t = hpt__jscan_next(&r->s)) == HPT__J_KEY) {
         int what = -1;
+        if (!strcmp(r->s.text, "frames") && !seen[0]) {         /* scalabel's newer files */
+            if (hpt__jscan_next(&r->s) != HPT__J_ARRAY) return wrong(r, "frames is not a list");
+            HPT_TRY(bdd_frames(r));
+            seen[0] = seen[1] = seen[2] = 1;
+            continue;
+        }
         for (int i = 0; i < 3; i++)
             if (!strcmp(r->s.text, lists[i])) what = i;
         if (what < 0) {
@@ -284,19 +499,11 @@ static hpt_status results(coco_file *r) {
     HPT_TRY(elements(r, 3));
     return hpt__jscan_next(&r->s) == HPT__J_END ? HPT_OK : wrong(r, NULL);
 }
-static hpt_status read(const char *path, int masks, const hpt__marks *truth, hpt__marks *out) {
-    coco_file r = {.to = out};
-    *out = (hpt__marks){.what = truth ? "result" : "annotation", .masks = masks, .path = hpt__strdup(path)};
-    hpt_status st = out->path ? hpt__jscan_open(&r.s, path) : hpt__fail_memory(strlen(path));
-    if (!st) {
-        st = truth ? results(&r) : annotations(&r);
-        hpt__jscan_close(&r.s);
-    }
-    if (!st) st = hpt__marks_link(out, truth);
-    if (st) hpt__marks_free(out);
-    return st;
-}
-hpt_status hpt__truth_read(const char *path, int masks, hpt__marks *out) { return read(path, masks, NULL, out); }
-hpt_status hpt__found_read(const char *path, const hpt__marks *truth, int masks, hpt__marks *out) {
-    return read(path, masks, truth, out);
+hpt_status hpt__marks_read_json(const char *path, const hpt__marks *truth, hpt__marks *out) {
+    coco_file r = {.to = out, .truth = truth};
+    HPT_TRY(hpt__jscan_open(&r.s, path));
+    hpt_status st = truth ? results(&r) : annotations(&r);
+    hpt__jscan_close(&r.s);
+    hpt__free(r.names);
+    return st ? st : hpt__marks_link(out, truth);
 }
