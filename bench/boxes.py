@@ -39,7 +39,8 @@ def make(folder, images, masks):
             mine.append((r.randint(1, 80), b))
             c, b = mine[-1]
             truth['annotations'].append({'id': len(truth['annotations']) + 1, 'image_id': i, 'category_id': c,
-                'bbox': b, 'area': b[2] * b[3] * .7, 'iscrowd': 0, **({'segmentation': [outline(r, *b)]} if masks else {})})
+                'bbox': b, 'area': b[2] * b[3] * .7, 'iscrowd': 0,
+                **({'segmentation': [outline(r, *b)]} if masks else {})})
         for _ in range(40):
             c, b = r.choice(mine)
             b = [round(v + r.gauss(0, .1) * b[2 + k % 2], 2) for k, v in enumerate(b)]
@@ -81,7 +82,7 @@ def main():
     ap.add_argument('--rounds', type=int, default=3)
     ap.add_argument('--images', type=int, default=1000)
     a = ap.parse_args()
-    print('\n| one thread, processor s | pycocotools | faster-coco-eval | libhpt | / pycocotools | / faster-coco-eval |')
+    print('\n| one thread, s | pycocotools | faster-coco-eval | libhpt | / pycocotools | / faster-coco-eval |')
     print('|---|---|---|---|---|---|')
     for masks in (0, 1):
         with tempfile.TemporaryDirectory() as folder:

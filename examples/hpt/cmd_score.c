@@ -112,8 +112,8 @@ static int write_file(const cli *c, const char *path, json_t *j, const hpt_resul
 }
 
 int cmd_score_boxes(int argc, char **argv) {
-    cli_arg args[] = {{"truth", "FILE", "what is there: annotations of COCO (JSON), BDD100K (JSON), Pascal VOC (folder of "
-                       "XML, or list .txt), a table (.csv)", NULL, 0},
+    cli_arg args[] = {{"truth", "FILE", "what is there: annotations of COCO (JSON), BDD100K (JSON), Pascal VOC (folder "
+                       "of XML, or list .txt), a table (.csv)", NULL, 0},
                       {"results", "FILE", "what was found: a list in COCO's format for results (JSON)", NULL, 0},
                       {"metric", "NAME", "coco (default), voc07 or voc12", NULL, 0},
                       {"masks", "", "score masks instead of boxes", NULL, 1},

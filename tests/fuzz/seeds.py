@@ -454,7 +454,8 @@ put('boxes', 'string', json.dumps({**frame, 'annotations': marks[3:]}) + '\n' + 
     'segmentation': {'size': [9, 12], 'counts': 'm0450000000R1'}}]))
 corners = {'x1': 1, 'y1': 2, 'x2': 3.5, 'y2': 4}
 put('boxes', 'frames', json.dumps({'frames': [{'name': 'a.jpg', 'labels': [{'category': 'car',
-    'attributes': {'crowd': 0}, 'box2d': corners}, {'category': 'lane'}]}, {'name': 'b.jpg', 'labels': None}]}) + '\n' + json.dumps([{'image_id': 'a', 'category_id': 'car', 'score': 1, 'bbox': [1, 2, 3, 4]}]))
+    'attributes': {'crowd': 0}, 'box2d': corners}, {'category': 'lane'}]}, {'name': 'b.jpg', 'labels': None}]}) + '\n' +
+    json.dumps([{'image_id': 'a', 'category_id': 'car', 'score': 1, 'bbox': [1, 2, 3, 4]}]))
 put('boxes', 'first', json.dumps([{'name': 'a.jpg', 'labels': [{'category': 'bike', 'box2d': corners}]}]) + '\n[]')
 names = 'Path,Sex,Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion\n'
 put('chexpert', 'one.csv', names + 'CheXpert-v1.0-small/a.jpg,Male,1.0,0.0,-1.0,,1.0\n"a.jpg",F,0,1,,,\n')
