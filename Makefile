@@ -107,7 +107,7 @@ install-built:          ## what lies in lib/ and bin/ as it is, whatever flags i
 	$(Q)for m in $(wildcard $(MODULE) $(CUDA_SO)); do install -m 755 $$m $(DESTDIR)$(LIBDIR)/hpt/ || exit 1; done
 	$(Q)install -m 755 $(BIN)/hpt $(DESTDIR)$(BINDIR)/
 	$(Q)install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(DOCDIR)/
-	$(Q)install -m 644 $(wildcard examples/0*) examples/README.md $(DESTDIR)$(DOCDIR)/examples/
+	$(Q)install -m 644 $(wildcard examples/[0-9]*) examples/README.md $(DESTDIR)$(DOCDIR)/examples/
 	$(Q)install -m 644 examples/recipes/* $(DESTDIR)$(DOCDIR)/examples/recipes/
 	$(Q)$(call FILL,pkgconfig) pkgconfig/hpt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hpt.pc
 	$(Q)for f in hptConfig hptConfigVersion; do \

@@ -3,7 +3,7 @@
 # else, and find the library in ../lib.
 
 EXAMPLES := $(patsubst examples/%.c,$(BIN)/%,\
-              $(filter-out $(if $(MPI),,examples/07_mpi_gpus.c),$(wildcard examples/0*.c))) \
+              $(filter-out $(if $(MPI),,examples/07_mpi_gpus.c),$(wildcard examples/[0-9]*.c))) \
             $(if $(CXX_HERE),$(patsubst examples/%.cpp,$(BIN)/%,$(wildcard examples/*.cpp)))
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/hpt: $(wildcard examples/hpt/*.c examples/hpt/*.h) $(SO) include/hpt.h

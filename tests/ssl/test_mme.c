@@ -488,3 +488,87 @@ TEST(mme_stops_as_its_authors) {
     }
     CHECK(w->stopped && w->best_at == 1);
 }
+
+/* ---- as a user types it ---- */
+
+/* Three folders of the target from one, so that none of them shares an image; PREFIX/src, few, rest, val, test. */
+static char *domains(void) {
+    char *dir = temp_dir();
+    RUN("mkdir %s/all && cd %s/all && mkdir ../src", dir, dir);
+    static const char *const names[] = {"ape", "bee", "cat"};
+    for (int d = 0; d < 2; d++)
+        for (int c = 0; c < 3; c++)
+            for (int i = 0; i < 12; i++) {
+                static const char *const part[] = {"few", "few", "val", "val", "test", "test", "test", "test"};
+                char path[300];
+                snprintf(path, sizeof path, "%s/%s/%s", dir, !d ? "src" : i < 8 ? part[i] : "rest", names[c]);
+                RUN("mkdir -p %s", path);
+                snprintf(path + strlen(path), sizeof path - strlen(path), "/%02d.ppm", i);
+                FILE *f = fopen(path, "w");
+                CHECK(f);
+                fprintf(f, "P6\n22 18\n255\n");
+                for (int p = 0; p < 22 * 18 * 3; p++) {
+                    double wave = sin((c + 1) * 0.6 * (p / 3 % 22) + p % 3) * cos((c + 2) * 0.3 * (p / 66));
+                    fputc((int)(128 + (d ? -70 : 70) * wave + 20 * value_at((uint64_t)p, (uint64_t)(i + 40 * d))), f);
+                }
+                CHECK(!fclose(f));
+            }
+    return dir;
+}
+#define ADAPT                                                                                                          \
+    HPT_TEST_BIN "/hpt adapt-domain --source %s/src --labelled %s/few --unlabelled %s/rest --test %s/test --arch "     \
+                 "resnet10 --width 16 --stem small --image_size 16 --batch_size 4 --mme_dim 12 --precision fp32 "      \
+                 "--conv_algo direct --steps 6 --threads 1 --workers 1 --backend reference "
+TEST_LIMIT(adapt_domain_on_the_command_line, 120) {
+    char *dir = domains();
+    RUN(ADAPT "--val %s/val --monitor_every 2 --out %s/one", dir, dir, dir, dir, dir, dir);
+    CHECK(strstr(output, "test top-1 ") && strstr(output, "in the mean of 3 classes"));
+    RUN("cat %s/one/metrics.jsonl %s/one/train.log", dir, dir);
+    CHECK(strstr(output, "\"entropy\": ") && strstr(output, "\"entropy_loss\": -0.") &&
+          strstr(output, "\"train_top1\""));
+    CHECK(strstr(output, "val top-1 %") && !strstr(output, "kNN"));
+    RUN("timeout -s KILL 0.9 " ADAPT "--val %s/val --monitor_every 2 --out %s/two --save-every 1 >/dev/null 2>&1; "
+        "test -e %s/two/args.json", dir, dir, dir, dir, dir, dir, dir);
+    RUN(HPT_TEST_BIN "/hpt adapt-domain --resume --out %s/two --json", dir);
+    CHECK(strstr(output, "\"test_top1\": ") && strstr(output, "\"test_class_mean\": "));
+    RUN("cmp %s/one/exported/model.safetensors %s/two/exported/model.safetensors", dir, dir);
+    RUN(HPT_TEST_BIN "/hpt predict --init %s/one/exported/backbone.pth --data %s/test --image_size 16 --eval_crop "
+        "square --precision fp32", dir, dir);
+    CHECK(strstr(output, "\"ape\",") || strstr(output, "\"bee\",") || strstr(output, "\"cat\","));
+    RUN(ADAPT "--mme-entropy off --out %s/three", dir, dir, dir, dir, dir);
+    RUN("cat %s/three/metrics.jsonl", dir);
+    CHECK(!strstr(output, "entropy"));
+    /* what is wrong is said before anything is trained */
+    REFUSED(1, "unlabelled and test share 12 images",
+            HPT_TEST_BIN "/hpt adapt-domain --source %s/src --labelled %s/few --unlabelled %s/test --test %s/test "
+            "--out %s/no --width 16 --arch resnet10", dir, dir, dir, dir, dir);
+    RUN("mkdir %s/dogs && cp -r %s/few/ape %s/dogs/dog && cp -r %s/few/bee %s/few/cat %s/dogs", dir, dir, dir, dir, dir,
+        dir);
+    REFUSED(1, "class 'dog'", HPT_TEST_BIN "/hpt adapt-domain --source %s/src --labelled %s/dogs --unlabelled %s/rest "
+            "--out %s/no --width 16 --arch resnet10", dir, dir, dir, dir);
+    CHECK(strstr(output, "ape, bee, cat"));
+    REFUSED(2, "--unlabelled is needed", HPT_TEST_BIN "/hpt adapt-domain --source %s/src --labelled %s/few --out %s/no",
+            dir, dir, dir);
+    REFUSED(2, "method=mme is hpt adapt-domain's", HPT_TEST_BIN "/hpt pretrain --data %s/src --method mme --out %s/no",
+            dir, dir);
+}
+TEST_LIMIT(mme_ranks_equal_one, 120) {
+    if (system("command -v mpirun >/dev/null 2>&1")) SKIP("mpirun is not here");
+    if (access(HPT_TEST_MODULES "/libhpt-mpi.so", R_OK)) SKIP("the mpi module was not built");
+    char *dir = domains(), path[300];
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m[2];
+    RUN(ADAPT "--lr 0.002 --out %s/one", dir, dir, dir, dir, dir);
+    RUN("mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 " ADAPT "--lr 0.002 --comm mpi --out %s/two",
+        dir, dir, dir, dir, dir);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s/exported/model.safetensors", dir, i ? "two" : "one");
+        OK(hpt_model_load(ctx, NULL, path, &m[i], NULL));
+    }
+    double worst = 0;
+    for (size_t i = 0; i < m[0]->net.n_params; i++) worst = fmax(worst, fabs(m[0]->params[i] - m[1]->params[i]));
+    for (size_t i = 0; i < m[0]->fc.net.n_params; i++)
+        worst = fmax(worst, fabs(m[0]->fc.params[i] - m[1]->fc.params[i]));
+    printf("  parameters differ by %.2g\n", worst);
+    CHECK(worst <= 2e-5);
+}
