@@ -61,12 +61,18 @@ TEST(views_bicubic_and_solarize_against_pillow) {
                              .solarize = a[1],
                              .flip = 1};
             OK(hpt__augment_apply(&wk, &im, &g, &d, out));
+        } else if (!strcmp(kind, "square")) {
+            g = (hpt__augment){.size = a[0], .crop = HPT__CROP_SQUARE};
+            d = (hpt__draws){.x = a[1], .y = a[2], .w = a[0], .h = a[0], .flip = a[3]};
+            OK(hpt__augment_apply(&wk, &im, &g, &d, out));
+        } else if (!strcmp(kind, "square_eval")) {
+            OK(hpt__plain_apply(&wk, &im, hpt__frame(a[0]), 1, a[0], out));
         } else FAIL("unknown case %s", kind);
         for (size_t b = 0; b < n; b++)
             if (out[b] != want[b]) FAIL("%s, case %zu: byte %zu is %d, Pillow has %d", kind, i, b, out[b], want[b]);
         seen++;
     }
-    CHECK(seen == 17);
+    CHECK(seen == 24);
     free(im.rgb);
     hpt__work_fini(&wk);
 }
@@ -257,4 +263,23 @@ TEST(views_options_that_make_no_sense) {
     hpt_config *c = config("");
     FAILS(HPT_ERR_OPTION, "aug_resample", hpt_config_set(c, "aug_resample", "nearest"));
     FAILS(HPT_ERR_OPTION, "aug_solarize", hpt_config_set(c, "aug_solarize", "1.5"));
+}
+
+/* Positions of a crop in a square frame: all of them, evenly, whatever the picture's size. */
+TEST(views_square_frame_is_used_evenly) {
+    hpt__augment a = {.size = 24, .crop = HPT__CROP_SQUARE, .flip = 0.5};
+    int seen[4][4] = {{0}}, flips = 0;
+    hpt__rng r;
+    for (uint64_t i = 0; i < 1600; i++) {
+        hpt__draws d;
+        hpt__rng_init(&r, 3, HPT__RNG_AUGMENT, i, 0);
+        hpt__augment_draw(&r, &a, 5 + (int)i, 700, &d);
+        CHECK(d.w == 24 && d.h == 24 && d.x >= 0 && d.x < 4 && d.y >= 0 && d.y < 4 && !d.jitter && !d.gray && !d.blur);
+        seen[d.y][d.x]++;
+        flips += d.flip;
+    }
+    for (int i = 0; i < 16; i++) CHECK(seen[i / 4][i % 4] > 60 && seen[i / 4][i % 4] < 140);
+    CHECK(flips > 700 && flips < 900);
+    /* the published frame */
+    CHECK(hpt__frame(224) == 256);
 }
