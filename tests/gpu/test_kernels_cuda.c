@@ -374,6 +374,23 @@ TEST(cuda_classify) {
         }
 }
 
+TEST(cuda_entropy) {
+    for (int a = 0; a < SIZES; a++)
+        for (int kind = 0; kind < 3; kind++) {
+            int n = sizes[a], classes = sizes[(a * 3 + 1) % SIZES];
+            size_t c = (size_t)n * (size_t)classes;
+            double scale = kind ? -0.3 : 0.1;
+            float *x = noise(c, 33, kind == 2 ? 80 : 8, 0), *gx = to_device(x, c * 4);      /* sharp, too */
+            hpt__outcome o = {.loss = 7, .bad = 0}, *got, *go = to_device(&o, sizeof o);
+            hpt__ref_entropy_f32(n, classes, x, scale, &o);
+            RUN(hpt__cuda_entropy(0, n, classes, gx, scale, go));
+            got = to_host(go, sizeof o);
+            close_to("gradient", to_host(gx, c * 4), x, c, 2e-5);
+            CHECK(fabs(got->entropy - o.entropy) <= 4e-6 * (1 + fabs(o.entropy)) && got->loss == 7 && !got->bad);
+            device_free_all();
+        }
+}
+
 /* ---- maps: reference in (N,C,H,W) float, device in (N,H,W,C) ---- */
 
 static void *map_to_device(const float *x, int n, int c, int hw, int bf16) {
