@@ -20,7 +20,9 @@ hpt_status hpt__arch_from_options(const hpt__options *o, const char *name, hpt__
         if (families[i]->from_options(o, name, a)) {
             a->family = (hpt__family_id)i;
             snprintf(a->name, sizeof a->name, "%s", name);
-            return HPT_OK;
+            int other = OPT_I(o, width) != 64 || OPT_IS(o, stem, "small");
+            if (a->family == HPT__FAMILY_RESNET || !other) return HPT_OK;
+            return hpt__fail(HPT_ERR_OPTION, "options 'width' and 'stem' are of ResNets; leave them out for %s", name);
         }
     return hpt__fail(HPT_ERR_OPTION, "option 'arch': no network is called '%.40s'", name);
 }

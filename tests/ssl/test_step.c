@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Whole MoCo steps against PyTorch: loss, every gradient, weights, statistics, queue; 20 steps in fp64. Fixtures:
- * fixtures/make_fixtures.py (moco_*.json). */
+ * fixtures/make_fixtures.py and make_efficientnet.py (moco_*.json). */
 #include "steps.h"
 
 static run start(hpt_context *ctx, const char *name, const char *precision) {
@@ -36,6 +36,14 @@ TEST(step_resnet18_thin_fp32_reference) {
 TEST(step_resnet50_thin_fp64_reference) {   /* bottlenecks, max-pool, two batch-norm groups */
     run r = start(context("reference", 1), "moco_rn50_thin", "fp64");
     compare(&r, 1e-9, 0, 3e-7);
+}
+TEST(step_efficientnet_b0_fp64_reference) {
+    run r = start(context("reference", 1), "moco_efficientnet_b0", "fp64");
+    compare(&r, 1e-9, 0, 3e-7);
+}
+TEST(step_efficientnet_b0_onednn) {
+    run r = start(fast_context(), "moco_efficientnet_b0", "fp32");
+    compare(&r, 1e-5, 3, 5e-5);
 }
 TEST(step_resnet18_thin_onednn) {
     run r = start(fast_context(), "moco_rn18_thin", "fp32");
