@@ -57,9 +57,11 @@ packages-demo:
 	$(call packages,$(PACKAGES) $(DEMO_PACKAGES))
 packages-demo-paper:
 	$(call packages,$(PACKAGES) $(DEMO_PACKAGES) oxygen-icon-theme)
+packages-demo-adapt:
+	$(call packages,$(PACKAGES) openclipart-png oxygen-icon-theme faenza-icon-theme)
 packages-test:
 	$(call packages,$(PACKAGES) $(TEST_PACKAGES))
-.PHONY: packages-demo packages-demo-paper packages-test
+.PHONY: packages-demo packages-demo-paper packages-demo-adapt packages-test
 
 # ---- what was found and what is missing, with the line to type: said once, and again when it changed ----
 found = $(if $(1),@  found    $(2),@  missing  $(2): $(3))
@@ -85,8 +87,8 @@ LIBRARIES := jpeg-turbo $(call yes,JPEG), libpng $(call yes,PNG), libtiff $(call
 
 # Nothing is compiled without the needed packages: with root, `make demo` and `make check` install them; else this says
 # what to type. FREE: goals that compile nothing of the library, or see to its packages themselves.
-FREE := help clean uninstall demo demo-paper check check-fast check-all check-asan check-tsan check-bare coverage-cuda \
-        check-layers check-style packages-% %-gpu need-cuda
+FREE := help clean uninstall demo demo-paper demo-adapt check check-fast check-all check-asan check-tsan check-bare \
+        coverage-cuda check-layers check-style packages-% %-gpu need-cuda
 ifeq ($(BASE_OK),)
 ifneq ($(filter-out $(FREE),$(or $(MAKECMDGOALS),all)),)
 $(info Packages are missing. As root:)

@@ -44,6 +44,10 @@ demo: packages-demo     ## hierarchical pretraining on real images, 9 minutes on
 demo-paper: packages-demo-paper   ## figures of the paper in small, 45 minutes on 2 cores; demo/paper/report.html
 	$(Q)$(MAKE) --no-print-directory $(BIN)/hpt lib
 	$(Q)$(BIN)/hpt run examples/recipes/small-paper.ini
+demo-adapt: packages-demo-adapt   ## table 3 of the paper in small; demo/table3/report.html
+	$(Q)$(MAKE) --no-print-directory $(BIN)/hpt lib
+	$(Q)sh examples/demo/icon-lists.sh demo/icons
+	$(Q)$(BIN)/hpt run examples/recipes/small-table3.ini
 
 bench: lib $(BIN)/hpt $(BIN)/bench-step $(BIN)/bench-images ## steps, images, boxes, beside what PYTHON=... can import
 	$(Q)$(PYTHON) bench/bench.py $(BENCH_ARGS)
@@ -60,4 +64,4 @@ $(BIN)/bench-ops: bench/ops.c bench/common.h $(L)/libhpt.a
 	$(DONE)
 bench-ops: lib $(BIN)/bench-ops   ## operations at EfficientNet's shapes, beside PyTorch where PYTHON=... can import it
 	$(Q)$(PYTHON) bench/ops.py $(BIN)/bench-ops $(BENCH_ARGS)
-.PHONY: demo demo-paper bench bench-ops
+.PHONY: demo demo-paper demo-adapt bench bench-ops

@@ -28,4 +28,4 @@ for c in $classes; do
         find "$icons/Faenza/$c/$s" -maxdepth 1 -type f -name '*.png' | LC_ALL=C sort | entries "$c"
     done
 done | once > "$out/faenza.txt"
-wc -l "$out/oxygen.txt" "$out/faenza.txt"
+for t in oxygen faenza; do echo "$t: $(wc -l < "$out/$t.txt") images"; done

@@ -164,18 +164,23 @@ void hpt__compare(const hpt_recipe *r, const char *left, const char *right, cons
 }
 
 double hpt__paper_number(const hpt_recipe *r, const hpt__instance *in, const char **where) {
-    static const struct { const char *set, *strategy; double value; const char *where; } all[] = {
-#define PAPER(set, strategy, value, where) {set, strategy, value, where},
+    static const struct { const char *set, *strategy, *variable; double at, value; const char *where; } all[] = {
+#define PAPER(set, strategy, value, where) {set, strategy, NULL, 0, value, where},
+#define PAPER_AT(set, strategy, variable, at, value, where) {set, strategy, variable, at, value, where},
 #include "recipe/paper.def"
 #undef PAPER
+#undef PAPER_AT
     };
     const char *strategy = hpt__instance_value(r, in, "strategy");
     int t = hpt__instance_input(in, "test", 0);
     const char *set = t < 0 ? NULL : r->instances[in->input[t].instance].known_set;
-    for (size_t i = 0; strategy && set && i < sizeof all / sizeof *all; i++)
-        if (!strcmp(all[i].set, set) && !strcmp(all[i].strategy, strategy)) {
-            *where = all[i].where;
-            return all[i].value;
-        }
+    for (size_t i = 0; strategy && set && i < sizeof all / sizeof *all; i++) {
+        double at;
+        const char *v = all[i].variable ? hpt__instance_var(in, all[i].variable) : NULL;
+        if (strcmp(all[i].set, set) || strcmp(all[i].strategy, strategy)) continue;
+        if (all[i].variable && !(v && hpt__number_parse(v, &at) && fabs(at - all[i].at) < 0.5)) continue;
+        *where = all[i].where;
+        return all[i].value;
+    }
     return NAN;
 }

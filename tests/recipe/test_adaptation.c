@@ -200,3 +200,72 @@ TEST_LIMIT(the_protocol_of_adaptation_lists_is_said, 60) {
     FAILS(HPT_ERR_ARGUMENT, "'free' is also in the test set",
           recipe_of(SSDA "labelled = free\nmme_entropy = off\ntest = test\n", "out", &res, 0));
 }
+
+/* DomainNet's lists of a domain: 345 classes, so many images of each to train on and one to test on. */
+static void write_domain(const char *domain, int seed, int each) {
+    enum { CLASSES = 345 };
+    char name[100], path[160], *list[2] = {calloc(1, 200000), calloc(1, 200000)};
+    CHECK(list[0] && list[1]);
+    for (int k = 0; k < CLASSES; k++)
+        for (int i = 0; i <= each; i++) {
+            snprintf(name, sizeof name, "%s/class%03d/%d.ppm", domain, k, i);
+            snprintf(path, sizeof path, "data/%s/%s", domain, name);
+            picture(path, k, k * 7 + i, seed);
+            sprintf(list[i == each] + strlen(list[i == each]), "%s %d\n", name, k);
+        }
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "data/%s/%s_%s.txt", domain, domain, i ? "test" : "train");
+        write_text(path, list[i]);
+        free(list[i]);
+    }
+}
+/* The paper's recipe on a DomainNet of few tiny images: real to clipart and sketch, two of the budgets. */
+TEST_LIMIT(the_papers_table_3_can_be_planned, 120) {
+    static const char *const with[] = {"labels.sweep.budget=1380", "hpt.init=random", "mme.init=random",
+                                       "mme-first.init=random", "hpt.batch_size=4", "hpt.bn_group=0",
+                                       "hpt.image_size=32", "clipart-gap.right=0", "sketch-gap.right=0"};
+    hpt_recipe *r;
+    hpt_result *res;
+    char recipe[400], here[200];
+    CHECK(getcwd(here, sizeof here) != NULL);
+    snprintf(recipe, sizeof recipe, "%s/examples/recipes/paper-table3.ini", here);
+    begin();
+    write_domain("real", 0, 1);
+    write_domain("clipart", 1, 5);
+    write_domain("sketch", 2, 5);
+    OK(hpt_recipe_open(NULL, recipe, "out", &r));
+    OK(hpt_recipe_set_log(r, NULL, NULL));
+    for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
+        char key[64], *value;
+        snprintf(key, sizeof key, "%s", with[i]);
+        value = strchr(key, '=');
+        *value++ = 0;
+        OK(hpt_recipe_set(r, key, value));
+    }
+    OK(hpt_recipe_plan(r, &res));
+    json_t *j = json_of(res);
+    CHECK(json_array_size(json_object_get(j, "stages")) == 10);     /* two targets: HPT; MME, MME+HPT at two budgets */
+    /* a budget beyond the data */
+    OK(hpt_recipe_open(NULL, recipe, "out2", &r));
+    OK(hpt_recipe_set(r, "hpt.init", "random"));
+    FAILS(HPT_ERR_ARGUMENT, "a budget of 3795 labels is larger than the data, 1725 images", hpt_recipe_plan(r, &res));
+}
+
+/* The lists of the small table 3: sizes from 32 on, no links, no name that stands in two classes. */
+TEST(icon_lists_of_the_small_table_3) {
+    char here[200];
+    CHECK(getcwd(here, sizeof here) != NULL);
+    begin();
+    static const char *const files[] = {
+        "icons/oxygen/base/32x32/actions/go.png", "icons/oxygen/base/16x16/actions/go.png",
+        "icons/oxygen/base/64x64/actions/go.png", "icons/oxygen/base/48x48/apps/both.png",
+        "icons/oxygen/base/32x32/places/both.png", "icons/oxygen/base/32x32/emblems/star.png",
+        "icons/Faenza/devices/96/disk.png", "icons/Faenza/devices/22/disk.png", "icons/Faenza/status/48/ok.png"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) picture(files[i], 0, (int)i, 0);
+    CHECK(!symlink("ok.png", "icons/Faenza/status/48/fine.png"));
+    RUN("cd %s && ICONS=icons sh %s/examples/demo/icon-lists.sh lists", work, here);
+    char *oxygen = read_text("lists/oxygen.txt"), *faenza = read_text("lists/faenza.txt");
+    CHECK(!strcmp(oxygen, "icons/oxygen/base/32x32/actions/go.png\tactions\n"
+                          "icons/oxygen/base/64x64/actions/go.png\tactions\n"));
+    CHECK(!strcmp(faenza, "icons/Faenza/devices/96/disk.png\tdevices\nicons/Faenza/status/48/ok.png\tstatus\n"));
+}
