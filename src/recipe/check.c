@@ -123,7 +123,7 @@ static numbers numbers_of(hpt__section_kind kind) {
     case HPT__S_ADAPT:
         return (numbers){" loss entropy entropy_loss chance lr steps total_steps skipped labelled_images source_images "
                          "unlabelled_images unreadable_images truncated_images threads ",
-                         " val_score best_step ", " test_score test_top1 test_images "};
+                         " val_score best_step ", " test_score test_top1 test_class_mean test_images "};
     case HPT__S_REFRESH:
         return (numbers){" unreadable_images truncated_images threads ", "", ""};
     case HPT__S_SEARCH:

@@ -11,7 +11,6 @@
 #include "io/file.h"
 #include "nn/facts.h"
 #include "ssl/labelled.h"
-#include "ssl/taught.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -188,11 +187,11 @@ static hpt_status give_roles(hpt_recipe *r, const hpt__instance *in, const hpt_c
 }
 /* Accuracy of the classifier on all images of the test set that can be read, and on val what the session found. */
 static hpt_status score_adapted(hpt_recipe *r, const hpt__instance *in, hpt_model *m, json_t *out) {
+    static const char *const numbers[] = {"test_top1", "test_class_mean", "test_images"};
     hpt_config *own = NULL;
     hpt_dataset *test;
-    float *logits = NULL;
-    int32_t *to = NULL;
-    uint64_t k = (uint64_t)hpt__classes(&m->fc), right = 0, read = 0;
+    hpt_result *res = NULL;
+    char said[300];
     if (input(r, in, "val")) {
         json_object_set(out, "val_score", json_object_get(out, "monitor_best"));
         json_object_set(out, "best_step", json_object_get(out, "monitor_best_step"));
@@ -201,33 +200,16 @@ static hpt_status score_adapted(hpt_recipe *r, const hpt__instance *in, hpt_mode
     json_object_set_new(out, "source_images", json_integer((json_int_t)input(r, in, "source")->images));
     HPT_TRY(data(r, in, "test", &test));
     if (!test) return HPT_OK;
-    char said[300];
     if (hpt__protocol_text(r, in, said, sizeof said)) json_object_set_new(out, "protocol", hpt__json_text(said));
-    hpt_status st = hpt__taught_match(&m->fc, test, "test", &to);
-    if (!st) st = hpt__instance_config(r, in, &own);
+    hpt_status st = hpt__instance_config(r, in, &own);
     if (!st) st = hpt_config_set(own, "pixel_mean", "model");
     if (!st) st = hpt_config_set(own, "pixel_std", "model");
-    if (!st && !(logits = hpt__alloc((size_t)(test->count * k) * 4)))
-        st = hpt__fail_memory((size_t)(test->count * k) * 4);
-    if (!st) st = hpt_model_predict(m, test, own, logits, test->count * k);
-    for (uint64_t i = 0; i < test->count && !st; i++) {
-        const float *row = logits + i * k;
-        uint64_t best = 0;
-        int32_t y = hpt__dataset_label(test, i);
-        if (isnan(row[0])) continue;        /* cannot be read */
-        for (uint64_t n = 1; n < k; n++)
-            if (row[n] > row[best]) best = n;
-        right += (int32_t)best == (to ? to[y] : y);
-        read++;
-    }
-    if (!st) {
-        json_object_set_new(out, "test_score", hpt__json_number(100.0 * (double)right / (double)read));
-        json_object_set(out, "test_top1", json_object_get(out, "test_score"));
-        json_object_set_new(out, "test_images", json_integer((json_int_t)read));
-        hpt__report_unreadable(out, "test", test);
-    }
-    hpt__free(logits);
-    hpt__free(to);
+    if (!st) st = hpt_model_score(m, test, own, &res);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !st; i++)
+        json_object_set(out, numbers[i], json_object_get(res->json, numbers[i]));
+    if (!st) json_object_set(out, "test_score", json_object_get(out, "test_top1"));
+    if (!st) hpt__report_unreadable(out, "test", test);
+    hpt_result_destroy(res);
     hpt_config_destroy(own);
     hpt_dataset_destroy(test);
     return st;
