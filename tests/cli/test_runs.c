@@ -102,7 +102,8 @@ TEST_LIMIT(resume_takes_the_options_of_the_run, 120) {
     RUN("diff %s/run/metrics.jsonl %s/kept/metrics.jsonl", dir, dir); /* refused: nothing was touched */
     /* a run that replaces another leaves nothing of it, even if it is stopped at once */
     RUN("cp -r %s/kept %s/again", dir, dir);
-    sh("timeout -s KILL 0.3 %s pretrain --data %s --out %s/again --overwrite " NET " --steps 100000", bin, set_, dir);
+    sh("%s pretrain --data %s --out %s/again --overwrite " NET " --steps 100000 & p=$!; for i in $(seq 200); do "
+       "test -e %s/again/exported/backbone.pth || break; sleep 0.05; done; kill -KILL $p", bin, set_, dir, dir);
     CHECK(sh("test -e %s/again/exported/backbone.pth", dir) != 0);
     /* refused for its options: no folder that looks like a run */
     REFUSED(1, "bn_group", "%s pretrain --data %s --out %s/fresh " NET " --bn_group 3", bin, set_, dir);
