@@ -75,7 +75,8 @@ static hpt_status take_share(hpt_session *s, const char *role, hpt_dataset *ds) 
     if (more && ds->count < (uint64_t)(t->spec.share[2] * t->comm->size))
         hpt__log(s->ctx, 1, "unlabelled: a step takes %d images and there are %llu: some are in it more than once",
                  t->spec.share[2] * t->comm->size, (unsigned long long)ds->count);
-    hpt_status st = few && ds->count < (uint64_t)b ? hpt__session_open_trainer(s) : HPT_OK;
+    int takes = ds->count < (uint64_t)b ? (int)ds->count : b;
+    hpt_status st = few && takes != t->spec.share[1] * t->comm->size ? hpt__session_open_trainer(s) : HPT_OK;
     if (!st) hpt__session_open_feed(s);
     if (st) return st;
     s->fingerprint = s->fingerprint * 31 + hpt__dataset_fingerprint(ds);

@@ -51,6 +51,8 @@ static hpt_status look_at_labels(const hpt_dataset *ds, const hpt__options *o) {
 
 hpt_status hpt__taught_few(hpt__taught *t, const hpt__options *o, const hpt_dataset *ds) {
     int k = hpt__classes(&t->fc), classes = 0, missing = 0;
+    hpt__free(t->few_to);               /* of a set that was refused */
+    t->few_to = NULL;
     HPT_TRY(hpt__taught_one_label(ds, "labelled"));
     HPT_TRY(hpt__taught_match(&t->fc, ds, "labelled", &t->few_to));
     if (OPT_IS(o, empty_classes, "allow")) return HPT_OK;
