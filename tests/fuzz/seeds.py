@@ -429,6 +429,12 @@ put('voc', 'one.xml',
     '--><folder>x</folder><object><name>cat</name><difficult>0</difficult><part><name>head</name></part>'
     '<bndbox><xmin>1</xmin></bndbox></object><object><name>\n dog '
     '</name><difficult>1</difficult></object></annotation>\n')
+put('truth_voc', 'one.xml', '<annotation><size><width>9</width><height>8</height></size><object><name>cat</name>'
+    '<difficult>0</difficult><part><name>head</name></part><bndbox><ymax>7</ymax><xmin>1</xmin><ymin>2.5</ymin>'
+    '<xmax>6</xmax></bndbox></object></annotation>')
+put('truth_csv', 'sizes',
+    'image,class,x,y,width,height,difficult\na.jpg,dog,1,2,3,4,0\n"b.jpg","c""t",1,2,3,4,\nc.jpg,,,,,,\n')
+put('truth_csv', 'edges', 'filename,width,height,class,xmin,ymin,xmax,ymax,crowd\na.jpg,9,9,7,1,2,3.5,4,1\n')
 put('voc_list', 'list', 'a\na 1\n')
 coco = {'info': {'year': 2014}, 'images': [{'id': i, 'file_name': 'a.jpg', 'width': 3} for i in range(3)],
     'categories': [{'id': i * 3, 'name': f'c{i}'} for i in range(4)],

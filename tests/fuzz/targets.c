@@ -303,6 +303,19 @@ static uint64_t boxes(const uint8_t *p, size_t n) {
     return most + 40 * numbers + 600 * objects;
 }
 
+static uint64_t truth(const char *path, const uint8_t *p, size_t n) {
+    uint64_t lines = 1;
+    hpt__marks t;
+    for (size_t i = 0; i < n; i++) lines += p[i] == '\n' || p[i] == '\r' || p[i] == '>';
+    if (!hpt__truth_read(path, 0, &t)) hpt__marks_free(&t);
+    return 600 * lines;
+}
+static uint64_t truth_voc(const uint8_t *p, size_t n) {
+    file("xml/Annotations/a.xml", p, n);
+    return truth(file("xml/ImageSets/Main/l.txt", "a\n", 2), p, n);
+}
+static uint64_t truth_csv(const uint8_t *p, size_t n) { return truth(file("truth.csv", p, n), p, n); }
+
 /* ---- checkpoints as models and runs go on from them ---- */
 
 static hpt_config *small(void) {
@@ -355,7 +368,8 @@ const fuzz_target fuzz_targets[] = {
         {"json", json},
     {"list", list}, {"csv", csv}, {"voc", voc}, {"voc_list", voc_list}, {"coco", coco}, {"bdd", bdd},
     {"chexpert", chexpert}, {"descriptor", descriptor}, {"recipe", recipe}, {"state", state}, {"model", model},
-    {"resume", resume}, {"boxes", boxes}, {NULL, NULL}};
+    {"resume", resume}, {"boxes", boxes}, {"truth_voc", truth_voc},
+    {"truth_csv", truth_csv}, {NULL, NULL}};
 
 const fuzz_target *fuzz_find(const char *name) {
     for (const fuzz_target *t = fuzz_targets; t->name; t++)
