@@ -132,7 +132,7 @@ static void close_run(run *r) {
     hpt__net_fini(&r->net);
 }
 
-/* What float32 may be off: so many times what PyTorch's is, and a floor. */
+/* What float32 may be off: so many times what PyTorch's is, and a floor; both 0: outputs alone are compared. */
 typedef struct bounds { double floor, factor, output; } bounds;
 static double worst;
 static void same(const run *r, const char *name, const double *x, size_t n, double floor, double factor) {
@@ -183,15 +183,16 @@ static void against_timm(hpt_context *c, hpt__dtype t, size_t which, bounds b) {
     open_run(&r, c, t, f, HPT__TRAIN);
     OK(hpt__plan_forward(r.plan, r.params, r.low, r.stats, r.x, HPT__BN_OWN));
     same_outputs(&r, "train", b);
-    same_tensors(&r, 1, b);
+    if (b.floor > 0) same_tensors(&r, 1, b);
     OK(hpt__plan_backward(r.plan, r.params, r.low, r.grads, r.dout, NULL, NULL));
-    same_tensors(&r, 0, b);
+    if (b.floor > 0) same_tensors(&r, 0, b);
     close_run(&r);
     printf("  %s: worst at %.2g of its limit\n", json_string_value(json_object_get(f, "arch")), worst);
     json_decref(all);
 }
 enum { B0, TF_B0, B0_DROP, B2, TF_B2 };
-static const bounds exact = {1e-9, 0, 1e-9}, narrow = {1e-4, 4, 1e-4};
+/* bfloat16: as near as 70 layers of roundings to 8 bits leave it */
+static const bounds exact = {1e-9, 0, 1e-9}, narrow = {1e-4, 4, 1e-4}, wide = {0, 0, 0.15};
 
 TEST(efficientnet_b0_fp64) { against_timm(context("reference", 1), HPT__F64, B0, exact); }
 TEST(tf_efficientnet_b0_fp64) { against_timm(context("reference", 1), HPT__F64, TF_B0, exact); }
@@ -203,7 +204,9 @@ TEST(tf_efficientnet_b0_onednn) { against_timm(fast_context(), HPT__F32, TF_B0, 
 TEST(efficientnet_drop_path_onednn) { against_timm(fast_context(), HPT__F32, B0_DROP, narrow); }
 TEST(efficientnet_b2_onednn) { against_timm(fast_context(), HPT__F32, B2, narrow); }
 TEST(tf_efficientnet_b2_onednn) { against_timm(fast_context(), HPT__F32, TF_B2, narrow); }
+TEST(tf_efficientnet_b2_onednn_bf16) { against_timm(fast_context(), HPT__BF16, TF_B2, wide); }
 #ifdef HPT_TEST_EMU
+TEST_LIMIT(efficientnet_b0_cuda_bf16, 120) { against_timm(context("cuda", 1), HPT__BF16, B0, wide); }
 TEST_LIMIT(efficientnet_drop_path_cuda, 120) { against_timm(context("cuda", 1), HPT__F32, B0_DROP, narrow); }
 TEST_LIMIT(tf_efficientnet_b0_cuda, 120) { against_timm(context("cuda", 1), HPT__F32, TF_B0, narrow); }
 #endif
