@@ -38,8 +38,8 @@ static void begin(job *j, test *t) {
 static void sweep(pid_t pid) {
     char command[200];
     snprintf(command, sizeof command,
-             "for d in /tmp/hpt-test-%d-*; do [ -d \"$d\" ] && chmod -R u+rwx \"$d\" && rm -rf \"$d\"; done 2>/dev/null",
-             (int)pid);
+             "for d in /tmp/hpt-test-%d-*; do [ -d \"$d\" ] && chmod -R u+rwx \"$d\" && rm -rf \"$d\"; done "
+             "2>/dev/null", (int)pid);
     if (!getenv("HPT_TEST_KEEP") && system(command) == -1) printf("no shell: the folders of a test stay in /tmp\n");
 }
 static void end(job *j, int st) {
