@@ -111,8 +111,9 @@ hpt_status hpt__taught_match(const hpt__classifier *fc, const hpt_dataset *ds, c
                      (int)into.n - 1);
         hpt__free(*to);
         *to = NULL;
-        return hpt__fail(HPT_ERR_MISMATCH, "%s: %s; a model without a classifier (classifier=drop) gets a fresh one",
-                         what, text);
+        return hpt__fail(HPT_ERR_MISMATCH, "%s: %s%s", what, text,
+                         !strcmp(what, "data") ? "; a model without a classifier (classifier=drop) gets a fresh one"
+                         : !strcmp(what, "labelled") ? "; source and target have the same classes, by name" : "");
     }
     return HPT_OK;
 }
