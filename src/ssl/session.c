@@ -63,14 +63,14 @@ hpt_status hpt__session_compare_ranks(hpt_session *s) {
 /* Sizes that train, but not as meant. */
 static void warn_of_sizes(hpt_context *ctx, uint64_t images, int64_t batch, int64_t queue) {
     if (images == 1)
-        hpt__log(ctx, 1,
-                 "there is one image only: every negative is a view of the image itself, so that nothing can be learnt "
-                 "to tell it from others");
+        hpt__log(ctx, 1, "there is one image only: %s", queue
+                 ? "every negative is a view of the image itself, so that nothing can be learnt to tell it from others"
+                 : "a network that gives the same for every image satisfies all its views");
     else if ((uint64_t)batch > images)
         hpt__log(ctx, 1,
-                 "batch_size=%lld is more than the %llu images: an image is several times in a batch, and then a "
-                 "negative of itself; use a batch_size of at most %llu", (long long)batch, (unsigned long long)images,
-                 (unsigned long long)images);
+                 "batch_size=%lld is more than the %llu images: an image is several times in a batch%s; use a "
+                 "batch_size of at most %llu", (long long)batch, (unsigned long long)images,
+                 queue ? ", and then a negative of itself" : "", (unsigned long long)images);
     if (!queue) return;
     if ((uint64_t)queue > images) {
         int64_t fit = (int64_t)(images > 4096 ? 4096 : images) / batch * batch;
