@@ -268,6 +268,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcp
     CUstream_st *st = stream_of(s);
     bool dst_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice,
         src_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    if (!n) return cudaSuccess;
     if (dst_device) hpt_fake_check_device(dst, n, 0, "copy to the device");
     if (src_device) hpt_fake_check_device(src, n, 0, "copy from the device");
     if (!dst_device && !in(host_memory, dst, n)) {
