@@ -52,6 +52,10 @@ $(B)/src/data/transform.o: private OPT := -O3
 CONTRACTED := $(foreach i,$(ISAS),$(foreach f,act depthwise norm infonce pool,$(B)/src/kernels/$(f)_cpu.$(i).o))
 $(CONTRACTED): private ALLFLAGS := $(FLAGS) -ffp-contract=fast $(CFLAGS)
 $(B)/src/data/transform.o: private ALLFLAGS := $(FLAGS) -O3 $(CFLAGS)
+# what runs once a call and never in a loop over values is compiled for size: the library stays under a megabyte
+COLD := $(addprefix $(B)/src/,recipe/% api/% ssl/% core/options% data/known.o data/annotations.o data/list.o \
+  data/folders.o nn/recognise.o nn/%_names.o eval/truth%)
+$(filter $(COLD),$(OBJ)): private ALLFLAGS := $(subst -O2,-Os,$(FLAGS)) $(CFLAGS)
 
 # products are linked again when the flags (so the object folder) changed
 $(L)/.flags: FORCE

@@ -238,7 +238,7 @@ static void unknown_shape(hpt__candidate *c, const shape *s) {
         snprintf(c->why, sizeof c->why, "it has %d stages of blocks, not an EfficientNet's %d: another network, or one "
                  "that was cut before its end", s->stages, STAGES);
     else
-        snprintf(c->why, sizeof c->why, "an EfficientNet of %s blocks and %s channels is none that libhpt knows",
+        snprintf(c->why, sizeof c->why, "an EfficientNet of %.40s blocks and %.80s channels is none that libhpt knows",
                  depths, channels);
 }
 /* ---- flavours: the same tensors, other padding and batch norm ---- */
