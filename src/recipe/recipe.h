@@ -4,7 +4,8 @@
  * folder works through hpt.h like any host program, so that everything a recipe does can be done by calls.
  *   read.c    file -> sections, with their lines          expand.c  sections -> instances; cycles and unknown names
  *   check.c   what names, tables, figures and sentences ask for exists
- *   data.c    opens data instances and checks them         stage.c   runs one instance
+ *   data.c    opens data instances and checks them         stage.c   runs one instance (stage_train.c,
+ *             stage_compare.c: those that take long)
  *   run.c     the graph: what is done, workers, plan       report.c  tables, sentences, results.*;
  *             plot.c its figures; select.c their numbers
  *   follow.c  who is told how far it is, and who stops it */
