@@ -234,31 +234,26 @@ hpt_status hpt_dataset_split(const hpt_dataset *ds, double fraction, uint64_t se
     HPT_TRY(hpt__dataset_split(ds, fraction, seed, &index, &n));
     return two_parts(ds, index, n, first, second);
 }
+/* n by a rule of data/dataset_draw.c, and the others. */
+typedef hpt_status (*draw)(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index, uint64_t *taken);
+static hpt_status drawn(draw rule, const hpt_dataset *ds, uint64_t n, uint64_t seed, hpt_dataset **out,
+                        hpt_dataset **rest) {
+    uint64_t *index, taken;
+    OUT(out);
+    if (rest) *rest = NULL;
+    CHECK(ds, DATASET);
+    HPT_TRY(rule(ds, n, seed, &index, &taken));
+    return two_parts(ds, index, taken, out, rest);
+}
 hpt_status hpt_dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, hpt_dataset **out,
                                  hpt_dataset **rest) {
-    uint64_t *index, n;
-    OUT(out);
-    if (rest) *rest = NULL;
-    CHECK(ds, DATASET);
-    HPT_TRY(hpt__dataset_per_class(ds, k, seed, &index, &n));
-    return two_parts(ds, index, n, out, rest);
+    return drawn(hpt__dataset_per_class, ds, k, seed, out, rest);
 }
-
 hpt_status hpt_dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, hpt_dataset **out, hpt_dataset **rest) {
-    uint64_t *index, taken;
-    OUT(out);
-    if (rest) *rest = NULL;
-    CHECK(ds, DATASET);
-    HPT_TRY(hpt__dataset_few(ds, n, seed, &index, &taken));
-    return two_parts(ds, index, taken, out, rest);
+    return drawn(hpt__dataset_few, ds, n, seed, out, rest);
 }
 hpt_status hpt_dataset_budget(const hpt_dataset *ds, uint64_t n, uint64_t seed, hpt_dataset **out, hpt_dataset **rest) {
-    uint64_t *index, taken;
-    OUT(out);
-    if (rest) *rest = NULL;
-    CHECK(ds, DATASET);
-    HPT_TRY(hpt__dataset_budget(ds, n, seed, &index, &taken));
-    return two_parts(ds, index, taken, out, rest);
+    return drawn(hpt__dataset_budget, ds, n, seed, out, rest);
 }
 hpt_status hpt_dataset_budgets(const hpt_dataset *ds, uint32_t count, uint64_t *out) {
     CHECK(ds, DATASET);

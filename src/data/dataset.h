@@ -141,7 +141,7 @@ hpt_status hpt__dataset_objects(const hpt_dataset *ds, uint64_t *n);
 /* images in a seeded order, whatever they show */
 hpt_status hpt__dataset_order(const hpt_dataset *ds, uint64_t seed, uint64_t **index);
 hpt_status hpt__dataset_split(const hpt_dataset *ds, double fraction, uint64_t seed, uint64_t **index, uint64_t *taken);
-hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken);
+hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint64_t k, uint64_t seed, uint64_t **index, uint64_t *taken);
 /* n: one of each class first (multi-label: a positive one), the others uniformly (Reed et al. 2022, 1000 labels). */
 hpt_status hpt__dataset_few(const hpt_dataset *ds, uint64_t n, uint64_t seed, uint64_t **index, uint64_t *taken);
 /* n: one of each class, then another of each, round by round; a smaller one is the beginning of a larger one. */

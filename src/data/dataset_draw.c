@@ -202,7 +202,7 @@ hpt_status hpt__dataset_split(const hpt_dataset *ds, double fraction, uint64_t s
     return HPT_OK;
 }
 
-hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t seed, uint64_t **index, uint64_t *taken) {
+hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint64_t k, uint64_t seed, uint64_t **index, uint64_t *taken) {
     hpt__draw d;
     uint32_t classes = ds->src->classes;
     char text[16];
@@ -225,8 +225,9 @@ hpt_status hpt__dataset_per_class(const hpt_dataset *ds, uint32_t k, uint64_t se
     }
     for (uint32_t c = 0; c < classes && !st; c++)
         if (got[c] < k)
-            st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has only %u %s, %u were asked for",
-                           ds->src->class_name ? class_name(ds->src, c, text) : "(unnamed)", got[c], things(ds), k);
+            st = hpt__fail(HPT_ERR_ARGUMENT, "class %s has only %u %s, %llu were asked for",
+                           ds->src->class_name ? class_name(ds->src, c, text) : "(unnamed)", got[c], things(ds),
+                           (unsigned long long)k);
     hpt__draw_free(&d);
     hpt__free(got);
     if (st) hpt__free(part.index);

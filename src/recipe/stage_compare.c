@@ -54,11 +54,10 @@ static hpt_status errors(const hpt_recipe *r, const hpt__instance *of, const flo
         return hpt__fail_memory((size_t)n * 4);
     }
     for (uint64_t i = 0; i < n; i++) {
-        uint64_t best = 0;
         int32_t label = hpt__dataset_label(test, i);
-        for (uint64_t c = 1; c < width; c++)
-            if (x[i * width + c] > x[i * width + best]) best = c;
-        (*wrong)[i] = (int32_t)best != (to ? to[label] : label);
+        int right, among_five;
+        hpt__top(x + i * width, (int)width, to ? to[label] : label, &right, &among_five);
+        (*wrong)[i] = !right;
     }
     hpt__free(to);
     return HPT_OK;

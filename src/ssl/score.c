@@ -14,14 +14,14 @@ static void count(const hpt_dataset *ds, const float *logits, size_t k, const in
                   hpt__right *r) {
     for (size_t i = 0; i < ds->count; i++) {
         const float *x = logits + i * k;
-        int32_t y = hpt__dataset_label(ds, i), is = to ? to[y] : y, best = 0;
+        int32_t y = hpt__dataset_label(ds, i), is = to ? to[y] : y;
+        int right, among_five;
         if (isnan(x[0])) continue;
-        for (size_t c = 1; c < k; c++)
-            if (x[c] > x[best]) best = (int32_t)c;
+        hpt__top(x, (int)k, is, &right, &among_five);
         of[2 * is]++;
-        of[2 * is + 1] += best == is;
+        of[2 * is + 1] += (uint64_t)right;
         r->read++;
-        r->right += best == is;
+        r->right += (uint64_t)right;
     }
     r->top1 = r->read ? 100.0 * (double)r->right / (double)r->read : NAN;
     for (size_t c = 0; c < k; c++) {
