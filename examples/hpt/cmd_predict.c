@@ -4,6 +4,7 @@
 #include "cli.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Logits become probabilities: softmax, or (several labels an image) sigmoid. */
 static void probabilities(float *x, unsigned classes, int several) {
@@ -64,7 +65,7 @@ static int write_rows(FILE *f, const hpt_model *m, const hpt_dataset *ds, float 
 int cmd_predict(int argc, char **argv) {
     cli_arg args[] = {{"data", "PATH", "images", NULL, 0},
                       {"init", "FILE", "model with a classifier: of hpt finetune --out, or torchvision's", NULL, 0},
-                      {"out", "FILE", "CSV, instead of standard output", NULL, 0},
+                      {"out", "FILE", "CSV, instead of standard output (-)", NULL, 0},
                       {"top", "K", "so many classes of each image (1)", NULL, 0},
                       {NULL, NULL, NULL, NULL, 0}};
     cli c = {.command = "predict", .stage = "embed", .args = args,
@@ -85,6 +86,7 @@ int cmd_predict(int argc, char **argv) {
     const char *data = cli_value(&c, "data"), *init = cli_value(&c, "init"), *out = cli_value(&c, "out");
     if (!data || !init) return fprintf(stderr, "hpt predict: --init and --data are needed\n"), 2;
     if (cli_number(&c, "top", 1, 1000000, &top)) return 2;
+    if (out && !strcmp(out, "-")) out = NULL;       /* standard output, as elsewhere */
     if (!cli_typed(&c, "classifier")) hpt_config_set(c.cfg, "classifier", "take");
     if ((rc = cli_writable(&c, out)) || (rc = cli_open(&c)) || (rc = cli_model(&c, init, &m))) return rc;
     if (!(st = cli_dataset(&c, "data", data, &ds)) && !(st = hpt_dataset_get_info(ds, &di)) &&

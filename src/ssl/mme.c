@@ -99,7 +99,6 @@ static hpt_status open(hpt__trainer *t, const void *own) {
     size_t rows = (size_t)(taught(t) > t->spec.share[UNLABELLED] ? taught(t) : t->spec.share[UNLABELLED]);
     hpt_status st = HPT_OK;
     m->own = *(const hpt__mme_own *)own;
-    if (t->spec.parts > 1) return hpt__fail(HPT_ERR_OPTION, "method=mme makes two updates a step, and none in parts");
     if (!(m->group = hpt__alloc((size_t)t->net->n_tensors))) return hpt__fail_memory((size_t)t->net->n_tensors);
     for (int i = 0; i < t->net->n_tensors; i++)
         m->group[i] = !t->spec.trainable[i] ? 0 : t->net->tensors[i].head ? CLASSIFIER : ENCODER;

@@ -224,6 +224,8 @@ TEST(predict_on_the_command_line) {
     RUN(HPT_TEST_BIN "/hpt predict --init %s/m.safetensors --data %s --bad_image skip %s --out %s/p.csv", dir, set_, o,
         dir);
     CHECK(strstr(output, "13 images in"));
+    RUN("cd %s && $OLDPWD/" HPT_TEST_BIN "/hpt predict --init m.safetensors --data %s --bad_image skip %s --out - "
+        "> std.csv 2> log && cmp std.csv p.csv && ! ls ./-", dir, set_, o);
     RUN(HPT_TEST_BIN "/hpt export %s/m.pth %s/none.pth --classifier drop", dir, dir);
     REFUSED(1, "no classifier lies beside", HPT_TEST_BIN "/hpt predict --init %s/none.pth --data %s %s", dir, set_, o);
     REFUSED(2, "--init and --data are needed", HPT_TEST_BIN "/hpt predict --data %s", set_);
