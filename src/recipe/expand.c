@@ -362,6 +362,25 @@ static hpt_status expand_variants(expansion *b, hpt__instance *in, int line, int
     return expand_refs(b, in, 0);
 }
 
+/* Has a section an instance for each seed? A data section has, if it draws by the run's seed or is made of one that
+ * does. */
+static int by_seed(const hpt_recipe *r, int at, int depth) {
+    const hpt__section *s = &r->sections[at];
+    const char *own = hpt__section_value(s, "split_seed", "");
+    char item[HPT__ITEM];
+    if (s->kind != HPT__S_DATA) return s->kind != HPT__S_SIMILARITY;
+    if (!strcmp(own, "run")) return 1;
+    for (int i = 0; i < s->n && depth < MAX_DEPTH; i++) {
+        const char *key = s->lines[i].key;
+        if (!hpt__word_in(hpt__kinds[s->kind].refs, strncmp(key, "sweep.", 6) ? key : key + 6)) continue;
+        for (int k = 0; hpt__list_item(s->lines[i].value, k, ',', item, sizeof item); k++) {
+            int target = hpt__ref_section(r, item);
+            if (target >= 0 && by_seed(r, target, depth + 1)) return 1;
+        }
+    }
+    return 0;
+}
+
 static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     hpt__section *s = &r->sections[at];
     expansion b = {r, at, {0}, 0};
@@ -381,18 +400,18 @@ static hpt_status expand_section(hpt_recipe *r, int at, const hpt__line *from) {
     /* what is referred to comes first in the list of instances */
     int before = r->n_instances;
     for (int round = 0; round < 2; round++) {
-        const hpt__line *own = hpt__section_line(s, s->kind == HPT__S_DATA ? "split_seed" : "seeds");
-        int per_seed = s->kind == HPT__S_DATA ? own && !strcmp(own->value, "run") : s->kind != HPT__S_SIMILARITY;
+        const hpt__line *own = s->kind == HPT__S_DATA ? NULL : hpt__section_line(s, "seeds");
+        int per_seed = by_seed(r, at, 0);
         before = r->n_instances;
         hpt_status st = HPT_OK;
         char spare[32];
-        if (own && s->kind != HPT__S_DATA && hpt__list_item(own->value, r->n_seeds, ',', spare, sizeof spare))
+        if (own && hpt__list_item(own->value, r->n_seeds, ',', spare, sizeof spare))
             return hpt__line_fail(own, "more seeds than the recipe's %d: add them to 'seeds' of [recipe]", r->n_seeds);
         for (int i = 0; i < (per_seed ? r->n_seeds : 1) && !st; i++) {
             char item[32];
             double v;
             hpt__instance in = {.section = at, .seed = per_seed ? r->seeds[i] : -1};
-            if (own && s->kind != HPT__S_DATA) {
+            if (own) {
                 if (!hpt__list_item(own->value, i, ',', item, sizeof item)) break;
                 if (!hpt__whole_number(item, 0, 1e15, &v)) return hpt__line_fail(own, "'%.40s' is not a seed", item);
                 in.seed = (int64_t)v;

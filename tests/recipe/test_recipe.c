@@ -240,6 +240,34 @@ static int32_t count_ends(void *user, const hpt_recipe_progress *p) {
     CHECK(p->done <= p->stages && p->name[0]);
     return 0;
 }
+
+/* What is made of a part drawn anew for each seed goes with that seed's: held and rest would share images otherwise. */
+TEST(parts_of_parts_go_with_their_seed) {
+    hpt_recipe *r;
+    hpt_result *plan;
+    make_sets();
+    r = open_recipe("[recipe]\nseeds = 0, 1, 2\n" COMMON
+                    "[data target]\npath = target\n[data held]\nfrom = target\nper_class = 6\nsplit_seed = run\n"
+                    "[data rest]\nfrom = target\nper_class = 6\nsplit_seed = run\npart = rest\n"
+                    "[data few]\nfrom = held\nper_class = 5\nsplit_seed = 4\n[data others]\nfrom = target\nwithout = "
+                    "held\n[linear p]\nmodel = random.pth\ntrain = rest\ntest = few\n"
+                    "[linear q]\nmodel = random.pth\ntrain = others\ntest = held\n");
+    hpt_config *c = config("backend=reference arch=resnet10 width=16 stem=small");
+    hpt_context *ctx = context("reference", 1);
+    hpt_model *m;
+    OK(hpt_model_create(ctx, c, &m));
+    OK(hpt_model_save(m, "random.pth", NULL));
+    OK(hpt_recipe_plan(r, &plan));
+    double to_do;
+    OK(hpt_result_number(plan, "to_do", &to_do));
+    CHECK(to_do == 6);
+    hpt_result_destroy(plan);
+    hpt_model_destroy(m);
+    hpt_context_destroy(ctx);
+    hpt_config_destroy(c);
+    hpt_recipe_destroy(r);
+    remove_sets();
+}
 TEST_LIMIT(recipe_runs_every_kind_once, 300) {
     hpt_result *res, *plan;
     int ends = 0;
